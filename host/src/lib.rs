@@ -1,0 +1,7 @@
+//! dbmedic keeps databases healthy: it watches them, learns what is normal, notices what is not,
+//! and repairs what can be repaired safely. What a problem means is decided by a sandboxed
+//! WebAssembly policy.
+
+pub mod model;
+pub mod source;
+pub mod target;

@@ -1,0 +1,36 @@
+//! The records that a policy sees, generated from `wit/` once and used everywhere:
+//! in the pipeline, the journal, the recordings and the answers to `--json`.
+//!
+//! Nothing is defined here a second time; behaviour of these types goes into `impl`s of this crate.
+
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
+    reason = "generated from wit/, where every item is documented"
+)]
+pub(crate) mod generated {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "policy",
+        additional_derives: [PartialEq, serde::Serialize, serde::Deserialize],
+    });
+}
+
+pub use generated::dbmedic::policy::findings::{
+    Anomaly, Candidate, CascadeLevel, DataLoss, DetectionMethod, Fact, Finding, MethodScore,
+    Outcome, OutcomeResult, Precondition, Severity, Value,
+};
+pub use generated::dbmedic::policy::log::LogLevel;
+pub use generated::dbmedic::policy::situation::{
+    ConstraintState, ConstraintStatus, Context, Event as PolicyEvent, Metric, OpenIncident,
+    RepairHistory,
+};
+pub use generated::dbmedic::policy::telemetry::{BaselineSummary, Point};
+pub use generated::dbmedic::policy::verdicts::{
+    Alert, Classification, EscalationLevel, Reason, Urgency, Verbosity, Verdict,
+};
+pub use generated::exports::dbmedic::policy::decision::{
+    Description, Parameter, Setting, SettingError,
+};

@@ -1,0 +1,43 @@
+//! What a look at a target brings back: numbers and the state of its parts.
+//!
+//! Plain data, the same live and in a recording. A source sees and measures; it never judges what
+//! it sees, and it never writes to the target.
+
+use serde::{Deserialize, Serialize};
+
+/// One value of one metric. The unit is the suffix of the name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// The series, snake_case with the unit as suffix, for example `wal_bytes`.
+    pub series: String,
+    /// The value; always finite.
+    pub value: f64,
+}
+
+/// One look at one target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// The target's name in the configuration.
+    pub target: String,
+    /// When, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// The numbers.
+    pub samples: Vec<Sample>,
+    /// When the newest checked snapshot was taken, milliseconds since the Unix epoch.
+    pub snapshot_at_ms: Option<u64>,
+    /// The state of its parts, by kind of database.
+    pub state: State,
+}
+
+/// The state of a target's parts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// A SQLite database file with its companions.
+    Sqlite(crate::target::sqlite::SqliteState),
+    /// The look itself failed: what was tried and why it did not work.
+    Unreachable {
+        /// One line for a person.
+        reason: String,
+    },
+}

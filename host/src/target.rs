@@ -1,0 +1,3 @@
+//! The databases under care. One module for each kind.
+
+pub mod sqlite;

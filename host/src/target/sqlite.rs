@@ -1,0 +1,175 @@
+//! SQLite: what a look at a database file and its companions shows.
+//!
+//! The four files (database, `-wal`, `-shm`, `-journal`) belong together. Their raw bytes are only
+//! ever read in a helper process: opening and closing a file of a database in use drops the POSIX
+//! locks that this process holds on it.
+
+use serde::{Deserialize, Serialize};
+
+/// What one look showed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SqliteState {
+    /// Size of the database file in bytes; none when it is missing.
+    pub database_bytes: Option<u64>,
+    /// What is wrong with the database file's header; none when it is sound or the file is empty.
+    pub header_fault: Option<HeaderFault>,
+    /// Size of the `-journal` file in bytes; none when it is missing or empty.
+    pub journal_bytes: Option<u64>,
+    /// The `-wal` file; none when it is missing or empty.
+    pub wal: Option<WalState>,
+    /// The wal-index (`-shm`); none when it is missing, empty or torn at the time of the look.
+    pub wal_index: Option<WalIndexState>,
+    /// Processes that hold a lock on one of the files, dbmedic's own excepted.
+    pub locks: Vec<LockHolder>,
+    /// The result of an integrity check, when one was due in this look.
+    pub integrity: Option<Integrity>,
+}
+
+/// A database file that is not what its header should say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeaderFault {
+    /// The first 16 bytes are not SQLite's.
+    NotADatabase,
+    /// The header counts more pages than the file holds.
+    Truncated {
+        /// Pages that the header counts.
+        expected_pages: u64,
+        /// Whole pages that the file holds.
+        actual_pages: u64,
+    },
+}
+
+/// The write-ahead log, frame by frame. Frames count from 1, as SQLite does.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct WalState {
+    /// Size of the file in bytes.
+    pub bytes: u64,
+    /// Page size in bytes, from the header; 0 when the header is damaged.
+    pub page_bytes: u32,
+    /// The two salts of the current generation.
+    pub salts: (u32, u32),
+    /// Whether the header's checksum holds.
+    pub header_valid: bool,
+    /// Whether the frames were verified in this look (a light look reads the header only).
+    pub scanned: bool,
+    /// Frames of this generation: valid ones, and later ones that carry its salts.
+    pub frames: u64,
+    /// The longest valid prefix of frames.
+    pub valid_frames: u64,
+    /// The last frame of the valid prefix that ends a transaction; 0 when there is none.
+    pub last_commit_frame: u64,
+    /// Transactions in the valid prefix.
+    pub commits: u64,
+    /// The first frame that fails although the log goes on: a later frame (or itself) carries this
+    /// generation's salts and ends a transaction. None when the log simply ends.
+    pub first_bad_frame: Option<u64>,
+    /// Transactions of this generation that end at or after the first bad frame: lost when the
+    /// valid prefix is all that is kept.
+    pub lost_commits: u64,
+}
+
+/// The shared-memory index of the write-ahead log.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct WalIndexState {
+    /// Counts every transaction (`iChange`); wraps.
+    pub change_counter: u32,
+    /// The last committed frame (`mxFrame`).
+    pub max_frame: u32,
+    /// Frames already copied into the database (`nBackfill`).
+    pub backfilled: u32,
+    /// The salts that the index believes in.
+    pub salts: (u32, u32),
+    /// The read marks (`aReadMark`); `u32::MAX` is unused.
+    pub read_marks: [u32; 5],
+}
+
+/// A lock that another process holds.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LockHolder {
+    /// What is locked.
+    pub lock: Lock,
+    /// Whether the lock excludes others.
+    pub exclusive: bool,
+    /// The process.
+    pub process: Process,
+}
+
+/// A process, so named that a recycled pid is not mistaken for it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Process {
+    /// The pid.
+    pub pid: u32,
+    /// When it started, clock ticks since boot (`/proc/PID/stat`, field 22).
+    pub start_ticks: u64,
+    /// Its short name (`/proc/PID/comm`).
+    pub name: String,
+    /// Processor time it has used, clock ticks (fields 14 and 15 of `/proc/PID/stat`).
+    pub cpu_ticks: u64,
+}
+
+/// What a process may lock on the files of a SQLite database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lock {
+    /// The database file: has it open in WAL mode, or reads it in rollback mode.
+    Shared,
+    /// The database file: about to write in rollback mode.
+    Reserved,
+    /// The database file: waits for readers to leave.
+    Pending,
+    /// The wal-index: the one writer.
+    WalWrite,
+    /// The wal-index: the one checkpointer.
+    WalCheckpoint,
+    /// The wal-index: recovery.
+    WalRecover,
+    /// The wal-index: a reader with this read mark, 0 to 4.
+    WalRead(u8),
+    /// The wal-index: has it open (the "dead man's switch").
+    WalOpen,
+}
+
+/// The result of SQLite's own integrity check.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Integrity {
+    /// How long it took, milliseconds.
+    pub duration_ms: u64,
+    /// What it found; empty when all is well.
+    pub faults: Vec<IntegrityFault>,
+    /// Why it could not be done (for example: busy); then `faults` says nothing.
+    pub error: Option<String>,
+}
+
+/// One line of the integrity check, laid to the object it speaks of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IntegrityFault {
+    /// The damaged object.
+    pub object: DamagedObject,
+    /// SQLite's words.
+    pub message: String,
+}
+
+/// What an integrity fault lies in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DamagedObject {
+    /// An index of a table.
+    Index {
+        /// The index.
+        index: String,
+        /// Its table.
+        table: String,
+        /// Whether the index can be built again with `REINDEX` (false for the ones SQLite cannot).
+        rebuildable: bool,
+    },
+    /// A table's own tree.
+    Table {
+        /// The table.
+        table: String,
+    },
+    /// The schema cannot be read.
+    Schema,
+    /// Pages, the freelist, or something that could not be laid to an object.
+    Pages,
+}

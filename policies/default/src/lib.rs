@@ -1,0 +1,1 @@
+//! dbmedic's default policy.
