@@ -99,11 +99,17 @@ pub use situation::Situation;
 
 /// Exports a [`Policy`] as the component's `decision` interface. Takes the type's name.
 ///
+/// The component gets an allocator whose heap begins in the memory it starts with: a fresh instance
+/// serves every decision, and to grow its memory would cost more than the decision itself.
+///
 /// On other machines than WebAssembly it only checks that the type is a policy, so that the same
 /// crate runs its tests natively.
 #[macro_export]
 macro_rules! export_policy {
     ($policy:ident) => {
+        #[cfg(target_arch = "wasm32")]
+        #[global_allocator]
+        static HEAP: $crate::__heap::GlobalDlmalloc = $crate::__heap::GlobalDlmalloc;
         #[cfg(target_arch = "wasm32")]
         $crate::generated::export!($policy with_types_in $crate::generated);
         #[cfg(not(target_arch = "wasm32"))]
@@ -119,6 +125,9 @@ pub const fn assert_policy<P: Policy>() {}
 pub mod __parameters {
     pub use crate::parameters::{check, line};
 }
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub use dlmalloc as __heap;
 #[doc(hidden)]
 pub use serde;
 // `parameters!` names this crate from outside; its own tests do too.
