@@ -1,9 +1,9 @@
 //! dbmedic's default policy: the rules of the specification for self-healing databases, their
 //! numbers as parameters.
 //!
-//! One event goes through four steps, each in its own module: what it means ([`judgement`] and the
-//! rule families behind it), which repair is tried ([`repairs`]), who must know ([`escalation`]),
-//! and what people are told ([`alerts`]). The policy chooses no repair that it has no rule for,
+//! One event goes through four steps, each in its own module: what it means (`judgement` and the
+//! rule families behind it), which repair is tried (`repairs`), who must know (`escalation`),
+//! and what people are told (`alerts`). The policy chooses no repair that it has no rule for,
 //! and none on facts that are missing.
 
 mod alerts;

@@ -45,7 +45,12 @@ fn locks() {
                 Watch,
                 end,
                 false,
-                &["lock.stale", "hiccup.not-solved"],
+                &[
+                    "lock.stale",
+                    "lock.snapshot",
+                    "lock.alone",
+                    "hiccup.not-solved",
+                ],
             ),
         ),
         (
@@ -435,6 +440,8 @@ fn a_constraint_is_watched_until_it_is_violated_repeatedly() {
                 .iter()
                 .any(|s| s == crate::suggestions::CONSTRAINT)
         );
+        let repeated = rules(&verdict).contains(&"constraint.repeated");
+        assert_eq!(repeated, rule != "constraint.violated", "{what}");
     }
 }
 
