@@ -4,5 +4,6 @@
 
 pub mod guard;
 pub mod model;
+pub mod policy;
 pub mod source;
 pub mod target;
