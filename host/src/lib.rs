@@ -5,5 +5,6 @@
 pub mod diagnose;
 pub mod guard;
 pub mod model;
+pub mod policy;
 pub mod source;
 pub mod target;
