@@ -2,6 +2,8 @@
 //! and repairs what can be repaired safely. What a problem means is decided by a sandboxed
 //! WebAssembly policy.
 
+pub mod config;
+pub mod constraint;
 pub mod guard;
 pub mod model;
 pub mod source;
