@@ -6,5 +6,6 @@ pub mod config;
 pub mod constraint;
 pub mod guard;
 pub mod model;
+pub mod policy;
 pub mod source;
 pub mod target;
