@@ -10,10 +10,10 @@ use super::resolve::Resolve;
 use super::section::{Section, kind, number_of};
 use super::targets::{Surroundings, targets};
 use super::{
-    BaselineConfig, Config, GuardLimits, Limits, Mode, Observation, PolicyConfig, Snapshots,
-    VERSION,
+    BaselineConfig, Config, GuardLimits, Mode, Observation, PolicyConfig, Snapshots, VERSION,
 };
 use crate::model::{Setting, Value};
+use crate::policy::Limits;
 
 const SECOND: u64 = 1000;
 const MINUTE: u64 = 60 * SECOND;
@@ -257,6 +257,7 @@ fn policy_config(section: &mut Section<'_, '_>, base: &Path, resolve: &Resolve) 
     }
 }
 
+/// Within the bounds that the runtime holds itself, and closer where a person may slip.
 fn policy_limits(section: &mut Section<'_, '_>) -> Limits {
     let default = Limits::default();
     Limits {

@@ -120,7 +120,7 @@ pub fn copy(path: &Path, into: &Path) -> Result<Manifest, CopyError> {
         let mut copied = Vec::new();
         for (original, name) in pairs(&files) {
             let to = into.join(&name);
-            let source = if original == files.database {
+            let source = if *original == files.database {
                 database.as_mut().map(Opened::Borrowed)
             } else {
                 open(original)?.map(Opened::Owned)
@@ -174,7 +174,7 @@ pub fn restore(path: &Path, from: &Path) -> Result<Manifest, CopyError> {
         .at("look at", &files.database)?
         .permissions();
     for (original, name) in pairs(&files) {
-        if original == files.database || original == files.shm {
+        if *original == files.database || *original == files.shm {
             continue;
         }
         let Some(copied) = wanted(&name) else {

@@ -50,7 +50,7 @@ impl Scene {
 
     /// A light look at the files and locks.
     fn look(&self, raw: &mut RawProcess, full: bool) -> Result<SqliteState, RepairError> {
-        Ok(raw.look(&self.site.path, full, &[])?)
+        Ok(raw.look(&self.site.path, full, &[std::process::id()])?.state)
     }
 
     /// A connection that may write. The database must exist.

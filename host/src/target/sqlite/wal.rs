@@ -230,17 +230,15 @@ fn survey(
             continue;
         }
         let commits = u64::from(frame.commit != 0);
-        match generations.iter_mut().find(|g| g.salts == frame.salts) {
-            Some(known) => {
-                known.frames += 1;
-                known.commits += commits;
-            }
-            None if generations.len() < MAX_GENERATIONS => generations.push(Generation {
+        if let Some(known) = generations.iter_mut().find(|g| g.salts == frame.salts) {
+            known.frames += 1;
+            known.commits += commits;
+        } else if generations.len() < MAX_GENERATIONS {
+            generations.push(Generation {
                 salts: frame.salts,
                 frames: 1,
                 commits,
-            }),
-            None => {}
+            });
         }
     }
     Ok(generations

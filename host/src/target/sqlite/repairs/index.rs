@@ -101,7 +101,7 @@ impl Repair for Rebuild {
         if let Some(fault) = self.faults(&db)?.first() {
             return Err(RepairError::Unproven(fault.clone()));
         }
-        let rows: u64 = db.query_row(
+        let rows: i64 = db.query_row(
             &format!("SELECT count(*) FROM {} NOT INDEXED", quoted(&self.table)),
             [],
             |row| row.get(0),

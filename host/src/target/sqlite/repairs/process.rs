@@ -16,7 +16,7 @@ use super::{Scene, integer_fact, is_same, step, text_fact};
 use crate::journal::PlannedStep;
 use crate::model::{DataLoss, Finding};
 use crate::repair::{Proof, Repair, RepairError};
-use crate::target::sqlite::locks::process_of;
+use crate::target::sqlite::locks;
 use crate::target::sqlite::{Lock, SqliteState};
 
 /// How long a process has to end by itself after SIGTERM.
@@ -95,7 +95,7 @@ impl Holder {
             Err(error) => return Err(std::io::Error::from(error).into()),
         };
         // The descriptor names one process from here on; only now is it worth comparing.
-        match process_of(self.pid) {
+        match locks::process(self.pid) {
             Some(seen) if is_same(&seen, self.pid, self.start_ticks) => {}
             _ => return Ok(()),
         }
