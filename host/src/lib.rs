@@ -2,6 +2,7 @@
 //! and repairs what can be repaired safely. What a problem means is decided by a sandboxed
 //! WebAssembly policy.
 
+pub mod diagnose;
 pub mod guard;
 pub mod model;
 pub mod policy;

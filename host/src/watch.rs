@@ -1,0 +1,255 @@
+//! Watching one target: what to look at when, in a thread of its own.
+//!
+//! It measures and sends; it never judges, and it writes nothing to a target. Snapshots go into
+//! dbmedic's own state directory.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use sysinfo::{Disks, System};
+
+use crate::live::now_ms;
+use crate::snapshot::{self, SnapshotInfo};
+use crate::source::{Observation, Sample, State};
+use crate::state_dir::StateDir;
+use crate::target::sqlite::integrity::Mode;
+use crate::target::sqlite::look::{SqliteSource, samples};
+use crate::target::sqlite::{LookScope, SqliteState};
+
+/// How often what is done, milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Between two looks.
+    pub sample_interval_ms: u64,
+    /// Between two ticks of the pipeline.
+    pub tick_interval_ms: u64,
+    /// Between two scans of the log's frames.
+    pub wal_scan_interval_ms: u64,
+    /// Between two quick checks of the pages.
+    pub quick_check_interval_ms: u64,
+    /// Between two full checks of the pages and indexes.
+    pub integrity_interval_ms: u64,
+    /// Between two snapshots.
+    pub snapshot_interval_ms: u64,
+    /// Snapshots kept for each target.
+    pub snapshots_kept: usize,
+}
+
+/// A SQLite database under care.
+#[derive(Debug)]
+pub struct Site {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The database file.
+    pub path: PathBuf,
+    /// Names of processes that a repair may end.
+    pub may_end: Vec<String>,
+    turn: Mutex<()>,
+}
+
+impl Site {
+    /// A database under care.
+    pub fn new(name: String, path: PathBuf, may_end: Vec<String>) -> Self {
+        Self { name, path, may_end, turn: Mutex::new(()) }
+    }
+
+    /// The right to use SQLite on this database: one thread of this process at a time, so that a
+    /// repair that needs it for itself is not held up by dbmedic's own checks.
+    pub fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What was done when.
+#[derive(Debug, Clone, Copy, Default)]
+struct LastDone {
+    scan_ms: Option<u64>,
+    quick_ms: Option<u64>,
+    full_ms: Option<u64>,
+    snapshot_ms: Option<u64>,
+}
+
+fn is_due(last_ms: Option<u64>, now_ms: u64, interval_ms: u64) -> bool {
+    last_ms.is_none_or(|last| now_ms.saturating_sub(last) >= interval_ms)
+}
+
+/// Looks at one target, again and again.
+pub struct Looker {
+    site: Arc<Site>,
+    pace: Pace,
+    source: SqliteSource,
+    state_dir: StateDir,
+    previous: Option<(u64, SqliteState)>,
+    done: LastDone,
+    system: System,
+    disks: Disks,
+}
+
+impl Looker {
+    /// Makes ready to look. Nothing is touched yet.
+    pub fn new(site: Arc<Site>, pace: Pace, state_dir: StateDir, exe: PathBuf) -> Self {
+        Self {
+            source: SqliteSource::new(site.path.clone(), exe),
+            site,
+            pace,
+            state_dir,
+            previous: None,
+            done: LastDone::default(),
+            system: System::new(),
+            disks: Disks::new_with_refreshed_list(),
+        }
+    }
+
+    /// One look. `thorough` looks at everything, whether it is due or not.
+    pub fn look(&mut self, thorough: bool) -> Observation {
+        let at_ms = now_ms();
+        let scan = thorough || is_due(self.done.scan_ms, at_ms, self.pace.wal_scan_interval_ms);
+        let mode = if thorough || is_due(self.done.full_ms, at_ms, self.pace.integrity_interval_ms) {
+            Some(Mode::Full)
+        } else if is_due(self.done.quick_ms, at_ms, self.pace.quick_check_interval_ms) {
+            Some(Mode::Quick)
+        } else {
+            None
+        };
+        let turn = mode.map(|_| self.site.turn());
+        let looked = self.source.look(scan, mode);
+        drop(turn);
+        if scan {
+            self.done.scan_ms = Some(at_ms);
+        }
+        if mode == Some(Mode::Full) {
+            self.done.full_ms = Some(at_ms);
+        }
+        if mode.is_some() {
+            self.done.quick_ms = Some(at_ms);
+        }
+        let mut measured = self.host_samples();
+        let state = match looked {
+            Ok(state) => {
+                let previous = self.previous.as_ref();
+                let elapsed = previous.map_or(0, |(then, _)| at_ms.saturating_sub(*then));
+                measured.extend(samples(&state, previous.map(|(_, state)| state), elapsed));
+                self.previous = Some((at_ms, state.clone()));
+                State::Sqlite(state)
+            }
+            Err(error) => {
+                self.previous = None;
+                State::Unreachable { reason: error.to_string() }
+            }
+        };
+        measured.retain(|sample| sample.value.is_finite());
+        Observation {
+            target: self.site.name.clone(),
+            at_ms,
+            samples: measured,
+            snapshot_at_ms: snapshot::newest(&self.state_dir.snapshots(), &self.site.name)
+                .ok()
+                .flatten()
+                .map(|info| info.taken_at_ms),
+            state,
+        }
+    }
+
+    /// Takes a snapshot when one is due and the last look found nothing wrong with the files.
+    pub fn snapshot_if_due(&mut self) -> Option<Result<SnapshotInfo, snapshot::SnapshotError>> {
+        let at_ms = now_ms();
+        let (_, state) = self.previous.as_ref()?;
+        let sound = state.database_bytes.is_some_and(|bytes| bytes > 0)
+            && state.header_fault.is_none()
+            && state.wal.as_ref().is_none_or(|wal| wal.first_bad_frame.is_none());
+        if !sound || !is_due(self.done.snapshot_ms, at_ms, self.pace.snapshot_interval_ms) {
+            return None;
+        }
+        self.done.snapshot_ms = Some(at_ms);
+        let _turn = self.site.turn();
+        Some(snapshot::take(
+            &self.site.path,
+            &self.state_dir.snapshots(),
+            &self.site.name,
+            at_ms,
+            self.pace.snapshots_kept,
+        ))
+    }
+
+    /// Room on the disk that holds the database, and memory.
+    #[allow(clippy::cast_precision_loss, reason = "bytes as f64 are exact up to 2^53")]
+    fn host_samples(&mut self) -> Vec<Sample> {
+        self.system.refresh_memory();
+        self.disks.refresh(false);
+        let path = self.site.path.canonicalize().unwrap_or_else(|_| self.site.path.clone());
+        let disk = self
+            .disks
+            .iter()
+            .filter(|disk| path.starts_with(disk.mount_point()))
+            .max_by_key(|disk| disk.mount_point().as_os_str().len());
+        let mut samples =
+            vec![Sample { series: "memory_free_bytes".into(), value: self.system.available_memory() as f64 }];
+        if let Some(disk) = disk.filter(|disk| disk.total_space() > 0) {
+            let (free, total) = (disk.available_space() as f64, disk.total_space() as f64);
+            samples.push(Sample { series: "disk_free_bytes".into(), value: free });
+            samples.push(Sample { series: "disk_free_percent".into(), value: free * 100.0 / total });
+        }
+        samples
+    }
+}
+
+/// A thread that looks. It ends when this is dropped.
+pub struct Watcher {
+    wake: Option<mpsc::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Watcher {
+    /// Starts looking. `seen` gets each observation and says whether anybody still listens; `note`
+    /// gets what a person may want to know.
+    pub fn spawn(
+        mut looker: Looker,
+        seen: impl Fn(Observation) -> bool + Send + 'static,
+        note: impl Fn(&'static str, String) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (wake, asked) = mpsc::channel();
+        let name = looker.site.name.clone();
+        let thread = thread::Builder::new().name(format!("watch {name}")).spawn(move || {
+            let mut thorough = true;
+            loop {
+                let begun = now_ms();
+                if !seen(looker.look(thorough)) {
+                    break;
+                }
+                match looker.snapshot_if_due() {
+                    Some(Ok(info)) => note("snapshot", format!("{name}: {} checked and kept", info.file_name())),
+                    Some(Err(error)) => note("snapshot", format!("{name}: none taken: {error}")),
+                    None => {}
+                }
+                let spent = now_ms().saturating_sub(begun);
+                let rest = looker.pace.sample_interval_ms.saturating_sub(spent).max(1);
+                thorough = match asked.recv_timeout(Duration::from_millis(rest)) {
+                    Ok(()) => true,
+                    Err(RecvTimeoutError::Timeout) => false,
+                    Err(RecvTimeoutError::Disconnected) => break,
+                };
+            }
+        })?;
+        Ok(Self { wake: Some(wake), thread: Some(thread) })
+    }
+
+    /// Asks for a thorough look, now.
+    pub fn examine(&self) {
+        if let Some(wake) = &self.wake {
+            // A thread that has ended needs no waking.
+            drop(wake.send(()));
+        }
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.wake = None;
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
