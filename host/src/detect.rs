@@ -50,7 +50,9 @@ impl Detector {
         let mut deviating: Vec<(f64, &Sample, BaselineSummary)> = Vec::new();
         let mut learn = Vec::with_capacity(samples.len());
         for sample in samples {
-            let normal = table.get(&sample.series).and_then(crate::series::Series::baseline);
+            let normal = table
+                .get(&sample.series)
+                .and_then(crate::series::Series::baseline);
             let deviation = normal
                 .filter(|baseline| baseline.established)
                 .map(|baseline| (deviations(sample.value, &baseline), baseline))
@@ -84,8 +86,14 @@ fn anomaly(at_ms: u64, deviating: &[(f64, &Sample, BaselineSummary)]) -> Option<
     let score = strongest / (strongest + DEVIATIONS);
     Some(Anomaly {
         at_ms,
-        series: deviating.iter().map(|(_, sample, _)| sample.series.clone()).collect(),
-        scores: vec![MethodScore { method: DetectionMethod::Statistical, score }],
+        series: deviating
+            .iter()
+            .map(|(_, sample, _)| sample.series.clone())
+            .collect(),
+        scores: vec![MethodScore {
+            method: DetectionMethod::Statistical,
+            score,
+        }],
         confidence: score,
         severity: match score {
             s if s > 0.9 => Severity::High,
@@ -125,13 +133,20 @@ pub struct ConstraintTable {
 impl ConstraintTable {
     /// A table of these constraints, none violated yet.
     pub fn new(constraints: Vec<Constraint>) -> Self {
-        Self { constraints: constraints.into_iter().map(|c| (c, VecDeque::new())).collect() }
+        Self {
+            constraints: constraints
+                .into_iter()
+                .map(|c| (c, VecDeque::new()))
+                .collect(),
+        }
     }
 
     /// Checks the samples of one look and notes the violations in it.
     pub fn note(&mut self, at_ms: u64, samples: &[Sample]) {
         for (constraint, violations) in &mut self.constraints {
-            let Some(sample) = samples.iter().find(|s| s.series == constraint.metric) else { continue };
+            let Some(sample) = samples.iter().find(|s| s.series == constraint.metric) else {
+                continue;
+            };
             if constraint.check(sample.value).0 == ConstraintStatus::Ok {
                 continue;
             }

@@ -117,7 +117,9 @@ impl Diagnostician {
         };
         if !seen.samples.is_empty() {
             findings.examined.insert(Part::Metrics);
-            findings.problems.extend(constraints.iter().filter_map(violated));
+            findings
+                .problems
+                .extend(constraints.iter().filter_map(violated));
         }
         findings
     }
@@ -144,7 +146,11 @@ fn violated(state: &ConstraintState) -> Option<Diagnosis> {
             state.value,
             state.utilization * 100.0
         ),
-        severity: if state.status == ConstraintStatus::Critical { 0.7 } else { 0.4 },
+        severity: if state.status == ConstraintStatus::Critical {
+            0.7
+        } else {
+            0.4
+        },
         facts: vec![
             text("constraint", &state.name),
             text("metric", &state.metric),

@@ -160,17 +160,26 @@ impl Journal {
     /// Opens the journal of a state directory, for this process alone, and makes it if there is none.
     pub fn open(state_dir: &Path) -> Result<Self, JournalError> {
         let path = state_dir.join(FILE_NAME);
-        let io = |source| JournalError::Io { path: path.clone(), source };
+        let io = |source| JournalError::Io {
+            path: path.clone(),
+            source,
+        };
         let is_new = !path.exists();
-        let mut file =
-            OpenOptions::new().read(true).append(true).create(true).open(&path).map_err(io)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(&path)
+            .map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => return Err(JournalError::InUse { path }),
             Err(std::fs::TryLockError::Error(source)) => return Err(io(source)),
         }
         if is_new {
-            File::open(state_dir).and_then(|dir| dir.sync_all()).map_err(io)?;
+            File::open(state_dir)
+                .and_then(|dir| dir.sync_all())
+                .map_err(io)?;
         }
         let mut open = BTreeMap::new();
         let mut reader = Lines::new(&path, BufReader::new(&mut file));
@@ -183,11 +192,23 @@ impl Journal {
         // What a killed process half wrote was never acted upon: the sync comes before the effect.
         let whole_bytes = reader.whole_bytes;
         if file.metadata().map_err(io)?.len() > whole_bytes {
-            file.set_len(whole_bytes).and_then(|()| file.sync_all()).map_err(io)?;
+            file.set_len(whole_bytes)
+                .and_then(|()| file.sync_all())
+                .map_err(io)?;
         }
         file.seek(SeekFrom::End(0)).map_err(io)?;
-        let inner = Inner { file, next_seq, open, appended: 0, kill_before: None, kill_after: None };
-        Ok(Self { path, inner: Mutex::new(inner) })
+        let inner = Inner {
+            file,
+            next_seq,
+            open,
+            appended: 0,
+            kill_before: None,
+            kill_after: None,
+        };
+        Ok(Self {
+            path,
+            inner: Mutex::new(inner),
+        })
     }
 
     /// Reads the journal of a state directory, line by line, beside whoever writes it.
@@ -195,8 +216,10 @@ impl Journal {
         state_dir: &Path,
     ) -> Result<impl Iterator<Item = Result<JournalLine, JournalError>>, JournalError> {
         let path = state_dir.join(FILE_NAME);
-        let file = File::open(&path)
-            .map_err(|source| JournalError::Io { path: path.clone(), source })?;
+        let file = File::open(&path).map_err(|source| JournalError::Io {
+            path: path.clone(),
+            source,
+        })?;
         Ok(Lines::new(&path, BufReader::new(file)))
     }
 
@@ -207,13 +230,23 @@ impl Journal {
         if inner.kill_before == Some(inner.appended) {
             die();
         }
-        let line = JournalLine { v: VERSION, seq: inner.next_seq, at_ms, entry: entry.clone() };
-        let written = serde_json::to_vec(&line).map_err(std::io::Error::from).and_then(|mut text| {
-            text.push(b'\n');
-            inner.file.write_all(&text)?;
-            inner.file.sync_data()
-        });
-        written.map_err(|source| JournalError::Io { path: self.path.clone(), source })?;
+        let line = JournalLine {
+            v: VERSION,
+            seq: inner.next_seq,
+            at_ms,
+            entry: entry.clone(),
+        };
+        let written = serde_json::to_vec(&line)
+            .map_err(std::io::Error::from)
+            .and_then(|mut text| {
+                text.push(b'\n');
+                inner.file.write_all(&text)?;
+                inner.file.sync_data()
+            });
+        written.map_err(|source| JournalError::Io {
+            path: self.path.clone(),
+            source,
+        })?;
         inner.next_seq += 1;
         follow(&mut inner.open, line.entry);
         if inner.kill_after == Some(inner.appended) {
@@ -247,17 +280,25 @@ impl Journal {
 fn die() {
     let me = rustix::process::getpid();
     // Cannot fail for a living process and a valid signal.
-    drop(rustix::process::kill_process(me, rustix::process::Signal::KILL));
+    drop(rustix::process::kill_process(
+        me,
+        rustix::process::Signal::KILL,
+    ));
 }
 
 /// Keeps the list of open repairs.
 fn follow(open: &mut BTreeMap<String, OpenRepair>, entry: JournalEntry) {
     match entry {
         JournalEntry::RepairIntended(intent) => {
-            let repair = OpenRepair { intent: *intent, steps: Vec::new() };
+            let repair = OpenRepair {
+                intent: *intent,
+                steps: Vec::new(),
+            };
             open.insert(repair.intent.repair_id.clone(), repair);
         }
-        JournalEntry::RepairStep { repair_id, step, .. } => {
+        JournalEntry::RepairStep {
+            repair_id, step, ..
+        } => {
             if let Some(repair) = open.get_mut(&repair_id) {
                 repair.steps.push(step);
             }
@@ -279,7 +320,12 @@ struct Lines<R> {
 
 impl<R: BufRead> Lines<R> {
     fn new(path: &Path, input: R) -> Self {
-        Self { path: path.to_owned(), input, line: 0, whole_bytes: 0 }
+        Self {
+            path: path.to_owned(),
+            input,
+            line: 0,
+            whole_bytes: 0,
+        }
     }
 }
 
@@ -294,17 +340,24 @@ impl<R: BufRead> Iterator for Lines<R> {
             Ok(_) if text.last() != Some(&b'\n') => None,
             Ok(read) => {
                 self.whole_bytes += read as u64;
-                let damaged =
-                    |what| JournalError::Damaged { path: self.path.clone(), line: self.line, what };
+                let damaged = |what| JournalError::Damaged {
+                    path: self.path.clone(),
+                    line: self.line,
+                    what,
+                };
                 Some(match serde_json::from_slice::<JournalLine>(&text) {
                     Ok(line) if line.v == VERSION => Ok(line),
-                    Ok(line) => {
-                        Err(damaged(format!("version {}, this dbmedic reads {VERSION}", line.v)))
-                    }
+                    Ok(line) => Err(damaged(format!(
+                        "version {}, this dbmedic reads {VERSION}",
+                        line.v
+                    ))),
                     Err(error) => Err(damaged(error.to_string())),
                 })
             }
-            Err(source) => Some(Err(JournalError::Io { path: self.path.clone(), source })),
+            Err(source) => Some(Err(JournalError::Io {
+                path: self.path.clone(),
+                source,
+            })),
         }
     }
 }

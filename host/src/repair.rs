@@ -137,7 +137,14 @@ pub fn run(
         plan: Vec::new(),
     };
     let refused = |error: RepairError| {
-        outcome(&intent, begun_ms, clock(), OutcomeResult::Refused, error.to_string(), None)
+        outcome(
+            &intent,
+            begun_ms,
+            clock(),
+            OutcomeResult::Refused,
+            error.to_string(),
+            None,
+        )
     };
     let mut repair = match repairs::for_intent(&intent, site) {
         Ok(repair) => repair,
@@ -147,8 +154,16 @@ pub fn run(
         return Ok(refused(error));
     }
     intent.plan = repair.plan();
-    journal.append(clock(), &JournalEntry::RepairIntended(Box::new(intent.clone())))?;
-    let run = Run { journal, intent: &intent, clock, begun_ms };
+    journal.append(
+        clock(),
+        &JournalEntry::RepairIntended(Box::new(intent.clone())),
+    )?;
+    let run = Run {
+        journal,
+        intent: &intent,
+        clock,
+        begun_ms,
+    };
     run.finish(repair.as_mut(), 0, on_step)
 }
 
@@ -165,7 +180,12 @@ pub fn recover(
 ) -> Result<Vec<(String, Outcome)>, JournalError> {
     let mut ended = Vec::new();
     for OpenRepair { intent, steps } in journal.open_repairs() {
-        let run = Run { journal, intent: &intent, clock, begun_ms: clock() };
+        let run = Run {
+            journal,
+            intent: &intent,
+            clock,
+            begun_ms: clock(),
+        };
         let outcome = match repairs::for_intent(&intent, &site_of(&intent)) {
             Err(error) => run.close(OutcomeResult::Failed, error.to_string(), None)?,
             Ok(mut repair) => match steps.last().map(String::as_str) {
@@ -174,7 +194,9 @@ pub fn recover(
                     "interrupted before its first step: nothing was done".to_owned(),
                     None,
                 )?,
-                Some(UNDO) => run.take_back(repair.as_mut(), "interrupted while undoing", on_step)?,
+                Some(UNDO) => {
+                    run.take_back(repair.as_mut(), "interrupted while undoing", on_step)?
+                }
                 // The step may or may not have happened: doing it twice is doing it once.
                 Some(last) => {
                     let reached = intent.plan.iter().position(|s| s.name == last);
@@ -286,6 +308,9 @@ fn outcome(
         outcome_result,
         reason,
         duration_ms: ended_ms.saturating_sub(begun_ms),
-        loss: loss.unwrap_or(DataLoss { commits: 0, percent: 0.0 }),
+        loss: loss.unwrap_or(DataLoss {
+            commits: 0,
+            percent: 0.0,
+        }),
     }
 }

@@ -50,7 +50,9 @@ impl Scene {
 
     /// A light look at the files and locks.
     fn look(&self, raw: &mut RawProcess, full: bool) -> Result<SqliteState, RepairError> {
-        Ok(raw.look(&self.site.path, full, &[std::process::id()])?.state)
+        Ok(raw
+            .look(&self.site.path, full, &[std::process::id()])?
+            .state)
     }
 
     /// A connection that may write. The database must exist.
@@ -72,7 +74,10 @@ fn is_same(process: &Process, pid: u32, start_ticks: u64) -> bool {
 }
 
 fn step(name: &str, what: String) -> PlannedStep {
-    PlannedStep { name: name.to_owned(), what }
+    PlannedStep {
+        name: name.to_owned(),
+        what,
+    }
 }
 
 fn integer_fact(finding: &Finding, name: &'static str) -> Result<u64, RepairError> {
@@ -98,6 +103,3 @@ fn text_fact(finding: &Finding, name: &'static str) -> Result<String, RepairErro
         })
         .ok_or(RepairError::MissingFact(name))
 }
-
-#[cfg(test)]
-mod tests;

@@ -40,8 +40,9 @@ impl Rebuild {
     /// What SQLite says of this table and its indexes; empty when all is well.
     fn faults(&self, db: &Connection) -> Result<Vec<String>, RepairError> {
         let mut check = db.prepare("SELECT * FROM pragma_integrity_check(?1)")?;
-        let lines: Vec<String> =
-            check.query_map([&self.table], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let lines: Vec<String> = check
+            .query_map([&self.table], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
         Ok(lines.into_iter().filter(|line| line != "ok").collect())
     }
 }
@@ -56,7 +57,10 @@ impl Repair for Rebuild {
         )?;
         if !known {
             let detail = format!("`{}` is no longer an index of `{}`", self.index, self.table);
-            return Err(RepairError::Unmet { name: "index-exists", detail });
+            return Err(RepairError::Unmet {
+                name: "index-exists",
+                detail,
+            });
         }
         // The table must be readable from end to end without any index.
         digest(&db, &self.table).map_err(|error| RepairError::Unmet {
@@ -68,7 +72,10 @@ impl Repair for Rebuild {
 
     fn plan(&self) -> Vec<PlannedStep> {
         vec![
-            step("copy-aside", "copy the database's files aside, synced".to_owned()),
+            step(
+                "copy-aside",
+                "copy the database's files aside, synced".to_owned(),
+            ),
             step(
                 "rebuild",
                 format!(
@@ -110,7 +117,13 @@ impl Repair for Rebuild {
             "index `{}` agrees with table `{}` ({rows} rows), whose content did not change",
             self.index, self.table
         );
-        Ok(Proof { text, loss: DataLoss { commits: 0, percent: 0.0 } })
+        Ok(Proof {
+            text,
+            loss: DataLoss {
+                commits: 0,
+                percent: 0.0,
+            },
+        })
     }
 
     fn undo(&mut self) -> Result<String, RepairError> {
@@ -129,12 +142,19 @@ fn rebuild(repair: &Rebuild, work: &Transaction<'_>) -> Result<u64, RepairError>
     work.execute_batch(&format!("REINDEX {}", quoted(&repair.index)))?;
     // Another damaged index of the table is its own incident.
     let ours = format!("index {}", repair.index);
-    if let Some(fault) = repair.faults(work)?.iter().find(|line| line.ends_with(&ours)) {
+    if let Some(fault) = repair
+        .faults(work)?
+        .iter()
+        .find(|line| line.ends_with(&ours))
+    {
         return Err(RepairError::Unproven(fault.clone()));
     }
     let after = digest(work, &repair.table)?;
     if before != after {
-        return Err(RepairError::Unproven(format!("table `{}` changed", repair.table)));
+        return Err(RepairError::Unproven(format!(
+            "table `{}` changed",
+            repair.table
+        )));
     }
     Ok(after.0)
 }

@@ -9,7 +9,10 @@ use crate::journal::{Intent, PlannedStep};
 use crate::model::DataLoss;
 use crate::repair::{Proof, Repair, RepairError};
 
-const NO_LOSS: DataLoss = DataLoss { commits: 0, percent: 0.0 };
+const NO_LOSS: DataLoss = DataLoss {
+    commits: 0,
+    percent: 0.0,
+};
 
 /// What `PRAGMA wal_checkpoint` answers.
 struct CheckpointAnswer {
@@ -19,17 +22,22 @@ struct CheckpointAnswer {
 }
 
 fn checkpoint(db: &Connection, mode: &str) -> Result<CheckpointAnswer, RepairError> {
-    Ok(db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
-        Ok(CheckpointAnswer {
-            busy: row.get::<_, i64>(0)? != 0,
-            log_frames: row.get(1)?,
-            checkpointed_frames: row.get(2)?,
-        })
-    })?)
+    Ok(
+        db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+            Ok(CheckpointAnswer {
+                busy: row.get::<_, i64>(0)? != 0,
+                log_frames: row.get(1)?,
+                checkpointed_frames: row.get(2)?,
+            })
+        })?,
+    )
 }
 
 pub(super) fn truncate_step() -> PlannedStep {
-    step("checkpoint", "checkpoint the whole log into the database and truncate it".to_owned())
+    step(
+        "checkpoint",
+        "checkpoint the whole log into the database and truncate it".to_owned(),
+    )
 }
 
 /// Checkpoints and truncates; with others at work, as far as it goes. Safe at every point: SQLite
@@ -52,10 +60,15 @@ pub(super) fn checkpointed(scene: &Scene) -> Result<String, RepairError> {
         let answer = checkpoint(&db, "PASSIVE")?;
         left = answer.log_frames - answer.checkpointed_frames;
         if left <= 0 {
-            return Ok(format!("the log is checkpointed to its end ({} frames)", answer.log_frames.max(0)));
+            return Ok(format!(
+                "the log is checkpointed to its end ({} frames)",
+                answer.log_frames.max(0)
+            ));
         }
     }
-    Err(RepairError::Unproven(format!("{left} frames are still not checkpointed")))
+    Err(RepairError::Unproven(format!(
+        "{left} frames are still not checkpointed"
+    )))
 }
 
 /// `wal.checkpoint`: empties a log that nobody holds back.
@@ -73,7 +86,10 @@ impl Repair for Checkpoint {
         let state = self.0.look(&mut raw, true)?;
         if let Some(frame) = state.wal.and_then(|wal| wal.first_bad_frame) {
             let detail = format!("frame {frame} is damaged: a checkpoint would drop what follows");
-            return Err(RepairError::Unmet { name: "log-sound", detail });
+            return Err(RepairError::Unmet {
+                name: "log-sound",
+                detail,
+            });
         }
         Ok(())
     }
@@ -87,7 +103,10 @@ impl Repair for Checkpoint {
     }
 
     fn verify(&mut self) -> Result<Proof, RepairError> {
-        Ok(Proof { text: checkpointed(&self.0)?, loss: NO_LOSS })
+        Ok(Proof {
+            text: checkpointed(&self.0)?,
+            loss: NO_LOSS,
+        })
     }
 
     /// A checkpoint moves frames from one place of the same database to another: no row changes.
@@ -117,7 +136,10 @@ impl KeepValidPrefix {
         let finding = &intent.finding;
         Ok(Self {
             copy: scene.site.copies.join(&intent.repair_id),
-            salts: (integer_fact(finding, "salt_1")?, integer_fact(finding, "salt_2")?),
+            salts: (
+                integer_fact(finding, "salt_1")?,
+                integer_fact(finding, "salt_2")?,
+            ),
             first_bad_frame: integer_fact(finding, "first_bad_frame")?,
             last_commit_frame: integer_fact(finding, "last_commit_frame")?,
             loss: intent.candidate.expected_loss,
@@ -132,10 +154,14 @@ impl KeepValidPrefix {
         if self.held.is_none() {
             let db = self.scene.open()?;
             db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
-            db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?;
+            db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| {
+                row.get::<_, i64>(0)
+            })?;
             self.held = Some(db);
         }
-        self.held.as_ref().ok_or(RepairError::Unproven("the database is not held".to_owned()))
+        self.held
+            .as_ref()
+            .ok_or(RepairError::Unproven("the database is not held".to_owned()))
     }
 
     /// Whether the log is still damaged in the very way that was planned for.
@@ -156,21 +182,33 @@ impl Repair for KeepValidPrefix {
         let state = self.scene.look(&mut raw, false)?;
         if let Some(other) = state.locks.first() {
             let detail = format!("open in {} (pid {})", other.process.name, other.process.pid);
-            return Err(RepairError::Unmet { name: "no-other-process", detail });
+            return Err(RepairError::Unmet {
+                name: "no-other-process",
+                detail,
+            });
         }
         if !self.is_as_planned()? {
             let detail = "the log is not damaged as it was planned for".to_owned();
-            return Err(RepairError::Unmet { name: "same-damage", detail });
+            return Err(RepairError::Unmet {
+                name: "same-damage",
+                detail,
+            });
         }
         Ok(())
     }
 
     fn plan(&self) -> Vec<PlannedStep> {
         vec![
-            step("copy-aside", "take the database alone and copy its files aside, synced".to_owned()),
+            step(
+                "copy-aside",
+                "take the database alone and copy its files aside, synced".to_owned(),
+            ),
             step(
                 "replay",
-                format!("replay the log up to frame {}, truncate it", self.last_commit_frame),
+                format!(
+                    "replay the log up to frame {}, truncate it",
+                    self.last_commit_frame
+                ),
             ),
         ]
     }
@@ -181,7 +219,10 @@ impl Repair for KeepValidPrefix {
                 self.hold()?;
                 if !self.is_as_planned()? {
                     let detail = "the log changed before it was held".to_owned();
-                    return Err(RepairError::Unmet { name: "same-damage", detail });
+                    return Err(RepairError::Unmet {
+                        name: "same-damage",
+                        detail,
+                    });
                 }
                 self.scene.raw()?.copy(self.scene.path(), &self.copy)?;
                 Ok(())
@@ -206,8 +247,7 @@ impl Repair for KeepValidPrefix {
     fn verify(&mut self) -> Result<Proof, RepairError> {
         let (kept, loss) = (self.last_commit_frame, self.loss);
         let db = self.hold()?;
-        let verdict: String =
-            db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+        let verdict: String = db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
         if verdict != "ok" {
             return Err(RepairError::Unproven(verdict));
         }
@@ -215,7 +255,9 @@ impl Repair for KeepValidPrefix {
         self.held = None;
         let state = self.scene.look(&mut self.scene.raw()?, true)?;
         if let Some(frame) = state.wal.and_then(|wal| wal.first_bad_frame) {
-            return Err(RepairError::Unproven(format!("frame {frame} of the log is still damaged")));
+            return Err(RepairError::Unproven(format!(
+                "frame {frame} of the log is still damaged"
+            )));
         }
         let text = format!(
             "{kept} frames replayed, the log is empty, integrity check ok, originals in {}",
@@ -233,7 +275,9 @@ impl Repair for KeepValidPrefix {
         }
         raw.restore(self.scene.path(), &self.copy)?;
         if !self.is_as_planned()? {
-            return Err(RepairError::Unproven("the files are not as they were".to_owned()));
+            return Err(RepairError::Unproven(
+                "the files are not as they were".to_owned(),
+            ));
         }
         Ok("the files were put back as they were".to_owned())
     }

@@ -25,7 +25,10 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How long to wait for the kernel to end a process after SIGKILL.
 const KILL_WAIT: Duration = Duration::from_secs(2);
 
-const NO_LOSS: DataLoss = DataLoss { commits: 0, percent: 0.0 };
+const NO_LOSS: DataLoss = DataLoss {
+    commits: 0,
+    percent: 0.0,
+};
 
 /// A process that may be ended.
 struct Holder {
@@ -64,12 +67,21 @@ impl Holder {
     fn precondition(&self) -> Result<(), RepairError> {
         if !self.scene.site.may_end.contains(&self.name) {
             let detail = format!("`{}` does not stand in the target's may_end", self.name);
-            return Err(RepairError::Unmet { name: "holder-allow-listed", detail });
+            return Err(RepairError::Unmet {
+                name: "holder-allow-listed",
+                detail,
+            });
         }
         // Init, this process and the one that started it are never ended, whatever a list says.
-        if self.pid <= 1 || self.pid == std::process::id() || self.pid == std::os::unix::process::parent_id() {
+        if self.pid <= 1
+            || self.pid == std::process::id()
+            || self.pid == std::os::unix::process::parent_id()
+        {
             let detail = format!("pid {} is init, dbmedic or its parent", self.pid);
-            return Err(RepairError::Unmet { name: "holder-is-another", detail });
+            return Err(RepairError::Unmet {
+                name: "holder-is-another",
+                detail,
+            });
         }
         let mut raw = self.scene.raw()?;
         let first = self.scene.look(&mut raw, false)?;
@@ -77,18 +89,26 @@ impl Holder {
         let commits = |state: &SqliteState| state.wal_index.as_ref().map(|i| i.change_counter);
         if !self.has_lock(&first) || !self.has_lock(&second) {
             let detail = format!("process {} has let go", self.pid);
-            return Err(RepairError::Unmet { name: "still-holds", detail });
+            return Err(RepairError::Unmet {
+                name: "still-holds",
+                detail,
+            });
         }
         if (self.in_the_way)(&Lock::WalWrite) && commits(&first) != commits(&second) {
             let detail = format!("process {} commits", self.pid);
-            return Err(RepairError::Unmet { name: "makes-no-progress", detail });
+            return Err(RepairError::Unmet {
+                name: "makes-no-progress",
+                detail,
+            });
         }
         Ok(())
     }
 
     /// Ends the process: SIGTERM, then SIGKILL. One that is already gone needs no ending.
     fn end(&self) -> Result<(), RepairError> {
-        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
+        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else {
+            return Ok(());
+        };
         let process = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(process) => process,
             Err(rustix::io::Errno::SRCH) => return Ok(()),
@@ -109,7 +129,10 @@ impl Holder {
                 return Ok(());
             }
         }
-        Err(RepairError::Unproven(format!("process {} outlives SIGKILL", self.pid)))
+        Err(RepairError::Unproven(format!(
+            "process {} outlives SIGKILL",
+            self.pid
+        )))
     }
 
     /// Whether it is out of the way.
@@ -131,7 +154,10 @@ impl Holder {
 
 /// Waits for a process's end.
 fn has_ended(process: &OwnedFd, wait: Duration) -> Result<bool, RepairError> {
-    let timeout = Timespec { tv_sec: wait.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: 0 };
+    let timeout = Timespec {
+        tv_sec: wait.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: 0,
+    };
     let mut fds = [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)];
     let ready = poll(&mut fds, Some(&timeout)).map_err(std::io::Error::from)?;
     Ok(ready > 0)
@@ -143,7 +169,9 @@ pub(super) struct EndHolder(Holder);
 impl EndHolder {
     pub(super) fn new(scene: Scene, finding: &Finding) -> Result<Self, RepairError> {
         let facts = ["holder_pid", "holder_start_ticks", "holder_name"];
-        Ok(Self(Holder::new(scene, finding, facts, |lock| *lock == Lock::WalWrite)?))
+        Ok(Self(Holder::new(scene, finding, facts, |lock| {
+            *lock == Lock::WalWrite
+        })?))
     }
 }
 
@@ -163,17 +191,28 @@ impl Repair for EndHolder {
     /// The holder is gone and a writer can begin.
     fn verify(&mut self) -> Result<Proof, RepairError> {
         if !self.0.is_gone()? {
-            return Err(RepairError::Unproven(format!("process {} still holds the lock", self.0.pid)));
+            return Err(RepairError::Unproven(format!(
+                "process {} still holds the lock",
+                self.0.pid
+            )));
         }
         let db = self.0.scene.open()?;
         db.execute_batch("BEGIN IMMEDIATE; ROLLBACK")?;
-        let text = format!("process {} is gone, a write transaction can begin", self.0.pid);
-        Ok(Proof { text, loss: NO_LOSS })
+        let text = format!(
+            "process {} is gone, a write transaction can begin",
+            self.0.pid
+        );
+        Ok(Proof {
+            text,
+            loss: NO_LOSS,
+        })
     }
 
     fn undo(&mut self) -> Result<String, RepairError> {
         if self.0.is_gone()? {
-            return Err(RepairError::NoWayBack("an ended process is not started again"));
+            return Err(RepairError::NoWayBack(
+                "an ended process is not started again",
+            ));
         }
         Ok("the holder was not ended, nothing is changed".to_owned())
     }
@@ -185,7 +224,9 @@ pub(super) struct ReleaseReader(Holder);
 impl ReleaseReader {
     pub(super) fn new(scene: Scene, finding: &Finding) -> Result<Self, RepairError> {
         let facts = ["reader_pid", "reader_start_ticks", "reader_name"];
-        Ok(Self(Holder::new(scene, finding, facts, |lock| matches!(lock, Lock::WalRead(_)))?))
+        Ok(Self(Holder::new(scene, finding, facts, |lock| {
+            matches!(lock, Lock::WalRead(_))
+        })?))
     }
 }
 
@@ -199,21 +240,33 @@ impl Repair for ReleaseReader {
     }
 
     fn apply(&mut self, step: &str) -> Result<(), RepairError> {
-        if step == "end-process" { self.0.end() } else { truncate_log(&self.0.scene) }
+        if step == "end-process" {
+            self.0.end()
+        } else {
+            truncate_log(&self.0.scene)
+        }
     }
 
     /// The reader is gone and the log can be, and is, checkpointed.
     fn verify(&mut self) -> Result<Proof, RepairError> {
         if !self.0.is_gone()? {
-            return Err(RepairError::Unproven(format!("process {} still reads", self.0.pid)));
+            return Err(RepairError::Unproven(format!(
+                "process {} still reads",
+                self.0.pid
+            )));
         }
         let text = super::log::checkpointed(&self.0.scene)?;
-        Ok(Proof { text: format!("process {} is gone; {text}", self.0.pid), loss: NO_LOSS })
+        Ok(Proof {
+            text: format!("process {} is gone; {text}", self.0.pid),
+            loss: NO_LOSS,
+        })
     }
 
     fn undo(&mut self) -> Result<String, RepairError> {
         if self.0.is_gone()? {
-            return Err(RepairError::NoWayBack("an ended process is not started again"));
+            return Err(RepairError::NoWayBack(
+                "an ended process is not started again",
+            ));
         }
         Ok("the reader was not ended, nothing is changed".to_owned())
     }
