@@ -21,8 +21,8 @@ const DEVIATIONS: f64 = 5.0;
 /// Scales a MAD to the standard deviation of a normal distribution: 1 / quantile(3/4).
 const MAD_TO_SIGMA: f64 = 1.4826;
 
-/// The least deviation that counts, as a share of the median: a series that never moves has a MAD
-/// of zero, and its first small step is not an incident.
+/// The least deviation that counts, as a share of the median (of 1 when that is smaller): a series
+/// that never moves has a MAD of zero, and its first small step is not an incident.
 const LEAST_SHARE: f64 = 0.05;
 
 /// Anomalous values in a row after which the baseline learns from them all the same: the level has
@@ -75,8 +75,7 @@ impl Detector {
 /// Distance from the median in robust standard deviations.
 fn deviations(value: f64, baseline: &BaselineSummary) -> f64 {
     let spread = (MAD_TO_SIGMA * baseline.mad)
-        .max(LEAST_SHARE * baseline.median.abs() / DEVIATIONS)
-        .max(f64::EPSILON);
+        .max(LEAST_SHARE * baseline.median.abs().max(1.0) / DEVIATIONS);
     (value - baseline.median).abs() / spread
 }
 

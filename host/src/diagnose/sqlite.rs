@@ -157,7 +157,7 @@ impl Holds {
                     process.pid, process.name
                 ),
                 level: CascadeLevel::InPlace,
-                preconditions: vec![allow_listed("holder-allow-listed", process, look.options)],
+                preconditions: vec![may_be_ended("holder-may-be-ended", process, look.options)],
                 expected_duration_ms: 500,
                 expected_loss: NO_LOSS,
                 undoable: false,
@@ -214,7 +214,7 @@ impl Holds {
                     process.pid, process.name
                 ),
                 level: CascadeLevel::InPlace,
-                preconditions: vec![allow_listed("reader-allow-listed", process, look.options)],
+                preconditions: vec![may_be_ended("reader-may-be-ended", process, look.options)],
                 expected_duration_ms: 1000,
                 expected_loss: NO_LOSS,
                 undoable: false,
@@ -265,7 +265,7 @@ fn may_end(process: &Process, options: &DiagnoseOptions) -> bool {
     options.may_end.contains(&process.name)
 }
 
-fn allow_listed(name: &str, process: &Process, options: &DiagnoseOptions) -> Precondition {
+fn may_be_ended(name: &str, process: &Process, options: &DiagnoseOptions) -> Precondition {
     let holds = may_end(process, options);
     let detail = if holds {
         format!("`{}` stands in may_end", process.name)
@@ -285,7 +285,7 @@ fn holder_facts(prefix: &str, process: &Process, options: &DiagnoseOptions) -> V
         integer(&format!("{prefix}_pid"), u64::from(process.pid)),
         text(&format!("{prefix}_name"), &process.name),
         integer(&format!("{prefix}_start_ticks"), process.start_ticks),
-        boolean(&format!("{prefix}_allow_listed"), may_end(process, options)),
+        boolean(&format!("{prefix}_may_be_ended"), may_end(process, options)),
     ]
 }
 

@@ -68,7 +68,7 @@ impl Holder {
         if !self.scene.site.may_end.contains(&self.name) {
             let detail = format!("`{}` does not stand in the target's may_end", self.name);
             return Err(RepairError::Unmet {
-                name: "holder-allow-listed",
+                name: "process-may-be-ended",
                 detail,
             });
         }
