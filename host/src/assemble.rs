@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use rand::random;
 
 use crate::cli::PolicyArgs;
 use crate::config::Config;
@@ -21,13 +20,15 @@ use crate::watch::{Pace, Site};
 /// The built-in policy: `policies/default`, as committed.
 pub const DEFAULT_POLICY: &[u8] = include_bytes!("../../policies/prebuilt/default.wasm");
 
-/// Makes everything ready for a live run. With `record`, a recording is begun in that file.
+/// Makes everything ready for a live run. With `record`, a recording is begun in that file; `seed`
+/// stands in its header.
 pub fn assemble(
     config: &Config,
     policy_args: &PolicyArgs,
     record: Option<PathBuf>,
+    seed: u64,
 ) -> anyhow::Result<Setup> {
-    let settings = merge_settings(config.policy.settings(), &policy_args.set)?;
+    let settings = merge_settings(config.policy.parameters.clone(), &policy_args.set)?;
     let file = policy_args.policy.as_deref().or(config.policy.file.as_deref());
     let limits = config.policy.limits.clone();
     let policy = load_policy(file, limits.clone(), &settings)?;
@@ -36,7 +37,7 @@ pub fn assemble(
         let header = Header {
             dbmedic_recording: recording::VERSION,
             dbmedic: env!("CARGO_PKG_VERSION").to_owned(),
-            seed: random(),
+            seed,
             started_ms: now_ms(),
             policy: PolicyIdentity {
                 name: policy.name().to_owned(),
@@ -77,14 +78,14 @@ fn pipeline_options(config: &Config) -> PipelineOptions {
         .iter()
         .map(|target| {
             let options = TargetOptions {
-                mode: target.mode.unwrap_or(config.mode),
+                mode: target.mode,
                 diagnose: DiagnoseOptions {
                     lock_hold_ms: config.observation.lock_hold_ms,
                     reader_hold_ms: config.observation.reader_hold_ms,
                     snapshot_recent_ms: config.snapshots.recent_ms,
                     may_end: target.may_end.clone(),
                 },
-                constraints: config.constraints_of(target),
+                constraints: target.constraints.clone(),
             };
             (target.name.clone(), options)
         })

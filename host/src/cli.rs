@@ -52,7 +52,7 @@ enum Command {
 }
 
 /// What a policy can be told on the command line.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct PolicyArgs {
     /// The policy component (default: the built-in policy)
     #[arg(long, value_name = "FILE.wasm")]

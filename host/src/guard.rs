@@ -4,6 +4,7 @@
 //! what a problem means; that is the policy's part. It knows no clock: time arrives with the call.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,24 +23,52 @@ pub enum Mode {
     Enforce,
 }
 
-/// The limits that no policy can move.
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Observe => "observe",
+            Self::Approve => "approve",
+            Self::Enforce => "enforce",
+        })
+    }
+}
+
+/// The limits that no policy can move. They hold for each target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GuardLimits {
-    /// Committed transactions that a repair may announce to lose at most.
+    /// Committed transactions that one repair may lose as announced, 0 to `1_000_000`; default
+    /// 100.
     pub max_loss_commits: u64,
-    /// The share of the affected log or object that a repair may announce to lose at most, 0 to 100.
+    /// The share of the affected log or object that one repair may lose, 0 to 100 percent;
+    /// default 5, as the specification's last 5 % of a log.
     pub max_loss_percent: f64,
-    /// Repairs of one target in an hour.
+    /// Repairs in any hour, 1 to 1000; default 6.
     pub repairs_per_hour: u32,
-    /// Rest between two repairs of one target, milliseconds.
+    /// Rest between two repairs, milliseconds, 0 to one day; default one minute.
     pub cool_down_ms: u64,
-    /// Failures of one repair on one kind in a row after which only a person goes on. Three: the
-    /// specification's rule, section 4.2.
+    /// Failures of one repair on one kind in a row after which only a person goes on, 1 to 100;
+    /// default 3: the specification's rule, section 4.2.
     pub failures_before_person: u32,
-    /// The same subject repaired this often within the flap window is flapping: a person must look.
-    pub flap_repairs: u32,
-    /// The flap window, milliseconds.
+    /// The time in which repairs of the same problem are counted as flapping, milliseconds, 1 s
+    /// to 30 days; default one hour (orchestrator's block after a recovery).
     pub flap_window_ms: u64,
+    /// Repairs of the same problem within `flap_window_ms` that are flapping, 2 to 1000; default
+    /// 5 (Monit: 5 restarts, then a person).
+    pub flap_repairs: u32,
+}
+
+impl Default for GuardLimits {
+    fn default() -> Self {
+        Self {
+            max_loss_commits: 100,
+            max_loss_percent: 5.0,
+            repairs_per_hour: 6,
+            cool_down_ms: 60_000,
+            failures_before_person: 3,
+            flap_window_ms: 3_600_000,
+            flap_repairs: 5,
+        }
+    }
 }
 
 /// A repair that the guard let through. There is no other way to get one than the guard.
@@ -294,6 +323,3 @@ fn refusal(law: &str, reason: String) -> Refusal {
 fn refused(law: &str, reason: String) -> Ruling {
     Ruling::Refused(refusal(law, reason))
 }
-
-#[cfg(test)]
-mod tests;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::guard::ApprovedRepair;
-use crate::journal::{Journal, JournalEntry};
+use crate::journal::{Intent, Journal, JournalEntry, JournalError};
 use crate::model::Outcome;
 use crate::pipeline::{Carried, Effect, Event, Pipeline, PipelineOptions};
 use crate::policy::Policy;
@@ -25,7 +25,7 @@ use crate::repair::{self, StepReport};
 use crate::source::Observation;
 use crate::state_dir::StateDir;
 use crate::target::sqlite::raw::RawProcess;
-use crate::watch::{Pace, Site, Watcher};
+use crate::watch::{Looker, Pace, Site, Watcher};
 
 /// Milliseconds since the Unix epoch.
 #[allow(clippy::disallowed_methods, reason = "the live driver is where time enters")]
@@ -99,7 +99,7 @@ pub struct Setup {
 enum Message {
     Seen(Observation),
     Step(StepReport),
-    RepairEnded { target: String, outcome: Outcome },
+    RepairEnded { target: String, ended: Result<Outcome, JournalError> },
     Note(&'static str, String),
 }
 
@@ -151,10 +151,15 @@ impl Live {
     /// Finishes or takes back each repair that an earlier run left open.
     fn recover(&mut self, tell: &mut Listener<'_>) -> anyhow::Result<()> {
         let mut steps = Vec::new();
+        let site_of = |intent: &Intent| repair::Site {
+            path: intent.path.clone(),
+            may_end: intent.may_end.clone(),
+            copies: self.state_dir.copies(),
+            exe: self.exe.clone(),
+        };
         let ended = repair::recover(
             &self.journal,
-            &self.state_dir,
-            &self.exe,
+            &site_of,
             &now_ms,
             &mut |step| steps.push(step.clone()),
         )
@@ -258,14 +263,31 @@ impl Live {
     }
 
     /// Runs a repair to its end, in this thread.
-    pub fn repair(&mut self, approved: &ApprovedRepair, tell: &mut Listener<'_>) -> Outcome {
-        let Some(site) = self.sites.get(approved.target()).cloned() else {
-            return repair::refused(approved, "the target is not configured");
-        };
+    ///
+    /// # Errors
+    /// When the journal cannot be written, or the target is not configured.
+    pub fn repair(
+        &self,
+        approved: &ApprovedRepair,
+        tell: &mut Listener<'_>,
+    ) -> anyhow::Result<Outcome> {
+        let (site, place) = self.place(approved)?;
         let _turn = site.turn();
-        repair::run(&self.journal, approved, &site.actuator(&self.state_dir, &self.exe), &now_ms, &mut |step| {
-            tell(step.at_ms, Told::Step(step));
-        })
+        let on_step = &mut |step: &StepReport| tell(step.at_ms, Told::Step(step));
+        Ok(repair::run(&self.journal, approved, &place, &now_ms, on_step)?)
+    }
+
+    /// Where an approved repair acts.
+    fn place(&self, approved: &ApprovedRepair) -> anyhow::Result<(Arc<Site>, repair::Site)> {
+        let site = self.sites.get(approved.target()).cloned();
+        let site = site.with_context(|| format!("target {} is not configured", approved.target()))?;
+        let place = repair::Site {
+            path: site.path.clone(),
+            may_end: site.may_end.clone(),
+            copies: self.state_dir.copies(),
+            exe: self.exe.clone(),
+        };
+        Ok((site, place))
     }
 
     /// Watches all targets until `stop` is set. A repair that has begun is brought to its end first.
@@ -274,23 +296,20 @@ impl Live {
         let mut watchers = BTreeMap::new();
         for (name, site) in &self.sites {
             let (seen, note) = (send.clone(), send.clone());
+            let looker =
+                Looker::new(Arc::clone(site), self.pace, self.state_dir.clone(), &self.exe)?;
             let watcher = Watcher::spawn(
-                Arc::clone(site),
-                self.pace,
-                self.state_dir.clone(),
-                self.exe.clone(),
+                looker,
                 move |observation| seen.send(Message::Seen(observation)).is_ok(),
                 move |label, text| drop(note.send(Message::Note(label, text))),
             )?;
             watchers.insert(name.clone(), watcher);
         }
-        let mut repairs: Vec<thread::JoinHandle<()>> = Vec::new();
-        let running = Arc::new(Mutex::new(0_usize));
+        let mut running = 0_usize;
         let mut next_tick_ms = now_ms();
         loop {
             let stopping = stop.load(Ordering::Relaxed);
-            repairs.retain(|repair| !repair.is_finished());
-            if stopping && repairs.is_empty() && *lock(&running) == 0 {
+            if stopping && running == 0 {
                 break;
             }
             let mut events = self.inbox(tell)?;
@@ -299,9 +318,10 @@ impl Live {
                 Ok(Message::Seen(observation)) => events.push(Event::Observed(observation)),
                 Ok(Message::Step(step)) => tell(step.at_ms, Told::Step(&step)),
                 Ok(Message::Note(label, text)) => tell(now_ms(), Told::Note(label, &text)),
-                Ok(Message::RepairEnded { target, outcome }) => {
-                    *lock(&running) -= 1;
-                    events.push(Event::RepairEnded { target, at_ms: now_ms(), outcome });
+                // Without a journal nothing may be done: the next start closes what is open.
+                Ok(Message::RepairEnded { target, ended }) => {
+                    running -= 1;
+                    events.push(Event::RepairEnded { target, at_ms: now_ms(), outcome: ended? });
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
@@ -316,8 +336,8 @@ impl Live {
                 }
                 // What is approved while stopping waits for the next run: it will be seen again.
                 for repair in asked.repairs.into_iter().filter(|_| !stopping) {
-                    *lock(&running) += 1;
-                    repairs.push(self.spawn_repair(repair, send.clone())?);
+                    self.spawn_repair(repair, send.clone())?;
+                    running += 1;
                 }
             }
         }
@@ -330,23 +350,22 @@ impl Live {
         &self,
         approved: ApprovedRepair,
         send: mpsc::Sender<Message>,
-    ) -> anyhow::Result<thread::JoinHandle<()>> {
-        let site = self.sites.get(approved.target()).cloned();
-        let site = site.with_context(|| format!("target {} is not configured", approved.target()))?;
+    ) -> anyhow::Result<()> {
+        let (site, place) = self.place(&approved)?;
         let journal = Arc::clone(&self.journal);
-        let actuator = site.actuator(&self.state_dir, &self.exe);
         let thread = thread::Builder::new().name(format!("repair {}", approved.target()));
         let work = move || {
             let turn = site.turn();
             let steps = send.clone();
-            let outcome = repair::run(&journal, &approved, &actuator, &now_ms, &mut |step| {
+            let ended = repair::run(&journal, &approved, &place, &now_ms, &mut |step| {
                 drop(steps.send(Message::Step(step.clone())));
             });
             drop(turn);
             let target = approved.target().to_owned();
-            drop(send.send(Message::RepairEnded { target, outcome }));
+            drop(send.send(Message::RepairEnded { target, ended }));
         };
-        Ok(thread.spawn(work)?)
+        thread.spawn(work)?;
+        Ok(())
     }
 
     /// What people said since the last look, as events.
@@ -360,9 +379,4 @@ impl Live {
         }
         Ok(events)
     }
-}
-
-/// The value, even when a thread panicked while it held the lock: a count stays a count.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

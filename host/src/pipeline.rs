@@ -152,6 +152,11 @@ pub enum Effect {
         /// The evidence.
         anomaly: Anomaly,
     },
+    /// Enough was seen to say what is normal.
+    BaselineEstablished {
+        /// The target.
+        target: String,
+    },
     /// A problem was seen for the first time.
     IncidentOpened {
         /// The target.
@@ -286,6 +291,9 @@ struct Target {
     level_since_ms: u64,
     verbosity: Verbosity,
     memory: Vec<u8>,
+    /// Looks so far, up to the number from which on baselines may be judged by.
+    looks: usize,
+    established_after: usize,
     /// The incident whose repair a person approved.
     approved: Option<String>,
     /// Series of the anomaly that was told last; empty when all is normal.
@@ -326,6 +334,8 @@ impl Pipeline {
                     level_since_ms: from_before.level_since_ms,
                     verbosity: Verbosity::Normal,
                     memory: from_before.memory,
+                    looks: 0,
+                    established_after: options.baseline_established_after,
                     approved: None,
                     anomalous: false,
                     told_ruling: None,
@@ -391,6 +401,12 @@ impl Pipeline {
             target.series.record(&sample.series, point, learn);
         }
         target.constraints.note(seen.at_ms, &seen.samples);
+        if target.looks < target.established_after {
+            target.looks += 1;
+            if target.looks == target.established_after {
+                effects.push(Effect::BaselineEstablished { target: seen.target.clone() });
+            }
+        }
         let constraints = target.constraints.states(&target.series);
         let findings =
             target.diagnostician.diagnose(&seen, &constraints, &target.options.diagnose);
@@ -570,7 +586,7 @@ impl Target {
             constraints: self.constraints.states(&self.series),
             metrics: self
                 .series
-                .latest(CONTEXT_METRICS)
+                .latest_points(CONTEXT_METRICS)
                 .map(|(name, point)| Metric { name: name.to_owned(), value: point.value })
                 .collect(),
             settings: settings.to_vec(),

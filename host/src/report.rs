@@ -41,6 +41,9 @@ impl Narrator {
                 lines.truncate(3);
                 lines
             }
+            Effect::BaselineEstablished { target } => {
+                self.block(at_ms, "baseline", &format!("{target}: what is normal is known now"), &[])
+            }
             Effect::IncidentOpened { finding, .. } => {
                 let head = format!("{} {}: {}", finding.incident, finding.kind, finding.summary);
                 let mut rest = vec![format!("evidence: {}", facts(&finding.facts))];

@@ -7,9 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::baseline::Baseline;
 use crate::model::{BaselineSummary, Point};
-
-/// Points of a series that can be asked for.
-pub const RECENT_POINTS: usize = 512;
+use crate::policy::{RECENT_POINTS, Telemetry};
 
 /// Series of one target; later ones are not taken up.
 pub const SERIES_LIMIT: usize = 1024;
@@ -80,7 +78,7 @@ impl SeriesTable {
     }
 
     /// The latest `limit` points, oldest first.
-    pub fn recent(&self, name: &str, limit: usize) -> Vec<Point> {
+    pub fn recent_points(&self, name: &str, limit: usize) -> Vec<Point> {
         self.series.get(name).map_or_else(Vec::new, |series| {
             let skip = series.recent.len().saturating_sub(limit);
             series.recent.iter().skip(skip).copied().collect()
@@ -88,10 +86,24 @@ impl SeriesTable {
     }
 
     /// The names and latest values, at most `limit`.
-    pub fn latest(&self, limit: usize) -> impl Iterator<Item = (&str, Point)> {
+    pub fn latest_points(&self, limit: usize) -> impl Iterator<Item = (&str, Point)> {
         self.series
             .iter()
             .filter_map(|(name, series)| Some((name.as_str(), series.latest()?)))
             .take(limit)
+    }
+}
+
+impl Telemetry for SeriesTable {
+    fn latest(&self, series: &str) -> Option<Point> {
+        self.get(series)?.latest()
+    }
+
+    fn baseline(&self, series: &str) -> Option<BaselineSummary> {
+        self.get(series)?.baseline()
+    }
+
+    fn recent(&self, series: &str, limit: usize) -> Vec<Point> {
+        self.recent_points(series, limit)
     }
 }

@@ -119,6 +119,11 @@ impl StateDir {
         self.root.join("copies")
     }
 
+    /// Where copies for a check are made, and removed after it.
+    pub fn scratch(&self) -> PathBuf {
+        self.root.join("scratch")
+    }
+
     fn inbox(&self) -> PathBuf {
         self.root.join("inbox")
     }

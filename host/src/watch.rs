@@ -3,7 +3,7 @@
 //! It measures and sends; it never judges, and it writes nothing to a target. Snapshots go into
 //! dbmedic's own state directory.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -15,9 +15,17 @@ use crate::live::now_ms;
 use crate::snapshot::{self, SnapshotInfo};
 use crate::source::{Observation, Sample, State};
 use crate::state_dir::StateDir;
-use crate::target::sqlite::integrity::Mode;
+use crate::target::sqlite::SqliteState;
+use crate::target::sqlite::integrity::{Check, Mode};
 use crate::target::sqlite::look::{SqliteSource, samples};
-use crate::target::sqlite::{LookScope, SqliteState};
+use crate::target::sqlite::raw::{RawError, RawProcess};
+
+/// Complaints of a check that are listed at most; SQLite's own default.
+const FAULT_LIMIT: u32 = 100;
+
+/// How long a check of the pages may take: the specification's `timeout_sec` of the full check,
+/// section 1.3.
+const CHECK_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How often what is done, milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +80,12 @@ struct LastDone {
     snapshot_ms: Option<u64>,
 }
 
+/// An error with its causes, in one line.
+fn told(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 fn is_due(last_ms: Option<u64>, now_ms: u64, interval_ms: u64) -> bool {
     last_ms.is_none_or(|last| now_ms.saturating_sub(last) >= interval_ms)
 }
@@ -84,23 +98,30 @@ pub struct Looker {
     state_dir: StateDir,
     previous: Option<(u64, SqliteState)>,
     done: LastDone,
-    system: System,
-    disks: Disks,
+    /// None on a system that does not tell.
+    system: Option<System>,
+    disks: Option<Disks>,
 }
 
 impl Looker {
     /// Makes ready to look. Nothing is touched yet.
-    pub fn new(site: Arc<Site>, pace: Pace, state_dir: StateDir, exe: PathBuf) -> Self {
-        Self {
-            source: SqliteSource::new(site.path.clone(), exe),
+    pub fn new(
+        site: Arc<Site>,
+        pace: Pace,
+        state_dir: StateDir,
+        exe: &Path,
+    ) -> Result<Self, RawError> {
+        let raw = RawProcess::spawn(exe)?;
+        Ok(Self {
+            source: SqliteSource::new(&site.path, &state_dir.scratch(), raw),
             site,
             pace,
             state_dir,
             previous: None,
             done: LastDone::default(),
-            system: System::new(),
-            disks: Disks::new_with_refreshed_list(),
-        }
+            system: System::new().ok(),
+            disks: Disks::new_with_refreshed_list().ok(),
+        })
     }
 
     /// One look. `thorough` looks at everything, whether it is due or not.
@@ -115,7 +136,12 @@ impl Looker {
             None
         };
         let turn = mode.map(|_| self.site.turn());
-        let looked = self.source.look(scan, mode);
+        let check = mode.map(|mode| Check {
+            mode,
+            max_faults: FAULT_LIMIT,
+            deadline: Some(CHECK_DEADLINE),
+        });
+        let looked = self.source.look(scan, check);
         drop(turn);
         if scan {
             self.done.scan_ms = Some(at_ms);
@@ -137,7 +163,7 @@ impl Looker {
             }
             Err(error) => {
                 self.previous = None;
-                State::Unreachable { reason: error.to_string() }
+                State::Unreachable { reason: told(&error) }
             }
         };
         measured.retain(|sample| sample.value.is_finite());
@@ -177,20 +203,26 @@ impl Looker {
     /// Room on the disk that holds the database, and memory.
     #[allow(clippy::cast_precision_loss, reason = "bytes as f64 are exact up to 2^53")]
     fn host_samples(&mut self) -> Vec<Sample> {
-        self.system.refresh_memory();
-        self.disks.refresh(false);
-        let path = self.site.path.canonicalize().unwrap_or_else(|_| self.site.path.clone());
-        let disk = self
-            .disks
-            .iter()
-            .filter(|disk| path.starts_with(disk.mount_point()))
-            .max_by_key(|disk| disk.mount_point().as_os_str().len());
-        let mut samples =
-            vec![Sample { series: "memory_free_bytes".into(), value: self.system.available_memory() as f64 }];
-        if let Some(disk) = disk.filter(|disk| disk.total_space() > 0) {
-            let (free, total) = (disk.available_space() as f64, disk.total_space() as f64);
-            samples.push(Sample { series: "disk_free_bytes".into(), value: free });
-            samples.push(Sample { series: "disk_free_percent".into(), value: free * 100.0 / total });
+        let mut samples = Vec::new();
+        let mut add = |series: &str, value: f64| {
+            samples.push(Sample { series: series.to_owned(), value });
+        };
+        if let Some(system) = &mut self.system {
+            system.refresh_memory();
+            add("memory_free_bytes", system.available_memory() as f64);
+        }
+        if let Some(disks) = &mut self.disks {
+            disks.refresh(false);
+            let path = self.site.path.canonicalize().unwrap_or_else(|_| self.site.path.clone());
+            let holding = disks
+                .iter()
+                .filter(|disk| path.starts_with(disk.mount_point()) && disk.total_space() > 0)
+                .max_by_key(|disk| disk.mount_point().as_os_str().len());
+            if let Some(disk) = holding {
+                let (free, total) = (disk.available_space() as f64, disk.total_space() as f64);
+                add("disk_free_bytes", free);
+                add("disk_free_percent", free * 100.0 / total);
+            }
         }
         samples
     }
@@ -220,7 +252,7 @@ impl Watcher {
                     break;
                 }
                 match looker.snapshot_if_due() {
-                    Some(Ok(info)) => note("snapshot", format!("{name}: {} checked and kept", info.file_name())),
+                    Some(Ok(info)) => note("snapshot", format!("{name}: {} checked and kept", info.file.display())),
                     Some(Err(error)) => note("snapshot", format!("{name}: none taken: {error}")),
                     None => {}
                 }

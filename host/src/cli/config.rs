@@ -44,7 +44,7 @@ pub(crate) fn run(command: &ConfigCommand) -> Ended {
             Err(errors) => Err(errors.into()),
             Ok(loaded) => {
                 let policy = &loaded.config.policy;
-                load_policy(policy.file.as_deref(), policy.limits.clone(), &policy.settings())?;
+                load_policy(policy.file.as_deref(), policy.limits.clone(), &policy.parameters)?;
                 if *json {
                     say_json(&loaded.warnings)?;
                 } else {

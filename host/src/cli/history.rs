@@ -167,7 +167,8 @@ fn tell(narrator: &mut Narrator, line: &JournalLine) -> Vec<String> {
     match &line.entry {
         JournalEntry::Happened { effect } => narrator.tell(line.at_ms, effect),
         JournalEntry::Said { word } => narrator.note(line.at_ms, "person", &word.to_string()),
-        JournalEntry::RepairIntended { candidate, .. } => {
+        JournalEntry::RepairIntended(intent) => {
+            let candidate = &intent.candidate;
             narrator.note(line.at_ms, "repair", &format!("{}: {}", candidate.id, candidate.summary))
         }
         JournalEntry::RepairStep { step, .. } => narrator.note(line.at_ms, "step", step),
@@ -189,7 +190,7 @@ fn incident_of(entry: &JournalEntry) -> Option<&str> {
         },
         JournalEntry::Said { word: Word::Approve { incident } } => Some(incident),
         JournalEntry::Said { .. } => None,
-        JournalEntry::RepairIntended { finding, .. } => Some(&finding.incident),
+        JournalEntry::RepairIntended(intent) => Some(&intent.finding.incident),
         JournalEntry::RepairStep { incident, .. } => Some(incident),
         JournalEntry::RepairClosed { outcome, .. } => Some(&outcome.incident),
     }

@@ -86,7 +86,7 @@ struct Problem {
 pub(crate) fn check(args: &CheckArgs) -> Ended {
     let scratch = tempfile::tempdir().context("making a scratch directory")?;
     let config = config_for(&args.visit, Mode::Observe, scratch.path().join("state"))?;
-    let setup = assemble(&config, &args.visit.policy, None)?;
+    let setup = assemble(&config, &args.visit.policy, None, 0)?;
     let visit = visit(setup, &args.visit)?;
     if args.visit.json {
         say_json(&visit)?;
@@ -110,7 +110,7 @@ pub(crate) fn repair(args: &RepairArgs) -> Ended {
     if let Some(commits) = args.max_loss_commits {
         config.guard.max_loss_commits = commits;
     }
-    let mut setup = assemble(&config, &args.visit.policy, None)?;
+    let mut setup = assemble(&config, &args.visit.policy, None, 0)?;
     setup.journal.kill_at(args.kill_before, args.kill_after);
     let visit = visit(setup, &args.visit)?;
     if args.visit.json {
@@ -149,7 +149,13 @@ fn config_for(args: &VisitArgs, mode: Mode, state_dir: PathBuf) -> anyhow::Resul
     config.observation.decide_interval_ms = 100;
     config.observation.lock_hold_ms = args.watch_ms.min(1000);
     config.observation.reader_hold_ms = args.watch_ms.min(1000);
-    config.targets = vec![Target { may_end: args.may_end.clone(), ..Target::sqlite(name, path) }];
+    config.targets = vec![Target {
+        name,
+        sqlite: path,
+        may_end: args.may_end.clone(),
+        mode,
+        constraints: config.constraints.clone(),
+    }];
     Ok(config)
 }
 
@@ -169,7 +175,7 @@ fn visit(setup: Setup, args: &VisitArgs) -> anyhow::Result<Visit> {
     let mut live = Live::start(setup, &mut tell)?;
     let site = live.sites().next().cloned().context("no target")?;
     visit.target.clone_from(&site.name);
-    let mut looker = Looker::new(site, pace, state_dir, exe);
+    let mut looker = Looker::new(site, pace, state_dir, &exe)?;
     let mut until_ms = now_ms() + args.watch_ms;
     let mut thorough = true;
     loop {

@@ -39,7 +39,7 @@ pub(crate) fn run(args: &RunArgs) -> Ended {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("listening for signals")?;
     }
-    let setup = assemble(&loaded.config, &args.policy, args.record.clone())?;
+    let setup = assemble(&loaded.config, &args.policy, args.record.clone(), rand::random())?;
     complain(&format!(
         "dbmedic watches {} with policy {} {}, mode {}; stop with Ctrl-C",
         loaded.config.targets.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", "),

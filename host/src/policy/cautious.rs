@@ -43,7 +43,7 @@ fn reasons(failure: &PolicyFailure) -> Vec<Reason> {
         PolicyFailure::Memory { .. } => "the policy wanted more memory than it may have".into(),
         PolicyFailure::Stack { .. } => "the policy used up its stack".into(),
         PolicyFailure::Trap { .. } => "the policy broke off".into(),
-        PolicyFailure::UnreadableAnswer { .. } => "the policy's answer cannot be read".into(),
+        PolicyFailure::Unreadable { .. } => "the policy handed over what cannot be read".into(),
         PolicyFailure::MalformedAnswer { what } => format!("the policy's answer: {what}"),
         PolicyFailure::UnknownCandidate { id } => {
             format!("the policy chose `{id}`, which the host did not offer")

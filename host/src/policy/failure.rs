@@ -43,9 +43,10 @@ pub enum PolicyFailure {
         /// The innermost frames, the deepest first: function and offset in the component.
         backtrace: Vec<String>,
     },
-    /// The answer is not of the contract's types, or holds more than the host copies.
-    #[error("its answer cannot be read: {detail}")]
-    UnreadableAnswer {
+    /// Its answer, or what it gave to an import, is not of the contract's types or holds more than
+    /// the host copies.
+    #[error("it handed over what cannot be read: {detail}")]
+    Unreadable {
         /// The engine's words.
         detail: String,
     },
@@ -80,7 +81,7 @@ impl PolicyFailure {
             Self::Memory { .. } => "policy.memory",
             Self::Stack { .. } => "policy.stack",
             Self::Trap { .. } => "policy.trap",
-            Self::UnreadableAnswer { .. } => "policy.unreadable-answer",
+            Self::Unreadable { .. } => "policy.unreadable",
             Self::MalformedAnswer { .. } => "policy.malformed-answer",
             Self::UnknownCandidate { .. } => "policy.unknown-candidate",
             Self::Refused(_) => "policy.refused",
@@ -113,7 +114,7 @@ impl PolicyFailure {
                 | Trap::InvalidDiscriminant
                 | Trap::InvalidChar
                 | Trap::UnalignedPointer),
-            ) => Self::UnreadableAnswer {
+            ) => Self::Unreadable {
                 detail: trap.to_string(),
             },
             Some(trap) => Self::Trap {
@@ -125,7 +126,7 @@ impl PolicyFailure {
             },
             // An instance whose first memory is already too large.
             None if state.memory.denied => memory,
-            None => Self::UnreadableAnswer {
+            None => Self::Unreadable {
                 detail: error.root_cause().to_string(),
             },
         }

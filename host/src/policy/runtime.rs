@@ -141,16 +141,17 @@ fn describe(runtime: &Inner, pre: &PolicyPre<State>) -> Result<Description, Load
     let mut sandbox = outside_of_decisions(runtime);
     // Whether the functions have the contract's types shows here, not when linking: the engine
     // then says so, and nothing of the policy has run.
-    sandbox
-        .start(pre)
-        .map_err(|error| match sandbox.failure(&error) {
-            PolicyFailure::UnreadableAnswer { .. } => LoadError::Contract(EngineError::from(error)),
-            failure => LoadError::Start(failure),
-        })?;
-    let mut description = outside_of_decisions(runtime)
-        .call(pre, |policy, store| {
-            policy.dbmedic_policy_decision().call_describe(store)
-        })
+    let instance = match sandbox.start(pre) {
+        Ok(instance) => instance,
+        Err(error) => {
+            return Err(match sandbox.failure(&error) {
+                PolicyFailure::Unreadable { .. } => LoadError::Contract(EngineError::from(error)),
+                failure => LoadError::Start(failure),
+            });
+        }
+    };
+    let mut description = sandbox
+        .ask(|store| instance.dbmedic_policy_decision().call_describe(store))
         .map_err(LoadError::Describe)?;
     check_description(&mut description).map_err(|what| LoadError::MalformedDescription { what })?;
     Ok(description)

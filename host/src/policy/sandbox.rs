@@ -72,16 +72,22 @@ impl<'a> Sandbox<'a> {
         pre.instantiate(&mut self.store)
     }
 
+    /// Calls an instance of this sandbox.
+    pub(super) fn ask<R>(
+        &mut self,
+        call: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R>,
+    ) -> Result<R, PolicyFailure> {
+        call(&mut self.store).map_err(|error| self.failure(&error))
+    }
+
     /// Makes the instance and calls it once.
     pub(super) fn call<R>(
         &mut self,
         pre: &PolicyPre<State>,
-        ask: impl FnOnce(&Instance, &mut Store<State>) -> wasmtime::Result<R>,
+        call: impl FnOnce(&Instance, &mut Store<State>) -> wasmtime::Result<R>,
     ) -> Result<R, PolicyFailure> {
-        let answer = self
-            .start(pre)
-            .and_then(|instance| ask(&instance, &mut self.store));
-        answer.map_err(|error| self.failure(&error))
+        let instance = self.start(pre).map_err(|error| self.failure(&error))?;
+        self.ask(|store| call(&instance, store))
     }
 
     pub(super) fn failure(&self, error: &wasmtime::Error) -> PolicyFailure {

@@ -88,7 +88,7 @@ impl Guest for Hostile {
             }
             "panic" => panic!("on purpose"),
             "stack-overflow" => Verdict {
-                confidence: f64::from(recurse(0)),
+                confidence: f64::from(recurse(0, std::hint::black_box(u32::MAX))),
                 ..good
             },
             "shadow-stack-overflow" => Verdict {
@@ -230,13 +230,13 @@ fn memory_bomb() -> ! {
     }
 }
 
-/// Keeps its frames on the engine's stack only.
+/// Keeps its frames on the engine's stack only. Rotating keeps it from becoming a loop.
 #[inline(never)]
-fn recurse(depth: u32) -> u32 {
-    if std::hint::black_box(depth == u32::MAX) {
+fn recurse(depth: u32, end: u32) -> u32 {
+    if depth == end {
         return depth;
     }
-    recurse(depth + 1).wrapping_add(depth | 1)
+    recurse(depth + 1, end).rotate_left(depth)
 }
 
 /// Keeps an array in each frame, so that the stack in linear memory ends first.
