@@ -4,6 +4,15 @@
 //! ever read in a helper process: opening and closing a file of a database in use drops the POSIX
 //! locks that this process holds on it.
 
+pub mod copies;
+pub mod files;
+pub mod integrity;
+pub mod locks;
+pub mod look;
+pub mod raw;
+pub mod wal;
+pub mod wal_index;
+
 use serde::{Deserialize, Serialize};
 
 /// What one look showed.

@@ -1,0 +1,302 @@
+//! The four files of a SQLite database, and one look at their raw bytes.
+//!
+//! Runs only in the helper process (see [`super::raw`]): closing a file of a database drops the
+//! POSIX locks that the process holds on it. Nothing here writes.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File},
+    io::{self, Read as _},
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    HeaderFault, SqliteState, WalIndexState, WalState,
+    locks::{self, LockFile},
+    wal, wal_index,
+};
+
+/// How often a look is begun anew when a writer changed the files under it.
+const TRIES: u32 = 5;
+
+/// The part of the database file that is looked at, bytes.
+const DATABASE_HEADER_BYTES: usize = 100;
+
+/// Where the four files are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// The database itself.
+    pub database: PathBuf,
+    /// The write-ahead log.
+    pub wal: PathBuf,
+    /// The wal-index.
+    pub shm: PathBuf,
+    /// The rollback journal.
+    pub journal: PathBuf,
+}
+
+impl Files {
+    /// The files that belong to a database. Symbolic links are followed, as SQLite does: the
+    /// companions lie beside the real file.
+    pub fn of(path: &Path) -> Self {
+        let database = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let beside = |suffix: &str| {
+            let mut name = OsString::from(&database);
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        Self {
+            wal: beside("-wal"),
+            shm: beside("-shm"),
+            journal: beside("-journal"),
+            database,
+        }
+    }
+}
+
+/// A failed access to one of the files.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing} {path}", path = path.display())]
+pub struct FileError {
+    /// What was tried, for example "read".
+    pub doing: &'static str,
+    /// On which file.
+    pub path: PathBuf,
+    /// Why it failed.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Names the step and the file of an I/O error.
+pub(super) trait At<T> {
+    fn at(self, doing: &'static str, path: &Path) -> Result<T, FileError>;
+}
+
+impl<T> At<T> for io::Result<T> {
+    fn at(self, doing: &'static str, path: &Path) -> Result<T, FileError> {
+        self.map_err(|source| FileError {
+            doing,
+            path: path.to_owned(),
+            source,
+        })
+    }
+}
+
+/// What the raw bytes show, and what is not part of [`SqliteState`].
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Looked {
+    /// Everything but the integrity.
+    pub state: SqliteState,
+    /// Whether the database's header asks for a write-ahead log.
+    pub wal_mode: bool,
+}
+
+/// Looks at the files; with `full`, verifies every frame of the log that may be judged.
+///
+/// # Errors
+///
+/// A file is there but cannot be opened or read. A missing file is not an error.
+pub fn look(path: &Path, full: bool, ignore_pids: &[u32]) -> Result<Looked, FileError> {
+    let files = Files::of(path);
+    let database = open(&files.database)?;
+    let shm = open(&files.shm)?;
+
+    let mut carriers = Vec::new();
+    carriers.extend(database.as_ref().map(|file| (LockFile::Database, file)));
+    carriers.extend(shm.as_ref().map(|file| (LockFile::WalIndex, file)));
+    // All holders, dbmedic's own too: they say whether the log may be growing right now.
+    let in_use = !locks::holders(&carriers, &[])
+        .at("ask for the locks of", &files.database)?
+        .is_empty();
+    let locks =
+        locks::holders(&carriers, ignore_pids).at("ask for the locks of", &files.database)?;
+
+    let (wal, wal_index) = look_at_log(&files, shm.as_ref(), full, in_use)?;
+    let mut looked = Looked {
+        state: SqliteState {
+            journal_bytes: length(&files.journal)?,
+            wal,
+            wal_index,
+            locks,
+            ..SqliteState::default()
+        },
+        wal_mode: false,
+    };
+    if let Some(file) = &database {
+        look_at_database(file, &files, &mut looked)?;
+    }
+    Ok(looked)
+}
+
+/// Reads the log and its index as they were at one moment: the index is the same before and after,
+/// or at least the log's generation is the one that the index speaks of.
+fn look_at_log(
+    files: &Files,
+    shm: Option<&File>,
+    full: bool,
+    in_use: bool,
+) -> Result<(Option<WalState>, Option<WalIndexState>), FileError> {
+    let mut tries = TRIES;
+    loop {
+        tries -= 1;
+        let index = read_index(shm).at("read", &files.shm)?;
+        let limit = index
+            .as_ref()
+            .filter(|_| in_use)
+            .map(|index| u64::from(index.max_frame));
+        // In use without an index to read (locked for one process alone, or torn): frames cannot be
+        // told from ones that are being written.
+        let judgeable = !in_use || index.is_some();
+        let wal = read_log(files, full && judgeable, limit)?;
+        let settled = match (&index, &wal, limit) {
+            // The writer restarts the index first and the log with its next commit.
+            (Some(index), Some(wal), Some(limit)) => limit == 0 || wal.salts == index.salts,
+            (Some(_), None, Some(limit)) => limit == 0,
+            _ => true,
+        };
+        let after = read_index(shm).at("read", &files.shm)?;
+        let same_generation = after.as_ref().map(|i| i.salts) == index.as_ref().map(|i| i.salts);
+        if (settled && same_generation) || tries == 0 {
+            return Ok((wal, index));
+        }
+    }
+}
+
+fn read_index(shm: Option<&File>) -> io::Result<Option<WalIndexState>> {
+    let Some(file) = shm else { return Ok(None) };
+    for _ in 0..TRIES {
+        let mut bytes = [0; wal_index::PREFIX_BYTES];
+        match file.read_exact_at(&mut bytes, 0) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        if let Some(index) = wal_index::parse(&bytes) {
+            return Ok(Some(index));
+        }
+    }
+    Ok(None)
+}
+
+fn read_log(files: &Files, full: bool, limit: Option<u64>) -> Result<Option<WalState>, FileError> {
+    let Some(file) = open(&files.wal)? else {
+        return Ok(None);
+    };
+    let mut log = io::BufReader::with_capacity(1 << 16, file);
+    let state = if full {
+        wal::scan(&mut log, limit)
+    } else {
+        wal::read_header(&mut log)
+    };
+    match state {
+        Ok(state) => Ok((state.bytes > 0).then_some(state)),
+        // Truncated by a checkpoint while being read: what is left is an empty log.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error).at("read", &files.wal),
+    }
+}
+
+fn look_at_database(file: &File, files: &Files, looked: &mut Looked) -> Result<(), FileError> {
+    let doing = "read";
+    for _ in 0..TRIES {
+        let header = read_database_header(file).at(doing, &files.database)?;
+        let bytes = file.metadata().at(doing, &files.database)?.len();
+        looked.state.database_bytes = Some(bytes);
+        looked.wal_mode = header.is_some_and(|header| header[18] == 2);
+        looked.state.header_fault = header_fault(header.as_ref(), bytes, &looked.state);
+        // A commit in rollback mode may be under way: the fault must outlast a second reading.
+        if looked.state.header_fault.is_none()
+            || header == read_database_header(file).at(doing, &files.database)?
+                && looked.state.journal_bytes.is_none()
+                && length(&files.journal)?.is_none()
+        {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn read_database_header(file: &File) -> io::Result<Option<[u8; DATABASE_HEADER_BYTES]>> {
+    let mut header = [0; DATABASE_HEADER_BYTES];
+    match file.read_exact_at(&mut header, 0) {
+        Ok(()) => Ok(Some(header)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What is wrong with the header of a database file of this length.
+///
+/// Pages that the file lacks may still wait in the log, or be restored from the journal: then
+/// nothing is said.
+fn header_fault(
+    header: Option<&[u8; DATABASE_HEADER_BYTES]>,
+    bytes: u64,
+    state: &SqliteState,
+) -> Option<HeaderFault> {
+    let Some(header) = header else {
+        return (bytes > 0).then_some(HeaderFault::NotADatabase);
+    };
+    let page_bytes = match u64::from(u16::from_be_bytes([header[16], header[17]])) {
+        1 => 65536,
+        bytes => bytes,
+    };
+    if !header.starts_with(b"SQLite format 3\0")
+        || !page_bytes.is_power_of_two()
+        || page_bytes < 512
+    {
+        return Some(HeaderFault::NotADatabase);
+    }
+    let word = |at: usize| {
+        u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
+    // A writer older than 3.7.0 does not keep the count; the change counter beside it tells.
+    let count_is_kept = word(24) == word(92) && word(28) > 0;
+    let expected_pages = u64::from(word(28));
+    let actual_pages = bytes / page_bytes;
+    let waiting = match (&state.wal_index, &state.wal) {
+        (Some(index), _) => u64::from(index.max_frame.saturating_sub(index.backfilled)),
+        (None, Some(wal)) => wal.bytes / (page_bytes + wal::FRAME_HEADER_BYTES),
+        (None, None) => 0,
+    };
+    let missing = expected_pages.saturating_sub(actual_pages);
+    (count_is_kept && state.journal_bytes.is_none() && missing > waiting).then_some(
+        HeaderFault::Truncated {
+            expected_pages,
+            actual_pages,
+        },
+    )
+}
+
+/// Opens for reading; none when the file is missing.
+pub(super) fn open(path: &Path) -> Result<Option<File>, FileError> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).at("open", path),
+    }
+}
+
+/// The length of a file; none when it is missing or empty.
+fn length(path: &Path) -> Result<Option<u64>, FileError> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata.len()).filter(|&bytes| bytes > 0)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).at("look at", path),
+    }
+}
+
+/// Reads on until the buffer is full or the file ends.
+pub(super) fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}

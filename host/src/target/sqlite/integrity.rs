@@ -1,0 +1,308 @@
+//! SQLite's own integrity check, and to which object each of its messages belongs.
+//!
+//! Runs in the process that may have SQLite connections. It writes nothing to the database in
+//! place; where SQLite would have to (recovery of a log or a journal), the check is made on a copy.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use serde::{Deserialize, Serialize};
+
+use super::{DamagedObject, Integrity, IntegrityFault};
+
+/// How long to wait for a lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Virtual machine instructions between two looks at the deadline.
+const PROGRESS_OPS: i32 = 10_000;
+
+/// How thorough a check is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// `PRAGMA quick_check`: every tree, but not whether the indexes agree with their tables.
+    Quick,
+    /// `PRAGMA integrity_check`: everything, the indexes' content included.
+    Full,
+}
+
+/// How the database is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Where it is, for reading only: no file is made, changed or recovered. In write-ahead mode
+    /// another process must have it open (so that there is a live `-shm`).
+    InPlace,
+    /// A copy, which SQLite may recover.
+    Copy,
+}
+
+/// What to check, and how far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Check {
+    /// How thorough.
+    pub mode: Mode,
+    /// At how many faults to stop; at least 1.
+    pub max_faults: u32,
+    /// How long it may take; none: as long as it takes.
+    pub deadline: Option<Duration>,
+}
+
+/// Checks a database. What keeps the check from being made is in [`Integrity::error`].
+pub fn check(path: &Path, access: Access, check: Check) -> Integrity {
+    let begin = Instant::now();
+    let mut faults = Vec::new();
+    let error = open(path, access, check.deadline)
+        .and_then(|connection| run(&connection, check, &mut faults))
+        .err()
+        .and_then(|error| match broken_object(&error) {
+            Some(object) => {
+                faults.push(IntegrityFault {
+                    object,
+                    message: error.to_string(),
+                });
+                None
+            }
+            None if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
+                Some(format!("stopped after {} ms", begin.elapsed().as_millis()))
+            }
+            None => Some(error.to_string()),
+        });
+    if error.is_some() {
+        faults.clear();
+    }
+    faults.dedup();
+    Integrity {
+        duration_ms: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
+        faults,
+        error,
+    }
+}
+
+/// Opens a connection as a check does.
+///
+/// # Errors
+///
+/// SQLite's own.
+pub fn open(
+    path: &Path,
+    access: Access,
+    deadline: Option<Duration>,
+) -> rusqlite::Result<Connection> {
+    let mut connection = match access {
+        Access::InPlace => Connection::open_with_flags(
+            read_only_uri(path),
+            OpenFlags::SQLITE_OPEN_READ_ONLY
+                | OpenFlags::SQLITE_OPEN_URI
+                | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?,
+        Access::Copy => Connection::open_with_flags(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?,
+    };
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    if let Some(deadline) = deadline {
+        let begin = Instant::now();
+        connection.progress_handler(PROGRESS_OPS, Some(move || begin.elapsed() > deadline))?;
+    }
+    Ok(connection)
+}
+
+/// Reads every row and every column of a table from its own tree, no index used, and counts rows.
+///
+/// # Errors
+///
+/// SQLite's own: [`ErrorCode::DatabaseCorrupt`] when the tree is damaged.
+pub fn table_clean(connection: &Connection, table: &str) -> rusqlite::Result<u64> {
+    let sql = format!("SELECT * FROM main.{} NOT INDEXED", quoted(table));
+    let mut statement = connection.prepare(&sql)?;
+    let columns = statement.column_count();
+    let mut rows = statement.query([])?;
+    let mut count = 0;
+    while let Some(row) = rows.next()? {
+        for column in 0..columns {
+            // Reading the value is what reads its overflow pages.
+            row.get_ref(column)?;
+        }
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// `name` as an SQL identifier.
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn read_only_uri(path: &Path) -> String {
+    use std::{fmt::Write as _, os::unix::ffi::OsStrExt as _};
+    let mut uri = "file:".to_owned();
+    for &byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/._-".contains(&byte) {
+            uri.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _infallible = write!(uri, "%{byte:02x}");
+        }
+    }
+    uri + "?mode=ro&readonly_shm=1"
+}
+
+fn run(
+    connection: &Connection,
+    check: Check,
+    faults: &mut Vec<IntegrityFault>,
+) -> rusqlite::Result<()> {
+    let schema = Schema::read(connection)?;
+    let pragma = match check.mode {
+        Mode::Quick => "quick_check",
+        Mode::Full => "integrity_check",
+    };
+    let mut statement = connection.prepare(&format!(
+        "PRAGMA main.{pragma}({})",
+        check.max_faults.max(1)
+    ))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let text: String = row.get(0)?;
+        // The faults of the trees come in one row, under a headline.
+        for line in text.lines() {
+            if line != "ok" && !line.is_empty() && !line.starts_with("*** in database ") {
+                faults.push(IntegrityFault {
+                    object: schema.object_of(line),
+                    message: line.to_owned(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is broken when SQLite refuses altogether; none when the error is of another kind.
+fn broken_object(error: &rusqlite::Error) -> Option<DamagedObject> {
+    match error.sqlite_error_code()? {
+        ErrorCode::NotADatabase => Some(DamagedObject::Pages),
+        ErrorCode::DatabaseCorrupt if error.to_string().contains("malformed database schema") => {
+            Some(DamagedObject::Schema)
+        }
+        ErrorCode::DatabaseCorrupt => Some(DamagedObject::Pages),
+        _ => None,
+    }
+}
+
+/// The tables and indexes, as the messages name them.
+#[derive(Debug, Default)]
+struct Schema {
+    objects: Vec<(DamagedObject, Option<u32>)>,
+}
+
+impl Schema {
+    fn read(connection: &Connection) -> rusqlite::Result<Self> {
+        let mut statement =
+            connection.prepare("SELECT type, name, tbl_name, rootpage FROM main.sqlite_schema")?;
+        let mut rows = statement.query([])?;
+        let mut objects = vec![(DamagedObject::Schema, Some(1))];
+        while let Some(row) = rows.next()? {
+            let (kind, name, table): (String, String, String) =
+                (row.get(0)?, row.get(1)?, row.get(2)?);
+            let object = match kind.as_str() {
+                "table" => DamagedObject::Table { table },
+                "index" => DamagedObject::Index {
+                    rebuildable: rebuildable(connection, &name),
+                    index: name,
+                    table,
+                },
+                _ => continue,
+            };
+            objects.push((object, row.get(3)?));
+        }
+        Ok(Self { objects })
+    }
+
+    fn object_of(&self, message: &str) -> DamagedObject {
+        self.by_tree(message)
+            .or_else(|| self.by_index(message))
+            .or_else(|| self.by_table(message))
+            .cloned()
+            .unwrap_or(DamagedObject::Pages)
+    }
+
+    /// "Tree 5 page 7 cell 3: ...": the number is the root page.
+    fn by_tree(&self, message: &str) -> Option<&DamagedObject> {
+        let number = message.strip_prefix("Tree ")?.split(' ').next()?;
+        let root: u32 = number.parse().ok()?;
+        self.objects
+            .iter()
+            .find(|(_, page)| *page == Some(root))
+            .map(|(object, _)| object)
+    }
+
+    fn by_index(&self, message: &str) -> Option<&DamagedObject> {
+        let after_row = |marker| {
+            let is_row = message.starts_with("row ") || message.starts_with("rowid ");
+            message.split_once(marker).filter(|_| is_row)
+        };
+        let name = message
+            .strip_prefix("wrong # of entries in index ")
+            .or_else(|| message.strip_prefix("non-unique entry in index "))
+            .or_else(|| Some(after_row(" missing from index ")?.1))
+            .or_else(|| Some(after_row(" values differ from index ")?.1))
+            .or_else(|| Some(after_row(" of index ")?.1))
+            .or_else(|| {
+                let (name, _) = message
+                    .strip_prefix("index ")?
+                    .split_once(" stores an imprecise floating-point value")?;
+                Some(name)
+            })?;
+        self.find(|object| matches!(object, DamagedObject::Index { index, .. } if index == name))
+    }
+
+    fn by_table(&self, message: &str) -> Option<&DamagedObject> {
+        let column = ["NULL", "NUMERIC", "TEXT", "non-"].iter().find_map(|kind| {
+            let (_, column) = message.strip_prefix(kind)?.split_once(" value in ")?;
+            Some(column)
+        });
+        if let Some(column) = column {
+            // "table.column", and both may hold dots: the longest table that fits.
+            return self
+                .objects
+                .iter()
+                .map(|(object, _)| object)
+                .filter_map(|object| match object {
+                    DamagedObject::Table { table } => {
+                        let rest = column.strip_prefix(table.as_str())?;
+                        rest.starts_with('.').then_some((table.len(), object))
+                    }
+                    _ => None,
+                })
+                .max_by_key(|(length, _)| *length)
+                .map(|(_, object)| object);
+        }
+        let name = message
+            .strip_prefix("CHECK constraint failed in ")
+            .or_else(|| message.strip_prefix("row not in PRIMARY KEY order for "))
+            // The words of the full-text and r-tree modules.
+            .or_else(|| Some(message.rsplit_once(" table main.")?.1))?;
+        self.find(|object| matches!(object, DamagedObject::Table { table } if table == name))
+    }
+
+    fn find(&self, wanted: impl Fn(&DamagedObject) -> bool) -> Option<&DamagedObject> {
+        self.objects
+            .iter()
+            .map(|(object, _)| object)
+            .find(|object| wanted(object))
+    }
+}
+
+/// Whether SQLite could build the index again: it must know its collations and functions. Only
+/// compiled, never run.
+fn rebuildable(connection: &Connection, index: &str) -> bool {
+    connection
+        .prepare(&format!("EXPLAIN REINDEX main.{}", quoted(index)))
+        .is_ok()
+}
+
+#[cfg(test)]
+mod tests;

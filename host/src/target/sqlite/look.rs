@@ -1,0 +1,203 @@
+//! One look at a SQLite target: the raw files through the helper process, the integrity check when
+//! one is due, and the numbers that follow from both. It never writes to the target.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Integrity, Lock, SqliteState, copies,
+    files::Looked,
+    integrity::{self, Access, Check},
+    raw::{RawError, RawProcess},
+};
+use crate::source::Sample;
+
+/// Why a look failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    /// The helper process could not look.
+    #[error("cannot look at {path}", path = path.display())]
+    Raw {
+        /// The database.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: RawError,
+    },
+}
+
+/// A SQLite database that is looked at.
+#[derive(Debug)]
+pub struct SqliteSource {
+    path: PathBuf,
+    scratch: PathBuf,
+    raw: RawProcess,
+}
+
+impl SqliteSource {
+    /// A source for the database at `path`. Copies that a check needs are made under `scratch`, a
+    /// directory of dbmedic's own, and removed after it.
+    pub fn new(path: &Path, scratch: &Path, raw: RawProcess) -> Self {
+        Self {
+            path: path.to_owned(),
+            scratch: scratch.to_owned(),
+            raw,
+        }
+    }
+
+    /// The database.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The helper process, for copying and putting back.
+    pub fn raw(&mut self) -> &mut RawProcess {
+        &mut self.raw
+    }
+
+    /// Looks once; with `full_scan`, every frame of the log is verified.
+    ///
+    /// # Errors
+    ///
+    /// The helper process could not look. A check that could not be made is no error: see
+    /// [`Integrity::error`].
+    pub fn look(
+        &mut self,
+        full_scan: bool,
+        integrity: Option<Check>,
+    ) -> Result<SqliteState, LookError> {
+        let looked = self
+            .raw
+            .look(&self.path, full_scan, &[std::process::id()])
+            .map_err(|source| LookError::Raw {
+                path: self.path.clone(),
+                source,
+            })?;
+        let integrity = integrity.map(|check| self.check(&looked, check));
+        let mut state = looked.state;
+        state.integrity = integrity;
+        Ok(state)
+    }
+
+    fn check(&mut self, looked: &Looked, check: Check) -> Integrity {
+        if needs_copy(looked) {
+            self.check_copy(check).unwrap_or_else(|error| Integrity {
+                duration_ms: 0,
+                faults: Vec::new(),
+                error: Some(error),
+            })
+        } else {
+            integrity::check(&self.path, Access::InPlace, check)
+        }
+    }
+
+    fn check_copy(&mut self, check: Check) -> Result<Integrity, String> {
+        let words = |error: io::Error| {
+            let scratch = self.scratch.display();
+            format!("cannot make a copy to check under {scratch}: {error}")
+        };
+        std::fs::create_dir_all(&self.scratch).map_err(words)?;
+        let directory = tempfile::tempdir_in(&self.scratch).map_err(words)?;
+        let manifest = self
+            .raw
+            .copy(&self.path, directory.path())
+            .map_err(|error| format!("cannot make a copy to check: {error}"))?;
+        if !manifest.stable {
+            return Err("the files changed while they were copied for the check".to_owned());
+        }
+        let copy = directory.path().join(copies::DATABASE_NAME);
+        Ok(integrity::check(&copy, Access::Copy, check))
+    }
+}
+
+/// Whether SQLite would have to write before it could read in place: a log without a process that
+/// keeps its index, or a journal that nobody is writing.
+fn needs_copy(looked: &Looked) -> bool {
+    let held = |lock: Lock| looked.state.locks.iter().any(|holder| holder.lock == lock);
+    let uses_log = looked.wal_mode || looked.state.wal.is_some();
+    let orphaned_journal = looked.state.journal_bytes.is_some() && !held(Lock::Reserved);
+    looked.state.database_bytes.is_some()
+        && ((uses_log && !held(Lock::WalOpen)) || orphaned_journal)
+}
+
+/// The numbers of a look. `elapsed_ms` is the time since `previous`. Series whose value is not
+/// known are left out; every value is finite.
+pub fn samples(
+    state: &SqliteState,
+    previous: Option<&SqliteState>,
+    elapsed_ms: u64,
+) -> Vec<Sample> {
+    let mut samples = Vec::with_capacity(8);
+    let mut add = |series: &str, value: f64| {
+        samples.push(Sample {
+            series: series.to_owned(),
+            value,
+        });
+    };
+    if let Some(bytes) = state.database_bytes {
+        add("database_bytes", float(bytes));
+    }
+    add(
+        "wal_bytes",
+        float(state.wal.as_ref().map_or(0, |wal| wal.bytes)),
+    );
+    if let Some(index) = &state.wal_index {
+        let backlog = index.max_frame.saturating_sub(index.backfilled);
+        add("wal_frames", f64::from(index.max_frame));
+        add("wal_backlog_frames", f64::from(backlog));
+    }
+    if let Some(commits) = commits_since(state, previous)
+        && elapsed_ms > 0
+    {
+        add(
+            "commits_per_s",
+            f64::from(commits) * 1000.0 / float(elapsed_ms),
+        );
+    }
+    let readers = state
+        .locks
+        .iter()
+        .filter(|holder| matches!(holder.lock, Lock::WalRead(_)) && !holder.exclusive);
+    add("readers", float(readers.count() as u64));
+    if let Some(count) = corruption_count(state) {
+        add("corruption_count", float(count));
+    }
+    samples
+}
+
+/// Transactions since the previous look; none when the index is missing in one of them, or was
+/// begun anew in between: its counter then seems to run backwards.
+fn commits_since(state: &SqliteState, previous: Option<&SqliteState>) -> Option<u32> {
+    let now = state.wal_index.as_ref()?.change_counter;
+    let before = previous?.wal_index.as_ref()?.change_counter;
+    Some(now.wrapping_sub(before)).filter(|&commits| commits <= u32::MAX / 2)
+}
+
+/// What was found damaged; none when nothing was checked in this look.
+fn corruption_count(state: &SqliteState) -> Option<u64> {
+    let checked = state
+        .integrity
+        .as_ref()
+        .filter(|integrity| integrity.error.is_none())
+        .map(|integrity| integrity.faults.len() as u64);
+    let scanned = state
+        .wal
+        .as_ref()
+        .filter(|wal| wal.scanned)
+        .map(|wal| u64::from(wal.first_bad_frame.is_some()));
+    (checked.is_some() || scanned.is_some()).then(|| checked.unwrap_or(0) + scanned.unwrap_or(0))
+}
+
+/// Exact up to 2^53.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "sizes and counts stay far below 2^53"
+)]
+fn float(value: u64) -> f64 {
+    value as f64
+}
+
+#[cfg(test)]
+mod tests;
