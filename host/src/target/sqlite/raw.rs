@@ -201,6 +201,7 @@ pub enum RawError {
 #[derive(Debug)]
 pub struct RawProcess {
     exe: PathBuf,
+    look_timeout: Duration,
     running: Option<Running>,
 }
 
@@ -229,8 +230,18 @@ impl RawProcess {
     pub fn spawn(exe: &Path) -> Result<Self, RawError> {
         Ok(Self {
             exe: exe.to_owned(),
+            look_timeout: LOOK_TIMEOUT,
             running: Some(Running::start(exe)?),
         })
+    }
+
+    /// The same with another time allowed for a look than [`LOOK_TIMEOUT`].
+    #[must_use]
+    pub fn with_look_timeout(self, look_timeout: Duration) -> Self {
+        Self {
+            look_timeout,
+            ..self
+        }
     }
 
     /// Looks at the files of a database; see [`files::look`].
@@ -249,7 +260,7 @@ impl RawProcess {
             full,
             ignore_pids: ignore_pids.to_vec(),
         };
-        match self.ask(&request, LOOK_TIMEOUT)? {
+        match self.ask(&request, self.look_timeout)? {
             Answer::Looked(looked) => Ok(*looked),
             other => Err(self.unexpected(&other)),
         }

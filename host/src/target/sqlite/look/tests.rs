@@ -1,1 +1,48 @@
+use super::*;
+use crate::target::sqlite::WalIndexState;
 
+fn state(change_counter: u32) -> SqliteState {
+    SqliteState {
+        wal_index: Some(WalIndexState {
+            change_counter,
+            ..WalIndexState::default()
+        }),
+        ..SqliteState::default()
+    }
+}
+
+fn rate(before: Option<&SqliteState>, now: &SqliteState, elapsed_ms: u64) -> Option<f64> {
+    samples(now, before, elapsed_ms)
+        .into_iter()
+        .find(|sample| sample.series == "commits_per_s")
+        .map(|sample| sample.value)
+}
+
+#[test]
+fn commits_per_second() {
+    assert_eq!(rate(Some(&state(10)), &state(15), 2000), Some(2.5));
+    assert_eq!(rate(Some(&state(u32::MAX)), &state(4), 1000), Some(5.0));
+    // First look, no time, index begun anew, index missing.
+    assert_eq!(rate(None, &state(15), 2000), None);
+    assert_eq!(rate(Some(&state(10)), &state(15), 0), None);
+    assert_eq!(rate(Some(&state(1000)), &state(3), 1000), None);
+    assert_eq!(rate(Some(&SqliteState::default()), &state(3), 1000), None);
+}
+
+#[test]
+fn corruption_only_when_checked() {
+    let mut state = SqliteState::default();
+    assert_eq!(corruption_count(&state), None);
+    state.integrity = Some(Integrity {
+        duration_ms: 0,
+        faults: Vec::new(),
+        error: Some("busy".to_owned()),
+    });
+    assert_eq!(corruption_count(&state), None);
+    state.wal = Some(crate::target::sqlite::WalState {
+        scanned: true,
+        first_bad_frame: Some(3),
+        ..Default::default()
+    });
+    assert_eq!(corruption_count(&state), Some(1));
+}
