@@ -375,13 +375,11 @@ impl Inner {
 /// Ends this process as a power cut would: nothing is flushed, nothing is cleaned up.
 fn die() -> ! {
     let me = rustix::process::getpid();
-    // Cannot fail for a living process and a valid signal.
-    drop(rustix::process::kill_process(
-        me,
-        rustix::process::Signal::KILL,
-    ));
+    // Cannot fail for a living process and a valid signal; if it did, going on would be the lie.
+    let killed = rustix::process::kill_process(me, rustix::process::Signal::KILL);
     loop {
         std::thread::park();
+        debug_assert!(killed.is_ok(), "a process could not be killed: {killed:?}");
     }
 }
 

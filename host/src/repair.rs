@@ -254,7 +254,12 @@ impl Run<'_> {
         }
         match (repair.resume(&last), reached) {
             (Resume::Finish, Some(at)) => self.finish(repair, begun, at, on_step),
-            _ => self.take_back(repair, begun, &format!("interrupted in step {last}"), on_step),
+            _ => self.take_back(
+                repair,
+                begun,
+                &format!("interrupted in step {last}"),
+                on_step,
+            ),
         }
     }
 
@@ -364,6 +369,9 @@ fn outcome(
         outcome_result,
         reason,
         duration_ms: ended_ms.saturating_sub(begun_ms),
-        loss: loss.unwrap_or(DataLoss { commits: 0, percent: 0.0 }),
+        loss: loss.unwrap_or(DataLoss {
+            commits: 0,
+            percent: 0.0,
+        }),
     }
 }

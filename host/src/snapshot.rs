@@ -114,25 +114,48 @@ pub fn take(
     Ok(info)
 }
 
-fn make(source: &Path, unnamed: &Path, file: &Path, at_ms: u64) -> Result<SnapshotInfo, SnapshotError> {
-    let sqlite = |e| SnapshotError::Sqlite { path: source.to_owned(), source: e };
-    let from = Connection::open_with_flags(source, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sqlite)?;
+fn make(
+    source: &Path,
+    unnamed: &Path,
+    file: &Path,
+    at_ms: u64,
+) -> Result<SnapshotInfo, SnapshotError> {
+    let sqlite = |e| SnapshotError::Sqlite {
+        path: source.to_owned(),
+        source: e,
+    };
+    let from =
+        Connection::open_with_flags(source, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sqlite)?;
     let mut to = Connection::open(unnamed).map_err(sqlite)?;
     // All pages in one step: one read transaction, which in WAL mode holds up no writer.
-    match Backup::new(&from, &mut to).and_then(|backup| backup.step(-1)).map_err(sqlite)? {
+    match Backup::new(&from, &mut to)
+        .and_then(|backup| backup.step(-1))
+        .map_err(sqlite)?
+    {
         StepResult::Done => {}
-        _ => return Err(SnapshotError::Busy { path: source.to_owned() }),
+        _ => {
+            return Err(SnapshotError::Busy {
+                path: source.to_owned(),
+            });
+        }
     }
     // A snapshot is one file: it needs no log of its own.
-    to.pragma_update(None, "journal_mode", "DELETE").map_err(sqlite)?;
-    let verdict: String =
-        to.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(sqlite)?;
+    to.pragma_update(None, "journal_mode", "DELETE")
+        .map_err(sqlite)?;
+    let verdict: String = to
+        .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
+        .map_err(sqlite)?;
     if verdict != "ok" {
-        return Err(SnapshotError::Unsound { path: source.to_owned(), fault: verdict });
+        return Err(SnapshotError::Unsound {
+            path: source.to_owned(),
+            fault: verdict,
+        });
     }
     to.close().map_err(|(_, e)| sqlite(e))?;
     let (bytes, sha256) = fingerprint(unnamed).map_err(io(unnamed))?;
-    File::open(unnamed).and_then(|f| f.sync_all()).map_err(io(unnamed))?;
+    File::open(unnamed)
+        .and_then(|f| f.sync_all())
+        .map_err(io(unnamed))?;
     let info = SnapshotInfo {
         v: VERSION,
         taken_at_ms: at_ms,
@@ -148,7 +171,10 @@ fn make(source: &Path, unnamed: &Path, file: &Path, at_ms: u64) -> Result<Snapsh
     fs::write(&manifest, text)
         .and_then(|()| File::open(&manifest)?.sync_all())
         .and_then(|()| fs::rename(unnamed, file))
-        .and_then(|()| file.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all()))
+        .and_then(|()| {
+            file.parent()
+                .map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+        })
         .map_err(io(file))?;
     Ok(info)
 }
@@ -193,9 +219,16 @@ fn clear_unnamed(dir: &Path) -> Result<(), SnapshotError> {
 fn check_room(source: &Path, dir: &Path) -> Result<(), SnapshotError> {
     let bytes = fs::metadata(source).map_err(io(source))?.len();
     let room = rustix::fs::statvfs(dir).map_err(|e| io(dir)(e.into()))?;
-    let (needed, free) = (bytes.saturating_mul(ROOM), room.f_bavail.saturating_mul(room.f_frsize));
+    let (needed, free) = (
+        bytes.saturating_mul(ROOM),
+        room.f_bavail.saturating_mul(room.f_frsize),
+    );
     if free < needed {
-        return Err(SnapshotError::NoRoom { path: source.to_owned(), needed, free });
+        return Err(SnapshotError::NoRoom {
+            path: source.to_owned(),
+            needed,
+            free,
+        });
     }
     Ok(())
 }
@@ -217,13 +250,20 @@ fn fingerprint(path: &Path) -> std::io::Result<(u64, String)> {
         hash.update(&buffer[..read]);
         bytes += read as u64;
     }
-    let hex = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     Ok((bytes, hex))
 }
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> SnapshotError {
     let path = path.to_owned();
-    move |source| SnapshotError::Io { path: path.clone(), source }
+    move |source| SnapshotError::Io {
+        path: path.clone(),
+        source,
+    }
 }
 
 #[cfg(test)]
@@ -232,15 +272,20 @@ mod tests {
 
     fn database(path: &Path, rows: u32) -> Connection {
         let db = Connection::open(path).unwrap();
-        db.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); CREATE INDEX i ON t(x);").unwrap();
+        db.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); CREATE INDEX i ON t(x);")
+            .unwrap();
         for row in 0..rows {
-            db.execute("INSERT INTO t VALUES (?1)", [format!("row {row}")]).unwrap();
+            db.execute("INSERT INTO t VALUES (?1)", [format!("row {row}")])
+                .unwrap();
         }
         db
     }
 
     fn count(path: &Path) -> u32 {
-        Connection::open(path).unwrap().query_row("SELECT count(*) FROM t", [], |r| r.get(0)).unwrap()
+        Connection::open(path)
+            .unwrap()
+            .query_row("SELECT count(*) FROM t", [], |r| r.get(0))
+            .unwrap()
     }
 
     #[test]
@@ -248,7 +293,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.db");
         let writer = database(&path, 100);
-        writer.execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES ('open')").unwrap();
+        writer
+            .execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES ('open')")
+            .unwrap();
         let info = take(&path, dir.path(), "a", 5, 3).unwrap();
         assert_eq!(count(&info.file), 100);
         assert_eq!(newest(dir.path(), "a").unwrap(), Some(info));
@@ -264,7 +311,11 @@ mod tests {
         }
         fs::write(dir.path().join("a/9.unnamed"), "half").unwrap();
         take(&path, dir.path(), "a", 6, 2).unwrap();
-        let kept: Vec<u64> = list(&dir.path().join("a")).unwrap().iter().map(|s| s.taken_at_ms).collect();
+        let kept: Vec<u64> = list(&dir.path().join("a"))
+            .unwrap()
+            .iter()
+            .map(|s| s.taken_at_ms)
+            .collect();
         assert_eq!(kept, [5, 6]);
         assert_eq!(fs::read_dir(dir.path().join("a")).unwrap().count(), 4);
     }

@@ -1,34 +1,63 @@
 use super::*;
 
 fn said(incident: &str) -> JournalEntry {
-    JournalEntry::Said { word: Word::Approve { incident: incident.into() } }
+    JournalEntry::Said {
+        word: Word::Approve {
+            incident: incident.into(),
+        },
+    }
 }
 
 fn entries(dir: &Path) -> Vec<JournalEntry> {
-    Journal::read(dir).unwrap().map(|line| line.unwrap().entry).collect()
+    Journal::read(dir)
+        .unwrap()
+        .map(|line| line.unwrap().entry)
+        .collect()
 }
 
 #[test]
 fn what_was_appended_is_read_again_and_counted_on() {
     let dir = tempfile::tempdir().unwrap();
-    Journal::open(dir.path()).unwrap().append(7, &said("INC-1")).unwrap();
-    Journal::open(dir.path()).unwrap().append(8, &said("INC-2")).unwrap();
-    let lines: Vec<_> = Journal::read(dir.path()).unwrap().map(Result::unwrap).collect();
-    assert_eq!(lines.iter().map(|l| (l.seq, l.at_ms)).collect::<Vec<_>>(), [(1, 7), (2, 8)]);
+    Journal::open(dir.path())
+        .unwrap()
+        .append(7, &said("INC-1"))
+        .unwrap();
+    Journal::open(dir.path())
+        .unwrap()
+        .append(8, &said("INC-2"))
+        .unwrap();
+    let lines: Vec<_> = Journal::read(dir.path())
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(
+        lines.iter().map(|l| (l.seq, l.at_ms)).collect::<Vec<_>>(),
+        [(1, 7), (2, 8)]
+    );
 }
 
 #[test]
 fn a_half_written_last_line_is_cut_off() {
     let dir = tempfile::tempdir().unwrap();
-    Journal::open(dir.path()).unwrap().append(1, &said("INC-1")).unwrap();
+    Journal::open(dir.path())
+        .unwrap()
+        .append(1, &said("INC-1"))
+        .unwrap();
     let path = dir.path().join(FILE_NAME);
     let whole = std::fs::read(&path).unwrap();
     for cut in 1..whole.len() {
         let mut torn = whole.clone();
         torn.extend_from_slice(&whole[..cut]);
         std::fs::write(&path, torn).unwrap();
-        Journal::open(dir.path()).unwrap().append(2, &said("INC-2")).unwrap();
-        assert_eq!(entries(dir.path()), [said("INC-1"), said("INC-2")], "cut at {cut}");
+        Journal::open(dir.path())
+            .unwrap()
+            .append(2, &said("INC-2"))
+            .unwrap();
+        assert_eq!(
+            entries(dir.path()),
+            [said("INC-1"), said("INC-2")],
+            "cut at {cut}"
+        );
         std::fs::write(&path, &whole).unwrap();
     }
 }
@@ -55,7 +84,10 @@ fn damage_in_the_middle_names_the_line_and_loses_nothing() {
 fn a_second_one_is_told_that_the_directory_is_in_use() {
     let dir = tempfile::tempdir().unwrap();
     let _first = Journal::open(dir.path()).unwrap();
-    assert!(matches!(Journal::open(dir.path()), Err(JournalError::InUse { .. })));
+    assert!(matches!(
+        Journal::open(dir.path()),
+        Err(JournalError::InUse { .. })
+    ));
 }
 
 #[test]
@@ -91,5 +123,8 @@ fn a_missing_line_is_noticed() {
     let lines: Vec<&str> = text.lines().collect();
     std::fs::write(&path, format!("{}\n{}\n", lines[0], lines[2])).unwrap();
     let error = Journal::open(dir.path()).unwrap_err().to_string();
-    assert!(error.contains("line 2") && error.contains("entry 3"), "{error}");
+    assert!(
+        error.contains("line 2") && error.contains("entry 3"),
+        "{error}"
+    );
 }

@@ -192,6 +192,3 @@ fn text_fact(finding: &Finding, name: &'static str) -> Result<String, RepairErro
         _ => Err(RepairError::MissingFact(name)),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -159,7 +159,10 @@ impl KeepValidPrefix {
         }
         let (path, copy) = (self.scene.path().to_owned(), self.copy.clone());
         let manifest = self.scene.raw()?.copy(&path, &copy)?;
-        let log = self.scene.raw()?.look(&copy.join(DATABASE_NAME), true, &[])?;
+        let log = self
+            .scene
+            .raw()?
+            .look(&copy.join(DATABASE_NAME), true, &[])?;
         if !manifest.stable || !log.state.wal.is_some_and(|wal| self.damage.is(&wal)) {
             return self.unmet("same-damage", "the log is not damaged as was planned for");
         }
@@ -339,7 +342,7 @@ impl Repair for KeepValidPrefix {
         let (path, copy) = (self.scene.path().to_owned(), self.copy.clone());
         let begin = Instant::now();
         loop {
-            match self.scene.raw()?.restore(&path, &copy, Some(&left.files)) {
+            match self.scene.raw()?.restore_over(&path, &copy, &left.files) {
                 Ok(_) => return Ok("the files were put back as they were".to_owned()),
                 Err(RawError::Failed(failure))
                     if matches!(failure.kind, FailureKind::InUse(_))

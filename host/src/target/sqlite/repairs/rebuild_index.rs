@@ -77,13 +77,13 @@ impl RebuildIndex {
         let mut db = self.scene.open()?;
         let begin = Instant::now();
         db.progress_handler(PROGRESS_OPS, Some(move || begin.elapsed() > DEADLINE))?;
-        let work = match db.transaction_with_behavior(TransactionBehavior::Immediate) {
-            Ok(work) => work,
-            Err(error) if is_busy(&RepairError::Sqlite(error)) => {
-                return Err(busy("the write lock is taken"));
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let work = db
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(RepairError::from)
+            .map_err(|error| match error {
+                error if is_busy(&error) => busy("the write lock is taken"),
+                error => error,
+            })?;
         self.rebuild_in(&work)?;
         work.commit()?;
         self.committed = true;
@@ -146,11 +146,12 @@ impl Repair for RebuildIndex {
                 detail,
             });
         }
-        let bytes: u64 = db.query_row(
+        let bytes: i64 = db.query_row(
             "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
             [],
             |row| row.get(0),
         )?;
+        let bytes = u64::try_from(bytes).unwrap_or(0);
         super::room_for(&self.scene.site.copies, bytes.saturating_mul(ROOM))?;
         Ok(serde_json::Value::Null)
     }

@@ -106,9 +106,8 @@ impl Repair for ReleaseReader {
         for _ in 0..LOOKS {
             backlog = wal_checkpoint(&db, "PASSIVE")?.backlog();
             if backlog == 0 {
-                let text = format!(
-                    "process {pid} is out of the way, the log is checkpointed to its end"
-                );
+                let text =
+                    format!("process {pid} is out of the way, the log is checkpointed to its end");
                 return Ok(Proof {
                     text,
                     loss: NO_LOSS,
