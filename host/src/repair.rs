@@ -18,11 +18,15 @@ use crate::target::sqlite::repairs;
 /// The step under which an undo stands in the journal.
 const UNDO: &str = "undo";
 
+/// Steps of one repair that were begun, and begun again, after which it is no longer finished but
+/// taken back: a step that kills dbmedic each time must not kill it for ever.
+const INTERRUPTIONS: usize = 12;
+
 /// Why a part of a repair did not succeed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RepairError {
-    /// What must hold does not. Nothing was done.
+    /// What must hold does not. This repair has changed nothing of the target.
     #[error("{name} does not hold: {detail}")]
     Unmet {
         /// The precondition's name.
@@ -45,6 +49,9 @@ pub enum RepairError {
     /// SQLite said no.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
+    /// What was written down before cannot be read.
+    #[error("what the repair wrote down cannot be read: {0}")]
+    Notes(#[from] serde_json::Error),
     /// The raw process said no.
     #[error(transparent)]
     Raw(#[from] crate::target::sqlite::raw::RawError),
@@ -62,18 +69,33 @@ pub struct Proof {
     pub loss: DataLoss,
 }
 
-/// The parts of a repair. Each may be called again after a crash: doing a step twice is doing it once.
+/// What becomes of a repair that was interrupted in a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resume {
+    /// The step is taken again, and those after it: doing it twice is doing it once.
+    Finish,
+    /// It is taken back.
+    TakeBack,
+}
+
+/// The parts of a repair; the sixth, its level, stands in the candidate. A repair is built from its
+/// intent alone, so that it can be built again after a crash, and each part may be called again.
 pub trait Repair {
-    /// Whether what must hold still holds, seen now.
-    fn precondition(&mut self) -> Result<(), RepairError>;
+    /// Whether what must hold still holds, seen now; [`RepairError::Unmet`] if not. Gives what the
+    /// other parts need to know again later; it comes back in [`Intent::before`].
+    fn precondition(&mut self) -> Result<serde_json::Value, RepairError>;
     /// The steps, in order.
     fn plan(&self) -> Vec<PlannedStep>;
-    /// Takes one step of the plan.
+    /// Takes one step of the plan. [`RepairError::Unmet`] only while this repair has changed
+    /// nothing of the target.
     fn apply(&mut self, step: &str) -> Result<(), RepairError>;
     /// Proves that the problem is gone and nothing else is.
     fn verify(&mut self) -> Result<Proof, RepairError>;
-    /// Puts everything back as it was before, and proves it. Says what that means here.
-    fn undo(&mut self) -> Result<String, RepairError>;
+    /// Puts everything back as it was before, and proves it. Says what that means here. `begun`
+    /// are the steps that were begun, by this process or by one that was killed.
+    fn undo(&mut self, begun: &[String]) -> Result<String, RepairError>;
+    /// What to do when the process was killed in (or after) this step.
+    fn resume(&self, step: &str) -> Resume;
 }
 
 /// Where repairs act and where they may put their copies.
@@ -114,7 +136,8 @@ pub type Clock<'a> = dyn Fn() -> u64 + 'a;
 /// Hears of each step.
 pub type OnStep<'a> = dyn FnMut(&StepReport) + 'a;
 
-/// Runs an approved repair to its end.
+/// Runs an approved repair to its end. Once it has begun nothing stops it half way: a wish to stop
+/// is for the caller to heed before or after.
 ///
 /// # Errors
 /// Only when the journal cannot be written: then nothing further is done, and the next start closes
@@ -135,40 +158,39 @@ pub fn run(
         finding: approved.finding().clone(),
         candidate: approved.candidate().clone(),
         plan: Vec::new(),
+        before: serde_json::Value::Null,
     };
-    let refused = |error: RepairError| {
-        outcome(
-            &intent,
-            begun_ms,
-            clock(),
-            OutcomeResult::Refused,
-            error.to_string(),
-            None,
-        )
-    };
-    let mut repair = match repairs::for_intent(&intent, site) {
-        Ok(repair) => repair,
-        Err(error) => return Ok(refused(error)),
-    };
-    if let Err(error) = repair.precondition() {
-        return Ok(refused(error));
+    match prepare(&mut intent, site) {
+        // From here on it is made of nothing but its intent, as it would be after a crash.
+        Ok(mut repair) => {
+            let entry = JournalEntry::RepairIntended(Box::new(intent.clone()));
+            journal.append(clock(), &entry)?;
+            let run = Run {
+                journal,
+                intent: &intent,
+                clock,
+                begun_ms,
+            };
+            run.finish(repair.as_mut(), Vec::new(), 0, on_step)
+        }
+        Err(error) => {
+            let reason = error.to_string();
+            let refused = OutcomeResult::Refused;
+            Ok(outcome(&intent, begun_ms, clock(), refused, reason, None))
+        }
     }
+}
+
+/// Checks what must hold, completes the intent, and builds the repair from it.
+fn prepare(intent: &mut Intent, site: &Site) -> Result<Box<dyn Repair>, RepairError> {
+    let mut repair = repairs::for_intent(intent, site)?;
+    intent.before = repair.precondition()?;
     intent.plan = repair.plan();
-    journal.append(
-        clock(),
-        &JournalEntry::RepairIntended(Box::new(intent.clone())),
-    )?;
-    let run = Run {
-        journal,
-        intent: &intent,
-        clock,
-        begun_ms,
-    };
-    run.finish(repair.as_mut(), 0, on_step)
+    repairs::for_intent(intent, site)
 }
 
 /// Finishes, or takes back, each repair that an earlier run left open. Returns the target and the
-/// outcome of each.
+/// outcome of each. It may itself be killed at any point and run again.
 ///
 /// # Errors
 /// When the journal cannot be written.
@@ -186,24 +208,7 @@ pub fn recover(
             clock,
             begun_ms: clock(),
         };
-        let outcome = match repairs::for_intent(&intent, &site_of(&intent)) {
-            Err(error) => run.close(OutcomeResult::Failed, error.to_string(), None)?,
-            Ok(mut repair) => match steps.last().map(String::as_str) {
-                None => run.close(
-                    OutcomeResult::RolledBack,
-                    "interrupted before its first step: nothing was done".to_owned(),
-                    None,
-                )?,
-                Some(UNDO) => {
-                    run.take_back(repair.as_mut(), "interrupted while undoing", on_step)?
-                }
-                // The step may or may not have happened: doing it twice is doing it once.
-                Some(last) => {
-                    let reached = intent.plan.iter().position(|s| s.name == last);
-                    run.finish(repair.as_mut(), reached.unwrap_or(0), on_step)?
-                }
-            },
-        };
+        let outcome = run.resume(&site_of(&intent), steps, on_step)?;
         ended.push((intent.target.clone(), outcome));
     }
     Ok(ended)
@@ -218,37 +223,93 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Brings an interrupted repair to its end.
+    fn resume(
+        &self,
+        site: &Site,
+        begun: Vec<String>,
+        on_step: &mut OnStep<'_>,
+    ) -> Result<Outcome, JournalError> {
+        let mut repair = match repairs::for_intent(self.intent, site) {
+            Ok(repair) => repair,
+            Err(error) => return self.close(OutcomeResult::Failed, error.to_string(), None),
+        };
+        let repair = repair.as_mut();
+        let Some(last) = begun.last().cloned() else {
+            let reason = "interrupted before its first step: nothing was done".to_owned();
+            return self.close(OutcomeResult::RolledBack, reason, None);
+        };
+        if begun.iter().any(|step| step == UNDO) {
+            return self.take_back(repair, begun, "interrupted while undoing", on_step);
+        }
+        if begun.len() > INTERRUPTIONS {
+            let reason = format!("interrupted in step {last} again and again");
+            return self.take_back(repair, begun, &reason, on_step);
+        }
+        let reached = self.intent.plan.iter().position(|s| s.name == last);
+        // The last step may have come to its end before the process did.
+        let is_last = reached.is_some_and(|at| at + 1 == self.intent.plan.len());
+        if is_last && let Ok(proof) = repair.verify() {
+            return self.proven(proof, on_step);
+        }
+        match (repair.resume(&last), reached) {
+            (Resume::Finish, Some(at)) => self.finish(repair, begun, at, on_step),
+            _ => self.take_back(
+                repair,
+                begun,
+                &format!("interrupted in step {last}"),
+                on_step,
+            ),
+        }
+    }
+
     /// Takes the steps from the given one on, verifies, and closes.
     fn finish(
         &self,
         repair: &mut dyn Repair,
+        mut begun: Vec<String>,
         from: usize,
         on_step: &mut OnStep<'_>,
     ) -> Result<Outcome, JournalError> {
+        let resumed = !begun.is_empty();
         for step in &self.intent.plan[from..] {
             self.begin(&step.name, &step.what, on_step)?;
-            if let Err(error) = repair.apply(&step.name) {
-                let why = format!("step {} failed: {error}", step.name);
-                return self.take_back(repair, &why, on_step);
+            begun.push(step.name.clone());
+            match repair.apply(&step.name) {
+                Ok(()) => {}
+                // Before the interruption something may have been done: then it is taken back.
+                Err(error @ RepairError::Unmet { .. }) if !resumed => {
+                    return self.close(OutcomeResult::Refused, error.to_string(), None);
+                }
+                Err(error) => {
+                    let why = format!("step {} failed: {error}", step.name);
+                    return self.take_back(repair, begun, &why, on_step);
+                }
             }
         }
         match repair.verify() {
-            Ok(proof) => {
-                self.tell("verify", &proof.text, on_step);
-                self.close(OutcomeResult::Verified, proof.text, Some(proof.loss))
+            Ok(proof) => self.proven(proof, on_step),
+            Err(error) => {
+                let why = format!("verification failed: {error}");
+                self.take_back(repair, begun, &why, on_step)
             }
-            Err(error) => self.take_back(repair, &format!("verification failed: {error}"), on_step),
         }
+    }
+
+    fn proven(&self, proof: Proof, on_step: &mut OnStep<'_>) -> Result<Outcome, JournalError> {
+        self.tell("verify", &proof.text, on_step);
+        self.close(OutcomeResult::Verified, proof.text, Some(proof.loss))
     }
 
     fn take_back(
         &self,
         repair: &mut dyn Repair,
+        begun: Vec<String>,
         why: &str,
         on_step: &mut OnStep<'_>,
     ) -> Result<Outcome, JournalError> {
         self.begin(UNDO, why, on_step)?;
-        match repair.undo() {
+        match repair.undo(&begun) {
             Ok(text) => self.close(OutcomeResult::RolledBack, format!("{why}; {text}"), None),
             Err(error) => self.close(OutcomeResult::Failed, format!("{why}; {error}"), None),
         }

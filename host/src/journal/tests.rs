@@ -89,3 +89,42 @@ fn a_second_one_is_told_that_the_directory_is_in_use() {
         Err(JournalError::InUse { .. })
     ));
 }
+
+#[test]
+fn no_byte_of_a_whole_line_changes_unnoticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    journal.append(1, &said("INC-1")).unwrap();
+    journal.append(2, &said("INC-2")).unwrap();
+    drop(journal);
+    let path = dir.path().join(FILE_NAME);
+    let whole = std::fs::read(&path).unwrap();
+    let first = whole.iter().position(|&b| b == b'\n').unwrap();
+    for at in 0..=first {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        let error = Journal::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("line 1"), "byte {at}: {error}");
+        assert_eq!(std::fs::read(&path).unwrap(), bytes, "byte {at}");
+    }
+}
+
+#[test]
+fn a_missing_line_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    for n in 0..3 {
+        journal.append(n, &said("INC-1")).unwrap();
+    }
+    drop(journal);
+    let path = dir.path().join(FILE_NAME);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    std::fs::write(&path, format!("{}\n{}\n", lines[0], lines[2])).unwrap();
+    let error = Journal::open(dir.path()).unwrap_err().to_string();
+    assert!(
+        error.contains("line 2") && error.contains("entry 3"),
+        "{error}"
+    );
+}

@@ -1,76 +1,169 @@
 //! The repairs of a SQLite database, each with all its parts.
 //!
-//! Raw bytes of a live database are looked at, copied and put back only in the raw process.
+//! Raw bytes of a live database are looked at, copied and put back only in the helper process. No
+//! connection here checkpoints when it is closed: to close the last connection would otherwise
+//! drop everything behind a damaged frame of the log, unasked.
 
-mod index;
-mod log;
-mod process;
+mod checkpoint;
+mod end_holder;
+mod end_process;
+mod keep_valid_prefix;
+mod rebuild_index;
+mod release_reader;
 
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::journal::{Intent, PlannedStep};
-use crate::model::{Finding, Value};
+use crate::model::{DataLoss, Finding, Value};
 use crate::repair::{Repair, RepairError, Site};
 use crate::target::sqlite::raw::RawProcess;
-use crate::target::sqlite::{Process, SqliteState};
+use crate::target::sqlite::{SqliteState, WalState};
 
-/// How long a repair waits for a lock that others hold for moments.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a repair waits for a lock that others hold for moments. A checkpoint that waits for
+/// readers holds up writers meanwhile, so it is short.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+
+const NO_LOSS: DataLoss = DataLoss {
+    commits: 0,
+    percent: 0.0,
+};
 
 /// The repair that an intent names, ready to act on the site.
 ///
 /// # Errors
 /// When the repair is unknown or the finding lacks a fact that it needs.
 pub fn for_intent(intent: &Intent, site: &Site) -> Result<Box<dyn Repair>, RepairError> {
-    let scene = Scene { site: site.clone() };
-    let finding = &intent.finding;
+    let scene = Scene {
+        site: site.clone(),
+        raw: None,
+    };
     Ok(match intent.candidate.id.as_str() {
-        "lock.end-holder" => Box::new(process::EndHolder::new(scene, finding)?),
-        "wal.release-reader" => Box::new(process::ReleaseReader::new(scene, finding)?),
-        "wal.checkpoint" => Box::new(log::Checkpoint::new(scene)),
-        "index.rebuild" => Box::new(index::Rebuild::new(scene, intent)?),
-        "wal.keep-valid-prefix" => Box::new(log::KeepValidPrefix::new(scene, intent)?),
+        "lock.end-holder" => Box::new(end_holder::EndHolder::new(scene, intent)?),
+        "wal.release-reader" => Box::new(release_reader::ReleaseReader::new(scene, intent)?),
+        "wal.checkpoint" => Box::new(checkpoint::Checkpoint::new(scene, intent)?),
+        "index.rebuild" => Box::new(rebuild_index::RebuildIndex::new(scene, intent)?),
+        "wal.keep-valid-prefix" => {
+            Box::new(keep_valid_prefix::KeepValidPrefix::new(scene, intent)?)
+        }
         other => return Err(RepairError::UnknownRepair(other.to_owned())),
     })
 }
 
 /// The database that a repair works on.
-#[derive(Debug, Clone)]
 struct Scene {
     site: Site,
+    raw: Option<RawProcess>,
 }
 
 impl Scene {
-    fn raw(&self) -> Result<RawProcess, RepairError> {
-        Ok(RawProcess::spawn(&self.site.exe)?)
+    fn path(&self) -> &Path {
+        &self.site.path
     }
 
-    /// A light look at the files and locks.
-    fn look(&self, raw: &mut RawProcess, full: bool) -> Result<SqliteState, RepairError> {
-        Ok(raw
-            .look(&self.site.path, full, &[std::process::id()])?
-            .state)
+    /// The helper process; it is started when it is first needed.
+    fn raw(&mut self) -> Result<&mut RawProcess, RepairError> {
+        let raw = match self.raw.take() {
+            Some(raw) => raw,
+            None => RawProcess::spawn(&self.site.exe)?,
+        };
+        Ok(self.raw.insert(raw))
+    }
+
+    /// The files and the locks of other processes; with `frames`, every frame of the log as well.
+    fn look(&mut self, frames: bool) -> Result<SqliteState, RepairError> {
+        let path = self.site.path.clone();
+        let looked = self.raw()?.look(&path, frames, &[std::process::id()])?;
+        Ok(looked.state)
     }
 
     /// A connection that may write. The database must exist.
     fn open(&self) -> Result<Connection, RepairError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let db = Connection::open_with_flags(&self.site.path, flags)?;
-        db.busy_timeout(BUSY_TIMEOUT)?;
-        Ok(db)
+        open(self.path())
     }
 
-    fn path(&self) -> &Path {
-        &self.site.path
+    /// What a write, or a checkpoint, would drop for good must not be there: transactions behind a
+    /// damaged frame of the log. Returns the log as it is.
+    fn sound_log(&mut self) -> Result<Option<WalState>, RepairError> {
+        let wal = self.look(true)?.wal;
+        match wal.as_ref().and_then(|wal| wal.first_bad_frame) {
+            Some(frame) => Err(RepairError::Unmet {
+                name: "log-sound",
+                detail: format!("frame {frame} is damaged: what follows it would be dropped"),
+            }),
+            None => Ok(wal),
+        }
     }
 }
 
-/// Whether a process is the one that was meant: a pid is used again, a pid with its start is not.
-fn is_same(process: &Process, pid: u32, start_ticks: u64) -> bool {
-    process.pid == pid && process.start_ticks == start_ticks
+/// Opens an existing database for reading and writing. Closing it checkpoints nothing.
+fn open(path: &Path) -> Result<Connection, RepairError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(db)
+}
+
+/// Whether an error says that somebody else has the lock.
+fn is_busy(error: &RepairError) -> bool {
+    matches!(error, RepairError::Sqlite(e) if e.sqlite_error_code() == Some(ErrorCode::DatabaseBusy))
+}
+
+/// What `PRAGMA wal_checkpoint` answers; frames are -1 when there is no log.
+struct Checkpointed {
+    busy: bool,
+    log_frames: i64,
+    done_frames: i64,
+}
+
+impl Checkpointed {
+    /// Frames that are not in the database yet.
+    fn backlog(&self) -> u64 {
+        u64::try_from(self.log_frames - self.done_frames).unwrap_or(0)
+    }
+}
+
+fn wal_checkpoint(db: &Connection, mode: &str) -> Result<Checkpointed, RepairError> {
+    Ok(
+        db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+            Ok(Checkpointed {
+                busy: row.get::<_, i64>(0)? != 0,
+                log_frames: row.get(1)?,
+                done_frames: row.get(2)?,
+            })
+        })?,
+    )
+}
+
+/// Checkpoints as far as it goes without holding anybody up, then truncates the log if nobody is
+/// in the way. Safe at every point: SQLite syncs the database before it lets go of a frame.
+fn checkpoint_and_truncate(db: &Connection) -> Result<(), RepairError> {
+    wal_checkpoint(db, "PASSIVE")?;
+    if wal_checkpoint(db, "TRUNCATE")?.busy {
+        wal_checkpoint(db, "PASSIVE")?;
+    }
+    Ok(())
+}
+
+/// Whether there is room for copies.
+fn room_for(copies: &Path, bytes: u64) -> Result<(), RepairError> {
+    std::fs::create_dir_all(copies)?;
+    let room = rustix::fs::statvfs(copies).map_err(std::io::Error::from)?;
+    let free = room.f_bavail.saturating_mul(room.f_frsize);
+    if free < bytes {
+        return Err(RepairError::Unmet {
+            name: "room",
+            detail: format!(
+                "{} has {free} bytes free, {bytes} are needed",
+                copies.display()
+            ),
+        });
+    }
+    Ok(())
 }
 
 fn step(name: &str, what: String) -> PlannedStep {
@@ -80,26 +173,22 @@ fn step(name: &str, what: String) -> PlannedStep {
     }
 }
 
+fn fact<'a>(finding: &'a Finding, name: &str) -> Option<&'a Value> {
+    let fact = finding.facts.iter().find(|fact| fact.name == name)?;
+    Some(&fact.value)
+}
+
 fn integer_fact(finding: &Finding, name: &'static str) -> Result<u64, RepairError> {
-    finding
-        .facts
-        .iter()
-        .find(|fact| fact.name == name)
-        .and_then(|fact| match fact.value {
-            Value::Integer(value) => u64::try_from(value).ok(),
-            _ => None,
-        })
-        .ok_or(RepairError::MissingFact(name))
+    match fact(finding, name) {
+        Some(Value::Integer(value)) => u64::try_from(*value).ok(),
+        _ => None,
+    }
+    .ok_or(RepairError::MissingFact(name))
 }
 
 fn text_fact(finding: &Finding, name: &'static str) -> Result<String, RepairError> {
-    finding
-        .facts
-        .iter()
-        .find(|fact| fact.name == name)
-        .and_then(|fact| match &fact.value {
-            Value::Text(value) => Some(value.clone()),
-            _ => None,
-        })
-        .ok_or(RepairError::MissingFact(name))
+    match fact(finding, name) {
+        Some(Value::Text(value)) => Ok(value.clone()),
+        _ => Err(RepairError::MissingFact(name)),
+    }
 }
