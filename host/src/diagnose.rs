@@ -59,6 +59,8 @@ pub enum Part {
     LogFrames,
     /// The pages of the database.
     Pages,
+    /// Whether the indexes agree with their tables.
+    Indexes,
     /// The measured values.
     Metrics,
 }
@@ -71,7 +73,8 @@ pub fn part_of(kind: &str) -> Part {
         "wal.oversized" | "constraint.violated" | "anomaly.unexplained" => Part::Metrics,
         _ => match kind.split('.').next() {
             Some("lock" | "wal") => Part::Locks,
-            Some("index" | "table" | "schema" | "pages") => Part::Pages,
+            Some("index") => Part::Indexes,
+            Some("table" | "schema" | "pages") => Part::Pages,
             _ => Part::Files,
         },
     }

@@ -171,12 +171,7 @@ pub fn verdict_line(verdict: &Verdict) -> String {
 
 /// A repair's end in one line.
 pub fn outcome_line(outcome: &Outcome) -> String {
-    let result = match outcome.outcome_result {
-        OutcomeResult::Verified => "verified",
-        OutcomeResult::RolledBack => "rolled back",
-        OutcomeResult::Refused => "refused",
-        OutcomeResult::Failed => "FAILED",
-    };
+    let result = result_name(outcome.outcome_result);
     let loss = match outcome.loss.commits {
         0 => "nothing lost".to_owned(),
         n => format!("{n} commits lost, as announced"),
@@ -186,6 +181,16 @@ pub fn outcome_line(outcome: &Outcome) -> String {
         "{} {result} in {took}: {}; {loss}",
         outcome.repair, outcome.reason
     )
+}
+
+/// How a repair ended, in a word or two.
+pub fn result_name(result: OutcomeResult) -> &'static str {
+    match result {
+        OutcomeResult::Verified => "verified",
+        OutcomeResult::RolledBack => "rolled back",
+        OutcomeResult::Refused => "refused",
+        OutcomeResult::Failed => "FAILED",
+    }
 }
 
 /// A finding with its candidates, as a plan is shown.

@@ -187,28 +187,29 @@ impl Looker {
         }
     }
 
-    /// Takes a snapshot when one is due and the last look found nothing wrong with the files.
-    pub fn snapshot_if_due(&mut self) -> Option<Result<SnapshotInfo, snapshot::SnapshotError>> {
+    /// Takes a snapshot when one is due and a look at every frame finds the files sound. Says in
+    /// words why there is none.
+    pub fn snapshot_if_due(&mut self) -> Option<Result<SnapshotInfo, String>> {
         let at_ms = now_ms();
-        let (_, state) = self.previous.as_ref()?;
-        let sound = state.database_bytes.is_some_and(|bytes| bytes > 0)
-            && state.header_fault.is_none()
-            && state
-                .wal
-                .as_ref()
-                .is_none_or(|wal| wal.first_bad_frame.is_none());
-        if !sound || !is_due(self.done.snapshot_ms, at_ms, self.pace.snapshot_interval_ms) {
+        if !is_due(self.done.snapshot_ms, at_ms, self.pace.snapshot_interval_ms) {
             return None;
         }
         self.done.snapshot_ms = Some(at_ms);
         let _turn = self.site.turn();
-        Some(snapshot::take(
-            &self.site.path,
-            &self.state_dir.snapshots(),
-            &self.site.name,
-            at_ms,
-            self.pace.snapshots_kept,
-        ))
+        Some(self.source.sound().and_then(|sound| {
+            let readable = sound.ok_or("the files are not sound")?;
+            let snapshots = self.state_dir.snapshots();
+            let (name, kept) = (&self.site.name, self.pace.snapshots_kept);
+            snapshot::take(
+                &readable.path(),
+                &self.site.path,
+                &snapshots,
+                name,
+                at_ms,
+                kept,
+            )
+            .map_err(|error| told(&error))
+        }))
     }
 
     /// Room on the disk that holds the database, and memory.

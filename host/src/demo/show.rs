@@ -30,7 +30,7 @@ use crate::live::{Live, Told, now_ms};
 use crate::model::{Classification, OutcomeResult, Setting, Value, Verdict};
 use crate::pipeline::Effect;
 use crate::repair::StepReport;
-use crate::report::{Narrator, seconds, verdict_line};
+use crate::report::{Narrator, result_name, seconds, verdict_line};
 use crate::state_dir::{StateDir, Word};
 
 /// The target's name.
@@ -446,7 +446,7 @@ impl Show {
             repair: Some(outcome.repair),
             repair_ms: Some(outcome.duration_ms),
             lost_commits: outcome.loss.commits,
-            result: format!("{:?}", outcome.outcome_result).to_lowercase(),
+            result: result_name(outcome.outcome_result).to_owned(),
             right,
         })
     }

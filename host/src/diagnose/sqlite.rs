@@ -10,6 +10,7 @@ use crate::model::{
     Candidate, CascadeLevel, ConstraintState, ConstraintStatus, DataLoss, Fact, Precondition,
 };
 use crate::source::Observation;
+use crate::target::sqlite::integrity::Mode;
 use crate::target::sqlite::{
     DamagedObject, HeaderFault, Integrity, Lock, LockHolder, Process, SqliteState, WalIndexState,
     WalState,
@@ -76,6 +77,10 @@ impl Holds {
         }
         if let Some(integrity) = state.integrity.as_ref().filter(|i| i.error.is_none()) {
             examined.insert(Part::Pages);
+            // A quick check does not compare indexes with tables: its silence says nothing of them.
+            if integrity.mode == Mode::Full {
+                examined.insert(Part::Indexes);
+            }
             problems.extend(look.page_problems(integrity));
         }
         Findings { problems, examined }
