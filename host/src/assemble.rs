@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-use crate::cli::PolicyArgs;
 use crate::config::Config;
 use crate::diagnose::DiagnoseOptions;
 use crate::journal::Journal;
@@ -22,19 +21,10 @@ pub const DEFAULT_POLICY: &[u8] = include_bytes!("../../policies/prebuilt/defaul
 
 /// Makes everything ready for a live run. With `record`, a recording is begun in that file; `seed`
 /// stands in its header.
-pub fn assemble(
-    config: &Config,
-    policy_args: &PolicyArgs,
-    record: Option<PathBuf>,
-    seed: u64,
-) -> anyhow::Result<Setup> {
-    let settings = merge_settings(config.policy.parameters.clone(), &policy_args.set)?;
-    let file = policy_args
-        .policy
-        .as_deref()
-        .or(config.policy.file.as_deref());
+pub fn assemble(config: &Config, record: Option<PathBuf>, seed: u64) -> anyhow::Result<Setup> {
+    let settings = config.policy.parameters.clone();
     let limits = config.policy.limits.clone();
-    let policy = load_policy(file, limits.clone(), &settings)?;
+    let policy = load_policy(config.policy.file.as_deref(), limits.clone(), &settings)?;
     let options = pipeline_options(config);
     let recording = record.map(|path| {
         let header = Header {

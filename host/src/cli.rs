@@ -8,6 +8,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::assemble::merge_settings;
+use crate::config::PolicyConfig;
+
 mod config;
 mod history;
 mod oneshot;
@@ -52,7 +55,7 @@ enum Command {
 }
 
 /// What a policy can be told on the command line.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Args)]
 pub(crate) struct PolicyArgs {
     /// The policy component (default: the built-in policy)
     #[arg(long, value_name = "FILE.wasm")]
@@ -60,6 +63,17 @@ pub(crate) struct PolicyArgs {
     /// Set a parameter of the policy; may be given several times
     #[arg(long = "set", value_name = "NAME=VALUE")]
     pub(crate) set: Vec<String>,
+}
+
+impl PolicyArgs {
+    /// Lays what was typed over a configuration.
+    pub(crate) fn lay_over(&self, policy: &mut PolicyConfig) -> anyhow::Result<()> {
+        if let Some(file) = &self.policy {
+            policy.file = Some(file.clone());
+        }
+        policy.parameters = merge_settings(std::mem::take(&mut policy.parameters), &self.set)?;
+        Ok(())
+    }
 }
 
 /// How a command ended.

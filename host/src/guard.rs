@@ -100,17 +100,6 @@ impl ApprovedRepair {
     pub fn approved_at_ms(&self) -> u64 {
         self.approved_at_ms
     }
-
-    /// For unit tests of what comes after the guard.
-    #[cfg(test)]
-    pub(crate) fn for_test(target: &str, finding: Finding, candidate: Candidate) -> Self {
-        Self {
-            target: target.into(),
-            finding,
-            candidate,
-            approved_at_ms: 0,
-        }
-    }
 }
 
 /// Why a repair was not let through. Each has a stable name.

@@ -14,6 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::digest::hex;
 use crate::model::{Candidate, Finding, Outcome};
 use crate::pipeline::Effect;
 use crate::state_dir::Word;
@@ -82,6 +83,10 @@ pub enum JournalError {
 }
 
 /// What stands in the journal.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "handled one at a time: a box would only move it"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JournalEntry {
@@ -410,8 +415,7 @@ fn follow(open: &mut BTreeMap<u64, OpenRepair>, seq: u64, entry: JournalEntry) {
 
 fn checksum(text: &[u8]) -> String {
     let digest = Sha256::digest(text);
-    let bytes = &digest[..SUM_DIGITS / 2];
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest[..SUM_DIGITS / 2])
 }
 
 /// The whole lines of a journal.

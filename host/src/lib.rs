@@ -10,6 +10,7 @@ pub mod constraint;
 pub mod demo;
 pub mod detect;
 pub mod diagnose;
+pub mod digest;
 pub mod guard;
 pub mod incident;
 pub mod journal;

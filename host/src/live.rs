@@ -169,7 +169,7 @@ impl Live {
             exe: self.exe.clone(),
         };
         let ended = repair::recover(&self.journal, &site_of, &now_ms, &mut |step| {
-            steps.push(step.clone())
+            steps.push(step.clone());
         })
         .context("closing the repairs that an earlier run left open")?;
         for step in &steps {
@@ -183,7 +183,7 @@ impl Live {
             );
             tell(at_ms, Told::Note("recovered", &text));
             self.feed(
-                Event::RepairEnded {
+                &Event::RepairEnded {
                     target,
                     at_ms,
                     outcome,
@@ -211,11 +211,11 @@ impl Live {
 
     /// Feeds an event, writes down what came of it, and carries out all but the repairs and the
     /// looks that it asks for, which are returned.
-    pub fn feed(&mut self, event: Event, tell: &mut Listener<'_>) -> anyhow::Result<Asked> {
+    pub fn feed(&mut self, event: &Event, tell: &mut Listener<'_>) -> anyhow::Result<Asked> {
         let at_ms = event.at_ms();
-        let effects = self.pipeline.step(event.clone());
+        let effects = self.pipeline.step(event);
         if let Some(recording) = &mut self.recording {
-            recording.write(&event, &effects)?;
+            recording.write(event, &effects)?;
         }
         let mut asked = Asked::default();
         let mut carry = false;
@@ -354,9 +354,9 @@ impl Live {
                 break;
             }
             let mut events = self.inbox(tell)?;
-            let wait = Duration::from_millis(next_tick_ms.saturating_sub(now_ms()).clamp(1, 100));
-            match receive.recv_timeout(wait) {
-                Ok(Message::Seen(observation)) => events.push(Event::Observed(observation)),
+            let pause = Duration::from_millis(next_tick_ms.saturating_sub(now_ms()).clamp(1, 100));
+            match receive.recv_timeout(pause) {
+                Ok(Message::Seen(looked)) => events.push(Event::Observed(looked)),
                 Ok(Message::Step(step)) => tell(step.at_ms, Told::Step(&step)),
                 Ok(Message::Note(label, text)) => tell(now_ms(), Told::Note(label, &text)),
                 // Without a journal nothing may be done: the next start closes what is open.
@@ -375,7 +375,7 @@ impl Live {
                 events.push(Event::Tick { at_ms: now_ms() });
             }
             for event in events {
-                let asked = self.feed(event, tell)?;
+                let asked = self.feed(&event, tell)?;
                 for target in asked.examine {
                     watchers.get(&target).into_iter().for_each(Watcher::examine);
                 }

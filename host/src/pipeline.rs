@@ -145,6 +145,10 @@ impl Event {
 }
 
 /// What the pipeline wants done or told. Compared byte for byte at replay.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "handled one at a time: a box would only move it"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
@@ -380,30 +384,30 @@ impl Pipeline {
     }
 
     /// Takes one event and says what is to be done.
-    pub fn step(&mut self, event: Event) -> Vec<Effect> {
+    pub fn step(&mut self, event: &Event) -> Vec<Effect> {
         match event {
             Event::Observed(observation) => self.observed(observation),
             Event::RepairEnded {
                 target,
                 at_ms,
                 outcome,
-            } => self.repair_ended(&target, at_ms, outcome),
-            Event::Approved { incident, at_ms } => self.approved(&incident, at_ms),
+            } => self.repair_ended(target, *at_ms, outcome),
+            Event::Approved { incident, at_ms } => self.approved(incident, *at_ms),
             Event::Released { target, .. } => {
-                self.guard.release(&target);
+                self.guard.release(target);
                 Vec::new()
             }
             Event::Tick { at_ms } => {
                 let names: Vec<String> = self.targets.keys().cloned().collect();
                 names
                     .iter()
-                    .flat_map(|name| self.ask(name, at_ms, &PolicyEvent::Tick))
+                    .flat_map(|name| self.ask(name, *at_ms, &PolicyEvent::Tick))
                     .collect()
             }
         }
     }
 
-    fn observed(&mut self, seen: Observation) -> Vec<Effect> {
+    fn observed(&mut self, seen: &Observation) -> Vec<Effect> {
         let mut effects = Vec::new();
         let Some(target) = self.targets.get_mut(&seen.target) else {
             return effects;
@@ -430,7 +434,7 @@ impl Pipeline {
         let constraints = target.constraints.states(&target.series);
         let findings = target
             .diagnostician
-            .diagnose(&seen, &constraints, &target.options.diagnose);
+            .diagnose(seen, &constraints, &target.options.diagnose);
         let next = &mut self.next_incident;
         let changes = target
             .incidents
@@ -486,19 +490,19 @@ impl Pipeline {
         self.ask(name, at_ms, &event)
     }
 
-    fn repair_ended(&mut self, name: &str, at_ms: u64, outcome: Outcome) -> Vec<Effect> {
-        self.guard.repair_ended(at_ms, name, &outcome);
+    fn repair_ended(&mut self, name: &str, at_ms: u64, outcome: &Outcome) -> Vec<Effect> {
+        self.guard.repair_ended(at_ms, name, outcome);
         let Some(target) = self.targets.get_mut(name) else {
             return Vec::new();
         };
-        target.incidents.repair_ended(at_ms, &outcome);
+        target.incidents.repair_ended(at_ms, outcome);
         target.approved = None;
         target.told_ruling = None;
         let mut effects = vec![Effect::RepairEnded {
             target: name.to_owned(),
             outcome: outcome.clone(),
         }];
-        effects.extend(self.ask(name, at_ms, &PolicyEvent::Outcome(outcome)));
+        effects.extend(self.ask(name, at_ms, &PolicyEvent::Outcome(outcome.clone())));
         effects.push(Effect::Examine {
             target: name.to_owned(),
         });

@@ -32,7 +32,7 @@ pub fn replay<E: From<RecordingError>>(
     let mut pipeline = Pipeline::new(header.options.clone(), policy, header.carried.clone());
     let mut summary = Summary::default();
     while let Some(recorded) = recording.next_event()? {
-        let effects = pipeline.step(recorded.event.clone());
+        let effects = pipeline.step(&recorded.event);
         summary.events += 1;
         let decided = effects
             .iter()

@@ -57,7 +57,7 @@ impl Narrator {
                     finding
                         .evidence
                         .iter()
-                        .flat_map(|a| a.reasons.first().cloned()),
+                        .filter_map(|a| a.reasons.first().cloned()),
                 );
                 self.block(at_ms, "problem", &head, &rest)
             }
@@ -78,7 +78,7 @@ impl Narrator {
                 incident, reason, ..
             } => {
                 let text = format!("target halted for {incident}, its files are copied aside");
-                self.block(at_ms, "halt", &text, &[reason.clone()])
+                self.block(at_ms, "halt", &text, std::slice::from_ref(reason))
             }
             Effect::Alerted { alert, .. } => {
                 let urgency = match alert.urgency {

@@ -12,6 +12,8 @@ use rusqlite::{Connection, OpenFlags};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::digest::hex;
+
 /// The version of the manifest.
 const VERSION: u32 = 1;
 
@@ -252,12 +254,7 @@ fn fingerprint(path: &Path) -> std::io::Result<(u64, String)> {
         hash.update(&buffer[..read]);
         bytes += read as u64;
     }
-    let hex = hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    Ok((bytes, hex))
+    Ok((bytes, hex(&hash.finalize())))
 }
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> SnapshotError {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// One value of one metric. The unit is the suffix of the name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
-    /// The series, snake_case with the unit as suffix, for example `wal_bytes`.
+    /// The series, `snake_case` with the unit as suffix, for example `wal_bytes`.
     pub series: String,
     /// The value; always finite.
     pub value: f64,
@@ -32,6 +32,10 @@ pub struct Observation {
 /// The state of a target's parts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "handled one at a time: a box would only move it"
+)]
 pub enum State {
     /// A SQLite database file with its companions.
     Sqlite(crate::target::sqlite::SqliteState),

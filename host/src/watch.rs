@@ -281,7 +281,7 @@ impl Watcher {
                             format!("{name}: {} checked and kept", info.file.display()),
                         ),
                         Some(Err(error)) => {
-                            note("snapshot", format!("{name}: none taken: {error}"))
+                            note("snapshot", format!("{name}: none taken: {error}"));
                         }
                         None => {}
                     }
@@ -304,7 +304,7 @@ impl Watcher {
     pub fn examine(&self) {
         if let Some(wake) = &self.wake {
             // A thread that has ended needs no waking.
-            drop(wake.send(()));
+            wake.send(()).ok();
         }
     }
 }

@@ -11,7 +11,7 @@ const CHUNK: u32 = 32;
 
 /// Count, mean and sum of squared distances to the mean.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Summary {
+pub(super) struct Summary {
     count: u32,
     mean: f64,
     squares: f64,

@@ -278,7 +278,11 @@ impl OrderStatistics {
 }
 
 /// Whole and fractional part of a non-negative position below 2³².
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the position is not negative and below 2^32"
+)]
 fn split_position(position: f64) -> (u32, f64) {
     let whole = position.floor();
     (whole as u32, position - whole)

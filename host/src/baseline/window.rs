@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub const MAX_POINTS: u32 = 10_000;
 
 /// Values beyond this magnitude are ignored like non-finite ones: their squares would overflow.
-pub const MAX_MAGNITUDE: f64 = 1e150;
+pub(super) const MAX_MAGNITUDE: f64 = 1e150;
 
 /// Turns the median absolute deviation into a consistent estimate of a normal distribution's standard deviation:
 /// 1 / Φ⁻¹(3/4) (Rousseeuw & Croux 1993).

@@ -127,7 +127,7 @@ fn all(args: &IncidentsArgs) -> Ended {
                 row.resolved_ms = Some(resolved.resolved_ms);
             }
             JournalEntry::RepairClosed { outcome, .. } => {
-                row.outcome = Some(outcome_line(&outcome))
+                row.outcome = Some(outcome_line(&outcome));
             }
             _ => {}
         }
@@ -219,10 +219,10 @@ fn incident_of(entry: &JournalEntry) -> Option<&str> {
             Effect::IncidentResolved { resolved, .. } => Some(&resolved.incident),
             _ => None,
         },
-        JournalEntry::Said {
-            word: Word::Approve { incident },
-        } => Some(incident),
-        JournalEntry::Said { .. } => None,
+        JournalEntry::Said { word } => match word {
+            Word::Approve { incident } => Some(incident),
+            Word::Release { .. } => None,
+        },
         JournalEntry::RepairIntended(intent) => Some(&intent.finding.incident),
         JournalEntry::RepairStep { incident, .. } => Some(incident),
         JournalEntry::RepairClosed { outcome, .. } => Some(&outcome.incident),

@@ -86,7 +86,7 @@ struct Problem {
 pub(crate) fn check(args: &CheckArgs) -> Ended {
     let scratch = tempfile::tempdir().context("making a scratch directory")?;
     let config = config_for(&args.visit, Mode::Observe, scratch.path().join("state"))?;
-    let setup = assemble(&config, &args.visit.policy, None, 0)?;
+    let setup = assemble(&config, None, 0)?;
     let visit = visit(setup, &args.visit)?;
     if args.visit.json {
         say_json(&visit)?;
@@ -122,7 +122,7 @@ pub(crate) fn repair(args: &RepairArgs) -> Ended {
     if let Some(commits) = args.max_loss_commits {
         config.guard.max_loss_commits = commits;
     }
-    let mut setup = assemble(&config, &args.visit.policy, None, 0)?;
+    let mut setup = assemble(&config, None, 0)?;
     setup.journal.kill_at(args.kill_before, args.kill_after);
     let visit = visit(setup, &args.visit)?;
     if args.visit.json {
@@ -169,8 +169,8 @@ fn config_for(args: &VisitArgs, mode: Mode, state_dir: PathBuf) -> anyhow::Resul
         .file_stem()
         .map_or_else(|| "target".into(), |s| s.to_string_lossy().into_owned());
     let mut config = Config {
-        mode,
         state_dir,
+        mode,
         ..Config::default()
     };
     config.observation.sample_interval_ms = 100;
@@ -184,6 +184,7 @@ fn config_for(args: &VisitArgs, mode: Mode, state_dir: PathBuf) -> anyhow::Resul
         mode,
         constraints: config.constraints.clone(),
     }];
+    args.policy.lay_over(&mut config.policy)?;
     Ok(config)
 }
 
@@ -200,7 +201,9 @@ fn visit(setup: Setup, args: &VisitArgs) -> anyhow::Result<Visit> {
     let mut tell = |at_ms: u64, told: Told<'_>| {
         let lines = narrator.told(at_ms, &told);
         if talk {
-            lines.iter().for_each(|line| complain(line));
+            for line in &lines {
+                complain(line);
+            }
         }
     };
     let mut live = Live::start(setup, &mut tell)?;
@@ -228,7 +231,7 @@ fn visit(setup: Setup, args: &VisitArgs) -> anyhow::Result<Visit> {
         let mut repaired = false;
         let mut events = vec![Event::Observed(seen)];
         while let Some(event) = events.pop() {
-            let asked = live.feed(event, &mut |at_ms, told| {
+            let asked = live.feed(&event, &mut |at_ms, told| {
                 if let Told::Effect(effect) = &told {
                     visit.take(effect);
                 }
@@ -313,7 +316,7 @@ fn say_problem(problem: &Problem) -> anyhow::Result<()> {
     }
     match &problem.ruling {
         Some(RulingSummary::Refused { law, reason }) => {
-            say(&format!("  guard: no: {reason} ({law})"))?
+            say(&format!("  guard: no: {reason} ({law})"))?;
         }
         Some(RulingSummary::Approved) => say("  guard: go")?,
         Some(RulingSummary::AwaitsPerson) => say("  guard: waits for a person")?,

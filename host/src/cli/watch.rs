@@ -31,7 +31,8 @@ pub(crate) struct RunArgs {
 }
 
 pub(crate) fn run(args: &RunArgs) -> Ended {
-    let loaded = Config::load(&args.config)?;
+    let mut loaded = Config::load(&args.config)?;
+    args.policy.lay_over(&mut loaded.config.policy)?;
     for warning in &loaded.warnings {
         complain(&warning.to_string());
     }
@@ -39,12 +40,7 @@ pub(crate) fn run(args: &RunArgs) -> Ended {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("listening for signals")?;
     }
-    let setup = assemble(
-        &loaded.config,
-        &args.policy,
-        args.record.clone(),
-        rand::random(),
-    )?;
+    let setup = assemble(&loaded.config, args.record.clone(), rand::random())?;
     complain(&format!(
         "dbmedic watches {} with policy {} {}, mode {}; stop with Ctrl-C",
         loaded

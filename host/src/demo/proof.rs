@@ -3,6 +3,7 @@
 //! It believes neither dbmedic nor the indexes: what must be there comes from the seed and the
 //! acknowledgement logs, what is there from a scan of the table. It never writes.
 
+use crate::digest::hex;
 use std::collections::{BTreeMap, HashSet};
 
 use anyhow::Context as _;
@@ -12,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     Acknowledged, DemoError, Scene, acknowledged,
-    rows::{self, FOUNDER, ORDER_COLUMNS, Order, founding_orders, hex},
+    rows::{self, FOUNDER, ORDER_COLUMNS, Order, founding_orders},
 };
 
 /// So many offenders and integrity faults are named.

@@ -1,6 +1,7 @@
 //! The rows of the demo's database. Each one is a function of the seed, the writer and the number
 //! of the transaction that wrote it, so that anyone can say afterwards what must stand there.
 
+use crate::digest::hex;
 use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng};
 use rusqlite::{Connection, Row, params};
 use sha2::{Digest as _, Sha256};
@@ -244,14 +245,4 @@ pub(crate) fn found(scene: &Scene) -> rusqlite::Result<()> {
 pub(crate) fn founding_orders(scene: &Scene) -> impl Iterator<Item = Order> {
     let note_bytes = usize::try_from(NOTE_BYTES).unwrap_or(0);
     (1..=i64::from(scene.rows)).map(move |sequence| Order::of(scene, FOUNDER, sequence, note_bytes))
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        write!(text, "{byte:02x}").unwrap_or_default();
-        text
-    })
 }

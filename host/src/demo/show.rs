@@ -23,7 +23,6 @@ use super::proof::{Proof, prove};
 use super::workload::{Pace, Workload};
 use super::{Acknowledged, Scene};
 use crate::assemble::assemble;
-use crate::cli::{PolicyArgs, say_json};
 use crate::config::{Config, Target};
 use crate::guard::Mode;
 use crate::live::{Live, Told, now_ms};
@@ -98,6 +97,10 @@ struct Report {
 }
 
 /// Something heard from the live driver.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "handled one at a time: a box would only move it"
+)]
 enum Heard {
     Effect(Effect),
     Step(StepReport),
@@ -136,13 +139,18 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let right = proof.holds && rows.iter().all(|row| row.right);
     show_table(&mut show, &rows, &proof, right)?;
     if args.json {
-        say_json(&Report {
+        let report = Report {
             v: 1,
             seed,
             faults: rows,
             proof,
             right,
-        })?;
+        };
+        writeln!(
+            std::io::stdout().lock(),
+            "{}",
+            serde_json::to_string(&report)?
+        )?;
     }
     if args.keep.is_some() {
         show.tell(&format!("left in {}", dir.display()))?;
@@ -181,15 +189,15 @@ impl Show {
             .with_context(|| format!("making {}", dir.display()))?;
         let workload = Workload::start(&scene, Pace::default())?;
         let config = config(&scene, dir.join("dbmedic-state"));
-        let setup = assemble(&config, &PolicyArgs::default(), args.record.clone(), seed)?;
+        let setup = assemble(&config, args.record.clone(), seed)?;
         let state_dir = setup.state_dir.clone();
         let stop = Arc::new(AtomicBool::new(false));
         let (send, heard) = mpsc::channel();
-        let stopped = Arc::clone(&stop);
+        let told_to_stop = Arc::clone(&stop);
         let live = thread::Builder::new()
             .name("dbmedic".into())
             .spawn(move || {
-                let mut tell = move |at_ms: u64, told: Told<'_>| {
+                let mut listen = move |at_ms: u64, told: Told<'_>| {
                     let owned = match told {
                         Told::Effect(effect) => Heard::Effect(effect.clone()),
                         Told::Step(step) => Heard::Step(step.clone()),
@@ -198,7 +206,7 @@ impl Show {
                     // Nobody listens any more when the show is being closed.
                     drop(send.send((at_ms, owned)));
                 };
-                Live::start(setup, &mut tell)?.run(&stopped, &mut tell)?;
+                Live::start(setup, &mut listen)?.run(&told_to_stop, &mut listen)?;
                 Ok(())
             })?;
         Ok(Self {

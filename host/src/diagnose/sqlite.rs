@@ -64,7 +64,7 @@ impl Holds {
         let oversized = constraints
             .iter()
             .find(|c| c.metric == "wal_bytes" && c.status != ConstraintStatus::Ok)
-            .filter(|_| starved.is_none() && !self.is_pinned(&look))
+            .filter(|_| starved.is_none() && !look.is_pinned())
             .and_then(|constraint| look.oversized_log(constraint));
         problems.extend(starved.or(oversized));
         if let Some(wal) = &state.wal {
@@ -168,14 +168,6 @@ impl Holds {
                 undoable: false,
             }],
         })
-    }
-
-    /// Whether some reader keeps the log from being checkpointed to its end, for however short.
-    fn is_pinned(&self, look: &Look<'_>) -> bool {
-        look.state
-            .wal_index
-            .as_ref()
-            .is_some_and(|index| look.state.locks.iter().any(|h| pins_log(h, index)))
     }
 
     /// A reader that never ends, so that the log cannot be checkpointed past it.
@@ -302,6 +294,12 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
+    /// Whether some reader keeps the log from being checkpointed to its end, for however short.
+    fn is_pinned(&self) -> bool {
+        let index = self.state.wal_index.as_ref();
+        index.is_some_and(|index| self.state.locks.iter().any(|h| pins_log(h, index)))
+    }
+
     fn snapshot_facts(&self) -> Vec<Fact> {
         let age = self
             .seen

@@ -1,6 +1,5 @@
 //! The engine that all policies share, and how a component becomes a policy.
 
-use std::fmt::Write as _;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use super::load_error::EngineError;
 use super::sandbox::{CORE_INSTANCES, MEMORIES, Sandbox, State, TABLES, foreign_imports};
 use super::ticker::Ticker;
 use super::{Limits, LoadError, NoTelemetry, Policy, PolicyFailure, RuntimeError};
+use crate::digest::hex;
 use crate::model::generated::{Policy as World, PolicyPre};
 use crate::model::{Description, Setting};
 
@@ -180,12 +180,4 @@ pub(super) fn configure(
 fn outside_of_decisions(runtime: &Inner) -> Sandbox<'_> {
     let limit_ms = runtime.limits.start_deadline_ms;
     Sandbox::new(runtime, limit_ms, Box::new(NoTelemetry))
-}
-
-fn hex(digest: &[u8]) -> String {
-    digest.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        write!(text, "{byte:02x}").unwrap_or_default();
-        text
-    })
 }

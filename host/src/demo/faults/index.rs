@@ -5,6 +5,7 @@
 //! The page is found by reading the file format (<https://www.sqlite.org/fileformat2.html>,
 //! sections 1.6 and 2.1).
 
+use crate::digest::hex;
 use std::{fs::OpenOptions, os::unix::fs::FileExt as _};
 
 use anyhow::{Context as _, bail, ensure};
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::bystander::checkpoint;
 use crate::demo::{
     DemoError, Scene,
-    rows::{FOUNDER, hex, random},
+    rows::{FOUNDER, random},
     workload::Workload,
 };
 

@@ -4,6 +4,7 @@
 //! What that costs is found here twice, and both answers must agree: by opening copies of the
 //! files from before and after the damage with SQLite, and by counting commits in the log.
 
+use crate::digest::hex;
 use std::{
     fs::{self, File, OpenOptions},
     os::unix::fs::FileExt as _,
@@ -25,7 +26,7 @@ use sha2::{Digest as _, Sha256};
 use crate::demo::{
     Acknowledged, DemoError, Scene, acknowledged,
     child::LOOK_EVERY,
-    rows::{FOUNDER, hex, random},
+    rows::{FOUNDER, random},
     scene::PAGE_BYTES,
     workload::{Pace, Workload},
 };

@@ -16,6 +16,8 @@ use rustix::fs::{FlockOperation, fcntl_lock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::digest::hex;
+
 use super::{
     files::{At as _, FileError, Files, fill, open},
     locks,
@@ -408,16 +410,6 @@ fn pump(
 
 fn digest(file: &mut File, path: &Path) -> Result<(u64, String), FileError> {
     pump(file, path, |_| Ok(()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).fold(
-        String::with_capacity(2 * bytes.len()),
-        |mut text, digit| {
-            text.extend(char::from_digit(u32::from(digit), 16));
-            text
-        },
-    )
 }
 
 fn write_manifest(manifest: &Manifest, into: &Path, path: &Path) -> Result<(), CopyError> {

@@ -23,7 +23,7 @@ use crate::target::sqlite::integrity::{self, Check, Mode, quoted};
 use crate::target::sqlite::{DamagedObject, IntegrityFault};
 
 /// How long the transaction may hold up writers.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Virtual machine instructions between two looks at the deadline.
 const PROGRESS_OPS: i32 = 10_000;
