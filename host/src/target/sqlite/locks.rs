@@ -205,7 +205,7 @@ pub(super) fn blocker(file: &File, start: u64, length: u64) -> io::Result<Option
     wish.length = length;
     let blocking = fcntl_getlk(file, &wish)?;
     Ok(blocking.map(|lock| {
-        let pid = lock.pid.map_or(0, |pid| pid.as_raw_pid());
+        let pid = lock.pid.map_or(0, rustix::process::Pid::as_raw_pid);
         (
             u32::try_from(pid).unwrap_or(0),
             matches!(lock.typ, FlockType::WriteLock),

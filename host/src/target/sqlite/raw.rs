@@ -26,9 +26,9 @@ use super::{
 /// The hidden subcommand that serves.
 pub const SUBCOMMAND: &str = "raw";
 /// How long a look may take.
-pub const LOOK_TIMEOUT: Duration = Duration::from_secs(60);
+pub const LOOK_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long copying or putting back may take.
-pub const COPY_TIMEOUT: Duration = Duration::from_secs(3600);
+pub const COPY_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// What the helper process can be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
