@@ -1,12 +1,78 @@
 //! The host's own law: turns a verdict into an approved repair or a refusal with its reason.
 //!
 //! Only this module makes an [`ApprovedRepair`], and nothing else can be applied. It never asks
-//! what a problem means; that is the policy's part.
+//! what a problem means; that is the policy's part. It knows no clock: time arrives with the call.
 
-use crate::model::{Candidate, Finding};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Candidate, Finding, Outcome, OutcomeResult, RepairHistory};
+
+/// What the guard lets happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Watch and tell; nothing is written to a target.
+    #[default]
+    Observe,
+    /// A repair waits for a person's word.
+    Approve,
+    /// A repair within the limits is done.
+    Enforce,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Observe => "observe",
+            Self::Approve => "approve",
+            Self::Enforce => "enforce",
+        })
+    }
+}
+
+/// The limits that no policy can move. They hold for each target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GuardLimits {
+    /// Committed transactions that one repair may lose as announced, 0 to `1_000_000`; default
+    /// 100.
+    pub max_loss_commits: u64,
+    /// The share of the affected log or object that one repair may lose, 0 to 100 percent;
+    /// default 5, as the specification's last 5 % of a log.
+    pub max_loss_percent: f64,
+    /// Repairs in any hour, 1 to 1000; default 6.
+    pub repairs_per_hour: u32,
+    /// Rest between two repairs, milliseconds, 0 to one day; default one minute.
+    pub cool_down_ms: u64,
+    /// Failures of one repair on one kind in a row after which only a person goes on, 1 to 100;
+    /// default 3: the specification's rule, section 4.2.
+    pub failures_before_person: u32,
+    /// The time in which repairs of the same problem are counted as flapping, milliseconds, 1 s
+    /// to 30 days; default one hour (orchestrator's block after a recovery).
+    pub flap_window_ms: u64,
+    /// Repairs of the same problem within `flap_window_ms` that are flapping, 2 to 1000; default
+    /// 5 (Monit: 5 restarts, then a person).
+    pub flap_repairs: u32,
+}
+
+impl Default for GuardLimits {
+    fn default() -> Self {
+        Self {
+            max_loss_commits: 100,
+            max_loss_percent: 5.0,
+            repairs_per_hour: 6,
+            cool_down_ms: 60_000,
+            failures_before_person: 3,
+            flap_window_ms: 3_600_000,
+            flap_repairs: 5,
+        }
+    }
+}
 
 /// A repair that the guard let through. There is no other way to get one than the guard.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ApprovedRepair {
     target: String,
     finding: Finding,
@@ -45,4 +111,253 @@ impl ApprovedRepair {
             approved_at_ms: 0,
         }
     }
+}
+
+/// Why a repair was not let through. Each has a stable name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Stable name of the law that spoke, for example `guard.mode`.
+    pub law: String,
+    /// What a person reads.
+    pub reason: String,
+}
+
+/// What the guard says to a choice.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ruling {
+    /// Go.
+    Approved(Box<ApprovedRepair>),
+    /// Wait for a person.
+    AwaitsPerson,
+    /// No.
+    Refused(Refusal),
+}
+
+/// A repair that began, for budgets and flap detection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PastRepair {
+    /// The finding's kind.
+    pub kind: String,
+    /// The finding's subject.
+    pub subject: String,
+    /// When it began, milliseconds since the Unix epoch.
+    pub began_ms: u64,
+}
+
+/// What the guard remembers of one target.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TargetRecord {
+    /// Why no repair may touch the target until a person releases it.
+    pub halted: Option<String>,
+    /// Repairs that began within the longest window, oldest first.
+    pub past: VecDeque<PastRepair>,
+    /// When the last repair ended, milliseconds since the Unix epoch.
+    pub last_ended_ms: Option<u64>,
+    /// The incident that a repair is running for.
+    #[serde(skip)]
+    pub running: Option<String>,
+}
+
+/// Longest memory for budgets: an hour.
+const HOUR_MS: u64 = 3_600_000;
+
+/// The guard over all targets.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    limits: GuardLimits,
+    targets: BTreeMap<String, TargetRecord>,
+}
+
+/// A choice that the guard is asked about.
+#[derive(Debug, Clone, Copy)]
+pub struct Choice<'a> {
+    /// The target's name.
+    pub target: &'a str,
+    /// The finding to mend.
+    pub finding: &'a Finding,
+    /// The identifier of the chosen candidate.
+    pub repair: &'a str,
+    /// What became of earlier repairs on this target.
+    pub history: &'a [RepairHistory],
+    /// The mode in force for this target.
+    pub mode: Mode,
+    /// Whether a person approved this repair of this incident.
+    pub approved_by_person: bool,
+}
+
+impl Guard {
+    /// A guard with what it remembers from before.
+    pub fn new(limits: GuardLimits, targets: BTreeMap<String, TargetRecord>) -> Self {
+        Self { limits, targets }
+    }
+
+    /// What it remembers of a target.
+    pub fn record(&self, target: &str) -> Option<&TargetRecord> {
+        self.targets.get(target)
+    }
+
+    /// Judges a choice. An approval is counted at once: the repair counts as begun.
+    pub fn rule(&mut self, at_ms: u64, choice: &Choice<'_>) -> Ruling {
+        let Some(candidate) = choice
+            .finding
+            .candidates
+            .iter()
+            .find(|c| c.id == choice.repair)
+        else {
+            return refused(
+                "guard.unknown-candidate",
+                format!("`{}` was not offered", choice.repair),
+            );
+        };
+        if choice.mode == Mode::Observe {
+            return refused(
+                "guard.mode",
+                "mode is observe: nothing is written to a target".to_owned(),
+            );
+        }
+        if let Some(refusal) = self.objection(at_ms, choice, candidate) {
+            return Ruling::Refused(refusal);
+        }
+        if choice.mode == Mode::Approve && !choice.approved_by_person {
+            return Ruling::AwaitsPerson;
+        }
+        let record = self.targets.entry(choice.target.to_owned()).or_default();
+        record.past.push_back(PastRepair {
+            kind: choice.finding.kind.clone(),
+            subject: choice.finding.subject.clone(),
+            began_ms: at_ms,
+        });
+        record.running = Some(choice.finding.incident.clone());
+        let keep_ms = HOUR_MS.max(self.limits.flap_window_ms);
+        while record
+            .past
+            .front()
+            .is_some_and(|p| at_ms.saturating_sub(p.began_ms) > keep_ms)
+        {
+            record.past.pop_front();
+        }
+        Ruling::Approved(Box::new(ApprovedRepair {
+            target: choice.target.to_owned(),
+            finding: choice.finding.clone(),
+            candidate: candidate.clone(),
+            approved_at_ms: at_ms,
+        }))
+    }
+
+    fn objection(&self, at_ms: u64, choice: &Choice<'_>, candidate: &Candidate) -> Option<Refusal> {
+        let limits = &self.limits;
+        let nothing = TargetRecord::default();
+        let record = self.targets.get(choice.target).unwrap_or(&nothing);
+        if let Some(why) = &record.halted {
+            return Some(refusal(
+                "guard.halted",
+                format!("the target is halted: {why}"),
+            ));
+        }
+        if let Some(incident) = &record.running {
+            return Some(refusal(
+                "guard.one-at-a-time",
+                format!("a repair for {incident} is running"),
+            ));
+        }
+        if let Some(unmet) = candidate.preconditions.iter().find(|p| !p.holds) {
+            let reason = format!(
+                "precondition {} does not hold: {}",
+                unmet.name, unmet.detail
+            );
+            return Some(refusal("guard.precondition", reason));
+        }
+        let loss = &candidate.expected_loss;
+        if loss.commits > limits.max_loss_commits || loss.percent > limits.max_loss_percent {
+            let reason = format!(
+                "it announces to lose {} commits ({:.2} %), allowed are {} ({:.2} %)",
+                loss.commits, loss.percent, limits.max_loss_commits, limits.max_loss_percent
+            );
+            return Some(refusal("guard.data-loss", reason));
+        }
+        let failures = choice
+            .history
+            .iter()
+            .find(|h| h.kind == choice.finding.kind && h.repair == candidate.id)
+            .map_or(0, |h| h.failures_in_a_row);
+        if failures >= limits.failures_before_person {
+            let reason = format!(
+                "{} failed {failures} times in a row: a person must look",
+                candidate.id
+            );
+            return Some(refusal("guard.three-failures", reason));
+        }
+        // What a person approved is not held back by rates.
+        if choice.approved_by_person {
+            return None;
+        }
+        let within =
+            |past: &&PastRepair, window_ms: u64| at_ms.saturating_sub(past.began_ms) < window_ms;
+        let this_hour = record.past.iter().filter(|p| within(p, HOUR_MS)).count();
+        if this_hour >= limits.repairs_per_hour as usize {
+            let reason = format!(
+                "{this_hour} repairs in the last hour, allowed are {}",
+                limits.repairs_per_hour
+            );
+            return Some(refusal("guard.budget", reason));
+        }
+        let on_subject = record
+            .past
+            .iter()
+            .filter(|p| within(p, limits.flap_window_ms))
+            .filter(|p| p.kind == choice.finding.kind && p.subject == choice.finding.subject)
+            .count();
+        if on_subject >= limits.flap_repairs as usize {
+            let reason = format!(
+                "{} was repaired {on_subject} times in {} s and came back: it is flapping",
+                choice.finding.kind,
+                limits.flap_window_ms / 1000
+            );
+            return Some(refusal("guard.flapping", reason));
+        }
+        let rest_ms = record
+            .last_ended_ms
+            .map(|ended| at_ms.saturating_sub(ended));
+        if let Some(rest_ms) = rest_ms.filter(|&rest| rest < limits.cool_down_ms) {
+            let reason = format!(
+                "the last repair ended {rest_ms} ms ago, the cool-down is {} ms",
+                limits.cool_down_ms
+            );
+            return Some(refusal("guard.cool-down", reason));
+        }
+        None
+    }
+
+    /// Notes that a repair ended.
+    pub fn repair_ended(&mut self, at_ms: u64, target: &str, outcome: &Outcome) {
+        let record = self.targets.entry(target.to_owned()).or_default();
+        record.running = None;
+        // What was refused in the act never began: it rests nobody.
+        if outcome.outcome_result != OutcomeResult::Refused {
+            record.last_ended_ms = Some(at_ms);
+        }
+    }
+
+    /// No repair touches the target from now on, until a person releases it.
+    pub fn halt(&mut self, target: &str, why: &str) {
+        self.targets.entry(target.to_owned()).or_default().halted = Some(why.to_owned());
+    }
+
+    /// A person releases the target.
+    pub fn release(&mut self, target: &str) {
+        if let Some(record) = self.targets.get_mut(target) {
+            record.halted = None;
+        }
+    }
+}
+
+fn refusal(law: &str, reason: String) -> Refusal {
+    Refusal {
+        law: law.into(),
+        reason,
+    }
+}
+
+fn refused(law: &str, reason: String) -> Ruling {
+    Ruling::Refused(refusal(law, reason))
 }

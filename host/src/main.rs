@@ -1,16 +1,15 @@
-//! The command line.
+//! The command line of dbmedic.
 
-use std::{env, io, process::ExitCode};
+use std::process::ExitCode;
 
-use dbmedic::target::sqlite::raw;
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    if env::args()
-        .nth(1)
-        .is_some_and(|word| word == raw::SUBCOMMAND)
-        && raw::serve(io::stdin().lock(), io::stdout().lock()).is_err()
-    {
-        return ExitCode::FAILURE;
-    }
-    ExitCode::SUCCESS
+    let filter = EnvFilter::try_from_env("DBMEDIC_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    dbmedic::cli::run(dbmedic::cli::Cli::parse())
 }

@@ -446,6 +446,7 @@ fn put_back_can_be_cut_off_anywhere() {
     let request = Request::Restore {
         path: place.database.clone(),
         from: copy.clone(),
+        over: None,
     };
     let mut unfinished = 0;
     for step in 0..30 {

@@ -10,6 +10,7 @@ pub mod integrity;
 pub mod locks;
 pub mod look;
 pub mod raw;
+pub mod repairs;
 pub mod wal;
 pub mod wal_index;
 

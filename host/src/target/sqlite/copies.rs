@@ -80,6 +80,12 @@ pub enum CopyError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file is not what it may be overwritten as.
+    #[error("{path} was changed by somebody else: nothing was written", path = path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file does not read back as it was written.
     #[error("{path} does not read back as it was written: check the disk, then put the copy back again", path = path.display())]
     ReadBack {
@@ -145,17 +151,50 @@ pub fn copy(path: &Path, into: &Path) -> Result<Manifest, CopyError> {
     Ok(manifest)
 }
 
+/// Length and SHA-256 of each file that exists, the wal-index excepted.
+///
+/// # Errors
+///
+/// A file could not be read.
+pub fn digests(path: &Path) -> Result<Vec<CopiedFile>, FileError> {
+    let files = Files::of(path);
+    let mut found = Vec::new();
+    for (original, name) in pairs(&files) {
+        if *original == files.shm {
+            continue;
+        }
+        if let Some(mut file) = open(original)? {
+            let (bytes, sha256) = digest(&mut file, original)?;
+            found.push(CopiedFile {
+                name,
+                bytes,
+                sha256,
+            });
+        }
+    }
+    Ok(found)
+}
+
 /// Puts a copy back: afterwards the four files are what they were, the wal-index excepted, which
-/// SQLite builds anew.
+/// SQLite builds anew. With `over`, only if each file is as `over` tells, or as it was copied:
+/// what anybody else wrote since is not overwritten.
+///
+/// The companions are put back first, each at once, then the database: cut off anywhere, a
+/// database that differs from the copy in nothing but what its log holds is never half way.
 ///
 /// # Errors
 ///
 /// See [`CopyError`]. After [`CopyError::File`] and [`CopyError::ReadBack`] the files may be half
 /// written: run it again.
-pub fn restore(path: &Path, from: &Path) -> Result<Manifest, CopyError> {
+pub fn restore(
+    path: &Path,
+    from: &Path,
+    over: Option<&[CopiedFile]>,
+) -> Result<Manifest, CopyError> {
     let files = Files::of(path);
     let manifest = read_manifest(from)?;
     let wanted = |name: &str| manifest.files.iter().find(|file| file.name == name);
+    // Kept open to the end: closing any descriptor of the file would drop the lock.
     let mut database = OpenOptions::new()
         .read(true)
         .write(true)
@@ -164,11 +203,11 @@ pub fn restore(path: &Path, from: &Path) -> Result<Manifest, CopyError> {
         .open(&files.database)
         .at("open", &files.database)?;
     lock_alone(&database, &files.database)?;
+    if let Some(over) = over {
+        check_unchanged(&mut database, &files, &manifest.files, over)?;
+    }
 
     remove(&files.shm)?;
-    if let Some(copied) = wanted(DATABASE_NAME) {
-        put_back(&mut database, &files.database, copied, from)?;
-    }
     let permissions = database
         .metadata()
         .at("look at", &files.database)?
@@ -181,26 +220,69 @@ pub fn restore(path: &Path, from: &Path) -> Result<Manifest, CopyError> {
             remove(original)?;
             continue;
         };
+        let unfinished = files.unfinished();
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
-            .open(original)
-            .at("open", original)?;
+            .open(&unfinished)
+            .at("open", &unfinished)?;
         file.set_permissions(permissions.clone())
-            .at("set the permissions of", original)?;
-        put_back(&mut file, original, copied, from)?;
+            .at("set the permissions of", &unfinished)?;
+        put_back(&mut file, &unfinished, copied, from)?;
+        fs::rename(&unfinished, original).at("name", original)?;
     }
-    if wanted(DATABASE_NAME).is_none() {
-        remove(&files.database)?;
+    let directory = files.database.parent().unwrap_or(Path::new("."));
+    sync_directory(directory)?;
+    match wanted(DATABASE_NAME) {
+        Some(copied) => put_back(&mut database, &files.database, copied, from)?,
+        None => remove(&files.database)?,
     }
-    if let Some(directory) = files.database.parent() {
-        sync_directory(directory)?;
-    }
+    sync_directory(directory)?;
     // The lock ends here, with the descriptor.
     drop(database);
     Ok(manifest)
+}
+
+/// Sees that each file is as `over` tells, or as it was copied.
+fn check_unchanged(
+    database: &mut File,
+    files: &Files,
+    copied: &[CopiedFile],
+    over: &[CopiedFile],
+) -> Result<(), CopyError> {
+    for (original, name) in pairs(files) {
+        let now = if *original == files.database {
+            database.rewind().at("read", original)?;
+            Some(digest(database, original)?)
+        } else if *original == files.shm {
+            continue;
+        } else {
+            match open(original)? {
+                Some(mut file) => Some(digest(&mut file, original)?),
+                None => None,
+            }
+        };
+        let is_now = |known: &[CopiedFile]| {
+            let known = known.iter().find(|file| file.name == name);
+            // Missing and empty are the same to SQLite.
+            match (&now, known) {
+                (Some((bytes, sha256)), Some(known)) => {
+                    (*bytes, sha256) == (known.bytes, &known.sha256)
+                }
+                (Some((bytes, _)), None) => *bytes == 0,
+                (None, Some(known)) => known.bytes == 0,
+                (None, None) => true,
+            }
+        };
+        if !is_now(over) && !is_now(copied) {
+            return Err(CopyError::Changed {
+                path: original.clone(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Either the descriptor that carries the lock, or one of a companion file.

@@ -55,6 +55,15 @@ impl Files {
     }
 }
 
+impl Files {
+    /// Where a companion is written before it gets its name.
+    pub(super) fn unfinished(&self) -> PathBuf {
+        let mut name = OsString::from(&self.database);
+        name.push("-dbmedic-unfinished");
+        PathBuf::from(name)
+    }
+}
+
 /// A failed access to one of the files.
 #[derive(Debug, thiserror::Error)]
 #[error("{doing} {path}", path = path.display())]

@@ -153,6 +153,18 @@ fn read_only_uri(path: &Path) -> String {
     uri + "?mode=ro&readonly_shm=1"
 }
 
+/// What an open connection sees, inside its transaction if it has one. The deadline is the
+/// connection's own.
+///
+/// # Errors
+///
+/// SQLite's own.
+pub fn faults(connection: &Connection, check: Check) -> rusqlite::Result<Vec<IntegrityFault>> {
+    let mut faults = Vec::new();
+    run(connection, check, &mut faults)?;
+    Ok(faults)
+}
+
 fn run(
     connection: &Connection,
     check: Check,

@@ -19,7 +19,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    copies::{self, CopyError, Manifest},
+    copies::{self, CopiedFile, CopyError, Manifest},
     files::{self, Looked},
 };
 
@@ -56,6 +56,13 @@ pub enum Request {
         path: PathBuf,
         /// The copy's directory.
         from: PathBuf,
+        /// What the files may be overwritten as; none: as anything.
+        over: Option<Vec<CopiedFile>>,
+    },
+    /// Tell length and SHA-256 of each file.
+    Digest {
+        /// The database.
+        path: PathBuf,
     },
 }
 
@@ -66,6 +73,7 @@ enum Answer {
     Looked(Box<Looked>),
     Copied(Manifest),
     Restored(Manifest),
+    Digested(Vec<CopiedFile>),
     Failed(Failure),
 }
 
@@ -91,6 +99,8 @@ pub enum FailureKind {
     CopyExists,
     /// The copy is incomplete or damaged. Nothing was written.
     CopyUnusable,
+    /// A file was changed by somebody else. Nothing was written.
+    Changed,
     /// A file does not read back as it was written.
     ReadBack,
     /// The request could not be understood.
@@ -105,6 +115,7 @@ impl From<CopyError> for Failure {
                 CopyError::InUse { pid, .. } => FailureKind::InUse(*pid),
                 CopyError::Exists { .. } => FailureKind::CopyExists,
                 CopyError::Unusable { .. } => FailureKind::CopyUnusable,
+                CopyError::Changed { .. } => FailureKind::Changed,
                 CopyError::ReadBack { .. } => FailureKind::ReadBack,
             },
             message: chain(&error),
@@ -149,7 +160,12 @@ fn perform(request: Request) -> Answer {
                 .map_err(CopyError::from)
         }
         Request::Copy { path, into } => copies::copy(&path, &into).map(Answer::Copied),
-        Request::Restore { path, from } => copies::restore(&path, &from).map(Answer::Restored),
+        Request::Restore { path, from, over } => {
+            copies::restore(&path, &from, over.as_deref()).map(Answer::Restored)
+        }
+        Request::Digest { path } => copies::digests(&path)
+            .map(Answer::Digested)
+            .map_err(CopyError::from),
     };
     done.unwrap_or_else(|error| Answer::Failed(error.into()))
 }
@@ -282,19 +298,59 @@ impl RawProcess {
         }
     }
 
-    /// Puts a copy back; see [`copies::restore`]. This process must have closed its own
-    /// connections to the database: their locks count.
+    /// Puts a copy back, whatever the files are now; see [`copies::restore`]. This process must
+    /// have closed its own connections to the database: their locks count.
     ///
     /// # Errors
     ///
     /// See [`RawError`].
     pub fn restore(&mut self, path: &Path, from: &Path) -> Result<Manifest, RawError> {
+        self.put_back(path, from, None)
+    }
+
+    /// Puts a copy back if the files are as `over` tells, or as they were copied; otherwise
+    /// [`FailureKind::Changed`]. The rest is as for [`Self::restore`].
+    ///
+    /// # Errors
+    ///
+    /// See [`RawError`].
+    pub fn restore_over(
+        &mut self,
+        path: &Path,
+        from: &Path,
+        over: &[CopiedFile],
+    ) -> Result<Manifest, RawError> {
+        self.put_back(path, from, Some(over.to_vec()))
+    }
+
+    fn put_back(
+        &mut self,
+        path: &Path,
+        from: &Path,
+        over: Option<Vec<CopiedFile>>,
+    ) -> Result<Manifest, RawError> {
         let request = Request::Restore {
             path: path.to_owned(),
             from: from.to_owned(),
+            over,
         };
         match self.ask(&request, COPY_TIMEOUT)? {
             Answer::Restored(manifest) => Ok(manifest),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Length and SHA-256 of each file that exists, the wal-index excepted.
+    ///
+    /// # Errors
+    ///
+    /// See [`RawError`].
+    pub fn digest(&mut self, path: &Path) -> Result<Vec<CopiedFile>, RawError> {
+        let request = Request::Digest {
+            path: path.to_owned(),
+        };
+        match self.ask(&request, COPY_TIMEOUT)? {
+            Answer::Digested(files) => Ok(files),
             other => Err(self.unexpected(&other)),
         }
     }

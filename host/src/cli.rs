@@ -1,0 +1,132 @@
+//! The command line: what was typed becomes a run, a look, a repair, a replay or a report.
+//!
+//! Data goes to standard output, talk to standard error. Nothing here decides.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+mod config;
+mod history;
+mod oneshot;
+mod replay;
+mod watch;
+
+/// Databases that look after themselves.
+#[derive(Debug, Parser)]
+#[command(name = "dbmedic", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show it working: a real database, real faults, each diagnosed and healed
+    Demo(crate::demo::DemoArgs),
+    /// Watch the databases of a config file until Ctrl-C or SIGTERM
+    Run(watch::RunArgs),
+    /// Look at a database once: exit 0 healthy, 1 something is wrong, 2 could not look
+    Check(oneshot::CheckArgs),
+    /// Show what would be repaired, or repair it with --apply
+    Repair(oneshot::RepairArgs),
+    /// What happened, and why
+    Incidents(history::IncidentsArgs),
+    /// Approve the repair that an incident waits for (mode approve)
+    Approve(history::ApproveArgs),
+    /// Release a target that was halted
+    Release(history::ReleaseArgs),
+    /// Feed a recording through the pipeline and print the verdicts
+    Replay(replay::ReplayArgs),
+    /// Make or check a config file
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Reads raw bytes for another dbmedic, so that no lock of it is dropped
+    #[command(hide = true)]
+    Raw,
+    /// A process that the demo starts for itself
+    #[command(subcommand, hide = true)]
+    DemoProcess(crate::demo::DemoProcess),
+}
+
+/// What a policy can be told on the command line.
+#[derive(Debug, Default, Args)]
+pub(crate) struct PolicyArgs {
+    /// The policy component (default: the built-in policy)
+    #[arg(long, value_name = "FILE.wasm")]
+    pub(crate) policy: Option<PathBuf>,
+    /// Set a parameter of the policy; may be given several times
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+/// How a command ended.
+pub(crate) type Ended = anyhow::Result<ExitCode>;
+
+/// Runs the command that was typed.
+pub fn run(cli: Cli) -> ExitCode {
+    let (ended, could_not_look) = match cli.command {
+        Command::Demo(args) => (crate::demo::run(&args), ExitCode::FAILURE),
+        Command::Run(args) => (watch::run(&args), ExitCode::FAILURE),
+        Command::Check(args) => (oneshot::check(&args), ExitCode::from(2)),
+        Command::Repair(args) => (oneshot::repair(&args), ExitCode::from(2)),
+        Command::Incidents(args) => (history::incidents(&args), ExitCode::FAILURE),
+        Command::Approve(args) => (history::approve(&args), ExitCode::FAILURE),
+        Command::Release(args) => (history::release(&args), ExitCode::FAILURE),
+        Command::Replay(args) => (replay::run(&args), ExitCode::FAILURE),
+        Command::Config(command) => (config::run(&command), ExitCode::FAILURE),
+        Command::Raw => {
+            let served = crate::target::sqlite::raw::serve(
+                std::io::stdin().lock(),
+                std::io::stdout().lock(),
+            );
+            (
+                served.map(|()| ExitCode::SUCCESS).map_err(Into::into),
+                ExitCode::FAILURE,
+            )
+        }
+        Command::DemoProcess(process) => {
+            (process.run().map(|()| ExitCode::SUCCESS), ExitCode::FAILURE)
+        }
+    };
+    match ended {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("error: {error:#}"));
+            could_not_look
+        }
+    }
+}
+
+/// A reader that has seen enough is no error.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// A line of data.
+pub(crate) fn say(line: &str) -> std::io::Result<()> {
+    writeln!(std::io::stdout().lock(), "{line}")
+}
+
+/// A value as one line of JSON.
+pub(crate) fn say_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    let line = serde_json::to_string(value)?;
+    Ok(say(&line)?)
+}
+
+/// A line of talk. A closed standard error is nobody's loss.
+pub(crate) fn complain(line: &str) {
+    drop(writeln!(std::io::stderr().lock(), "{line}"));
+}
+
+/// Whether somebody looks on: progress is shown on a terminal only.
+pub(crate) fn somebody_looks_on() -> bool {
+    std::io::stderr().is_terminal()
+}

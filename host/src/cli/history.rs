@@ -1,0 +1,268 @@
+//! `incidents`, `approve`, `release`: what happened, and a person's word to a running dbmedic.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::Args;
+use serde::Serialize;
+
+use super::{Ended, complain, say, say_json};
+use crate::journal::{Journal, JournalEntry, JournalLine};
+use crate::pipeline::{Effect, RulingSummary};
+use crate::report::{Narrator, outcome_line, seconds, verdict_line};
+use crate::state_dir::{StateDir, Word};
+
+/// Where dbmedic keeps its state.
+#[derive(Debug, Args)]
+struct StateArgs {
+    /// Where dbmedic keeps its own state
+    #[arg(long, default_value = "dbmedic-state", value_name = "DIR")]
+    state_dir: PathBuf,
+}
+
+/// Arguments of `incidents`.
+#[derive(Debug, Args)]
+pub(crate) struct IncidentsArgs {
+    /// Tell everything of this incident, for example INC-3
+    incident: Option<String>,
+    #[command(flatten)]
+    state: StateArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `approve`.
+#[derive(Debug, Args)]
+pub(crate) struct ApproveArgs {
+    /// The incident, for example INC-3
+    incident: String,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+/// Arguments of `release`.
+#[derive(Debug, Args)]
+pub(crate) struct ReleaseArgs {
+    /// The target's name in the configuration
+    target: String,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+/// An incident in one line.
+#[derive(Debug, Serialize)]
+struct Row {
+    incident: String,
+    target: String,
+    kind: String,
+    subject: String,
+    summary: String,
+    opened_ms: u64,
+    resolved_ms: Option<u64>,
+    verdict: Option<String>,
+    waits_for_person: bool,
+    outcome: Option<String>,
+}
+
+pub(crate) fn incidents(args: &IncidentsArgs) -> Ended {
+    if !args.state.state_dir.is_dir() {
+        bail!(
+            "{}: no such state directory; name it with --state-dir",
+            args.state.state_dir.display()
+        );
+    }
+    match &args.incident {
+        Some(incident) => one(args, incident),
+        None => all(args),
+    }
+}
+
+fn all(args: &IncidentsArgs) -> Ended {
+    let mut rows: BTreeMap<u64, Row> = BTreeMap::new();
+    let mut place: BTreeMap<String, u64> = BTreeMap::new();
+    for line in Journal::read(&args.state.state_dir)? {
+        let line = line?;
+        let Some(id) = incident_of(&line.entry).map(str::to_owned) else {
+            continue;
+        };
+        if let JournalEntry::Happened {
+            effect: Effect::IncidentOpened { target, finding },
+        } = &line.entry
+        {
+            let row = Row {
+                incident: id.clone(),
+                target: target.clone(),
+                kind: finding.kind.clone(),
+                subject: finding.subject.clone(),
+                summary: finding.summary.clone(),
+                opened_ms: finding.first_seen_ms,
+                resolved_ms: None,
+                verdict: None,
+                waits_for_person: false,
+                outcome: None,
+            };
+            place.insert(id.clone(), line.seq);
+            rows.insert(line.seq, row);
+        }
+        let Some(row) = place.get(&id).and_then(|seq| rows.get_mut(seq)) else {
+            continue;
+        };
+        match line.entry {
+            JournalEntry::Happened {
+                effect: Effect::Decided(decided),
+            } => {
+                row.verdict = Some(verdict_line(&decided.verdict));
+            }
+            JournalEntry::Happened {
+                effect: Effect::Ruled { ruling, .. },
+            } => {
+                row.waits_for_person = ruling == RulingSummary::AwaitsPerson;
+            }
+            JournalEntry::Happened {
+                effect: Effect::IncidentResolved { resolved, .. },
+            } => {
+                row.resolved_ms = Some(resolved.resolved_ms);
+            }
+            JournalEntry::RepairClosed { outcome, .. } => {
+                row.outcome = Some(outcome_line(&outcome))
+            }
+            _ => {}
+        }
+    }
+    if args.json {
+        say_json(&rows.values().collect::<Vec<_>>())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for row in rows.values() {
+        let state = match row.resolved_ms {
+            Some(at) => format!(
+                "resolved after {}",
+                seconds(at.saturating_sub(row.opened_ms))
+            ),
+            None if row.waits_for_person => "waits for a person: `dbmedic approve`".to_owned(),
+            None => "open".to_owned(),
+        };
+        say(&format!(
+            "{:<8} {:<12} {:<24} {state}",
+            row.incident, row.target, row.kind
+        ))?;
+        say(&format!("         {}", row.summary))?;
+        for line in [&row.verdict, &row.outcome].into_iter().flatten() {
+            say(&format!("         {line}"))?;
+        }
+    }
+    if rows.is_empty() {
+        complain("no incidents");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn one(args: &IncidentsArgs, incident: &str) -> Ended {
+    let mut narrator: Option<Narrator> = None;
+    let mut lines: Vec<JournalLine> = Vec::new();
+    for line in Journal::read(&args.state.state_dir)? {
+        let line = line?;
+        if incident_of(&line.entry) != Some(incident) {
+            continue;
+        }
+        if args.json {
+            lines.push(line);
+            continue;
+        }
+        let narrator = narrator.get_or_insert_with(|| Narrator::new(line.at_ms));
+        for text in tell(narrator, &line) {
+            say(&text)?;
+        }
+    }
+    if narrator.is_none() && lines.is_empty() {
+        bail!(
+            "{incident}: no such incident in {}",
+            args.state.state_dir.display()
+        );
+    }
+    if args.json {
+        say_json(&lines)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The lines that tell a journal line.
+fn tell(narrator: &mut Narrator, line: &JournalLine) -> Vec<String> {
+    match &line.entry {
+        JournalEntry::Happened { effect } => narrator.tell(line.at_ms, effect),
+        JournalEntry::Said { word } => narrator.note(line.at_ms, "person", &word.to_string()),
+        JournalEntry::RepairIntended(intent) => {
+            let candidate = &intent.candidate;
+            narrator.note(
+                line.at_ms,
+                "repair",
+                &format!("{}: {}", candidate.id, candidate.summary),
+            )
+        }
+        JournalEntry::RepairStep { step, .. } => narrator.note(line.at_ms, "step", step),
+        // The outcome itself is told by the pipeline.
+        JournalEntry::RepairClosed { .. } => Vec::new(),
+    }
+}
+
+/// The incident that a journal entry belongs to.
+fn incident_of(entry: &JournalEntry) -> Option<&str> {
+    match entry {
+        JournalEntry::Happened { effect } => match effect {
+            Effect::IncidentOpened { finding, .. } => Some(&finding.incident),
+            Effect::Decided(decided) => decided.incident.as_deref(),
+            Effect::Ruled { incident, .. } | Effect::Preserve { incident, .. } => Some(incident),
+            Effect::RepairEnded { outcome, .. } => Some(&outcome.incident),
+            Effect::IncidentResolved { resolved, .. } => Some(&resolved.incident),
+            _ => None,
+        },
+        JournalEntry::Said {
+            word: Word::Approve { incident },
+        } => Some(incident),
+        JournalEntry::Said { .. } => None,
+        JournalEntry::RepairIntended(intent) => Some(&intent.finding.incident),
+        JournalEntry::RepairStep { incident, .. } => Some(incident),
+        JournalEntry::RepairClosed { outcome, .. } => Some(&outcome.incident),
+    }
+}
+
+pub(crate) fn approve(args: &ApproveArgs) -> Ended {
+    let word = Word::Approve {
+        incident: args.incident.clone(),
+    };
+    let known = Journal::read(&args.state.state_dir)?
+        .filter_map(Result::ok)
+        .any(|line| incident_of(&line.entry) == Some(args.incident.as_str()));
+    if !known {
+        bail!(
+            "{}: no such incident in {}",
+            args.incident,
+            args.state.state_dir.display()
+        );
+    }
+    leave(&args.state, &word)
+}
+
+pub(crate) fn release(args: &ReleaseArgs) -> Ended {
+    let word = Word::Release {
+        target: args.target.clone(),
+    };
+    let state_dir = StateDir::open(&args.state.state_dir)?;
+    if !state_dir.load_carried()?.targets.contains_key(&args.target) {
+        bail!(
+            "{}: no such target in {}",
+            args.target,
+            args.state.state_dir.display()
+        );
+    }
+    leave(&args.state, &word)
+}
+
+fn leave(state: &StateArgs, word: &Word) -> Ended {
+    StateDir::open(&state.state_dir)?.leave_word(word)?;
+    complain("said; a running dbmedic hears it within a second, another one when it starts");
+    Ok(ExitCode::SUCCESS)
+}

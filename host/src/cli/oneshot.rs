@@ -1,0 +1,331 @@
+//! `check` and `repair`: one visit to one database.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use serde::Serialize;
+
+use super::{Ended, PolicyArgs, complain, say, say_json, somebody_looks_on};
+use crate::assemble::assemble;
+use crate::config::{Config, Target};
+use crate::guard::Mode;
+use crate::live::{Live, Setup, Told, now_ms};
+use crate::model::{Finding, Outcome, OutcomeResult, Verdict};
+use crate::pipeline::{Effect, Event, RulingSummary};
+use crate::report::{Narrator, outcome_line, plan_lines, seconds, verdict_line};
+use crate::source::State;
+use crate::watch::Looker;
+
+/// What both visits take.
+#[derive(Debug, Args)]
+struct VisitArgs {
+    /// The database: a path, or `sqlite:PATH`
+    target: String,
+    /// How long to watch, milliseconds: a held lock is told from a busy one by watching
+    #[arg(long, default_value_t = 1500, value_name = "MS")]
+    watch_ms: u64,
+    /// Name of a process that a repair may end; may be given several times
+    #[arg(long, value_name = "NAME")]
+    may_end: Vec<String>,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    visit: VisitArgs,
+}
+
+/// Arguments of `repair`.
+#[derive(Debug, Args)]
+pub(crate) struct RepairArgs {
+    #[command(flatten)]
+    visit: VisitArgs,
+    /// Do it; without this only the plan is shown
+    #[arg(long)]
+    apply: bool,
+    /// Where dbmedic keeps its own state (journal, copies, snapshots)
+    #[arg(long, default_value = "dbmedic-state", value_name = "DIR")]
+    state_dir: PathBuf,
+    /// Committed transactions that a repair may lose at most
+    #[arg(long, value_name = "N")]
+    max_loss_commits: Option<u64>,
+    /// End this very process with SIGKILL right before the Nth entry of the journal (crash tests)
+    #[arg(long, hide = true, value_name = "N")]
+    kill_before: Option<u64>,
+    /// End this very process with SIGKILL right after the Nth entry of the journal (crash tests)
+    #[arg(long, hide = true, value_name = "N")]
+    kill_after: Option<u64>,
+}
+
+/// What a visit came to, for `--json`.
+#[derive(Debug, Default, Serialize)]
+struct Visit {
+    v: u32,
+    target: String,
+    healthy: bool,
+    problems: Vec<Problem>,
+    repairs: Vec<Outcome>,
+}
+
+/// A problem with what was said to it.
+#[derive(Debug, Serialize)]
+struct Problem {
+    finding: Finding,
+    verdict: Option<Verdict>,
+    ruling: Option<RulingSummary>,
+}
+
+pub(crate) fn check(args: &CheckArgs) -> Ended {
+    let scratch = tempfile::tempdir().context("making a scratch directory")?;
+    let config = config_for(&args.visit, Mode::Observe, scratch.path().join("state"))?;
+    let setup = assemble(&config, &args.visit.policy, None, 0)?;
+    let visit = visit(setup, &args.visit)?;
+    if args.visit.json {
+        say_json(&visit)?;
+    } else if visit.healthy {
+        say(&format!("{}: healthy", visit.target))?;
+    } else {
+        for problem in &visit.problems {
+            say_problem(problem)?;
+        }
+    }
+    Ok(if visit.healthy {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
+}
+
+pub(crate) fn repair(args: &RepairArgs) -> Ended {
+    let mode = if args.apply {
+        Mode::Enforce
+    } else {
+        Mode::Observe
+    };
+    let scratch = tempfile::tempdir().context("making a scratch directory")?;
+    let state_dir = if args.apply {
+        args.state_dir.clone()
+    } else {
+        scratch.path().join("state")
+    };
+    let mut config = config_for(&args.visit, mode, state_dir)?;
+    // A person stands by: what was asked for is not held back by rates.
+    config.guard.cool_down_ms = 0;
+    if let Some(commits) = args.max_loss_commits {
+        config.guard.max_loss_commits = commits;
+    }
+    let mut setup = assemble(&config, &args.visit.policy, None, 0)?;
+    setup.journal.kill_at(args.kill_before, args.kill_after);
+    let visit = visit(setup, &args.visit)?;
+    if args.visit.json {
+        say_json(&visit)?;
+    } else {
+        for problem in &visit.problems {
+            say_problem(problem)?;
+        }
+        for outcome in &visit.repairs {
+            say(&outcome_line(outcome))?;
+        }
+        if visit.healthy {
+            say(&format!("{}: healthy", visit.target))?;
+        } else if !args.apply {
+            complain("nothing was done; `--apply` does it");
+        }
+    }
+    let failed = visit
+        .repairs
+        .iter()
+        .any(|o| o.outcome_result == OutcomeResult::Failed);
+    Ok(if visit.healthy && !failed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
+}
+
+/// A configuration for one visit to one database.
+fn config_for(args: &VisitArgs, mode: Mode, state_dir: PathBuf) -> anyhow::Result<Config> {
+    let path = args.target.strip_prefix("sqlite:").unwrap_or(&args.target);
+    if let Some((scheme, _)) = path.split_once("://") {
+        bail!(
+            "target {}: `{scheme}` is not supported; give a path or sqlite:PATH",
+            args.target
+        );
+    }
+    let path = PathBuf::from(path);
+    let meta = std::fs::metadata(&path).with_context(|| format!("target {}", path.display()))?;
+    if !meta.is_file() {
+        bail!("target {}: not a file", path.display());
+    }
+    let name = path
+        .file_stem()
+        .map_or_else(|| "target".into(), |s| s.to_string_lossy().into_owned());
+    let mut config = Config {
+        mode,
+        state_dir,
+        ..Config::default()
+    };
+    config.observation.sample_interval_ms = 100;
+    config.observation.decide_interval_ms = 100;
+    config.observation.lock_hold_ms = args.watch_ms.min(1000);
+    config.observation.reader_hold_ms = args.watch_ms.min(1000);
+    config.targets = vec![Target {
+        name,
+        sqlite: path,
+        may_end: args.may_end.clone(),
+        mode,
+        constraints: config.constraints.clone(),
+    }];
+    Ok(config)
+}
+
+/// Looks for a while, lets repairs run to their end, and looks again until nothing more comes of it.
+fn visit(setup: Setup, args: &VisitArgs) -> anyhow::Result<Visit> {
+    let pace = setup.pace;
+    let (state_dir, exe) = (setup.state_dir.clone(), setup.exe.clone());
+    let mut narrator = Narrator::new(now_ms());
+    let talk = somebody_looks_on() && !args.json;
+    let mut visit = Visit {
+        v: 1,
+        ..Visit::default()
+    };
+    let mut tell = |at_ms: u64, told: Told<'_>| {
+        let lines = narrator.told(at_ms, &told);
+        if talk {
+            lines.iter().for_each(|line| complain(line));
+        }
+    };
+    let mut live = Live::start(setup, &mut tell)?;
+    let site = live.sites().next().cloned().context("no target")?;
+    visit.target.clone_from(&site.name);
+    let mut looker = Looker::new(site, pace, state_dir, &exe)?;
+    let mut until_ms = now_ms() + args.watch_ms;
+    let mut thorough = true;
+    loop {
+        let seen = looker.look(std::mem::take(&mut thorough));
+        if let State::Unreachable { reason } = &seen.state {
+            bail!("could not look at {}: {reason}", visit.target);
+        }
+        if let State::Sqlite(state) = &seen.state
+            && let Some(error) = state.integrity.as_ref().and_then(|i| i.error.as_ref())
+        {
+            bail!("could not check {}: {error}", visit.target);
+        }
+        if let Some(Err(error)) = looker.snapshot_if_due() {
+            tell(
+                now_ms(),
+                Told::Note("snapshot", &format!("none taken: {error}")),
+            );
+        }
+        let mut repaired = false;
+        let mut events = vec![Event::Observed(seen)];
+        while let Some(event) = events.pop() {
+            let asked = live.feed(event, &mut |at_ms, told| {
+                if let Told::Effect(effect) = &told {
+                    visit.take(effect);
+                }
+                tell(at_ms, told);
+            })?;
+            thorough |= !asked.examine.is_empty();
+            for approved in asked.repairs {
+                let outcome = live.repair(&approved, &mut tell)?;
+                let target = approved.target().to_owned();
+                events.push(Event::RepairEnded {
+                    target,
+                    at_ms: now_ms(),
+                    outcome,
+                });
+                repaired = true;
+            }
+        }
+        if repaired {
+            until_ms = until_ms.max(now_ms() + args.watch_ms);
+        } else if now_ms() >= until_ms && !thorough {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(pace.sample_interval_ms));
+    }
+    visit.healthy = visit.problems.is_empty();
+    Ok(visit)
+}
+
+impl Visit {
+    /// Keeps what stands at the end: problems that were not resolved, with the last word to each.
+    fn take(&mut self, effect: &Effect) {
+        let of = |problems: &[Problem], incident: &str| {
+            problems.iter().position(|p| p.finding.incident == incident)
+        };
+        match effect {
+            Effect::IncidentOpened { finding, .. } => {
+                self.problems.push(Problem {
+                    finding: finding.clone(),
+                    verdict: None,
+                    ruling: None,
+                });
+            }
+            Effect::Decided(decided) => {
+                let Some(finding) = &decided.finding else {
+                    return;
+                };
+                if let Some(i) = of(&self.problems, &finding.incident) {
+                    self.problems[i].finding = finding.clone();
+                    self.problems[i].verdict = Some(decided.verdict.clone());
+                }
+            }
+            Effect::Ruled {
+                incident, ruling, ..
+            } => {
+                if let Some(i) = of(&self.problems, incident) {
+                    self.problems[i].ruling = Some(ruling.clone());
+                }
+            }
+            Effect::IncidentResolved { resolved, .. } => {
+                if let Some(i) = of(&self.problems, &resolved.incident) {
+                    self.problems.remove(i);
+                }
+            }
+            Effect::RepairEnded { outcome, .. } => self.repairs.push(outcome.clone()),
+            _ => {}
+        }
+    }
+}
+
+fn say_problem(problem: &Problem) -> anyhow::Result<()> {
+    for line in plan_lines(&problem.finding) {
+        say(&line)?;
+    }
+    if let Some(verdict) = &problem.verdict {
+        say(&format!("  policy: {}", verdict_line(verdict)))?;
+        for reason in &verdict.reasons {
+            say(&format!("    because {} ({})", reason.text, reason.rule))?;
+        }
+        for suggestion in &verdict.suggestions {
+            say(&format!("    suggests: {suggestion}"))?;
+        }
+    }
+    match &problem.ruling {
+        Some(RulingSummary::Refused { law, reason }) => {
+            say(&format!("  guard: no: {reason} ({law})"))?
+        }
+        Some(RulingSummary::Approved) => say("  guard: go")?,
+        Some(RulingSummary::AwaitsPerson) => say("  guard: waits for a person")?,
+        None => {}
+    }
+    let lasted = problem
+        .finding
+        .last_seen_ms
+        .saturating_sub(problem.finding.first_seen_ms);
+    Ok(say(&format!(
+        "  seen {} times in {}",
+        problem.finding.sightings,
+        seconds(lasted)
+    ))?)
+}

@@ -1,0 +1,83 @@
+//! `run`: watch until told to stop.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::{Ended, PolicyArgs, complain, say_json};
+use crate::assemble::assemble;
+use crate::config::Config;
+use crate::live::{Live, now_ms};
+use crate::report::Narrator;
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The config file
+    #[arg(short, long, default_value = "dbmedic.toml", value_name = "FILE")]
+    config: PathBuf,
+    /// Keep a recording in this file, for `dbmedic replay`
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    /// Print what happens as lines of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &RunArgs) -> Ended {
+    let loaded = Config::load(&args.config)?;
+    for warning in &loaded.warnings {
+        complain(&warning.to_string());
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("listening for signals")?;
+    }
+    let setup = assemble(
+        &loaded.config,
+        &args.policy,
+        args.record.clone(),
+        rand::random(),
+    )?;
+    complain(&format!(
+        "dbmedic watches {} with policy {} {}, mode {}; stop with Ctrl-C",
+        loaded
+            .config
+            .targets
+            .iter()
+            .map(|t| t.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", "),
+        setup.policy.name(),
+        setup.policy.version(),
+        loaded.config.mode,
+    ));
+    let mut narrator = Narrator::new(now_ms());
+    let mut broken = None;
+    let live = Live::start(setup, &mut |at_ms, told| {
+        narrator
+            .told(at_ms, &told)
+            .iter()
+            .for_each(|line| complain(line));
+    })?;
+    live.run(&stop, &mut |at_ms, told| {
+        if args.json {
+            if let Err(error) = say_json(&told.at(at_ms)) {
+                broken.get_or_insert(error);
+            }
+        } else {
+            narrator
+                .told(at_ms, &told)
+                .iter()
+                .for_each(|line| complain(line));
+        }
+    })?;
+    complain("stopped");
+    broken.map_or(Ok(ExitCode::SUCCESS), Err)
+}

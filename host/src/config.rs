@@ -1,0 +1,360 @@
+//! The configuration file: TOML, version 1.
+//!
+//! [`Config::load`] reports every mistake in one go, by file, line and field, with what would be
+//! right; and warns of values that are valid but unusual (section 6.2 of the specification).
+//! Everything is resolved here once: paths against the file's directory, constraints and modes for
+//! each target, so that nobody merges anything later. The environment is never consulted, and
+//! nothing is ever written but by [`init`].
+
+mod constraints;
+mod findings;
+mod problem;
+mod read;
+mod resolve;
+mod section;
+mod targets;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use toml::de::DeTable;
+
+use crate::constraint::Constraint;
+use crate::guard::{GuardLimits, Mode};
+use crate::model::Setting;
+use crate::policy::Limits;
+
+pub use problem::{ConfigErrors, Problem, ProblemSeverity};
+
+use findings::Findings;
+use resolve::Resolve;
+use section::Section;
+
+/// The version of the file's format that is read.
+pub const VERSION: u32 = 1;
+
+/// What [`init`] writes: every option with its default, commented out.
+pub const TEMPLATE: &str = include_str!("config/template.toml");
+
+/// The largest file that is read, bytes.
+const FILE_BYTES: usize = 1 << 20;
+
+/// The whole configuration, checked and resolved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// Where journal, snapshots and copies are kept; default `dbmedic-state`. Never a target's
+    /// own file or a directory above one.
+    pub state_dir: PathBuf,
+    /// How much dbmedic may do by itself; default `observe`. A target may have its own.
+    pub mode: Mode,
+    /// How often what is looked at.
+    pub observation: Observation,
+    /// What normal is learned from.
+    pub baseline: BaselineConfig,
+    /// Snapshots of the targets.
+    pub snapshots: Snapshots,
+    /// The limits of the guard.
+    pub guard: GuardLimits,
+    /// The policy that decides.
+    pub policy: PolicyConfig,
+    /// The bounds that hold for every target: [`Constraint::defaults`] as overridden by name.
+    pub constraints: Vec<Constraint>,
+    /// The databases under care; none by default.
+    pub targets: Vec<Target>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            state_dir: "dbmedic-state".into(),
+            mode: Mode::default(),
+            observation: Observation::default(),
+            baseline: BaselineConfig::default(),
+            snapshots: Snapshots::default(),
+            guard: GuardLimits::default(),
+            policy: PolicyConfig::default(),
+            constraints: Constraint::defaults(),
+            targets: Vec::new(),
+        }
+    }
+}
+
+/// How often what is looked at. Intervals are bounded by 10 ms and 30 days.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    /// Between two looks at a target, milliseconds; default 1000.
+    pub sample_interval_ms: u64,
+    /// Between two full integrity checks, milliseconds; default one hour.
+    pub integrity_interval_ms: u64,
+    /// Between two quick checks, milliseconds; default one minute.
+    pub quick_check_interval_ms: u64,
+    /// Between two scans of every frame of the write-ahead log, milliseconds; default one minute.
+    pub wal_scan_interval_ms: u64,
+    /// Between two ticks that the policy gets without a finding, milliseconds; default 10 s.
+    pub tick_interval_ms: u64,
+    /// The same finding is put to the policy once in this time at most, milliseconds; default 5 s.
+    pub decide_interval_ms: u64,
+    /// A write lock held this long without progress is a finding, milliseconds; default 1000.
+    pub lock_hold_ms: u64,
+    /// A read transaction open this long is a finding, milliseconds; default 1000.
+    pub reader_hold_ms: u64,
+}
+
+impl Default for Observation {
+    fn default() -> Self {
+        Self {
+            sample_interval_ms: 1000,
+            integrity_interval_ms: 3_600_000,
+            quick_check_interval_ms: 60_000,
+            wal_scan_interval_ms: 60_000,
+            tick_interval_ms: 10_000,
+            decide_interval_ms: 5000,
+            lock_hold_ms: 1000,
+            reader_hold_ms: 1000,
+        }
+    }
+}
+
+/// What normal is learned from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaselineConfig {
+    /// Points of one series that are kept, 100 to `1_000_000`; default `10_000`.
+    pub window: usize,
+    /// Points from which on a series is judged by, 2 to `window`; default 30.
+    pub established_after: usize,
+}
+
+impl Default for BaselineConfig {
+    fn default() -> Self {
+        Self {
+            window: 10_000,
+            established_after: 30,
+        }
+    }
+}
+
+/// Snapshots of the targets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshots {
+    /// Between two snapshots of a target, milliseconds, 10 ms to 30 days; default one hour.
+    pub interval_ms: u64,
+    /// Snapshots of one target that are kept, 1 to 1000; default 3.
+    pub keep: usize,
+    /// How old a snapshot may be to count as recent, milliseconds, 1 s to 365 days; default one
+    /// day.
+    pub recent_ms: u64,
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        Self {
+            interval_ms: 3_600_000,
+            keep: 3,
+            recent_ms: 86_400_000,
+        }
+    }
+}
+
+/// The policy that decides.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PolicyConfig {
+    /// The component's file; none is the built-in default policy.
+    pub file: Option<PathBuf>,
+    /// What it may use: the runtime's own limits, within bounds that [`Config::load`] checks.
+    pub limits: Limits,
+    /// Its parameters, sorted by name. The policy itself checks them: see [`Places::problem`].
+    pub parameters: Vec<Setting>,
+}
+
+/// A database under care.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    /// Its name: letters, digits, `_`, `-` and `.`, 64 at most. Names a directory too.
+    pub name: String,
+    /// The SQLite database file.
+    pub sqlite: PathBuf,
+    /// The short names (`/proc/PID/comm`) of the processes that a repair may end; default none.
+    pub may_end: Vec<String>,
+    /// How much dbmedic may do here: its own mode, or else the configuration's.
+    pub mode: Mode,
+    /// All bounds that hold here: the configuration's as overridden by the target's own.
+    pub constraints: Vec<Constraint>,
+}
+
+/// A configuration that can be used.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What is valid but unusual, in the order of the file.
+    pub warnings: Vec<Problem>,
+    /// Where each field stands, for mistakes that show only later.
+    pub places: Places,
+}
+
+/// Where each field of a configuration stands.
+#[derive(Debug, Clone)]
+pub struct Places {
+    file: String,
+    text: String,
+    offsets: BTreeMap<String, usize>,
+}
+
+impl Places {
+    /// An error of a field, at its line. For what only others can judge, as a policy its
+    /// parameters: `places.problem("policy.parameters.max_age_ms", message, hint)`. A field that
+    /// is not in the file is placed at the nearest section that is.
+    pub fn problem(&self, field: &str, message: String, hint: Option<String>) -> Problem {
+        let mut problem = Problem::of_file(&self.file, message, hint);
+        let mut nearest = Some(field);
+        while let Some(path) = nearest {
+            if let Some(offset) = self.offsets.get(path) {
+                problem = problem.at(&self.text, *offset);
+                break;
+            }
+            nearest = path.rsplit_once('.').map(|(above, _)| above);
+        }
+        Problem {
+            field: field.to_owned(),
+            ..problem
+        }
+    }
+}
+
+impl Config {
+    /// Reads, parses and checks a file, and that the files which it names are there.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
+        let text = text_of(path)?;
+        parse(&text, path, &Resolve::OnDisk)
+    }
+
+    /// Parses and checks a text that came from, or would stand in, the file `origin`. Touches no
+    /// file: that a policy's or a target's file exists is not checked.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub fn parse(text: &str, origin: &Path) -> Result<Loaded, ConfigErrors> {
+        parse(text, origin, &Resolve::ByName)
+    }
+}
+
+fn text_of(path: &Path) -> Result<String, ConfigErrors> {
+    let fail =
+        |message: String, hint: &str| ConfigErrors::of_file(path, message, Some(hint.to_owned()));
+    let bytes = std::fs::read(path).map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => "`dbmedic config init` writes one to begin with",
+            _ => "name a file that may be read",
+        };
+        fail(format!("cannot read the configuration: {error}"), hint)
+    })?;
+    if bytes.len() > FILE_BYTES {
+        let message = format!("{} bytes are no configuration of dbmedic", bytes.len());
+        return Err(fail(message, "1 MiB is the most that is read"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let line = problem::line_of(&String::from_utf8_lossy(&error.as_bytes()[..valid]), valid);
+        let message = format!("line {line} is not UTF-8 text");
+        fail(message, "save the file as UTF-8")
+    })
+}
+
+fn parse(text: &str, origin: &Path, resolve: &Resolve) -> Result<Loaded, ConfigErrors> {
+    let file = origin.display().to_string();
+    let mut findings = Findings::new(&file, text);
+    let (table, mistakes) = DeTable::parse_recoverable(text);
+    for mistake in &mistakes {
+        let offset = mistake.span().map_or(0, |span| span.start);
+        findings.error(offset, "", mistake.message().to_owned(), None);
+    }
+    if !mistakes.is_empty() {
+        // What is left after a broken line would be judged by what it is not.
+        return Err(ConfigErrors(findings.close().0));
+    }
+    let base = origin.parent().unwrap_or(Path::new(""));
+    let mut root = Section::root(&mut findings, table.get_ref());
+    let config = read::config(&mut root, base, resolve);
+    if config.is_some() {
+        root.finish();
+    }
+    let (problems, offsets) = findings.close();
+    let faulty = problems
+        .iter()
+        .any(|problem| problem.severity == ProblemSeverity::Error);
+    match config {
+        Some(config) if !faulty => Ok(Loaded {
+            config,
+            warnings: problems,
+            places: Places {
+                file,
+                text: text.to_owned(),
+                offsets,
+            },
+        }),
+        _ => Err(ConfigErrors(problems)),
+    }
+}
+
+/// Why [`init`] wrote nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InitError {
+    /// There is a file already; it was not touched.
+    #[error("{} exists already and is left as it is\n\nhint: name another file, or move this one away first", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file could not be written whole and synced.
+    #[error("cannot write {}\n\nhint: its directory must exist and be writable", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Writes [`TEMPLATE`] to a file that does not exist yet: whole and synced, or not at all.
+///
+/// # Errors
+/// [`InitError::Exists`] and [`InitError::Write`].
+pub fn init(path: &Path) -> Result<(), InitError> {
+    let exists = || InitError::Exists { path: path.into() };
+    let failed = |source| InitError::Write {
+        path: path.into(),
+        source,
+    };
+    if path.symlink_metadata().is_ok() {
+        return Err(exists());
+    }
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    // There is no secret in it; the umask still takes its part.
+    let mut file = tempfile::Builder::new()
+        .permissions(std::fs::Permissions::from_mode(0o644))
+        .tempfile_in(directory)
+        .map_err(failed)?;
+    file.write_all(TEMPLATE.as_bytes()).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist_noclobber(path)
+        .map_err(|refused| match refused.error.kind() {
+            io::ErrorKind::AlreadyExists => exists(),
+            _ => failed(refused.error),
+        })?;
+    std::fs::File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(failed)
+}

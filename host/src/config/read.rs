@@ -1,0 +1,334 @@
+//! From the document to the configuration: every option with its bounds, and what must hold
+//! between options.
+
+use std::path::{Path, PathBuf};
+
+use toml::de::DeValue;
+
+use super::constraints::constraints;
+use super::resolve::Resolve;
+use super::section::{Section, kind, number_of};
+use super::targets::{Surroundings, targets};
+use super::{
+    BaselineConfig, Config, GuardLimits, Mode, Observation, PolicyConfig, Snapshots, VERSION,
+};
+use crate::model::{Setting, Value};
+use crate::policy::Limits;
+
+const SECOND: u64 = 1000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+/// The least and the greatest interval, milliseconds.
+const INTERVAL: std::ops::RangeInclusive<u64> = 10..=30 * DAY;
+/// Integers beyond this lose digits in languages whose numbers are floats.
+const WHOLE_MAX: i128 = (1 << 53) - 1;
+/// What `mode` may be.
+pub(super) const MODES: [(&str, Mode); 3] = [
+    ("observe", Mode::Observe),
+    ("approve", Mode::Approve),
+    ("enforce", Mode::Enforce),
+];
+
+/// The configuration; none when its version is not ours, and nothing more can be said then.
+pub(super) fn config(root: &mut Section<'_, '_>, base: &Path, resolve: &Resolve) -> Option<Config> {
+    if !version(root) {
+        return None;
+    }
+    let default = Config::default();
+    let state_dir = root
+        .text("state_dir", "the directory for journal and snapshots")
+        .map_or(default.state_dir, PathBuf::from);
+    let state_dir = base.join(state_dir);
+    if matches!(resolve, Resolve::OnDisk) && state_dir.exists() && !state_dir.is_dir() {
+        let message = format!("`state_dir` is {}, which is a file", state_dir.display());
+        root.error("state_dir", message, "name a directory, existing or not");
+    }
+    let mode = root.choice("mode", default.mode, &MODES);
+    let observation = root.table("observation", observation);
+    let baseline = root.table("baseline", baseline);
+    let snapshots = root.table("snapshots", snapshots);
+    let guard = root.table("guard", guard);
+    let policy = root.table("policy", |policy| policy_config(policy, base, resolve));
+    let constraints = constraints(root, &default.constraints);
+    let surroundings = Surroundings {
+        base,
+        resolve,
+        state_dir: resolve.identity(&state_dir),
+        mode,
+        constraints: &constraints,
+    };
+    let targets = targets(root, &surroundings);
+    Some(Config {
+        state_dir,
+        mode,
+        observation,
+        baseline,
+        snapshots,
+        guard,
+        policy,
+        constraints,
+        targets,
+    })
+}
+
+/// Whether the file is one that can be judged.
+fn version(root: &mut Section<'_, '_>) -> bool {
+    if !root.has("version") {
+        let hint = format!("begin the file with `version = {VERSION}`");
+        root.error("version", "`version` is missing", hint);
+        return true;
+    }
+    let Some(found) = root.finite("version", &format!("`version = {VERSION}`")) else {
+        return true;
+    };
+    let known = (found - f64::from(VERSION)).abs() < f64::EPSILON;
+    if !known {
+        let message = format!("version {found} is unknown, this dbmedic reads version {VERSION}");
+        root.error("version", message, "use the dbmedic that the file is for");
+    }
+    known
+}
+
+fn observation(section: &mut Section<'_, '_>) -> Observation {
+    let default = Observation::default();
+    let mut interval = |key, default, usual| section.whole(key, default, INTERVAL, usual);
+    let observation = Observation {
+        sample_interval_ms: interval(
+            "sample_interval_ms",
+            default.sample_interval_ms,
+            100..=MINUTE,
+        ),
+        integrity_interval_ms: interval(
+            "integrity_interval_ms",
+            default.integrity_interval_ms,
+            10 * MINUTE..=7 * DAY,
+        ),
+        quick_check_interval_ms: interval(
+            "quick_check_interval_ms",
+            default.quick_check_interval_ms,
+            10 * SECOND..=HOUR,
+        ),
+        wal_scan_interval_ms: interval(
+            "wal_scan_interval_ms",
+            default.wal_scan_interval_ms,
+            SECOND..=HOUR,
+        ),
+        tick_interval_ms: interval(
+            "tick_interval_ms",
+            default.tick_interval_ms,
+            SECOND..=5 * MINUTE,
+        ),
+        decide_interval_ms: interval(
+            "decide_interval_ms",
+            default.decide_interval_ms,
+            SECOND..=5 * MINUTE,
+        ),
+        lock_hold_ms: interval("lock_hold_ms", default.lock_hold_ms, 500..=10 * MINUTE),
+        reader_hold_ms: interval("reader_hold_ms", default.reader_hold_ms, 500..=HOUR),
+    };
+    for (key, hold_ms) in [
+        ("lock_hold_ms", observation.lock_hold_ms),
+        ("reader_hold_ms", observation.reader_hold_ms),
+    ] {
+        if section.has(key) && hold_ms < observation.sample_interval_ms {
+            let message = format!("`{key}` is shorter than `sample_interval_ms`");
+            let hint = format!(
+                "two looks are {} ms apart, so nothing shorter is noticed",
+                observation.sample_interval_ms
+            );
+            section.warning(key, message, hint);
+        }
+    }
+    observation
+}
+
+fn baseline(section: &mut Section<'_, '_>) -> BaselineConfig {
+    let default = BaselineConfig::default();
+    let baseline = BaselineConfig {
+        window: section.whole("window", default.window, 100..=1_000_000, 1000..=100_000),
+        established_after: section.whole(
+            "established_after",
+            default.established_after,
+            2..=1_000_000,
+            20..=1000,
+        ),
+    };
+    if baseline.established_after > baseline.window {
+        section.error(
+            "established_after",
+            format!(
+                "`established_after` is above `window` ({})",
+                baseline.window
+            ),
+            "a baseline that never fills its window would never be used; lower it",
+        );
+    }
+    baseline
+}
+
+fn snapshots(section: &mut Section<'_, '_>) -> Snapshots {
+    let default = Snapshots::default();
+    let snapshots = Snapshots {
+        interval_ms: section.whole("interval_ms", default.interval_ms, INTERVAL, MINUTE..=DAY),
+        keep: section.whole("keep", default.keep, 1..=1000, 2..=48),
+        recent_ms: section.whole(
+            "recent_ms",
+            default.recent_ms,
+            SECOND..=365 * DAY,
+            HOUR..=7 * DAY,
+        ),
+    };
+    if snapshots.interval_ms > snapshots.recent_ms {
+        section.warning(
+            if section.has("interval_ms") {
+                "interval_ms"
+            } else {
+                "recent_ms"
+            },
+            "snapshots are made less often than they stay recent",
+            "let `recent_ms` be longer than `interval_ms`",
+        );
+    }
+    snapshots
+}
+
+fn guard(section: &mut Section<'_, '_>) -> GuardLimits {
+    let default = GuardLimits::default();
+    GuardLimits {
+        max_loss_commits: section.whole(
+            "max_loss_commits",
+            default.max_loss_commits,
+            0..=1_000_000,
+            0..=1000,
+        ),
+        max_loss_percent: section.number(
+            "max_loss_percent",
+            default.max_loss_percent,
+            0.0..=100.0,
+            0.0..=10.0,
+        ),
+        repairs_per_hour: section.whole(
+            "repairs_per_hour",
+            default.repairs_per_hour,
+            1..=1000,
+            1..=20,
+        ),
+        cool_down_ms: section.whole(
+            "cool_down_ms",
+            default.cool_down_ms,
+            0..=DAY,
+            10 * SECOND..=HOUR,
+        ),
+        failures_before_person: section.whole(
+            "failures_before_person",
+            default.failures_before_person,
+            1..=100,
+            1..=5,
+        ),
+        flap_window_ms: section.whole(
+            "flap_window_ms",
+            default.flap_window_ms,
+            SECOND..=30 * DAY,
+            10 * MINUTE..=DAY,
+        ),
+        flap_repairs: section.whole("flap_repairs", default.flap_repairs, 2..=1000, 3..=10),
+    }
+}
+
+fn policy_config(section: &mut Section<'_, '_>, base: &Path, resolve: &Resolve) -> PolicyConfig {
+    let file = section
+        .text("file", "the file of a policy; without it, the built-in one")
+        .map(|file| base.join(file));
+    if let (Some(file), Resolve::OnDisk) = (&file, resolve)
+        && !file.is_file()
+    {
+        section.error(
+            "file",
+            format!("there is no policy in {}", file.display()),
+            "build it, or leave `file` out for the built-in policy; paths start at the \
+             configuration's directory",
+        );
+    }
+    PolicyConfig {
+        file,
+        limits: section.table("limits", policy_limits),
+        parameters: section.table("parameters", policy_parameters),
+    }
+}
+
+/// Within the bounds that the runtime holds itself, and closer where a person may slip.
+fn policy_limits(section: &mut Section<'_, '_>) -> Limits {
+    let default = Limits::default();
+    Limits {
+        deadline_ms: section.whole("deadline_ms", default.deadline_ms, 1..=10_000, 5..=1000),
+        start_deadline_ms: section.whole(
+            "start_deadline_ms",
+            default.start_deadline_ms,
+            1..=60_000,
+            100..=10_000,
+        ),
+        memory_mib: section.whole("memory_mib", default.memory_mib, 1..=1024, 1..=256),
+        max_instances: section.whole("max_instances", default.max_instances, 1..=1000, 1..=64),
+        table_elements: section.whole(
+            "table_elements",
+            default.table_elements,
+            1..=1_000_000,
+            1000..=100_000,
+        ),
+        stack_kib: section.whole("stack_kib", default.stack_kib, 16..=1024, 64..=1024),
+        hostcall_fuel: section.whole(
+            "hostcall_fuel",
+            default.hostcall_fuel,
+            1 << 16..=1 << 30,
+            1 << 18..=1 << 26,
+        ),
+        component_mib: section.whole("component_mib", default.component_mib, 1..=1024, 1..=256),
+    }
+}
+
+/// Whatever is there, as long as it has a type that a policy knows. The rest is the policy's.
+fn policy_parameters(section: &mut Section<'_, '_>) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    for (name, value) in section.entries() {
+        let value = match value {
+            DeValue::Boolean(flag) => Some(Value::Boolean(*flag)),
+            DeValue::String(text) => Some(Value::Text(text.to_string())),
+            DeValue::Integer(integer) => {
+                let whole = i128::from_str_radix(integer.as_str(), integer.radix())
+                    .ok()
+                    .filter(|whole| (-WHOLE_MAX..=WHOLE_MAX).contains(whole))
+                    .and_then(|whole| i64::try_from(whole).ok());
+                if whole.is_none() {
+                    let message = format!("`{name}` is {integer}, too large for a policy");
+                    section.error(name, message, "whole numbers stay below 2^53");
+                }
+                whole.map(Value::Integer)
+            }
+            DeValue::Float(_) => {
+                let number = number_of(value).filter(|number| number.is_finite());
+                if number.is_none() {
+                    section.error(
+                        name,
+                        format!("`{name}` is not a finite number"),
+                        "give a number that is finite",
+                    );
+                }
+                number.map(Value::Number)
+            }
+            other => {
+                section.error(
+                    name,
+                    format!("`{name}` is {}", kind(other)),
+                    "a parameter is true or false, a number, or text",
+                );
+                None
+            }
+        };
+        settings.extend(value.map(|value| Setting {
+            name: name.to_owned(),
+            value,
+        }));
+    }
+    settings
+}

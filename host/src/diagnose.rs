@@ -1,0 +1,200 @@
+//! From what was seen to what is wrong: observations in, findings with their facts and the repairs
+//! that the host offers out.
+//!
+//! A pure stage. It states facts and preconditions; it never says how bad a problem is for the
+//! operator or what should be done about it: that is the policy's part.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Candidate, ConstraintState, ConstraintStatus, Fact, Value};
+use crate::source::{Observation, State};
+
+mod sqlite;
+
+/// What the stage needs to know beside the observations.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DiagnoseOptions {
+    /// From when on a write lock without progress is a finding, milliseconds.
+    pub lock_hold_ms: u64,
+    /// From when on a reader that holds the log back is a finding, milliseconds.
+    pub reader_hold_ms: u64,
+    /// How old a snapshot may be to count as recent, milliseconds.
+    pub snapshot_recent_ms: u64,
+    /// Names of processes that a repair may end.
+    pub may_end: Vec<String>,
+}
+
+/// A problem as seen in one observation, before it belongs to an incident.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Diagnosis {
+    /// Open, dotted, stable identifier of the problem.
+    pub kind: String,
+    /// What is affected.
+    pub subject: String,
+    /// One line for a person.
+    pub summary: String,
+    /// 0 is harmless, 1 is as bad as it gets.
+    pub severity: f64,
+    /// The particulars.
+    pub facts: Vec<Fact>,
+    /// The series whose anomalies belong to it.
+    pub series: &'static [&'static str],
+    /// What the host can do about it.
+    pub candidates: Vec<Candidate>,
+}
+
+/// A part of the target that an observation looked at. A problem is over only when the part in
+/// which it would show was looked at and it did not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Whether the target can be looked at.
+    Reach,
+    /// The files and their headers.
+    Files,
+    /// Locks and the wal-index.
+    Locks,
+    /// The frames of the log.
+    LogFrames,
+    /// The pages of the database.
+    Pages,
+    /// The measured values.
+    Metrics,
+}
+
+/// The part in which a kind of problem shows.
+pub fn part_of(kind: &str) -> Part {
+    match kind {
+        "target.unreachable" => Part::Reach,
+        "wal.corrupt-frame" => Part::LogFrames,
+        "wal.oversized" | "constraint.violated" | "anomaly.unexplained" => Part::Metrics,
+        _ => match kind.split('.').next() {
+            Some("lock" | "wal") => Part::Locks,
+            Some("index" | "table" | "schema" | "pages") => Part::Pages,
+            _ => Part::Files,
+        },
+    }
+}
+
+/// What one observation came to.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Findings {
+    /// The problems seen.
+    pub problems: Vec<Diagnosis>,
+    /// The parts that were looked at.
+    pub examined: BTreeSet<Part>,
+}
+
+/// Remembers from look to look what a single look cannot show: since when a lock is held.
+#[derive(Debug, Clone, Default)]
+pub struct Diagnostician {
+    holds: sqlite::Holds,
+}
+
+impl Diagnostician {
+    /// Diagnoses one observation, with where the target's constraints stand after it.
+    pub fn diagnose(
+        &mut self,
+        seen: &Observation,
+        constraints: &[ConstraintState],
+        options: &DiagnoseOptions,
+    ) -> Findings {
+        let mut findings = match &seen.state {
+            State::Sqlite(state) => self.holds.diagnose(seen, state, constraints, options),
+            State::Unreachable { reason } => Findings {
+                problems: vec![Diagnosis {
+                    kind: "target.unreachable".into(),
+                    subject: "target".into(),
+                    summary: format!("the target cannot be looked at: {reason}"),
+                    severity: 0.8,
+                    facts: vec![text("reason", reason)],
+                    series: &[],
+                    candidates: Vec::new(),
+                }],
+                examined: BTreeSet::from([Part::Reach]),
+            },
+        };
+        if !seen.samples.is_empty() {
+            findings.examined.insert(Part::Metrics);
+            findings
+                .problems
+                .extend(constraints.iter().filter_map(violated));
+        }
+        findings
+    }
+}
+
+/// A bound that is violated, unless its own kind of problem tells of it.
+fn violated(state: &ConstraintState) -> Option<Diagnosis> {
+    let own_kind = state.metric == "wal_bytes";
+    if state.status == ConstraintStatus::Ok || own_kind {
+        return None;
+    }
+    let bound = match (state.lower, state.upper) {
+        (Some(lower), _) if state.value < lower * 2.0 => lower,
+        (_, Some(upper)) => upper,
+        (Some(lower), None) => lower,
+        (None, None) => return None,
+    };
+    Some(Diagnosis {
+        kind: "constraint.violated".into(),
+        subject: state.name.clone(),
+        summary: format!(
+            "`{}` is {:.0}, its bound {bound:.0} is used to {:.0} %",
+            state.metric,
+            state.value,
+            state.utilization * 100.0
+        ),
+        severity: if state.status == ConstraintStatus::Critical {
+            0.7
+        } else {
+            0.4
+        },
+        facts: vec![
+            text("constraint", &state.name),
+            text("metric", &state.metric),
+            number("value", state.value),
+            number("bound", bound),
+            number("utilization", state.utilization),
+            boolean("auto_fix", false),
+        ],
+        series: &[],
+        candidates: Vec::new(),
+    })
+}
+
+/// A fact that is a whole number. Larger than 2^53 is held there, as the contract asks.
+pub(crate) fn integer(name: &str, value: u64) -> Fact {
+    const LARGEST: u64 = 1 << 53;
+    let value = i64::try_from(value.min(LARGEST)).unwrap_or(i64::MAX);
+    Fact {
+        name: name.into(),
+        value: Value::Integer(value),
+    }
+}
+
+/// A fact that is a finite number.
+pub(crate) fn number(name: &str, value: f64) -> Fact {
+    let value = if value.is_finite() { value } else { 0.0 };
+    Fact {
+        name: name.into(),
+        value: Value::Number(value),
+    }
+}
+
+/// A fact that is true or false.
+pub(crate) fn boolean(name: &str, value: bool) -> Fact {
+    Fact {
+        name: name.into(),
+        value: Value::Boolean(value),
+    }
+}
+
+/// A fact that is text.
+pub(crate) fn text(name: &str, value: &str) -> Fact {
+    Fact {
+        name: name.into(),
+        value: Value::Text(value.into()),
+    }
+}

@@ -1,0 +1,502 @@
+//! What dbmedic did and why, on disk, synced before each effect.
+//!
+//! JSON Lines, one entry a line with its own checksum, in the state directory and never beside the
+//! patient. An entry that is half written (the process was killed) is cut off at the next start:
+//! it was never acted upon. Damage anywhere else is an error that names the line. Nothing is ever
+//! rewritten, and reading takes the memory of one line.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::model::{Candidate, Finding, Outcome};
+use crate::pipeline::Effect;
+use crate::state_dir::Word;
+
+/// The version of the format that this dbmedic writes and reads.
+const VERSION: u32 = 1;
+
+/// The journal's file name in the state directory.
+const FILE_NAME: &str = "journal.jsonl";
+
+/// Longest line that is written or read, bytes. A longer one is damage, not an entry.
+const LONGEST_LINE: usize = 16 << 20;
+
+/// What stands between an entry and its checksum.
+const SUM_KEY: &[u8] = b",\"sum\":\"";
+
+/// Hexadecimal digits of a line's checksum: the beginning of a SHA-256, enough to notice
+/// damage; it keeps nobody from forging an entry.
+const SUM_DIGITS: usize = 16;
+
+/// What can go wrong with the journal.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// The file cannot be opened, read or written.
+    #[error("journal {}: {source}", path.display())]
+    Io {
+        /// The journal.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another dbmedic works with this state directory.
+    #[error(
+        "journal {}: another dbmedic works with this state directory; stop it, or name another directory",
+        path.display()
+    )]
+    InUse {
+        /// The journal.
+        path: PathBuf,
+    },
+    /// An entry is longer than a line may be.
+    #[error("journal {}: an entry of {bytes} bytes is longer than a line may be", path.display())]
+    TooLong {
+        /// The journal.
+        path: PathBuf,
+        /// Its length.
+        bytes: usize,
+    },
+    /// An earlier write failed and could not be taken back: what stands in the file is not known.
+    #[error("journal {}: an earlier write failed; mend the disk and start dbmedic anew", path.display())]
+    Unusable {
+        /// The journal.
+        path: PathBuf,
+    },
+    /// A line is not what it should be.
+    #[error("journal {}, line {line}: {what}; move the file aside to start a new one", path.display())]
+    Damaged {
+        /// The journal.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: u64,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// What stands in the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JournalEntry {
+    /// The pipeline wanted something done or told.
+    Happened {
+        /// What.
+        effect: Effect,
+    },
+    /// A person said something.
+    Said {
+        /// What.
+        word: Word,
+    },
+    /// A repair is about to begin. Enough to finish it or take it back after a crash.
+    RepairIntended(Box<Intent>),
+    /// A step of a repair is about to be taken.
+    RepairStep {
+        /// Which repair.
+        repair_id: String,
+        /// The incident it is for.
+        incident: String,
+        /// The step's name.
+        step: String,
+    },
+    /// A repair is over.
+    RepairClosed {
+        /// Which repair.
+        repair_id: String,
+        /// How it ended.
+        outcome: Outcome,
+    },
+}
+
+/// A repair that is about to begin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Unique within the journal.
+    pub repair_id: String,
+    /// The target's name.
+    pub target: String,
+    /// The database file.
+    pub path: PathBuf,
+    /// Names of processes that the repair may end.
+    pub may_end: Vec<String>,
+    /// The problem.
+    pub finding: Finding,
+    /// The repair.
+    pub candidate: Candidate,
+    /// What it will do, step by step.
+    pub plan: Vec<PlannedStep>,
+    /// What was seen right before, as far as the repair needs it to know its work again.
+    pub before: serde_json::Value,
+}
+
+/// A step of a repair, as it is shown beforehand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedStep {
+    /// Stable name.
+    pub name: String,
+    /// What it does, in one line.
+    pub what: String,
+}
+
+/// A line of the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JournalLine {
+    /// The format's version.
+    pub v: u32,
+    /// Counts from 1.
+    pub seq: u64,
+    /// When, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// What.
+    pub entry: JournalEntry,
+}
+
+/// A repair that was begun and not closed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenRepair {
+    /// What was intended.
+    pub intent: Intent,
+    /// The steps that were begun, in order.
+    pub steps: Vec<String>,
+}
+
+/// The journal, open for this process alone.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    file: File,
+    /// The length of the file: what is whole and synced.
+    bytes: u64,
+    /// Whether a failed write could not be taken back.
+    unusable: bool,
+    next_seq: u64,
+    /// By the number of their first entry, so that the oldest comes first.
+    open: BTreeMap<u64, OpenRepair>,
+    appended: u64,
+    kill_before: Option<u64>,
+    kill_after: Option<u64>,
+}
+
+impl Journal {
+    /// Opens the journal of a state directory, for this process alone, and makes it if there is none.
+    ///
+    /// # Errors
+    /// [`JournalError::InUse`] when another dbmedic has it; [`JournalError::Damaged`], with nothing
+    /// changed, when a whole line is not what was written.
+    pub fn open(state_dir: &Path) -> Result<Self, JournalError> {
+        let path = state_dir.join(FILE_NAME);
+        let io = |source| JournalError::Io {
+            path: path.clone(),
+            source,
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(&path)
+            .map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => return Err(JournalError::InUse { path }),
+            Err(std::fs::TryLockError::Error(source)) => return Err(io(source)),
+        }
+        // Also when the file was there: who made it may have been killed before this.
+        File::open(state_dir)
+            .and_then(|dir| dir.sync_all())
+            .map_err(io)?;
+        let mut open = BTreeMap::new();
+        let mut lines = Lines::new(&path, BufReader::new(&mut file));
+        let mut next_seq = 1;
+        for line in lines.by_ref() {
+            let line = line?;
+            next_seq = line.seq + 1;
+            follow(&mut open, line.seq, line.entry);
+        }
+        // What a killed process half wrote was never acted upon: the sync comes before the effect.
+        let bytes = lines.whole_bytes;
+        if file.metadata().map_err(io)?.len() > bytes {
+            file.set_len(bytes)
+                .and_then(|()| file.sync_all())
+                .map_err(io)?;
+        }
+        let inner = Inner {
+            file,
+            bytes,
+            unusable: false,
+            next_seq,
+            open,
+            appended: 0,
+            kill_before: None,
+            kill_after: None,
+        };
+        Ok(Self {
+            path,
+            inner: Mutex::new(inner),
+        })
+    }
+
+    /// Reads the journal of a state directory, line by line, beside whoever writes it. After an
+    /// error there is nothing more.
+    ///
+    /// # Errors
+    /// The file is not there or cannot be read.
+    pub fn read(
+        state_dir: &Path,
+    ) -> Result<impl Iterator<Item = Result<JournalLine, JournalError>>, JournalError> {
+        let path = state_dir.join(FILE_NAME);
+        let file = File::open(&path).map_err(|source| JournalError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        Ok(Lines::new(&path, BufReader::new(file)))
+    }
+
+    /// Adds an entry. When this returns, the entry is on disk; when it fails, the entry is not
+    /// there, and what it announces must not be done.
+    ///
+    /// # Errors
+    /// The entry could not be written or synced.
+    pub fn append(&self, at_ms: u64, entry: &JournalEntry) -> Result<(), JournalError> {
+        let mut inner = self.lock();
+        if inner.unusable {
+            return Err(JournalError::Unusable {
+                path: self.path.clone(),
+            });
+        }
+        inner.appended += 1;
+        if inner.kill_before == Some(inner.appended) {
+            die();
+        }
+        let seq = inner.next_seq;
+        let text = self.line(seq, at_ms, entry)?;
+        if let Err(source) = inner.write(&text) {
+            return Err(JournalError::Io {
+                path: self.path.clone(),
+                source,
+            });
+        }
+        inner.next_seq += 1;
+        follow(&mut inner.open, seq, entry.clone());
+        if inner.kill_after == Some(inner.appended) {
+            die();
+        }
+        Ok(())
+    }
+
+    /// An entry as it stands in the file.
+    fn line(&self, seq: u64, at_ms: u64, entry: &JournalEntry) -> Result<Vec<u8>, JournalError> {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            v: u32,
+            seq: u64,
+            at_ms: u64,
+            entry: &'a JournalEntry,
+        }
+        let line = Line {
+            v: VERSION,
+            seq,
+            at_ms,
+            entry,
+        };
+        let mut text = serde_json::to_vec(&line).map_err(|error| JournalError::Io {
+            path: self.path.clone(),
+            source: error.into(),
+        })?;
+        // The closing brace comes after the checksum.
+        text.pop();
+        let sum = checksum(&text);
+        text.extend_from_slice(SUM_KEY);
+        text.extend_from_slice(sum.as_bytes());
+        text.extend_from_slice(b"\"}\n");
+        if text.len() > LONGEST_LINE {
+            return Err(JournalError::TooLong {
+                path: self.path.clone(),
+                bytes: text.len(),
+            });
+        }
+        Ok(text)
+    }
+
+    /// An identifier for a repair, not used before.
+    pub fn new_repair_id(&self) -> String {
+        format!("R-{}", self.lock().next_seq)
+    }
+
+    /// The repairs that were begun and not closed, oldest first.
+    pub fn open_repairs(&self) -> Vec<OpenRepair> {
+        self.lock().open.values().cloned().collect()
+    }
+
+    /// For the crash campaign: this very process ends with SIGKILL right before, or right after,
+    /// the Nth entry that it appends (and syncs), counted from 1.
+    pub fn kill_at(&mut self, before: Option<u64>, after: Option<u64>) {
+        let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+        inner.kill_before = before;
+        inner.kill_after = after;
+    }
+
+    /// The state, even when a thread panicked while it held the lock: nothing in it is changed
+    /// before the file is.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Writes a line and syncs it, or leaves the file as it was.
+    fn write(&mut self, text: &[u8]) -> std::io::Result<()> {
+        if let Err(error) = self.file.write_all(text) {
+            // Half a line (the disk is full): what is appended next must not run into it.
+            self.unusable = self.file.set_len(self.bytes).is_err();
+            return Err(error);
+        }
+        if let Err(error) = self.file.sync_data() {
+            // After a failed sync nobody knows what is on disk; a second sync would say yes to anything.
+            self.unusable = true;
+            return Err(error);
+        }
+        self.bytes += text.len() as u64;
+        Ok(())
+    }
+}
+
+/// Ends this process as a power cut would: nothing is flushed, nothing is cleaned up.
+fn die() -> ! {
+    let me = rustix::process::getpid();
+    // Cannot fail for a living process and a valid signal; if it did, going on would be the lie.
+    let killed = rustix::process::kill_process(me, rustix::process::Signal::KILL);
+    loop {
+        std::thread::park();
+        debug_assert!(killed.is_ok(), "a process could not be killed: {killed:?}");
+    }
+}
+
+/// Keeps the list of open repairs.
+fn follow(open: &mut BTreeMap<u64, OpenRepair>, seq: u64, entry: JournalEntry) {
+    match entry {
+        JournalEntry::RepairIntended(intent) => {
+            let repair = OpenRepair {
+                intent: *intent,
+                steps: Vec::new(),
+            };
+            open.insert(seq, repair);
+        }
+        JournalEntry::RepairStep {
+            repair_id, step, ..
+        } => {
+            let named = |repair: &&mut OpenRepair| repair.intent.repair_id == repair_id;
+            if let Some(repair) = open.values_mut().find(named) {
+                repair.steps.push(step);
+            }
+        }
+        JournalEntry::RepairClosed { repair_id, .. } => {
+            open.retain(|_, repair| repair.intent.repair_id != repair_id);
+        }
+        JournalEntry::Happened { .. } | JournalEntry::Said { .. } => {}
+    }
+}
+
+fn checksum(text: &[u8]) -> String {
+    let digest = Sha256::digest(text);
+    let bytes = &digest[..SUM_DIGITS / 2];
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The whole lines of a journal.
+struct Lines<R> {
+    path: PathBuf,
+    input: R,
+    line: u64,
+    whole_bytes: u64,
+    done: bool,
+}
+
+impl<R: BufRead> Lines<R> {
+    fn new(path: &Path, input: R) -> Self {
+        Self {
+            path: path.to_owned(),
+            input,
+            line: 0,
+            whole_bytes: 0,
+            done: false,
+        }
+    }
+
+    /// The next line; none at the end. A last line without its line feed is half written: not
+    /// there yet, or never.
+    fn next_line(&mut self) -> Result<Option<JournalLine>, JournalError> {
+        let mut text = Vec::new();
+        self.line += 1;
+        self.input
+            .by_ref()
+            .take(LONGEST_LINE as u64)
+            .read_until(b'\n', &mut text)
+            .map_err(|source| JournalError::Io {
+                path: self.path.clone(),
+                source,
+            })?;
+        if text.len() < LONGEST_LINE && text.last() != Some(&b'\n') {
+            return Ok(None);
+        }
+        let line = parse(&text, self.line).map_err(|what| JournalError::Damaged {
+            path: self.path.clone(),
+            line: self.line,
+            what,
+        })?;
+        self.whole_bytes += text.len() as u64;
+        Ok(Some(line))
+    }
+}
+
+impl<R: BufRead> Iterator for Lines<R> {
+    type Item = Result<JournalLine, JournalError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let line = self.next_line().transpose();
+        self.done = !matches!(line, Some(Ok(_)));
+        line
+    }
+}
+
+/// A whole line, its line feed included, or what is wrong with it. Line N has the number N.
+fn parse(text: &[u8], number: u64) -> Result<JournalLine, String> {
+    let sum_at = text
+        .len()
+        .checked_sub(SUM_KEY.len() + SUM_DIGITS + b"\"}\n".len());
+    let (entry, sum) = sum_at
+        .and_then(|at| text.split_at_checked(at))
+        .ok_or("too short for an entry")?;
+    let sum = sum
+        .strip_prefix(SUM_KEY)
+        .and_then(|rest| rest.strip_suffix(b"\"}\n"))
+        .ok_or("it has no checksum")?;
+    if sum != checksum(entry).as_bytes() {
+        return Err("its checksum does not hold".to_owned());
+    }
+    let line: JournalLine = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    if line.v != VERSION {
+        return Err(format!("version {}, this dbmedic reads {VERSION}", line.v));
+    }
+    if line.seq != number {
+        return Err(format!("entry {} stands where {number} should", line.seq));
+    }
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+use super::*;
+
+fn said(incident: &str) -> JournalEntry {
+    JournalEntry::Said {
+        word: Word::Approve {
+            incident: incident.into(),
+        },
+    }
+}
+
+fn entries(dir: &Path) -> Vec<JournalEntry> {
+    Journal::read(dir)
+        .unwrap()
+        .map(|line| line.unwrap().entry)
+        .collect()
+}
+
+#[test]
+fn what_was_appended_is_read_again_and_counted_on() {
+    let dir = tempfile::tempdir().unwrap();
+    Journal::open(dir.path())
+        .unwrap()
+        .append(7, &said("INC-1"))
+        .unwrap();
+    Journal::open(dir.path())
+        .unwrap()
+        .append(8, &said("INC-2"))
+        .unwrap();
+    let lines: Vec<_> = Journal::read(dir.path())
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(
+        lines.iter().map(|l| (l.seq, l.at_ms)).collect::<Vec<_>>(),
+        [(1, 7), (2, 8)]
+    );
+}
+
+#[test]
+fn a_half_written_last_line_is_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    Journal::open(dir.path())
+        .unwrap()
+        .append(1, &said("INC-1"))
+        .unwrap();
+    let path = dir.path().join(FILE_NAME);
+    let whole = std::fs::read(&path).unwrap();
+    for cut in 1..whole.len() {
+        let mut torn = whole.clone();
+        torn.extend_from_slice(&whole[..cut]);
+        std::fs::write(&path, torn).unwrap();
+        Journal::open(dir.path())
+            .unwrap()
+            .append(2, &said("INC-2"))
+            .unwrap();
+        assert_eq!(
+            entries(dir.path()),
+            [said("INC-1"), said("INC-2")],
+            "cut at {cut}"
+        );
+        std::fs::write(&path, &whole).unwrap();
+    }
+}
+
+#[test]
+fn damage_in_the_middle_names_the_line_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    for n in 0..3 {
+        journal.append(n, &said("INC-1")).unwrap();
+    }
+    drop(journal);
+    let path = dir.path().join(FILE_NAME);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let second = bytes.iter().position(|&b| b == b'\n').unwrap() + 3;
+    bytes[second] = b'#';
+    std::fs::write(&path, &bytes).unwrap();
+    let error = Journal::open(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("line 2"), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+}
+
+#[test]
+fn a_second_one_is_told_that_the_directory_is_in_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let _first = Journal::open(dir.path()).unwrap();
+    assert!(matches!(
+        Journal::open(dir.path()),
+        Err(JournalError::InUse { .. })
+    ));
+}
+
+#[test]
+fn no_byte_of_a_whole_line_changes_unnoticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    journal.append(1, &said("INC-1")).unwrap();
+    journal.append(2, &said("INC-2")).unwrap();
+    drop(journal);
+    let path = dir.path().join(FILE_NAME);
+    let whole = std::fs::read(&path).unwrap();
+    let first = whole.iter().position(|&b| b == b'\n').unwrap();
+    for at in 0..=first {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        let error = Journal::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("line 1"), "byte {at}: {error}");
+        assert_eq!(std::fs::read(&path).unwrap(), bytes, "byte {at}");
+    }
+}
+
+#[test]
+fn a_missing_line_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    for n in 0..3 {
+        journal.append(n, &said("INC-1")).unwrap();
+    }
+    drop(journal);
+    let path = dir.path().join(FILE_NAME);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    std::fs::write(&path, format!("{}\n{}\n", lines[0], lines[2])).unwrap();
+    let error = Journal::open(dir.path()).unwrap_err().to_string();
+    assert!(
+        error.contains("line 2") && error.contains("entry 3"),
+        "{error}"
+    );
+}

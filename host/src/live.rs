@@ -1,0 +1,428 @@
+//! The live driver: real databases, the real clock, effects carried out.
+//!
+//! Here alone (and in the demo, which drives this) a clock is read. A watcher thread for each
+//! target looks and sends what it saw; this thread feeds the pipeline and carries out its effects;
+//! a repair runs in a thread of its own. Nothing here decides.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use crate::guard::ApprovedRepair;
+use crate::journal::{Intent, Journal, JournalEntry, JournalError};
+use crate::model::Outcome;
+use crate::pipeline::{Carried, Effect, Event, Pipeline, PipelineOptions};
+use crate::policy::Policy;
+use crate::recording::{Header, RecordingWriter};
+use crate::repair::{self, StepReport};
+use crate::source::Observation;
+use crate::state_dir::StateDir;
+use crate::target::sqlite::raw::RawProcess;
+use crate::watch::{Looker, Pace, Site, Watcher};
+
+/// Milliseconds since the Unix epoch.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the live driver is where time enters"
+)]
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Something to tell, as it happens.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Told<'a> {
+    /// An effect of the pipeline.
+    Effect(&'a Effect),
+    /// A step of a repair.
+    Step(&'a StepReport),
+    /// Something the driver did: what, and a line for a person.
+    Note(&'static str, &'a str),
+}
+
+/// Something told, with its time.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct ToldAt<'a> {
+    /// Milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// What.
+    #[serde(flatten)]
+    pub told: Told<'a>,
+}
+
+impl<'a> Told<'a> {
+    /// The same with its time.
+    pub fn at(self, at_ms: u64) -> ToldAt<'a> {
+        ToldAt { at_ms, told: self }
+    }
+}
+
+/// What the pipeline asks the driver for.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// Repairs to carry out.
+    pub repairs: Vec<ApprovedRepair>,
+    /// Targets to look at thoroughly.
+    pub examine: Vec<String>,
+}
+
+/// Hears what happens, with its time in milliseconds since the Unix epoch.
+pub type Listener<'a> = dyn FnMut(u64, Told<'_>) + 'a;
+
+/// Everything a live run needs.
+pub struct Setup {
+    /// The pipeline's options.
+    pub options: PipelineOptions,
+    /// The policy that decides.
+    pub policy: Policy,
+    /// The databases.
+    pub sites: Vec<Site>,
+    /// How often what is done.
+    pub pace: Pace,
+    /// Where dbmedic keeps its own state.
+    pub state_dir: StateDir,
+    /// The journal, open and exclusive.
+    pub journal: Journal,
+    /// Where to keep a recording, and its header's particulars.
+    pub recording: Option<(PathBuf, Header)>,
+    /// The binary to run as raw process; this one.
+    pub exe: PathBuf,
+}
+
+/// What a watcher or a repair sends.
+enum Message {
+    Seen(Observation),
+    Step(StepReport),
+    RepairEnded {
+        target: String,
+        ended: Result<Outcome, JournalError>,
+    },
+    Note(&'static str, String),
+}
+
+/// A pipeline with its journal, its recording and its carried state.
+pub struct Live {
+    pipeline: Pipeline,
+    sites: BTreeMap<String, Arc<Site>>,
+    state_dir: StateDir,
+    journal: Arc<Journal>,
+    recording: Option<RecordingWriter>,
+    exe: PathBuf,
+    pace: Pace,
+    /// The last decision that stands in the journal, by incident, so that the same is not written
+    /// at each look.
+    journalled: BTreeMap<String, String>,
+}
+
+impl Live {
+    /// Closes what an earlier run left open, and makes ready.
+    ///
+    /// # Errors
+    /// When the journal, the carried state or the recording cannot be read or written, or when an
+    /// open repair can neither be finished nor taken back.
+    pub fn start(setup: Setup, tell: &mut Listener<'_>) -> anyhow::Result<Self> {
+        let carried = setup.state_dir.load_carried()?;
+        let recording = setup
+            .recording
+            .map(|(path, mut header)| {
+                header.carried = carried.clone();
+                RecordingWriter::create(&path, &header)
+            })
+            .transpose()?;
+        let sites: BTreeMap<_, _> = setup
+            .sites
+            .into_iter()
+            .map(|site| (site.name.clone(), Arc::new(site)))
+            .collect();
+        let mut live = Self {
+            pipeline: Pipeline::new(setup.options, setup.policy, carried),
+            sites,
+            state_dir: setup.state_dir,
+            journal: Arc::new(setup.journal),
+            recording,
+            exe: setup.exe,
+            pace: setup.pace,
+            journalled: BTreeMap::new(),
+        };
+        live.recover(tell)?;
+        Ok(live)
+    }
+
+    /// Finishes or takes back each repair that an earlier run left open.
+    fn recover(&mut self, tell: &mut Listener<'_>) -> anyhow::Result<()> {
+        let mut steps = Vec::new();
+        let site_of = |intent: &Intent| repair::Site {
+            path: intent.path.clone(),
+            may_end: intent.may_end.clone(),
+            copies: self.state_dir.copies(),
+            exe: self.exe.clone(),
+        };
+        let ended = repair::recover(&self.journal, &site_of, &now_ms, &mut |step| {
+            steps.push(step.clone())
+        })
+        .context("closing the repairs that an earlier run left open")?;
+        for step in &steps {
+            tell(step.at_ms, Told::Step(step));
+        }
+        for (target, outcome) in ended {
+            let at_ms = now_ms();
+            let text = format!(
+                "{target}: {} was left open by an earlier run",
+                outcome.repair
+            );
+            tell(at_ms, Told::Note("recovered", &text));
+            self.feed(
+                Event::RepairEnded {
+                    target,
+                    at_ms,
+                    outcome,
+                },
+                tell,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// What the next run must know.
+    pub fn carried(&self) -> Carried {
+        self.pipeline.carried()
+    }
+
+    /// The pipeline's state, to look at.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// The targets.
+    pub fn sites(&self) -> impl Iterator<Item = &Arc<Site>> {
+        self.sites.values()
+    }
+
+    /// Feeds an event, writes down what came of it, and carries out all but the repairs and the
+    /// looks that it asks for, which are returned.
+    pub fn feed(&mut self, event: Event, tell: &mut Listener<'_>) -> anyhow::Result<Asked> {
+        let at_ms = event.at_ms();
+        let effects = self.pipeline.step(event.clone());
+        if let Some(recording) = &mut self.recording {
+            recording.write(&event, &effects)?;
+        }
+        let mut asked = Asked::default();
+        let mut carry = false;
+        for effect in effects {
+            if self.is_new(&effect) {
+                self.journal.append(
+                    at_ms,
+                    &JournalEntry::Happened {
+                        effect: effect.clone(),
+                    },
+                )?;
+            }
+            carry |= !matches!(effect, Effect::Noticed { .. } | Effect::Decided(_));
+            tell(at_ms, Told::Effect(&effect));
+            match effect {
+                Effect::Repair(repair) => asked.repairs.push(*repair),
+                Effect::Examine { target } => asked.examine.push(target),
+                Effect::Preserve {
+                    target, incident, ..
+                } => self.preserve(&target, &incident, tell)?,
+                _ => {}
+            }
+        }
+        if carry {
+            self.state_dir.save_carried(&self.pipeline.carried())?;
+        }
+        Ok(asked)
+    }
+
+    /// Whether an effect belongs into the journal: everything but what repeats or is told elsewhere.
+    fn is_new(&mut self, effect: &Effect) -> bool {
+        match effect {
+            Effect::Noticed { .. } | Effect::Repair(_) | Effect::Examine { .. } => false,
+            Effect::Decided(decided) => {
+                let Some(incident) = &decided.incident else {
+                    return true;
+                };
+                let verdict = &decided.verdict;
+                let rules: Vec<_> = verdict.reasons.iter().map(|r| &r.rule).collect();
+                let essence = format!(
+                    "{:?} {:?} {:?} {:?} {rules:?}",
+                    decided.asked, verdict.classification, verdict.level, verdict.repair
+                );
+                self.journalled.insert(incident.clone(), essence.clone()) != Some(essence)
+            }
+            Effect::IncidentResolved { resolved, .. } => {
+                self.journalled.remove(&resolved.incident);
+                true
+            }
+            _ => true,
+        }
+    }
+
+    /// Copies a halted target's files aside, as they are.
+    fn preserve(
+        &self,
+        target: &str,
+        incident: &str,
+        tell: &mut Listener<'_>,
+    ) -> anyhow::Result<()> {
+        let Some(site) = self.sites.get(target) else {
+            return Ok(());
+        };
+        let into = self.state_dir.preserved(target, incident);
+        let copied = RawProcess::spawn(&self.exe)
+            .map_err(anyhow::Error::from)
+            .and_then(|mut raw| Ok(raw.copy(&site.path, &into)?));
+        // A halt stands even when the copy does not succeed: a full disk must not lift it.
+        let text = match copied {
+            Ok(_) => format!("{target}: files copied to {}", into.display()),
+            Err(error) => format!("{target}: files could NOT be copied aside: {error:#}"),
+        };
+        tell(now_ms(), Told::Note("preserved", &text));
+        Ok(())
+    }
+
+    /// Runs a repair to its end, in this thread.
+    ///
+    /// # Errors
+    /// When the journal cannot be written, or the target is not configured.
+    pub fn repair(
+        &self,
+        approved: &ApprovedRepair,
+        tell: &mut Listener<'_>,
+    ) -> anyhow::Result<Outcome> {
+        let (site, place) = self.place(approved)?;
+        let _turn = site.turn();
+        let on_step = &mut |step: &StepReport| tell(step.at_ms, Told::Step(step));
+        Ok(repair::run(
+            &self.journal,
+            approved,
+            &place,
+            &now_ms,
+            on_step,
+        )?)
+    }
+
+    /// Where an approved repair acts.
+    fn place(&self, approved: &ApprovedRepair) -> anyhow::Result<(Arc<Site>, repair::Site)> {
+        let site = self.sites.get(approved.target()).cloned();
+        let site =
+            site.with_context(|| format!("target {} is not configured", approved.target()))?;
+        let place = repair::Site {
+            path: site.path.clone(),
+            may_end: site.may_end.clone(),
+            copies: self.state_dir.copies(),
+            exe: self.exe.clone(),
+        };
+        Ok((site, place))
+    }
+
+    /// Watches all targets until `stop` is set. A repair that has begun is brought to its end first.
+    pub fn run(mut self, stop: &AtomicBool, tell: &mut Listener<'_>) -> anyhow::Result<Carried> {
+        let (send, receive) = mpsc::channel::<Message>();
+        let mut watchers = BTreeMap::new();
+        for (name, site) in &self.sites {
+            let (seen, note) = (send.clone(), send.clone());
+            let looker = Looker::new(
+                Arc::clone(site),
+                self.pace,
+                self.state_dir.clone(),
+                &self.exe,
+            )?;
+            let watcher = Watcher::spawn(
+                looker,
+                move |observation| seen.send(Message::Seen(observation)).is_ok(),
+                move |label, text| drop(note.send(Message::Note(label, text))),
+            )?;
+            watchers.insert(name.clone(), watcher);
+        }
+        let mut running = 0_usize;
+        let mut next_tick_ms = now_ms();
+        loop {
+            let stopping = stop.load(Ordering::Relaxed);
+            if stopping && running == 0 {
+                break;
+            }
+            let mut events = self.inbox(tell)?;
+            let wait = Duration::from_millis(next_tick_ms.saturating_sub(now_ms()).clamp(1, 100));
+            match receive.recv_timeout(wait) {
+                Ok(Message::Seen(observation)) => events.push(Event::Observed(observation)),
+                Ok(Message::Step(step)) => tell(step.at_ms, Told::Step(&step)),
+                Ok(Message::Note(label, text)) => tell(now_ms(), Told::Note(label, &text)),
+                // Without a journal nothing may be done: the next start closes what is open.
+                Ok(Message::RepairEnded { target, ended }) => {
+                    running -= 1;
+                    events.push(Event::RepairEnded {
+                        target,
+                        at_ms: now_ms(),
+                        outcome: ended?,
+                    });
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+            if now_ms() >= next_tick_ms {
+                next_tick_ms = now_ms() + self.pace.tick_interval_ms;
+                events.push(Event::Tick { at_ms: now_ms() });
+            }
+            for event in events {
+                let asked = self.feed(event, tell)?;
+                for target in asked.examine {
+                    watchers.get(&target).into_iter().for_each(Watcher::examine);
+                }
+                // What is approved while stopping waits for the next run: it will be seen again.
+                for repair in asked.repairs.into_iter().filter(|_| !stopping) {
+                    self.spawn_repair(repair, send.clone())?;
+                    running += 1;
+                }
+            }
+        }
+        let carried = self.pipeline.carried();
+        self.state_dir.save_carried(&carried)?;
+        Ok(carried)
+    }
+
+    fn spawn_repair(
+        &self,
+        approved: ApprovedRepair,
+        send: mpsc::Sender<Message>,
+    ) -> anyhow::Result<()> {
+        let (site, place) = self.place(&approved)?;
+        let journal = Arc::clone(&self.journal);
+        let thread = thread::Builder::new().name(format!("repair {}", approved.target()));
+        let work = move || {
+            let turn = site.turn();
+            let steps = send.clone();
+            let ended = repair::run(&journal, &approved, &place, &now_ms, &mut |step| {
+                drop(steps.send(Message::Step(step.clone())));
+            });
+            drop(turn);
+            let target = approved.target().to_owned();
+            drop(send.send(Message::RepairEnded { target, ended }));
+        };
+        thread.spawn(work)?;
+        Ok(())
+    }
+
+    /// What people said since the last look, as events.
+    fn inbox(&mut self, tell: &mut Listener<'_>) -> anyhow::Result<Vec<Event>> {
+        let mut events = Vec::new();
+        for word in self.state_dir.take_words()? {
+            let at_ms = now_ms();
+            self.journal
+                .append(at_ms, &JournalEntry::Said { word: word.clone() })?;
+            tell(at_ms, Told::Note("person", &word.to_string()));
+            events.push(word.into_event(at_ms));
+        }
+        Ok(events)
+    }
+}

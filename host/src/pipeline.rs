@@ -1,0 +1,667 @@
+//! The deterministic state machine in the middle: an event in, effects out.
+//!
+//! It calls the pure stages in their order (baseline, detect, diagnose, incident, policy, guard).
+//! It has no I/O, no clock and no randomness of its own: the same events give the same effects,
+//! live and at replay. Carrying out an effect is the driver's part.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::constraint::Constraint;
+use crate::detect::{ConstraintTable, Detector};
+use crate::diagnose::{DiagnoseOptions, Diagnostician};
+use crate::guard::{ApprovedRepair, Choice, Guard, GuardLimits, Mode, Ruling, TargetRecord};
+use crate::incident::{Incidents, Resolved};
+use crate::model::{
+    Alert, Anomaly, Context, EscalationLevel, Finding, Metric, Outcome, Point, PolicyEvent,
+    RepairHistory, Verbosity, Verdict,
+};
+use crate::policy::{Policy, PolicyFailure};
+use crate::series::SeriesTable;
+use crate::source::Observation;
+
+/// Main metrics that a policy is handed with each event.
+const CONTEXT_METRICS: usize = 64;
+
+/// What the pipeline needs to know beforehand. Part of a recording's header.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PipelineOptions {
+    /// The same finding is put to the policy at most once in this time, milliseconds.
+    pub decide_interval_ms: u64,
+    /// Values that a baseline rests on at most.
+    pub baseline_window: usize,
+    /// Values from which on a baseline may be judged by.
+    pub baseline_established_after: usize,
+    /// The limits that no policy can move.
+    pub guard: GuardLimits,
+    /// The targets by name.
+    pub targets: BTreeMap<String, TargetOptions>,
+}
+
+/// What the pipeline needs to know of one target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetOptions {
+    /// What the guard lets happen.
+    pub mode: Mode,
+    /// What diagnosis needs to know.
+    pub diagnose: DiagnoseOptions,
+    /// The configured bounds.
+    pub constraints: Vec<Constraint>,
+}
+
+/// What is carried from one run to the next. Part of a recording's header.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Carried {
+    /// The number of the next incident.
+    pub next_incident: u64,
+    /// By target.
+    pub targets: BTreeMap<String, CarriedTarget>,
+}
+
+impl Default for Carried {
+    fn default() -> Self {
+        Self {
+            next_incident: 1,
+            targets: BTreeMap::new(),
+        }
+    }
+}
+
+/// What is carried of one target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CarriedTarget {
+    /// The escalation level in force.
+    pub level: EscalationLevel,
+    /// Since when, milliseconds since the Unix epoch.
+    pub level_since_ms: u64,
+    /// What the policy left to be handed back.
+    pub memory: Vec<u8>,
+    /// What became of earlier repairs.
+    pub repairs: Vec<RepairHistory>,
+    /// What the guard remembers.
+    pub guard: TargetRecord,
+}
+
+impl Default for CarriedTarget {
+    fn default() -> Self {
+        Self {
+            level: EscalationLevel::Normal,
+            level_since_ms: 0,
+            memory: Vec::new(),
+            repairs: Vec::new(),
+            guard: TargetRecord::default(),
+        }
+    }
+}
+
+/// What happens to the pipeline. Time arrives in here and nowhere else.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// A look at a target.
+    Observed(Observation),
+    /// A repair ended.
+    RepairEnded {
+        /// The target.
+        target: String,
+        /// When, milliseconds since the Unix epoch.
+        at_ms: u64,
+        /// How.
+        outcome: Outcome,
+    },
+    /// A person approved the repair that an incident waits for.
+    Approved {
+        /// The incident.
+        incident: String,
+        /// When, milliseconds since the Unix epoch.
+        at_ms: u64,
+    },
+    /// A person released a halted target.
+    Released {
+        /// The target.
+        target: String,
+        /// When, milliseconds since the Unix epoch.
+        at_ms: u64,
+    },
+    /// Time passed.
+    Tick {
+        /// When, milliseconds since the Unix epoch.
+        at_ms: u64,
+    },
+}
+
+impl Event {
+    /// When it happened, milliseconds since the Unix epoch.
+    pub fn at_ms(&self) -> u64 {
+        match self {
+            Self::Observed(observation) => observation.at_ms,
+            Self::RepairEnded { at_ms, .. }
+            | Self::Approved { at_ms, .. }
+            | Self::Released { at_ms, .. }
+            | Self::Tick { at_ms } => *at_ms,
+        }
+    }
+}
+
+/// What the pipeline wants done or told. Compared byte for byte at replay.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Something left its normal range. Told when it begins, not while it lasts.
+    Noticed {
+        /// The target.
+        target: String,
+        /// The evidence.
+        anomaly: Anomaly,
+    },
+    /// Enough was seen to say what is normal.
+    BaselineEstablished {
+        /// The target.
+        target: String,
+    },
+    /// A problem was seen for the first time.
+    IncidentOpened {
+        /// The target.
+        target: String,
+        /// The problem.
+        finding: Finding,
+    },
+    /// The policy was asked and answered.
+    Decided(Decided),
+    /// The guard ruled on the policy's choice.
+    Ruled {
+        /// The target.
+        target: String,
+        /// The incident.
+        incident: String,
+        /// The repair that the policy chose.
+        repair: String,
+        /// What the guard said.
+        ruling: RulingSummary,
+    },
+    /// To be carried out. Never read back: only the guard makes one.
+    #[serde(skip_deserializing)]
+    Repair(Box<ApprovedRepair>),
+    /// To be done: the target's files are copied aside as they are.
+    Preserve {
+        /// The target.
+        target: String,
+        /// The incident.
+        incident: String,
+        /// Why the target was halted.
+        reason: String,
+    },
+    /// To be done: a thorough look at the target, now.
+    Examine {
+        /// The target.
+        target: String,
+    },
+    /// To be told to people.
+    Alerted {
+        /// The target.
+        target: String,
+        /// The alert.
+        alert: Alert,
+    },
+    /// The escalation level changed.
+    LevelChanged {
+        /// The target.
+        target: String,
+        /// The level before.
+        from: EscalationLevel,
+        /// The level now.
+        to: EscalationLevel,
+    },
+    /// How much is written down changed.
+    VerbosityChanged {
+        /// The target.
+        target: String,
+        /// From now on.
+        to: Verbosity,
+    },
+    /// The repair ended.
+    RepairEnded {
+        /// The target.
+        target: String,
+        /// How.
+        outcome: Outcome,
+    },
+    /// The problem is gone.
+    IncidentResolved {
+        /// The target.
+        target: String,
+        /// The incident.
+        resolved: Resolved,
+    },
+}
+
+/// What was put to the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asked {
+    /// A finding.
+    Finding,
+    /// How a repair ended.
+    Outcome,
+    /// That time passed.
+    Tick,
+}
+
+/// The policy's answer to one event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decided {
+    /// The target.
+    pub target: String,
+    /// The incident, unless the event was a tick.
+    pub incident: Option<String>,
+    /// What was put to the policy.
+    pub asked: Asked,
+    /// The finding as the policy saw it, when one was put to it.
+    pub finding: Option<Finding>,
+    /// The answer that counts.
+    pub verdict: Verdict,
+    /// Why the policy's own answer does not count, when it does not.
+    pub failure: Option<PolicyFailure>,
+}
+
+/// The guard's word, as it is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RulingSummary {
+    /// Go.
+    Approved,
+    /// Wait for a person.
+    AwaitsPerson,
+    /// No.
+    Refused {
+        /// Stable name of the law that spoke.
+        law: String,
+        /// What a person reads.
+        reason: String,
+    },
+}
+
+/// One target's state.
+struct Target {
+    options: TargetOptions,
+    series: SeriesTable,
+    detector: Detector,
+    constraints: ConstraintTable,
+    diagnostician: Diagnostician,
+    incidents: Incidents,
+    level: EscalationLevel,
+    level_since_ms: u64,
+    verbosity: Verbosity,
+    memory: Vec<u8>,
+    /// Looks so far, up to the number from which on baselines may be judged by.
+    looks: usize,
+    established_after: usize,
+    /// The incident whose repair a person approved.
+    approved: Option<String>,
+    /// Series of the anomaly that was told last; empty when all is normal.
+    anomalous: bool,
+    /// The last ruling told, so that the same word is not told at each look.
+    told_ruling: Option<(String, String, RulingSummary)>,
+}
+
+/// The machine.
+pub struct Pipeline {
+    decide_interval_ms: u64,
+    policy: Policy,
+    guard: Guard,
+    targets: BTreeMap<String, Target>,
+    next_incident: u64,
+}
+
+impl Pipeline {
+    /// A machine with these options, this policy, and what was carried over from before.
+    pub fn new(options: PipelineOptions, policy: Policy, mut carried: Carried) -> Self {
+        let mut records = BTreeMap::new();
+        let targets = options
+            .targets
+            .into_iter()
+            .map(|(name, target)| {
+                let from_before = carried.targets.remove(&name).unwrap_or_default();
+                records.insert(name.clone(), from_before.guard);
+                let state = Target {
+                    series: SeriesTable::new(
+                        options.baseline_window,
+                        options.baseline_established_after,
+                    ),
+                    detector: Detector::default(),
+                    constraints: ConstraintTable::new(target.constraints.clone()),
+                    diagnostician: Diagnostician::default(),
+                    incidents: Incidents::with_history(from_before.repairs),
+                    level: from_before.level,
+                    level_since_ms: from_before.level_since_ms,
+                    verbosity: Verbosity::Normal,
+                    memory: from_before.memory,
+                    looks: 0,
+                    established_after: options.baseline_established_after,
+                    approved: None,
+                    anomalous: false,
+                    told_ruling: None,
+                    options: target,
+                };
+                (name, state)
+            })
+            .collect();
+        Self {
+            decide_interval_ms: options.decide_interval_ms,
+            policy,
+            guard: Guard::new(options.guard, records),
+            targets,
+            next_incident: carried.next_incident,
+        }
+    }
+
+    /// What the next run must know.
+    pub fn carried(&self) -> Carried {
+        let targets = self.targets.iter().map(|(name, target)| {
+            let carried = CarriedTarget {
+                level: target.level,
+                level_since_ms: target.level_since_ms,
+                memory: target.memory.clone(),
+                repairs: target.incidents.repairs().to_vec(),
+                guard: self.guard.record(name).cloned().unwrap_or_default(),
+            };
+            (name.clone(), carried)
+        });
+        Carried {
+            next_incident: self.next_incident,
+            targets: targets.collect(),
+        }
+    }
+
+    /// The series of a target.
+    pub fn series(&self, target: &str) -> Option<&SeriesTable> {
+        self.targets.get(target).map(|t| &t.series)
+    }
+
+    /// Takes one event and says what is to be done.
+    pub fn step(&mut self, event: Event) -> Vec<Effect> {
+        match event {
+            Event::Observed(observation) => self.observed(observation),
+            Event::RepairEnded {
+                target,
+                at_ms,
+                outcome,
+            } => self.repair_ended(&target, at_ms, outcome),
+            Event::Approved { incident, at_ms } => self.approved(&incident, at_ms),
+            Event::Released { target, .. } => {
+                self.guard.release(&target);
+                Vec::new()
+            }
+            Event::Tick { at_ms } => {
+                let names: Vec<String> = self.targets.keys().cloned().collect();
+                names
+                    .iter()
+                    .flat_map(|name| self.ask(name, at_ms, &PolicyEvent::Tick))
+                    .collect()
+            }
+        }
+    }
+
+    fn observed(&mut self, seen: Observation) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let Some(target) = self.targets.get_mut(&seen.target) else {
+            return effects;
+        };
+        let (anomaly, learn) = target
+            .detector
+            .detect(seen.at_ms, &seen.samples, &target.series);
+        for (sample, learn) in seen.samples.iter().zip(learn) {
+            let point = Point {
+                at_ms: seen.at_ms,
+                value: sample.value,
+            };
+            target.series.record(&sample.series, point, learn);
+        }
+        target.constraints.note(seen.at_ms, &seen.samples);
+        if target.looks < target.established_after {
+            target.looks += 1;
+            if target.looks == target.established_after {
+                effects.push(Effect::BaselineEstablished {
+                    target: seen.target.clone(),
+                });
+            }
+        }
+        let constraints = target.constraints.states(&target.series);
+        let findings = target
+            .diagnostician
+            .diagnose(&seen, &constraints, &target.options.diagnose);
+        let next = &mut self.next_incident;
+        let changes = target
+            .incidents
+            .update(seen.at_ms, findings, anomaly.as_ref(), || {
+                let id = format!("INC-{next}");
+                *next += 1;
+                id
+            });
+        if let Some(anomaly) = anomaly {
+            if !std::mem::replace(&mut target.anomalous, true) {
+                effects.push(Effect::Noticed {
+                    target: seen.target.clone(),
+                    anomaly,
+                });
+            }
+        } else {
+            target.anomalous = false;
+        }
+        for id in changes.opened {
+            if let Some(incident) = target.incidents.get(&id) {
+                let finding = incident.finding().clone();
+                effects.push(Effect::IncidentOpened {
+                    target: seen.target.clone(),
+                    finding,
+                });
+            }
+        }
+        let resolved = changes.resolved.into_iter();
+        effects.extend(resolved.map(|r| Effect::IncidentResolved {
+            target: seen.target.clone(),
+            resolved: r,
+        }));
+        for id in changes.seen {
+            effects.extend(self.put_finding(&seen.target, &id, seen.at_ms, false));
+        }
+        effects
+    }
+
+    /// Puts a finding to the policy when it is due, or at once when `now` is set.
+    fn put_finding(&mut self, name: &str, id: &str, at_ms: u64, now: bool) -> Vec<Effect> {
+        let running = self.guard.record(name).is_some_and(|r| r.running.is_some());
+        let Some(target) = self.targets.get(name) else {
+            return Vec::new();
+        };
+        // While a repair works on the target, what is seen of it is the repair's doing.
+        if running || !(now || target.incidents.is_due(id, at_ms, self.decide_interval_ms)) {
+            return Vec::new();
+        }
+        let Some(incident) = target.incidents.get(id) else {
+            return Vec::new();
+        };
+        let event = PolicyEvent::Finding(incident.finding().clone());
+        self.ask(name, at_ms, &event)
+    }
+
+    fn repair_ended(&mut self, name: &str, at_ms: u64, outcome: Outcome) -> Vec<Effect> {
+        self.guard.repair_ended(at_ms, name, &outcome);
+        let Some(target) = self.targets.get_mut(name) else {
+            return Vec::new();
+        };
+        target.incidents.repair_ended(at_ms, &outcome);
+        target.approved = None;
+        target.told_ruling = None;
+        let mut effects = vec![Effect::RepairEnded {
+            target: name.to_owned(),
+            outcome: outcome.clone(),
+        }];
+        effects.extend(self.ask(name, at_ms, &PolicyEvent::Outcome(outcome)));
+        effects.push(Effect::Examine {
+            target: name.to_owned(),
+        });
+        effects
+    }
+
+    fn approved(&mut self, incident: &str, at_ms: u64) -> Vec<Effect> {
+        let found = self
+            .targets
+            .iter_mut()
+            .find(|(_, t)| t.incidents.get(incident).is_some());
+        let Some((name, target)) = found else {
+            return Vec::new();
+        };
+        target.approved = Some(incident.to_owned());
+        let name = name.clone();
+        self.put_finding(&name, incident, at_ms, true)
+    }
+
+    /// Asks the policy and turns its answer into effects.
+    fn ask(&mut self, name: &str, at_ms: u64, event: &PolicyEvent) -> Vec<Effect> {
+        let Some(target) = self.targets.get_mut(name) else {
+            return Vec::new();
+        };
+        let context = target.context(name, at_ms, self.policy.settings());
+        let decision = self.policy.decide(event, &context, &mut target.series);
+        let verdict = decision.verdict;
+        let mut effects = Vec::new();
+        let (asked, incident, finding) = match event {
+            PolicyEvent::Finding(f) => (Asked::Finding, Some(f.incident.clone()), Some(f.clone())),
+            PolicyEvent::Outcome(o) => (Asked::Outcome, Some(o.incident.clone()), None),
+            PolicyEvent::Tick => (Asked::Tick, None, None),
+        };
+        let changes_anything = verdict.level != target.level
+            || verdict.verbosity != target.verbosity
+            || !verdict.alerts.is_empty()
+            || decision.failure.is_some();
+        // A tick that changes nothing is not worth a line.
+        if incident.is_some() || changes_anything {
+            effects.push(Effect::Decided(Decided {
+                target: name.to_owned(),
+                incident,
+                asked,
+                finding,
+                verdict: verdict.clone(),
+                failure: decision.failure,
+            }));
+        }
+        for alert in &verdict.alerts {
+            effects.push(Effect::Alerted {
+                target: name.to_owned(),
+                alert: alert.clone(),
+            });
+        }
+        if verdict.level != target.level {
+            let from = std::mem::replace(&mut target.level, verdict.level);
+            target.level_since_ms = at_ms;
+            effects.push(Effect::LevelChanged {
+                target: name.to_owned(),
+                from,
+                to: verdict.level,
+            });
+        }
+        if verdict.verbosity != target.verbosity {
+            target.verbosity = verdict.verbosity;
+            let to = verdict.verbosity;
+            effects.push(Effect::VerbosityChanged {
+                target: name.to_owned(),
+                to,
+            });
+        }
+        target.memory.clone_from(&verdict.memory);
+        if let PolicyEvent::Finding(finding) = event {
+            target
+                .incidents
+                .decided(&finding.incident, at_ms, verdict.classification);
+            if verdict.halt {
+                effects.extend(self.halt(name, finding, &verdict));
+            }
+            if let Some(repair) = &verdict.repair {
+                effects.extend(self.rule(name, at_ms, finding, repair));
+            }
+        }
+        effects
+    }
+
+    fn halt(&mut self, name: &str, finding: &Finding, verdict: &Verdict) -> Option<Effect> {
+        if self.guard.record(name).is_some_and(|r| r.halted.is_some()) {
+            return None;
+        }
+        let why = verdict
+            .reasons
+            .first()
+            .map_or("the policy said so", |r| r.text.as_str());
+        let reason = format!("{}: {why}", finding.incident);
+        self.guard.halt(name, &reason);
+        Some(Effect::Preserve {
+            target: name.to_owned(),
+            incident: finding.incident.clone(),
+            reason,
+        })
+    }
+
+    fn rule(&mut self, name: &str, at_ms: u64, finding: &Finding, repair: &str) -> Vec<Effect> {
+        let Some(target) = self.targets.get_mut(name) else {
+            return Vec::new();
+        };
+        let choice = Choice {
+            target: name,
+            finding,
+            repair,
+            history: target.incidents.repairs(),
+            mode: target.options.mode,
+            approved_by_person: target.approved.as_deref() == Some(finding.incident.as_str()),
+        };
+        let ruling = self.guard.rule(at_ms, &choice);
+        let (ruling, approved) = match ruling {
+            Ruling::Approved(repair) => (RulingSummary::Approved, Some(repair)),
+            Ruling::AwaitsPerson => (RulingSummary::AwaitsPerson, None),
+            Ruling::Refused(r) => (
+                RulingSummary::Refused {
+                    law: r.law,
+                    reason: r.reason,
+                },
+                None,
+            ),
+        };
+        let told = (finding.incident.clone(), repair.to_owned(), ruling.clone());
+        let mut effects = Vec::new();
+        if approved.is_some() || target.told_ruling.as_ref() != Some(&told) {
+            target.told_ruling = Some(told);
+            effects.push(Effect::Ruled {
+                target: name.to_owned(),
+                incident: finding.incident.clone(),
+                repair: repair.to_owned(),
+                ruling,
+            });
+        }
+        effects.extend(approved.map(Effect::Repair));
+        effects
+    }
+}
+
+impl Target {
+    fn context(&self, name: &str, at_ms: u64, settings: &[u8]) -> Context {
+        Context {
+            now_ms: at_ms,
+            target: name.to_owned(),
+            level: self.level,
+            level_since_ms: self.level_since_ms,
+            repairs: self.incidents.repairs().to_vec(),
+            incidents: self.incidents.summaries(),
+            constraints: self.constraints.states(&self.series),
+            metrics: self
+                .series
+                .latest_points(CONTEXT_METRICS)
+                .map(|(name, point)| Metric {
+                    name: name.to_owned(),
+                    value: point.value,
+                })
+                .collect(),
+            settings: settings.to_vec(),
+            memory: self.memory.clone(),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Why a policy's answer does not count.
+
+use serde::{Deserialize, Serialize};
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+
+use super::Limits;
+use super::sandbox::State;
+use crate::model::Reason;
+
+/// Frames of a backtrace that are kept.
+pub(super) const FRAMES: usize = 16;
+
+/// Why a policy's answer does not count. What is in it does not change from run to run, but for
+/// [`PolicyFailure::Deadline`] and [`PolicyFailure::Busy`], which depend on the machine.
+#[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PolicyFailure {
+    /// It was not done in time.
+    #[error("no answer within {limit_ms} ms")]
+    Deadline {
+        /// The time it had.
+        limit_ms: u64,
+    },
+    /// It wanted more memory than it may have, and gave up.
+    #[error("it wanted more than {limit_mib} MiB of memory")]
+    Memory {
+        /// What it may have.
+        limit_mib: usize,
+    },
+    /// It called itself too deeply.
+    #[error("it used up its stack of {limit_kib} KiB")]
+    Stack {
+        /// What it may use.
+        limit_kib: usize,
+    },
+    /// It broke off by itself: a panic, a wild read, a division by zero.
+    #[error("it broke off: {trap}")]
+    Trap {
+        /// The engine's word for it. A stack that the policy keeps in its linear memory, as Rust
+        /// does, overflows as an out-of-bounds access.
+        trap: String,
+        /// The innermost frames, the deepest first: function and offset in the component.
+        backtrace: Vec<String>,
+    },
+    /// Its answer, or what it gave to an import, is not of the contract's types or holds more than
+    /// the host copies.
+    #[error("it handed over what cannot be read: {detail}")]
+    Unreadable {
+        /// The engine's words.
+        detail: String,
+    },
+    /// The answer is of the right types and does not hold what the contract asks for.
+    #[error("its answer is malformed: {what}")]
+    MalformedAnswer {
+        /// The field and what is wrong.
+        what: String,
+    },
+    /// It chose a repair that the host did not offer for this event.
+    #[error("it chose the repair `{id}`, which was not offered")]
+    UnknownCandidate {
+        /// What it named, cut to the length of a rule's name.
+        id: String,
+    },
+    /// It says itself that it cannot judge.
+    #[error("it refused to judge: {}", .0.text)]
+    Refused(Reason),
+    /// As many decisions are running as may run at the same time.
+    #[error("all {limit} instances are in use")]
+    Busy {
+        /// How many may run.
+        limit: u32,
+    },
+}
+
+impl PolicyFailure {
+    /// The stable dotted name, for reasons, counters and alerts.
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Self::Deadline { .. } => "policy.deadline",
+            Self::Memory { .. } => "policy.memory",
+            Self::Stack { .. } => "policy.stack",
+            Self::Trap { .. } => "policy.trap",
+            Self::Unreadable { .. } => "policy.unreadable",
+            Self::MalformedAnswer { .. } => "policy.malformed-answer",
+            Self::UnknownCandidate { .. } => "policy.unknown-candidate",
+            Self::Refused(_) => "policy.refused",
+            Self::Busy { .. } => "policy.busy",
+        }
+    }
+
+    /// Whether it speaks against the policy: neither an honest refusal nor a host that is busy.
+    pub fn is_misbehaviour(&self) -> bool {
+        !matches!(self, Self::Refused(_) | Self::Busy { .. })
+    }
+
+    /// Names what ended a call. By the engine's types, never by its words.
+    pub(super) fn of_call(error: &wasmtime::Error, state: &State, limits: &Limits) -> Self {
+        let memory = Self::Memory {
+            limit_mib: limits.memory_mib,
+        };
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::Interrupt) => Self::Deadline {
+                limit_ms: state.limit_ms,
+            },
+            Some(Trap::StackOverflow) => Self::Stack {
+                limit_kib: limits.stack_kib,
+            },
+            // What an allocator does that was given no memory.
+            Some(Trap::UnreachableCodeReached) if state.memory.denied => memory,
+            Some(
+                trap @ (Trap::StringOutOfBounds
+                | Trap::ListOutOfBounds
+                | Trap::InvalidDiscriminant
+                | Trap::InvalidChar
+                | Trap::UnalignedPointer),
+            ) => Self::Unreadable {
+                detail: trap.to_string(),
+            },
+            Some(trap) => Self::Trap {
+                trap: trap.to_string(),
+                backtrace: backtrace(error),
+            },
+            None if error.is::<PoolConcurrencyLimitError>() => Self::Busy {
+                limit: limits.max_instances,
+            },
+            // An instance whose first memory is already too large.
+            None if state.memory.denied => memory,
+            None => Self::Unreadable {
+                detail: error.root_cause().to_string(),
+            },
+        }
+    }
+}
+
+/// Functions and offsets in the component: the same on every machine, unlike addresses.
+fn backtrace(error: &wasmtime::Error) -> Vec<String> {
+    error
+        .downcast_ref::<WasmBacktrace>()
+        .map_or(&[][..], WasmBacktrace::frames)
+        .iter()
+        .take(FRAMES)
+        .map(|frame| {
+            let function = frame
+                .func_name()
+                .map_or_else(|| format!("function {}", frame.func_index()), str::to_owned);
+            let offset = frame.func_offset().unwrap_or_default();
+            format!("{function} +{offset:#x}")
+        })
+        .collect()
+}

@@ -1,0 +1,114 @@
+//! What a policy may use. Resources are configured; the bounds of an answer belong to the
+//! contract and are constants, so that a recording is judged the same everywhere.
+
+use serde::{Deserialize, Serialize};
+
+use super::RuntimeError;
+
+/// Longest [`crate::model::Verdict::memory`], bytes.
+pub const MEMORY_BYTES: usize = 16 * 1024;
+/// Longest packed settings, bytes.
+pub const SETTINGS_BYTES: usize = 16 * 1024;
+/// Most alerts, reasons, suggestions, or errors of settings in one answer.
+pub const ITEMS: usize = 64;
+/// Longest text in an answer, bytes.
+pub const TEXT_BYTES: usize = 4 * 1024;
+/// Longest name of a rule or of anything else that machines compare, bytes.
+pub const RULE_BYTES: usize = 128;
+/// Most lines of the log kept of one call.
+pub const LOG_LINES: usize = 64;
+/// Longest line of the log, bytes.
+pub const LOG_LINE_BYTES: usize = 1024;
+/// Most points that one question for recent points is answered with.
+pub const RECENT_POINTS: usize = 512;
+
+/// The resources that policies may use. Every limit holds for each call on its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Wall-clock time for one decision, milliseconds. A good policy needs well under one.
+    pub deadline_ms: u64,
+    /// Wall-clock time for starting, describing and configuring, each, milliseconds.
+    pub start_deadline_ms: u64,
+    /// Linear memory of one instance, all its memories together, MiB.
+    pub memory_mib: usize,
+    /// Decisions that may run at the same time.
+    pub max_instances: u32,
+    /// Elements of one table; a JavaScript or Python engine needs some ten thousand.
+    pub table_elements: usize,
+    /// The stack of one call, KiB. It is part of the calling thread's stack.
+    pub stack_kib: usize,
+    /// Bytes that the host copies for one answer or one argument of an import. A full answer
+    /// within the contract's bounds stays below 1 MiB.
+    pub hostcall_fuel: usize,
+    /// The largest component that is compiled, MiB.
+    pub component_mib: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            deadline_ms: 50,
+            start_deadline_ms: 1000,
+            memory_mib: 16,
+            max_instances: 8,
+            table_elements: 20_000,
+            stack_kib: 256,
+            hostcall_fuel: 1 << 20,
+            component_mib: 64,
+        }
+    }
+}
+
+impl Limits {
+    /// The names follow the fields, so that the message leads to the line of the configuration.
+    pub(super) fn check(&self) -> Result<(), RuntimeError> {
+        // 4 GiB is all that 32 bits address; a thread's stack is 2 MiB by default, and the host
+        // needs its own part of it.
+        let rules = [
+            ("deadline_ms", self.deadline_ms, 1, 60_000),
+            ("start_deadline_ms", self.start_deadline_ms, 1, 600_000),
+            ("memory_mib", self.memory_mib as u64, 1, 4096),
+            ("max_instances", u64::from(self.max_instances), 1, 1000),
+            ("table_elements", self.table_elements as u64, 1, 1 << 20),
+            ("stack_kib", self.stack_kib as u64, 16, 1024),
+            ("hostcall_fuel", self.hostcall_fuel as u64, 1 << 16, 1 << 30),
+            ("component_mib", self.component_mib as u64, 1, 1024),
+        ];
+        for (name, value, least, most) in rules {
+            if !(least..=most).contains(&value) {
+                return Err(RuntimeError::Limit {
+                    name,
+                    value,
+                    least,
+                    most,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid_and_unknown_fields_are_refused() {
+        assert!(Limits::default().check().is_ok());
+        let limits: Limits = serde_json::from_str(r#"{"memory_mib": 32}"#).unwrap();
+        assert_eq!(limits.memory_mib, 32);
+        assert_eq!(limits.deadline_ms, Limits::default().deadline_ms);
+        assert!(serde_json::from_str::<Limits>(r#"{"memory_mb": 32}"#).is_err());
+    }
+
+    #[test]
+    fn a_limit_out_of_range_is_named() {
+        let limits = Limits {
+            stack_kib: 1 << 20,
+            ..Limits::default()
+        };
+        let error = limits.check().unwrap_err();
+        assert!(error.to_string().contains("stack_kib"), "{error}");
+    }
+}

@@ -1,0 +1,131 @@
+//! Why a runtime does not start and why a component is not taken as a policy.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io;
+
+use super::PolicyFailure;
+use crate::model::SettingError;
+
+/// What the engine said.
+pub(super) type EngineError = Box<dyn Error + Send + Sync>;
+
+/// Why the policy runtime does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RuntimeError {
+    /// A limit that makes no sense.
+    #[error("policy limit `{name}` is {value}; set it between {least} and {most}")]
+    Limit {
+        /// The field of [`super::Limits`].
+        name: &'static str,
+        /// What was set.
+        value: u64,
+        /// The smallest value allowed.
+        least: u64,
+        /// The largest value allowed.
+        most: u64,
+    },
+    /// The engine refuses its configuration, or the address space is too small for its pool.
+    #[error(
+        "the WebAssembly engine does not start; lower `max_instances` if address space is scarce"
+    )]
+    Engine(#[source] EngineError),
+    /// The thread that watches the deadline cannot be started.
+    #[error("the thread that watches the policies' deadline does not start")]
+    Ticker(#[source] io::Error),
+}
+
+/// Why a component is not taken as a policy.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// No bytes.
+    #[error("the policy file is empty")]
+    Empty,
+    /// Too large to compile.
+    #[error("the policy is {bytes} bytes; limit `component_mib` allows {limit}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The most allowed, bytes.
+        limit: usize,
+    },
+    /// A core module.
+    #[error(
+        "this is a core WebAssembly module, not a component; wrap it with \
+         `wasm-tools component new`, or link it with `wasm-component-ld`"
+    )]
+    CoreModule,
+    /// Not WebAssembly at all.
+    #[error("this is no WebAssembly component: it does not begin with a component's header")]
+    NotWebAssembly,
+    /// Damaged, or beyond the limits of the engine.
+    #[error("the component does not compile; it is damaged, or larger than the limits allow")]
+    Compile(#[source] EngineError),
+    /// It wants what a policy must not have.
+    #[error("{}", imports_message(.names))]
+    Imports {
+        /// The imports that are not offered, in the order of the component.
+        names: Vec<String>,
+    },
+    /// It was built against another contract.
+    #[error(
+        "the component does not fit the contract dbmedic:policy@0.1.0; build it against this \
+         version's `wit/`"
+    )]
+    Contract(#[source] EngineError),
+    /// It failed while starting.
+    #[error("the policy does not start")]
+    Start(#[source] PolicyFailure),
+    /// It failed in `describe`.
+    #[error("the policy fails to describe itself")]
+    Describe(#[source] PolicyFailure),
+    /// What `describe` says cannot be used.
+    #[error("the policy's description is malformed: {what}")]
+    MalformedDescription {
+        /// The field and what is wrong.
+        what: String,
+    },
+    /// The settings are wrong, all of the wrong ones named.
+    #[error("{}", settings_message(.0))]
+    Settings(Vec<SettingError>),
+    /// It failed in `configure`.
+    #[error("the policy fails to take its settings")]
+    Configure(#[source] PolicyFailure),
+    /// What `configure` answered cannot be used.
+    #[error("the policy's answer to its settings is malformed: {what}")]
+    MalformedSettings {
+        /// What is wrong.
+        what: String,
+    },
+}
+
+fn imports_message(names: &[String]) -> String {
+    let mut message = format!(
+        "the component imports {}; a policy may import dbmedic:policy/telemetry and \
+         dbmedic:policy/log, nothing else",
+        names.join(", ")
+    );
+    if names.iter().any(|name| name.starts_with("wasi:")) {
+        message.push_str(
+            "; build it without WASI: for Rust with `--target wasm32-unknown-unknown`, for other \
+             languages with the templates in `sdk/`",
+        );
+    }
+    message
+}
+
+fn settings_message(errors: &[SettingError]) -> String {
+    let mut message = String::from("the policy's settings are wrong:");
+    for SettingError {
+        name,
+        message: what,
+    } in errors
+    {
+        // Writing to a String cannot fail.
+        write!(message, " `{name}` {what};").unwrap_or_default();
+    }
+    message.truncate(message.trim_end_matches(';').len());
+    message
+}

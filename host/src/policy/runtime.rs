@@ -1,0 +1,191 @@
+//! The engine that all policies share, and how a component becomes a policy.
+
+use std::fmt::Write as _;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use super::answer::{check_configured, check_description, check_settings};
+use super::failure::FRAMES;
+use super::load_error::EngineError;
+use super::sandbox::{CORE_INSTANCES, MEMORIES, Sandbox, State, TABLES, foreign_imports};
+use super::ticker::Ticker;
+use super::{Limits, LoadError, NoTelemetry, Policy, PolicyFailure, RuntimeError};
+use crate::model::generated::{Policy as World, PolicyPre};
+use crate::model::{Description, Setting};
+
+/// Loads policies; one for the whole process.
+pub struct Runtime(Arc<Inner>);
+
+/// What a runtime and its policies share.
+pub(super) struct Inner {
+    pub(super) engine: Engine,
+    linker: Linker<State>,
+    pub(super) limits: Limits,
+    pub(super) ticker: Ticker,
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime")
+            .field("limits", &self.0.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Runtime {
+    /// Starts the engine and the thread that watches deadlines.
+    ///
+    /// # Errors
+    /// When a limit makes no sense, when the engine cannot reserve its pool, or when no thread
+    /// can be started.
+    pub fn new(limits: Limits) -> Result<Self, RuntimeError> {
+        limits.check()?;
+        let engine = |error: wasmtime::Error| RuntimeError::Engine(error.into());
+        let machine = Engine::new(&config(&limits)).map_err(engine)?;
+        let mut linker = Linker::new(&machine);
+        World::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state).map_err(engine)?;
+        let ticker = Ticker::start(machine.clone()).map_err(RuntimeError::Ticker)?;
+        Ok(Self(Arc::new(Inner {
+            engine: machine,
+            linker,
+            limits,
+            ticker,
+        })))
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// Compiles a component, checks it against the contract, asks it who it is and hands it its
+    /// settings. Compiling takes tens of milliseconds for a small policy, seconds for one that
+    /// brings an interpreter.
+    ///
+    /// # Errors
+    /// When the bytes are no policy of this contract, or when the policy fails or refuses its
+    /// settings; see [`LoadError`].
+    pub fn load(&self, bytes: &[u8], settings: &[Setting]) -> Result<Policy, LoadError> {
+        let runtime = &self.0;
+        check_header(bytes, runtime.limits.component_mib << 20)?;
+        let component = Component::from_binary(&runtime.engine, bytes)
+            .map_err(|error| LoadError::Compile(error.into()))?;
+        let names = foreign_imports(&component);
+        if !names.is_empty() {
+            return Err(LoadError::Imports { names });
+        }
+        let pre = runtime
+            .linker
+            .instantiate_pre(&component)
+            .and_then(PolicyPre::new)
+            .map_err(|error| LoadError::Contract(error.into()))?;
+        let description = describe(runtime, &pre)?;
+        let packed = configure(runtime, &pre, settings)?;
+        Ok(Policy {
+            runtime: Arc::clone(runtime),
+            pre,
+            digest: hex(&Sha256::digest(bytes)).into(),
+            description: Arc::new(description),
+            settings: packed.into(),
+        })
+    }
+}
+
+fn config(limits: &Limits) -> Config {
+    let memory_bytes = limits.memory_mib << 20;
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(limits.max_instances)
+        .total_core_instances(limits.max_instances.saturating_mul(CORE_INSTANCES))
+        .total_memories(limits.max_instances.saturating_mul(MEMORIES))
+        .total_tables(limits.max_instances.saturating_mul(TABLES))
+        .max_core_instances_per_component(CORE_INSTANCES)
+        .max_memories_per_component(MEMORIES)
+        .max_tables_per_component(TABLES)
+        .max_tables_per_module(TABLES)
+        .table_elements(limits.table_elements)
+        .max_memory_size(memory_bytes);
+    let mut config = Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .max_wasm_stack(limits.stack_kib << 10)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(FRAMES))
+        // The same answer on every machine: NaNs and relaxed SIMD are where they differ.
+        .cranelift_nan_canonicalization(true)
+        .wasm_relaxed_simd(false);
+    config
+}
+
+/// The first eight bytes tell a component, a core module and anything else apart.
+fn check_header(bytes: &[u8], limit: usize) -> Result<(), LoadError> {
+    const MAGIC: &[u8] = b"\0asm";
+    const MODULE: &[u8] = b"\0asm\x01\0\0\0";
+    match bytes {
+        [] => Err(LoadError::Empty),
+        _ if bytes.starts_with(MODULE) => Err(LoadError::CoreModule),
+        _ if !bytes.starts_with(MAGIC) => Err(LoadError::NotWebAssembly),
+        _ if bytes.len() > limit => Err(LoadError::TooLarge {
+            bytes: bytes.len(),
+            limit,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn describe(runtime: &Inner, pre: &PolicyPre<State>) -> Result<Description, LoadError> {
+    let mut sandbox = outside_of_decisions(runtime);
+    // Whether the functions have the contract's types shows here, not when linking: the engine
+    // then says so, and nothing of the policy has run.
+    let instance = match sandbox.start(pre) {
+        Ok(instance) => instance,
+        Err(error) => {
+            return Err(match sandbox.failure(&error) {
+                PolicyFailure::Unreadable { .. } => LoadError::Contract(EngineError::from(error)),
+                failure => LoadError::Start(failure),
+            });
+        }
+    };
+    let mut description = sandbox
+        .ask(|store| instance.dbmedic_policy_decision().call_describe(store))
+        .map_err(LoadError::Describe)?;
+    check_description(&mut description).map_err(|what| LoadError::MalformedDescription { what })?;
+    Ok(description)
+}
+
+pub(super) fn configure(
+    runtime: &Inner,
+    pre: &PolicyPre<State>,
+    settings: &[Setting],
+) -> Result<Vec<u8>, LoadError> {
+    let errors = check_settings(settings);
+    if !errors.is_empty() {
+        return Err(LoadError::Settings(errors));
+    }
+    let answer = outside_of_decisions(runtime)
+        .call(pre, |policy, store| {
+            policy
+                .dbmedic_policy_decision()
+                .call_configure(store, settings)
+        })
+        .map_err(LoadError::Configure)?;
+    check_configured(answer)
+}
+
+/// With more time, and without telemetry.
+fn outside_of_decisions(runtime: &Inner) -> Sandbox<'_> {
+    let limit_ms = runtime.limits.start_deadline_ms;
+    Sandbox::new(runtime, limit_ms, Box::new(NoTelemetry))
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        write!(text, "{byte:02x}").unwrap_or_default();
+        text
+    })
+}

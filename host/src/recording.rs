@@ -1,0 +1,232 @@
+//! A recording: everything the pipeline was told and what it answered, in one file.
+//!
+//! JSON Lines, version 1: a header, then one line for each event with the effects it had. Values
+//! only, no secret, no path of a target. It is enough to run the same pipeline again.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::model::Setting;
+use crate::pipeline::{Carried, Effect, Event, PipelineOptions};
+use crate::policy::Limits;
+
+/// The version of the format that this dbmedic writes and reads.
+pub const VERSION: u32 = 1;
+
+/// Longest line that is read, bytes. A longer one is damage, not a recording.
+const LONGEST_LINE: u64 = 64 << 20;
+
+/// The first line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// The version of the format.
+    pub dbmedic_recording: u32,
+    /// The version of the dbmedic that wrote it.
+    pub dbmedic: String,
+    /// The seed of whatever was left to chance.
+    pub seed: u64,
+    /// When it begins, milliseconds since the Unix epoch.
+    pub started_ms: u64,
+    /// The policy that decided.
+    pub policy: PolicyIdentity,
+    /// The settings it was given.
+    pub settings: Vec<Setting>,
+    /// The limits it was held to.
+    pub limits: Limits,
+    /// The pipeline's options.
+    pub options: PipelineOptions,
+    /// What was carried over from before.
+    pub carried: Carried,
+}
+
+/// Which policy it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyIdentity {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// SHA-256 of its component, hex.
+    pub digest: String,
+}
+
+/// A line after the first.
+#[derive(Serialize)]
+struct Line<'a> {
+    event: &'a Event,
+    effects: &'a [Effect],
+}
+
+/// An event as it was recorded, with its effects as bytes.
+#[derive(Debug, Deserialize)]
+pub struct Recorded {
+    /// What the pipeline was told.
+    pub event: Event,
+    /// What it answered, as JSON, byte for byte.
+    pub effects: Box<RawValue>,
+}
+
+/// What can go wrong with a recording.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordingError {
+    /// The file cannot be opened, read or written.
+    #[error("recording {}: {source}", path.display())]
+    Io {
+        /// The recording.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A line is not what it should be.
+    #[error("recording {}, line {line}: {what}", path.display())]
+    Damaged {
+        /// The recording.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// The format is newer.
+    #[error(
+        "recording {}: format version {found}, this dbmedic reads {VERSION}; replay it with the dbmedic that wrote it",
+        path.display()
+    )]
+    Version {
+        /// The recording.
+        path: PathBuf,
+        /// The version that stands in it.
+        found: u64,
+    },
+}
+
+/// Writes a recording.
+#[derive(Debug)]
+pub struct RecordingWriter {
+    path: PathBuf,
+    out: BufWriter<File>,
+}
+
+impl RecordingWriter {
+    /// Begins a recording. An existing file is not overwritten.
+    pub fn create(path: &Path, header: &Header) -> Result<Self, RecordingError> {
+        let io = |source| RecordingError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::create_new(path).map_err(io)?;
+        let mut writer = Self {
+            path: path.to_owned(),
+            out: BufWriter::new(file),
+        };
+        writer.line(header)?;
+        Ok(writer)
+    }
+
+    /// Adds an event and its effects.
+    pub fn write(&mut self, event: &Event, effects: &[Effect]) -> Result<(), RecordingError> {
+        self.line(&Line { event, effects })
+    }
+
+    fn line(&mut self, line: &impl Serialize) -> Result<(), RecordingError> {
+        serde_json::to_writer(&mut self.out, line)
+            .map_err(std::io::Error::from)
+            .and_then(|()| self.out.write_all(b"\n"))
+            .and_then(|()| self.out.flush())
+            .map_err(|source| RecordingError::Io {
+                path: self.path.clone(),
+                source,
+            })
+    }
+}
+
+/// Reads a recording, line by line.
+#[derive(Debug)]
+pub struct RecordingReader {
+    path: PathBuf,
+    input: BufReader<File>,
+    line: u64,
+    header: Header,
+}
+
+impl RecordingReader {
+    /// Opens a recording and reads its header.
+    pub fn open(path: &Path) -> Result<Self, RecordingError> {
+        let io = |source| RecordingError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let mut input = BufReader::new(File::open(path).map_err(io)?);
+        let damaged = |what: String| RecordingError::Damaged {
+            path: path.to_owned(),
+            line: 1,
+            what,
+        };
+        let text = read_line(&mut input)
+            .map_err(io)?
+            .ok_or_else(|| damaged("the file is empty".into()))?;
+        let any: serde_json::Value = serde_json::from_slice(&text)
+            .map_err(|e| damaged(format!("not a dbmedic recording: {e}")))?;
+        let version = any
+            .get("dbmedic_recording")
+            .and_then(serde_json::Value::as_u64)
+            .ok_or_else(|| {
+                damaged("not a dbmedic recording: no `dbmedic_recording` in it".into())
+            })?;
+        if version != u64::from(VERSION) {
+            return Err(RecordingError::Version {
+                path: path.to_owned(),
+                found: version,
+            });
+        }
+        let header = serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
+        Ok(Self {
+            path: path.to_owned(),
+            input,
+            line: 1,
+            header,
+        })
+    }
+
+    /// The header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The next event; none at the end.
+    pub fn next_event(&mut self) -> Result<Option<Recorded>, RecordingError> {
+        self.line += 1;
+        let damaged = |what: String| RecordingError::Damaged {
+            path: self.path.clone(),
+            line: self.line,
+            what,
+        };
+        let line = read_line(&mut self.input).map_err(|source| RecordingError::Io {
+            path: self.path.clone(),
+            source,
+        })?;
+        let Some(line) = line else { return Ok(None) };
+        if line.last() != Some(&b'\n') {
+            return Err(damaged("the line is cut off".into()));
+        }
+        serde_json::from_slice(&line)
+            .map(Some)
+            .map_err(|e| damaged(e.to_string()))
+    }
+}
+
+/// One line with its line feed, if it has one; none at the end of the file.
+fn read_line(input: &mut impl BufRead) -> std::io::Result<Option<Vec<u8>>> {
+    use std::io::Read;
+    let mut line = Vec::new();
+    input
+        .by_ref()
+        .take(LONGEST_LINE)
+        .read_until(b'\n', &mut line)?;
+    Ok((!line.is_empty()).then_some(line))
+}

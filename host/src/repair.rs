@@ -1,0 +1,377 @@
+//! Carrying out an approved repair, so that it is never half done.
+//!
+//! Six parts, written for each repair: precondition (again, in the act), plan, apply, verify, undo,
+//! level (which stands in the candidate). The intent is on disk before the first effect, each step
+//! before it is taken; at start every open entry is finished or taken back. Nothing here chooses:
+//! what is applied was approved by the guard.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::guard::ApprovedRepair;
+use crate::journal::{Intent, Journal, JournalEntry, JournalError, OpenRepair, PlannedStep};
+use crate::model::{DataLoss, Outcome, OutcomeResult};
+use crate::target::sqlite::repairs;
+
+/// The step under which an undo stands in the journal.
+const UNDO: &str = "undo";
+
+/// Steps of one repair that were begun, and begun again, after which it is no longer finished but
+/// taken back: a step that kills dbmedic each time must not kill it for ever.
+const INTERRUPTIONS: usize = 12;
+
+/// Why a part of a repair did not succeed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RepairError {
+    /// What must hold does not. This repair has changed nothing of the target.
+    #[error("{name} does not hold: {detail}")]
+    Unmet {
+        /// The precondition's name.
+        name: &'static str,
+        /// What was seen instead.
+        detail: String,
+    },
+    /// The proof did not come out.
+    #[error("not proven: {0}")]
+    Unproven(String),
+    /// There is no way back by design; what was done stands.
+    #[error("cannot be taken back: {0}")]
+    NoWayBack(&'static str),
+    /// The finding lacks a fact that the repair needs.
+    #[error("the finding has no fact `{0}`")]
+    MissingFact(&'static str),
+    /// dbmedic does not know this repair.
+    #[error("unknown repair `{0}`")]
+    UnknownRepair(String),
+    /// SQLite said no.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// What was written down before cannot be read.
+    #[error("what the repair wrote down cannot be read: {0}")]
+    Notes(#[from] serde_json::Error),
+    /// The raw process said no.
+    #[error(transparent)]
+    Raw(#[from] crate::target::sqlite::raw::RawError),
+    /// The system said no.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// What verification proved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Proof {
+    /// In one line.
+    pub text: String,
+    /// What was lost, measured.
+    pub loss: DataLoss,
+}
+
+/// What becomes of a repair that was interrupted in a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resume {
+    /// The step is taken again, and those after it: doing it twice is doing it once.
+    Finish,
+    /// It is taken back.
+    TakeBack,
+}
+
+/// The parts of a repair; the sixth, its level, stands in the candidate. A repair is built from its
+/// intent alone, so that it can be built again after a crash, and each part may be called again.
+pub trait Repair {
+    /// Whether what must hold still holds, seen now; [`RepairError::Unmet`] if not. Gives what the
+    /// other parts need to know again later; it comes back in [`Intent::before`].
+    fn precondition(&mut self) -> Result<serde_json::Value, RepairError>;
+    /// The steps, in order.
+    fn plan(&self) -> Vec<PlannedStep>;
+    /// Takes one step of the plan. [`RepairError::Unmet`] only while this repair has changed
+    /// nothing of the target.
+    fn apply(&mut self, step: &str) -> Result<(), RepairError>;
+    /// Proves that the problem is gone and nothing else is.
+    fn verify(&mut self) -> Result<Proof, RepairError>;
+    /// Puts everything back as it was before, and proves it. Says what that means here. `begun`
+    /// are the steps that were begun, by this process or by one that was killed.
+    fn undo(&mut self, begun: &[String]) -> Result<String, RepairError>;
+    /// What to do when the process was killed in (or after) this step.
+    fn resume(&self, step: &str) -> Resume;
+}
+
+/// Where repairs act and where they may put their copies.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// The database file.
+    pub path: PathBuf,
+    /// Names of processes that a repair may end.
+    pub may_end: Vec<String>,
+    /// Where damaged originals are copied to, one directory for each repair.
+    pub copies: PathBuf,
+    /// The binary that serves as raw process.
+    pub exe: PathBuf,
+}
+
+/// A step that was taken, to be told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StepReport {
+    /// When, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// The repair.
+    pub repair: String,
+    /// The step.
+    pub step: String,
+    /// What it does, or what came of it.
+    pub what: String,
+}
+
+impl fmt::Display for StepReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.step, self.what)
+    }
+}
+
+/// Reads the clock, milliseconds since the Unix epoch.
+pub type Clock<'a> = dyn Fn() -> u64 + 'a;
+
+/// Hears of each step.
+pub type OnStep<'a> = dyn FnMut(&StepReport) + 'a;
+
+/// Runs an approved repair to its end. Once it has begun nothing stops it half way: a wish to stop
+/// is for the caller to heed before or after.
+///
+/// # Errors
+/// Only when the journal cannot be written: then nothing further is done, and the next start closes
+/// the repair. Everything else that goes wrong is an outcome.
+pub fn run(
+    journal: &Journal,
+    approved: &ApprovedRepair,
+    site: &Site,
+    clock: &Clock<'_>,
+    on_step: &mut OnStep<'_>,
+) -> Result<Outcome, JournalError> {
+    let begun_ms = clock();
+    let mut intent = Intent {
+        repair_id: journal.new_repair_id(),
+        target: approved.target().to_owned(),
+        path: site.path.clone(),
+        may_end: site.may_end.clone(),
+        finding: approved.finding().clone(),
+        candidate: approved.candidate().clone(),
+        plan: Vec::new(),
+        before: serde_json::Value::Null,
+    };
+    match prepare(&mut intent, site) {
+        // From here on it is made of nothing but its intent, as it would be after a crash.
+        Ok(mut repair) => {
+            let entry = JournalEntry::RepairIntended(Box::new(intent.clone()));
+            journal.append(clock(), &entry)?;
+            let run = Run {
+                journal,
+                intent: &intent,
+                clock,
+                begun_ms,
+            };
+            run.finish(repair.as_mut(), Vec::new(), 0, on_step)
+        }
+        Err(error) => {
+            let reason = error.to_string();
+            let refused = OutcomeResult::Refused;
+            Ok(outcome(&intent, begun_ms, clock(), refused, reason, None))
+        }
+    }
+}
+
+/// Checks what must hold, completes the intent, and builds the repair from it.
+fn prepare(intent: &mut Intent, site: &Site) -> Result<Box<dyn Repair>, RepairError> {
+    let mut repair = repairs::for_intent(intent, site)?;
+    intent.before = repair.precondition()?;
+    intent.plan = repair.plan();
+    repairs::for_intent(intent, site)
+}
+
+/// Finishes, or takes back, each repair that an earlier run left open. Returns the target and the
+/// outcome of each. It may itself be killed at any point and run again.
+///
+/// # Errors
+/// When the journal cannot be written.
+pub fn recover(
+    journal: &Journal,
+    site_of: &dyn Fn(&Intent) -> Site,
+    clock: &Clock<'_>,
+    on_step: &mut OnStep<'_>,
+) -> Result<Vec<(String, Outcome)>, JournalError> {
+    let mut ended = Vec::new();
+    for OpenRepair { intent, steps } in journal.open_repairs() {
+        let run = Run {
+            journal,
+            intent: &intent,
+            clock,
+            begun_ms: clock(),
+        };
+        let outcome = run.resume(&site_of(&intent), steps, on_step)?;
+        ended.push((intent.target.clone(), outcome));
+    }
+    Ok(ended)
+}
+
+/// One repair under way.
+struct Run<'a> {
+    journal: &'a Journal,
+    intent: &'a Intent,
+    clock: &'a Clock<'a>,
+    begun_ms: u64,
+}
+
+impl Run<'_> {
+    /// Brings an interrupted repair to its end.
+    fn resume(
+        &self,
+        site: &Site,
+        begun: Vec<String>,
+        on_step: &mut OnStep<'_>,
+    ) -> Result<Outcome, JournalError> {
+        let mut repair = match repairs::for_intent(self.intent, site) {
+            Ok(repair) => repair,
+            Err(error) => return self.close(OutcomeResult::Failed, error.to_string(), None),
+        };
+        let repair = repair.as_mut();
+        let Some(last) = begun.last().cloned() else {
+            let reason = "interrupted before its first step: nothing was done".to_owned();
+            return self.close(OutcomeResult::RolledBack, reason, None);
+        };
+        if begun.iter().any(|step| step == UNDO) {
+            return self.take_back(repair, begun, "interrupted while undoing", on_step);
+        }
+        if begun.len() > INTERRUPTIONS {
+            let reason = format!("interrupted in step {last} again and again");
+            return self.take_back(repair, begun, &reason, on_step);
+        }
+        let reached = self.intent.plan.iter().position(|s| s.name == last);
+        // The last step may have come to its end before the process did.
+        let is_last = reached.is_some_and(|at| at + 1 == self.intent.plan.len());
+        if is_last && let Ok(proof) = repair.verify() {
+            return self.proven(proof, on_step);
+        }
+        match (repair.resume(&last), reached) {
+            (Resume::Finish, Some(at)) => self.finish(repair, begun, at, on_step),
+            _ => self.take_back(
+                repair,
+                begun,
+                &format!("interrupted in step {last}"),
+                on_step,
+            ),
+        }
+    }
+
+    /// Takes the steps from the given one on, verifies, and closes.
+    fn finish(
+        &self,
+        repair: &mut dyn Repair,
+        mut begun: Vec<String>,
+        from: usize,
+        on_step: &mut OnStep<'_>,
+    ) -> Result<Outcome, JournalError> {
+        let resumed = !begun.is_empty();
+        for step in &self.intent.plan[from..] {
+            self.begin(&step.name, &step.what, on_step)?;
+            begun.push(step.name.clone());
+            match repair.apply(&step.name) {
+                Ok(()) => {}
+                // Before the interruption something may have been done: then it is taken back.
+                Err(error @ RepairError::Unmet { .. }) if !resumed => {
+                    return self.close(OutcomeResult::Refused, error.to_string(), None);
+                }
+                Err(error) => {
+                    let why = format!("step {} failed: {error}", step.name);
+                    return self.take_back(repair, begun, &why, on_step);
+                }
+            }
+        }
+        match repair.verify() {
+            Ok(proof) => self.proven(proof, on_step),
+            Err(error) => {
+                let why = format!("verification failed: {error}");
+                self.take_back(repair, begun, &why, on_step)
+            }
+        }
+    }
+
+    fn proven(&self, proof: Proof, on_step: &mut OnStep<'_>) -> Result<Outcome, JournalError> {
+        self.tell("verify", &proof.text, on_step);
+        self.close(OutcomeResult::Verified, proof.text, Some(proof.loss))
+    }
+
+    fn take_back(
+        &self,
+        repair: &mut dyn Repair,
+        begun: Vec<String>,
+        why: &str,
+        on_step: &mut OnStep<'_>,
+    ) -> Result<Outcome, JournalError> {
+        self.begin(UNDO, why, on_step)?;
+        match repair.undo(&begun) {
+            Ok(text) => self.close(OutcomeResult::RolledBack, format!("{why}; {text}"), None),
+            Err(error) => self.close(OutcomeResult::Failed, format!("{why}; {error}"), None),
+        }
+    }
+
+    /// Writes down that a step begins, before it does.
+    fn begin(&self, step: &str, what: &str, on_step: &mut OnStep<'_>) -> Result<(), JournalError> {
+        let entry = JournalEntry::RepairStep {
+            repair_id: self.intent.repair_id.clone(),
+            incident: self.intent.finding.incident.clone(),
+            step: step.to_owned(),
+        };
+        self.journal.append((self.clock)(), &entry)?;
+        self.tell(step, what, on_step);
+        Ok(())
+    }
+
+    fn tell(&self, step: &str, what: &str, on_step: &mut OnStep<'_>) {
+        on_step(&StepReport {
+            at_ms: (self.clock)(),
+            repair: self.intent.candidate.id.clone(),
+            step: step.to_owned(),
+            what: what.to_owned(),
+        });
+    }
+
+    fn close(
+        &self,
+        result: OutcomeResult,
+        reason: String,
+        loss: Option<DataLoss>,
+    ) -> Result<Outcome, JournalError> {
+        let now_ms = (self.clock)();
+        let outcome = outcome(self.intent, self.begun_ms, now_ms, result, reason, loss);
+        let entry = JournalEntry::RepairClosed {
+            repair_id: self.intent.repair_id.clone(),
+            outcome: outcome.clone(),
+        };
+        self.journal.append(now_ms, &entry)?;
+        Ok(outcome)
+    }
+}
+
+fn outcome(
+    intent: &Intent,
+    begun_ms: u64,
+    ended_ms: u64,
+    outcome_result: OutcomeResult,
+    reason: String,
+    loss: Option<DataLoss>,
+) -> Outcome {
+    Outcome {
+        incident: intent.finding.incident.clone(),
+        kind: intent.finding.kind.clone(),
+        subject: intent.finding.subject.clone(),
+        repair: intent.candidate.id.clone(),
+        outcome_result,
+        reason,
+        duration_ms: ended_ms.saturating_sub(begun_ms),
+        loss: loss.unwrap_or(DataLoss {
+            commits: 0,
+            percent: 0.0,
+        }),
+    }
+}

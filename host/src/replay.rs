@@ -1,0 +1,50 @@
+//! The replay driver: a recording through the same pipeline, effects compared, not carried out.
+//!
+//! It reads no clock and touches no target.
+
+use serde::Serialize;
+use serde_json::value::to_raw_value;
+
+use crate::pipeline::{Effect, Event, Pipeline};
+use crate::policy::Policy;
+use crate::recording::{RecordingError, RecordingReader};
+
+/// What a replay came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Events in the recording.
+    pub events: u64,
+    /// Decisions of the policy.
+    pub decisions: u64,
+    /// Events whose effects are not those that were recorded.
+    pub differing_events: u64,
+    /// The first of them, counted from 1.
+    pub first_difference: Option<u64>,
+}
+
+/// Feeds a recording to a pipeline with this policy. `on_event` gets each event with its effects.
+pub fn replay<E: From<RecordingError>>(
+    mut recording: RecordingReader,
+    policy: Policy,
+    mut on_event: impl FnMut(&Event, &[Effect]) -> Result<(), E>,
+) -> Result<Summary, E> {
+    let header = recording.header();
+    let mut pipeline = Pipeline::new(header.options.clone(), policy, header.carried.clone());
+    let mut summary = Summary::default();
+    while let Some(recorded) = recording.next_event()? {
+        let effects = pipeline.step(recorded.event.clone());
+        summary.events += 1;
+        let decided = effects
+            .iter()
+            .filter(|e| matches!(e, Effect::Decided(_)))
+            .count();
+        summary.decisions += decided as u64;
+        let same = to_raw_value(&effects).is_ok_and(|now| now.get() == recorded.effects.get());
+        if !same {
+            summary.differing_events += 1;
+            summary.first_difference.get_or_insert(summary.events);
+        }
+        on_event(&recorded.event, &effects)?;
+    }
+    Ok(summary)
+}

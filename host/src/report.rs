@@ -1,0 +1,270 @@
+//! What a person reads: effects as lines of text.
+//!
+//! It only tells. Nothing here decides, and the text is nobody's input: programs take `--json`.
+
+use std::collections::BTreeMap;
+
+use crate::live::Told;
+use crate::model::{
+    CascadeLevel, Classification, EscalationLevel, Fact, Finding, Outcome, OutcomeResult, Urgency,
+    Value, Verdict,
+};
+use crate::pipeline::{Asked, Decided, Effect, RulingSummary};
+
+/// Tells effects, and does not tell the same thing twice in a row.
+#[derive(Debug, Default)]
+pub struct Narrator {
+    start_ms: u64,
+    told: BTreeMap<String, String>,
+}
+
+impl Narrator {
+    /// Times are told relative to `start_ms`.
+    pub fn new(start_ms: u64) -> Self {
+        Self {
+            start_ms,
+            told: BTreeMap::new(),
+        }
+    }
+
+    /// The lines that tell what a driver told; none when there is nothing new in it.
+    pub fn told(&mut self, at_ms: u64, told: &Told<'_>) -> Vec<String> {
+        match told {
+            Told::Effect(effect) => self.tell(at_ms, effect),
+            Told::Step(step) => self.note(at_ms, "step", &step.to_string()),
+            Told::Note(label, text) => self.note(at_ms, label, text),
+        }
+    }
+
+    /// The lines that tell an effect; none when there is nothing new in it.
+    pub fn tell(&mut self, at_ms: u64, effect: &Effect) -> Vec<String> {
+        match effect {
+            Effect::Noticed { anomaly, .. } => {
+                let mut lines = self.block(at_ms, "noticed", "", &anomaly.reasons);
+                lines.truncate(3);
+                lines
+            }
+            Effect::BaselineEstablished { target } => self.block(
+                at_ms,
+                "baseline",
+                &format!("{target}: what is normal is known now"),
+                &[],
+            ),
+            Effect::IncidentOpened { finding, .. } => {
+                let head = format!("{} {}: {}", finding.incident, finding.kind, finding.summary);
+                let mut rest = vec![format!("evidence: {}", facts(&finding.facts))];
+                rest.extend(
+                    finding
+                        .evidence
+                        .iter()
+                        .flat_map(|a| a.reasons.first().cloned()),
+                );
+                self.block(at_ms, "problem", &head, &rest)
+            }
+            Effect::Decided(decided) => self.decided(at_ms, decided),
+            Effect::Ruled { repair, ruling, .. } => {
+                let text = match ruling {
+                    RulingSummary::Approved => format!("lets {repair} go"),
+                    RulingSummary::AwaitsPerson => {
+                        format!("{repair} waits for a person: `dbmedic approve`")
+                    }
+                    RulingSummary::Refused { law, reason } => {
+                        format!("refuses {repair}: {reason} ({law})")
+                    }
+                };
+                self.block(at_ms, "guard", &text, &[])
+            }
+            Effect::Preserve {
+                incident, reason, ..
+            } => {
+                let text = format!("target halted for {incident}, its files are copied aside");
+                self.block(at_ms, "halt", &text, &[reason.clone()])
+            }
+            Effect::Alerted { alert, .. } => {
+                let urgency = match alert.urgency {
+                    Urgency::Info => "info",
+                    Urgency::Warning => "warning",
+                    Urgency::Critical => "critical",
+                };
+                let text = format!("{urgency}: {} ({})", alert.message, alert.rule);
+                self.block(at_ms, "alert", &text, &[])
+            }
+            Effect::LevelChanged { from, to, .. } => {
+                let text = format!("{} → {}", level_name(*from), level_name(*to));
+                self.block(at_ms, "level", &text, &[])
+            }
+            Effect::RepairEnded { outcome, .. } => {
+                self.block(at_ms, "outcome", &outcome_line(outcome), &[])
+            }
+            Effect::IncidentResolved { resolved, .. } => {
+                self.told.remove(&resolved.incident);
+                let lasted = seconds(resolved.resolved_ms.saturating_sub(resolved.first_seen_ms));
+                let text = format!("{} {} after {lasted}", resolved.incident, resolved.kind);
+                self.block(at_ms, "resolved", &text, &[])
+            }
+            Effect::Repair(_) | Effect::Examine { .. } | Effect::VerbosityChanged { .. } => {
+                Vec::new()
+            }
+        }
+    }
+
+    /// A line that is not an effect.
+    pub fn note(&self, at_ms: u64, label: &str, text: &str) -> Vec<String> {
+        self.block(at_ms, label, text, &[])
+    }
+
+    fn decided(&mut self, at_ms: u64, decided: &Decided) -> Vec<String> {
+        let verdict = &decided.verdict;
+        let head = verdict_line(verdict);
+        let subject = decided
+            .incident
+            .clone()
+            .unwrap_or_else(|| decided.target.clone());
+        let rules: Vec<&str> = verdict.reasons.iter().map(|r| r.rule.as_str()).collect();
+        let essence = format!("{:?} {head} {rules:?}", decided.asked);
+        if self.told.insert(subject, essence.clone()).as_deref() == Some(essence.as_str()) {
+            return Vec::new();
+        }
+        let mut rest: Vec<String> = verdict
+            .reasons
+            .iter()
+            .map(|r| format!("because {} ({})", r.text, r.rule))
+            .collect();
+        rest.extend(verdict.suggestions.iter().map(|s| format!("suggests: {s}")));
+        if let Some(failure) = &decided.failure {
+            rest.insert(0, format!("the policy failed, the host decides: {failure}"));
+        }
+        let label = if decided.asked == Asked::Outcome {
+            "after"
+        } else {
+            "policy"
+        };
+        self.block(at_ms, label, &head, &rest)
+    }
+
+    /// A head line and indented lines under it.
+    fn block(&self, at_ms: u64, label: &str, head: &str, rest: &[String]) -> Vec<String> {
+        #[allow(clippy::cast_precision_loss, reason = "seconds of a run, for display")]
+        let since = at_ms.saturating_sub(self.start_ms) as f64 / 1000.0;
+        let mut all = rest.iter();
+        let head = if head.is_empty() {
+            all.next().map_or("", String::as_str)
+        } else {
+            head
+        };
+        let mut lines = vec![format!("{since:8.2} s  {label:<9} {head}")];
+        lines.extend(all.map(|line| format!("{:20} {line}", "")));
+        lines
+    }
+}
+
+/// A verdict in one line.
+pub fn verdict_line(verdict: &Verdict) -> String {
+    let class = verdict.classification.map_or("no problem", class_name);
+    let repair = match &verdict.repair {
+        Some(repair) => format!("repair {repair} (confidence {:.2})", verdict.confidence),
+        None if verdict.halt => "no repair: stop first".to_owned(),
+        None => "no repair".to_owned(),
+    };
+    format!("{class}, level {}, {repair}", level_name(verdict.level))
+}
+
+/// A repair's end in one line.
+pub fn outcome_line(outcome: &Outcome) -> String {
+    let result = match outcome.outcome_result {
+        OutcomeResult::Verified => "verified",
+        OutcomeResult::RolledBack => "rolled back",
+        OutcomeResult::Refused => "refused",
+        OutcomeResult::Failed => "FAILED",
+    };
+    let loss = match outcome.loss.commits {
+        0 => "nothing lost".to_owned(),
+        n => format!("{n} commits lost, as announced"),
+    };
+    let took = seconds(outcome.duration_ms);
+    format!(
+        "{} {result} in {took}: {}; {loss}",
+        outcome.repair, outcome.reason
+    )
+}
+
+/// A finding with its candidates, as a plan is shown.
+pub fn plan_lines(finding: &Finding) -> Vec<String> {
+    let mut lines = vec![format!("{}: {}", finding.kind, finding.summary)];
+    lines.push(format!("  evidence: {}", facts(&finding.facts)));
+    for candidate in &finding.candidates {
+        let level = match candidate.level {
+            CascadeLevel::InPlace => "in place",
+            CascadeLevel::Snapshot => "from a snapshot",
+            CascadeLevel::Replay => "by replaying the log",
+            CascadeLevel::Rebuild => "by building anew",
+        };
+        let undo = if candidate.undoable {
+            "can be undone"
+        } else {
+            "cannot be undone"
+        };
+        lines.push(format!(
+            "  can do: {} ({level}, {undo}): {}",
+            candidate.id, candidate.summary
+        ));
+        lines.push(format!(
+            "    expected: {}, loses {} commits ({:.2} %)",
+            seconds(candidate.expected_duration_ms),
+            candidate.expected_loss.commits,
+            candidate.expected_loss.percent
+        ));
+        for condition in &candidate.preconditions {
+            let mark = if condition.holds {
+                "holds"
+            } else {
+                "does NOT hold"
+            };
+            lines.push(format!(
+                "    {} {mark}: {}",
+                condition.name, condition.detail
+            ));
+        }
+    }
+    lines
+}
+
+/// Facts in one line.
+pub fn facts(facts: &[Fact]) -> String {
+    let one = |fact: &Fact| match &fact.value {
+        Value::Boolean(value) => format!("{}={value}", fact.name),
+        Value::Integer(value) => format!("{}={value}", fact.name),
+        Value::Number(value) => format!("{}={value:.2}", fact.name),
+        Value::Text(value) => format!("{}=\"{value}\"", fact.name),
+    };
+    facts.iter().map(one).collect::<Vec<_>>().join(" ")
+}
+
+/// Milliseconds as a person reads them.
+pub fn seconds(ms: u64) -> String {
+    #[allow(clippy::cast_precision_loss, reason = "durations for display")]
+    let s = ms as f64 / 1000.0;
+    if s < 100.0 {
+        format!("{s:.2} s")
+    } else {
+        format!("{s:.0} s")
+    }
+}
+
+fn class_name(class: Classification) -> &'static str {
+    match class {
+        Classification::Hiccup => "hiccup",
+        Classification::Obstacle => "obstacle",
+        Classification::Wall => "wall",
+        Classification::Crisis => "crisis",
+    }
+}
+
+fn level_name(level: EscalationLevel) -> &'static str {
+    match level {
+        EscalationLevel::Normal => "normal",
+        EscalationLevel::Watch => "watch",
+        EscalationLevel::Warn => "warn",
+        EscalationLevel::Escalate => "escalate",
+    }
+}

@@ -1,0 +1,335 @@
+//! Snapshots through SQLite's own backup interface: taken, synced, checked, and only then named.
+//!
+//! They lie in dbmedic's state directory. A database that fails its check never becomes the newest
+//! good snapshot; a snapshot that was being made when the process died has no name and is cleared.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// The version of the manifest.
+const VERSION: u32 = 1;
+
+/// Suffix of a snapshot that is not named yet.
+const UNNAMED: &str = "unnamed";
+
+/// Room that must be free before a snapshot, as a multiple of the database: the specification's
+/// `check_space(multiplier=2.0)`, section 1.2 C.
+const ROOM: u64 = 2;
+
+/// Why there is no snapshot.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// A file or directory cannot be used.
+    #[error("snapshot {}: {source}", path.display())]
+    Io {
+        /// What was touched.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// SQLite said no.
+    #[error("snapshot of {}: {source}", path.display())]
+    Sqlite {
+        /// The database.
+        path: PathBuf,
+        /// SQLite's words.
+        source: rusqlite::Error,
+    },
+    /// The database is busy; the next attempt may go through.
+    #[error("snapshot of {}: the database is busy", path.display())]
+    Busy {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The copy does not pass its check, so the database does not either.
+    #[error("snapshot of {}: the copy is not sound: {fault}", path.display())]
+    Unsound {
+        /// The database.
+        path: PathBuf,
+        /// The first fault.
+        fault: String,
+    },
+    /// There is no room for it.
+    #[error("snapshot of {}: {needed} bytes are needed, {free} are free", path.display())]
+    NoRoom {
+        /// The database.
+        path: PathBuf,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+    },
+}
+
+/// A checked snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotInfo {
+    /// The version of the manifest.
+    pub v: u32,
+    /// When it was taken, milliseconds since the Unix epoch.
+    pub taken_at_ms: u64,
+    /// The database that it was taken of.
+    pub source: PathBuf,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// SHA-256 of the file, hex.
+    pub sha256: String,
+    /// The file.
+    #[serde(skip)]
+    pub file: PathBuf,
+}
+
+/// Takes a snapshot of `source` (a database that is safe to open for reading) for `target`, keeps
+/// the newest `keep`.
+pub fn take(
+    source: &Path,
+    snapshots: &Path,
+    target: &str,
+    at_ms: u64,
+    keep: usize,
+) -> Result<SnapshotInfo, SnapshotError> {
+    let dir = snapshots.join(target);
+    fs::create_dir_all(&dir).map_err(io(&dir))?;
+    clear_unnamed(&dir)?;
+    check_room(source, &dir)?;
+    let file = dir.join(format!("{at_ms:013}.db"));
+    let unnamed = file.with_extension(UNNAMED);
+    let made = make(source, &unnamed, &file, at_ms);
+    if made.is_err() {
+        // It has no name, so nobody takes it for a snapshot; the next attempt clears it too.
+        drop(fs::remove_file(&unnamed));
+    }
+    let info = made?;
+    for old in list(&dir)?.into_iter().rev().skip(keep.max(1)) {
+        fs::remove_file(manifest_of(&old.file)).map_err(io(&old.file))?;
+        fs::remove_file(&old.file).map_err(io(&old.file))?;
+    }
+    Ok(info)
+}
+
+fn make(
+    source: &Path,
+    unnamed: &Path,
+    file: &Path,
+    at_ms: u64,
+) -> Result<SnapshotInfo, SnapshotError> {
+    let sqlite = |e| SnapshotError::Sqlite {
+        path: source.to_owned(),
+        source: e,
+    };
+    let from =
+        Connection::open_with_flags(source, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sqlite)?;
+    let mut to = Connection::open(unnamed).map_err(sqlite)?;
+    // All pages in one step: one read transaction, which in WAL mode holds up no writer.
+    match Backup::new(&from, &mut to)
+        .and_then(|backup| backup.step(-1))
+        .map_err(sqlite)?
+    {
+        StepResult::Done => {}
+        _ => {
+            return Err(SnapshotError::Busy {
+                path: source.to_owned(),
+            });
+        }
+    }
+    // A snapshot is one file: it needs no log of its own.
+    to.pragma_update(None, "journal_mode", "DELETE")
+        .map_err(sqlite)?;
+    let verdict: String = to
+        .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
+        .map_err(sqlite)?;
+    if verdict != "ok" {
+        return Err(SnapshotError::Unsound {
+            path: source.to_owned(),
+            fault: verdict,
+        });
+    }
+    to.close().map_err(|(_, e)| sqlite(e))?;
+    let (bytes, sha256) = fingerprint(unnamed).map_err(io(unnamed))?;
+    File::open(unnamed)
+        .and_then(|f| f.sync_all())
+        .map_err(io(unnamed))?;
+    let info = SnapshotInfo {
+        v: VERSION,
+        taken_at_ms: at_ms,
+        source: source.to_owned(),
+        bytes,
+        sha256,
+        file: file.to_owned(),
+    };
+    // The manifest first: a database file without one is not counted, and neither is a manifest
+    // without its database file.
+    let manifest = manifest_of(file);
+    let text = serde_json::to_vec(&info).map_err(|e| io(&manifest)(e.into()))?;
+    fs::write(&manifest, text)
+        .and_then(|()| File::open(&manifest)?.sync_all())
+        .and_then(|()| fs::rename(unnamed, file))
+        .and_then(|()| {
+            file.parent()
+                .map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+        })
+        .map_err(io(file))?;
+    Ok(info)
+}
+
+/// The newest snapshot of a target; none when there is none.
+pub fn newest(snapshots: &Path, target: &str) -> Result<Option<SnapshotInfo>, SnapshotError> {
+    let dir = snapshots.join(target);
+    if !dir.exists() {
+        return Ok(None);
+    }
+    Ok(list(&dir)?.pop())
+}
+
+/// The snapshots of a directory, oldest first.
+fn list(dir: &Path) -> Result<Vec<SnapshotInfo>, SnapshotError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(io(dir))? {
+        let file = entry.map_err(io(dir))?.path();
+        if file.extension().is_none_or(|e| e != "db") {
+            continue;
+        }
+        let manifest = fs::read(manifest_of(&file)).ok();
+        let info = manifest.and_then(|text| serde_json::from_slice::<SnapshotInfo>(&text).ok());
+        if let Some(info) = info.filter(|info| info.v == VERSION) {
+            found.push(SnapshotInfo { file, ..info });
+        }
+    }
+    found.sort_by_key(|info| info.taken_at_ms);
+    Ok(found)
+}
+
+fn clear_unnamed(dir: &Path) -> Result<(), SnapshotError> {
+    for entry in fs::read_dir(dir).map_err(io(dir))? {
+        let path = entry.map_err(io(dir))?.path();
+        if path.extension().is_some_and(|e| e == UNNAMED) {
+            fs::remove_file(&path).map_err(io(&path))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_room(source: &Path, dir: &Path) -> Result<(), SnapshotError> {
+    let bytes = fs::metadata(source).map_err(io(source))?.len();
+    let room = rustix::fs::statvfs(dir).map_err(|e| io(dir)(e.into()))?;
+    let (needed, free) = (
+        bytes.saturating_mul(ROOM),
+        room.f_bavail.saturating_mul(room.f_frsize),
+    );
+    if free < needed {
+        return Err(SnapshotError::NoRoom {
+            path: source.to_owned(),
+            needed,
+            free,
+        });
+    }
+    Ok(())
+}
+
+fn manifest_of(file: &Path) -> PathBuf {
+    file.with_extension("json")
+}
+
+fn fingerprint(path: &Path) -> std::io::Result<(u64, String)> {
+    let mut file = File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    let mut bytes = 0;
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        hash.update(&buffer[..read]);
+        bytes += read as u64;
+    }
+    let hex = hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    Ok((bytes, hex))
+}
+
+fn io(path: &Path) -> impl Fn(std::io::Error) -> SnapshotError {
+    let path = path.to_owned();
+    move |source| SnapshotError::Io {
+        path: path.clone(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database(path: &Path, rows: u32) -> Connection {
+        let db = Connection::open(path).unwrap();
+        db.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); CREATE INDEX i ON t(x);")
+            .unwrap();
+        for row in 0..rows {
+            db.execute("INSERT INTO t VALUES (?1)", [format!("row {row}")])
+                .unwrap();
+        }
+        db
+    }
+
+    fn count(path: &Path) -> u32 {
+        Connection::open(path)
+            .unwrap()
+            .query_row("SELECT count(*) FROM t", [], |r| r.get(0))
+            .unwrap()
+    }
+
+    #[test]
+    fn it_holds_what_was_committed_while_a_writer_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.db");
+        let writer = database(&path, 100);
+        writer
+            .execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES ('open')")
+            .unwrap();
+        let info = take(&path, dir.path(), "a", 5, 3).unwrap();
+        assert_eq!(count(&info.file), 100);
+        assert_eq!(newest(dir.path(), "a").unwrap(), Some(info));
+    }
+
+    #[test]
+    fn only_the_newest_are_kept_and_the_unnamed_are_cleared() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.db");
+        let _writer = database(&path, 1);
+        for at_ms in 1..=5 {
+            take(&path, dir.path(), "a", at_ms, 2).unwrap();
+        }
+        fs::write(dir.path().join("a/9.unnamed"), "half").unwrap();
+        take(&path, dir.path(), "a", 6, 2).unwrap();
+        let kept: Vec<u64> = list(&dir.path().join("a"))
+            .unwrap()
+            .iter()
+            .map(|s| s.taken_at_ms)
+            .collect();
+        assert_eq!(kept, [5, 6]);
+        assert_eq!(fs::read_dir(dir.path().join("a")).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn an_unsound_database_gives_no_snapshot() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.db");
+        drop(database(&path, 2000));
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle..middle + 4096].fill(0x5a);
+        fs::write(&path, bytes).unwrap();
+        assert!(take(&path, dir.path(), "a", 1, 2).is_err());
+        assert_eq!(newest(dir.path(), "a").unwrap(), None);
+    }
+}

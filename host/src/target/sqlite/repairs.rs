@@ -1,0 +1,194 @@
+//! The repairs of a SQLite database, each with all its parts.
+//!
+//! Raw bytes of a live database are looked at, copied and put back only in the helper process. No
+//! connection here checkpoints when it is closed: to close the last connection would otherwise
+//! drop everything behind a damaged frame of the log, unasked.
+
+mod checkpoint;
+mod end_holder;
+mod end_process;
+mod keep_valid_prefix;
+mod rebuild_index;
+mod release_reader;
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::journal::{Intent, PlannedStep};
+use crate::model::{DataLoss, Finding, Value};
+use crate::repair::{Repair, RepairError, Site};
+use crate::target::sqlite::raw::RawProcess;
+use crate::target::sqlite::{SqliteState, WalState};
+
+/// How long a repair waits for a lock that others hold for moments. A checkpoint that waits for
+/// readers holds up writers meanwhile, so it is short.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+
+const NO_LOSS: DataLoss = DataLoss {
+    commits: 0,
+    percent: 0.0,
+};
+
+/// The repair that an intent names, ready to act on the site.
+///
+/// # Errors
+/// When the repair is unknown or the finding lacks a fact that it needs.
+pub fn for_intent(intent: &Intent, site: &Site) -> Result<Box<dyn Repair>, RepairError> {
+    let scene = Scene {
+        site: site.clone(),
+        raw: None,
+    };
+    Ok(match intent.candidate.id.as_str() {
+        "lock.end-holder" => Box::new(end_holder::EndHolder::new(scene, intent)?),
+        "wal.release-reader" => Box::new(release_reader::ReleaseReader::new(scene, intent)?),
+        "wal.checkpoint" => Box::new(checkpoint::Checkpoint::new(scene, intent)?),
+        "index.rebuild" => Box::new(rebuild_index::RebuildIndex::new(scene, intent)?),
+        "wal.keep-valid-prefix" => {
+            Box::new(keep_valid_prefix::KeepValidPrefix::new(scene, intent)?)
+        }
+        other => return Err(RepairError::UnknownRepair(other.to_owned())),
+    })
+}
+
+/// The database that a repair works on.
+struct Scene {
+    site: Site,
+    raw: Option<RawProcess>,
+}
+
+impl Scene {
+    fn path(&self) -> &Path {
+        &self.site.path
+    }
+
+    /// The helper process; it is started when it is first needed.
+    fn raw(&mut self) -> Result<&mut RawProcess, RepairError> {
+        let raw = match self.raw.take() {
+            Some(raw) => raw,
+            None => RawProcess::spawn(&self.site.exe)?,
+        };
+        Ok(self.raw.insert(raw))
+    }
+
+    /// The files and the locks of other processes; with `frames`, every frame of the log as well.
+    fn look(&mut self, frames: bool) -> Result<SqliteState, RepairError> {
+        let path = self.site.path.clone();
+        let looked = self.raw()?.look(&path, frames, &[std::process::id()])?;
+        Ok(looked.state)
+    }
+
+    /// A connection that may write. The database must exist.
+    fn open(&self) -> Result<Connection, RepairError> {
+        open(self.path())
+    }
+
+    /// What a write, or a checkpoint, would drop for good must not be there: transactions behind a
+    /// damaged frame of the log. Returns the log as it is.
+    fn sound_log(&mut self) -> Result<Option<WalState>, RepairError> {
+        let wal = self.look(true)?.wal;
+        match wal.as_ref().and_then(|wal| wal.first_bad_frame) {
+            Some(frame) => Err(RepairError::Unmet {
+                name: "log-sound",
+                detail: format!("frame {frame} is damaged: what follows it would be dropped"),
+            }),
+            None => Ok(wal),
+        }
+    }
+}
+
+/// Opens an existing database for reading and writing. Closing it checkpoints nothing.
+fn open(path: &Path) -> Result<Connection, RepairError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(db)
+}
+
+/// Whether an error says that somebody else has the lock.
+fn is_busy(error: &RepairError) -> bool {
+    matches!(error, RepairError::Sqlite(e) if e.sqlite_error_code() == Some(ErrorCode::DatabaseBusy))
+}
+
+/// What `PRAGMA wal_checkpoint` answers; frames are -1 when there is no log.
+struct Checkpointed {
+    busy: bool,
+    log_frames: i64,
+    done_frames: i64,
+}
+
+impl Checkpointed {
+    /// Frames that are not in the database yet.
+    fn backlog(&self) -> u64 {
+        u64::try_from(self.log_frames - self.done_frames).unwrap_or(0)
+    }
+}
+
+fn wal_checkpoint(db: &Connection, mode: &str) -> Result<Checkpointed, RepairError> {
+    Ok(
+        db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+            Ok(Checkpointed {
+                busy: row.get::<_, i64>(0)? != 0,
+                log_frames: row.get(1)?,
+                done_frames: row.get(2)?,
+            })
+        })?,
+    )
+}
+
+/// Checkpoints as far as it goes without holding anybody up, then truncates the log if nobody is
+/// in the way. Safe at every point: SQLite syncs the database before it lets go of a frame.
+fn checkpoint_and_truncate(db: &Connection) -> Result<(), RepairError> {
+    wal_checkpoint(db, "PASSIVE")?;
+    if wal_checkpoint(db, "TRUNCATE")?.busy {
+        wal_checkpoint(db, "PASSIVE")?;
+    }
+    Ok(())
+}
+
+/// Whether there is room for copies.
+fn room_for(copies: &Path, bytes: u64) -> Result<(), RepairError> {
+    std::fs::create_dir_all(copies)?;
+    let room = rustix::fs::statvfs(copies).map_err(std::io::Error::from)?;
+    let free = room.f_bavail.saturating_mul(room.f_frsize);
+    if free < bytes {
+        return Err(RepairError::Unmet {
+            name: "room",
+            detail: format!(
+                "{} has {free} bytes free, {bytes} are needed",
+                copies.display()
+            ),
+        });
+    }
+    Ok(())
+}
+
+fn step(name: &str, what: String) -> PlannedStep {
+    PlannedStep {
+        name: name.to_owned(),
+        what,
+    }
+}
+
+fn fact<'a>(finding: &'a Finding, name: &str) -> Option<&'a Value> {
+    let fact = finding.facts.iter().find(|fact| fact.name == name)?;
+    Some(&fact.value)
+}
+
+fn integer_fact(finding: &Finding, name: &'static str) -> Result<u64, RepairError> {
+    match fact(finding, name) {
+        Some(Value::Integer(value)) => u64::try_from(*value).ok(),
+        _ => None,
+    }
+    .ok_or(RepairError::MissingFact(name))
+}
+
+fn text_fact(finding: &Finding, name: &'static str) -> Result<String, RepairError> {
+    match fact(finding, name) {
+        Some(Value::Text(value)) => Ok(value.clone()),
+        _ => Err(RepairError::MissingFact(name)),
+    }
+}

@@ -1,0 +1,152 @@
+//! Ending the one process that a finding names.
+//!
+//! Only a process on the target's list is ended, only the very one that was seen, and only while
+//! it still does what it is ended for: everything is checked again through a pidfd, which names one
+//! process and never its successor, right before each signal. What is left is the moment between
+//! the check and the signal: a transaction committed in it is committed all the same.
+
+use std::fs;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::repair::RepairError;
+use crate::target::sqlite::{LockHolder, locks};
+
+/// How long a process has to end by itself after SIGTERM.
+pub(super) const GRACE: Duration = Duration::from_secs(2);
+
+/// How long to wait for the kernel to end a process after SIGKILL.
+const KILL_WAIT: Duration = Duration::from_secs(5);
+
+/// A process that is to be ended.
+#[derive(Debug, Clone)]
+pub(super) struct Culprit {
+    pub(super) pid: u32,
+    pub(super) start_ticks: u64,
+    pub(super) name: String,
+}
+
+/// How the attempt went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The process is gone.
+    Gone,
+    /// It lives, but after SIGTERM no longer does what it was to be ended for.
+    LetGo,
+}
+
+impl Culprit {
+    /// Whether this lock is held by this very process: a pid is used again, a pid with its start
+    /// is not.
+    pub(super) fn holds(&self, held: &LockHolder) -> bool {
+        held.process.pid == self.pid && held.process.start_ticks == self.start_ticks
+    }
+
+    /// Whether the process may be ended at all.
+    pub(super) fn may_be_ended(&self, may_end: &[String]) -> Result<(), RepairError> {
+        if !may_end.contains(&self.name) {
+            return Err(RepairError::Unmet {
+                name: "process-may-be-ended",
+                detail: format!("`{}` does not stand in the target's may_end", self.name),
+            });
+        }
+        // Whatever a list says: never init, never this process or one that it came from.
+        if self.pid <= 1 || ancestry(std::process::id()).contains(&self.pid) {
+            return Err(RepairError::Unmet {
+                name: "holder-is-another",
+                detail: format!("pid {} is init, dbmedic, or what started it", self.pid),
+            });
+        }
+        Ok(())
+    }
+
+    /// Ends the process: SIGTERM, and SIGKILL when it is still in the way after the grace time.
+    /// `in_the_way` says, right before each signal, whether it still does what it is ended for
+    /// ([`RepairError::Unmet`] if not). A process that is gone needs no ending.
+    pub(super) fn end(
+        &self,
+        may_end: &[String],
+        in_the_way: &mut dyn FnMut() -> Result<(), RepairError>,
+    ) -> Result<Ending, RepairError> {
+        self.may_be_ended(may_end)?;
+        let Some(process) = self.open()? else {
+            return Ok(Ending::Gone);
+        };
+        in_the_way()?;
+        if !signal(&process, Signal::TERM)? || has_ended(&process, GRACE)? {
+            return Ok(Ending::Gone);
+        }
+        match in_the_way() {
+            Ok(()) => {}
+            // It heeds the signal, only slowly.
+            Err(RepairError::Unmet { .. }) => return Ok(Ending::LetGo),
+            Err(error) => return Err(error),
+        }
+        if !signal(&process, Signal::KILL)? || has_ended(&process, KILL_WAIT)? {
+            return Ok(Ending::Gone);
+        }
+        let detail = format!("process {} outlives SIGKILL", self.pid);
+        Err(RepairError::Unproven(detail))
+    }
+
+    /// A descriptor of the process; none when it is gone.
+    fn open(&self) -> Result<Option<OwnedFd>, RepairError> {
+        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else {
+            return Ok(None);
+        };
+        let process = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(process) => process,
+            Err(Errno::SRCH) => return Ok(None),
+            Err(error) => return Err(std::io::Error::from(error).into()),
+        };
+        // The descriptor names one process from here on: only now is it worth comparing. When that
+        // process still lives afterwards, it was the one that was read about.
+        let seen = locks::process(self.pid);
+        if has_ended(&process, Duration::ZERO)? {
+            return Ok(None);
+        }
+        let is_meant = seen.is_some_and(|seen| seen.start_ticks == self.start_ticks);
+        Ok(is_meant.then_some(process))
+    }
+}
+
+/// Sends a signal; false when the process is gone.
+fn signal(process: &OwnedFd, signal: Signal) -> Result<bool, RepairError> {
+    match pidfd_send_signal(process, signal) {
+        Ok(()) => Ok(true),
+        Err(Errno::SRCH) => Ok(false),
+        Err(error) => Err(std::io::Error::from(error).into()),
+    }
+}
+
+/// Waits for a process's end.
+fn has_ended(process: &OwnedFd, wait: Duration) -> Result<bool, RepairError> {
+    let timeout = Timespec::try_from(wait).map_err(std::io::Error::other)?;
+    let mut fds = [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)];
+    let ready = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&timeout)))
+        .map_err(std::io::Error::from)?;
+    Ok(ready > 0)
+}
+
+/// A process and all that it came from, as far as can be seen.
+fn ancestry(pid: u32) -> Vec<u32> {
+    let mut line = vec![pid];
+    while let Some(parent) = line.last().and_then(|pid| parent_of(*pid)) {
+        if parent == 0 || line.contains(&parent) {
+            break;
+        }
+        line.push(parent);
+    }
+    line
+}
+
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold blanks and parentheses itself: the last one ends it.
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_whitespace().nth(1)?.parse().ok()
+}

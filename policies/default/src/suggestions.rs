@@ -1,0 +1,29 @@
+//! What a person might do. The first three are the specification's own (5.2).
+
+pub(crate) const REPEATED: &str =
+    "The problem keeps coming back: look for a cause underneath it and check the whole system.";
+pub(crate) const CONSTRAINT: &str =
+    "A configured bound is violated: adjust it or find out what drives the metric.";
+pub(crate) const SLOW: &str =
+    "Performance has dropped: profile the queries and look for missing indexes.";
+pub(crate) const STOP_WRITERS: &str =
+    "Stop every process that writes to this database before anything else.";
+pub(crate) const COPY_ALL: &str =
+    "Copy the database, its -wal and its -journal file aside together before you try anything.";
+pub(crate) const WAL_OPTIONS: &str = "The next writer may overwrite the frames behind the damage: read what can be read from a copy, then restore a snapshot or keep the valid prefix by hand.";
+pub(crate) const SALVAGE: &str = "Salvage a copy with sqlite3's .recover, compare it with the newest snapshot, and replace the database with the better one.";
+pub(crate) const TAKE_SNAPSHOT: &str =
+    "Take a snapshot: without one there is nothing to fall back to.";
+pub(crate) const ASK_HOLDER: &str =
+    "Ask the owner of the process whether it may be ended, or have it finish its transaction.";
+pub(crate) const BACKUP_BEFORE_LOSS: &str =
+    "Have the applications enter again what was committed last: announced commits are lost.";
+pub(crate) const FIND_FILE: &str = "Find out who moved or deleted the file before an application creates an empty one in its place.";
+pub(crate) const HEADER: &str = "The file does not begin like a database: check whether it was overwritten, encrypted, or is not the file that was meant.";
+pub(crate) const CONNECTION: &str =
+    "Check that the database runs, that its address is right and that dbmedic may connect.";
+pub(crate) const FREE_SPACE: &str =
+    "Free disk space: remove old files or extend the volume; a full disk stops every writer.";
+pub(crate) const LEFT_OPEN: &str = "The repair ended neither proven nor taken back: compare the target with the copy made before it.";
+pub(crate) const UNKNOWN: &str =
+    "This policy has no rule for this kind of problem: judge it by hand or use a newer policy.";

@@ -1,0 +1,122 @@
+use super::{Policy, configure, decide, describe};
+use crate::{
+    Answer, Classification, EscalationLevel, Event, Reason, Setting, Situation, Value, Verbosity,
+    log::LogLevel, reason, testing,
+};
+
+crate::parameters! {
+    /// For the tests.
+    struct Numbers {
+        /// A count.
+        count: u32 = 3, 1..=10;
+    }
+}
+
+/// Counts its events and has no opinion.
+struct Counting;
+
+impl Policy for Counting {
+    type Parameters = Numbers;
+    type Memory = u32;
+    const NAME: &'static str = "counting";
+    const VERSION: &'static str = "0.1.0";
+    const SUMMARY: &'static str = "Counts.";
+
+    fn choose(situation: &Situation<'_, Numbers>, seen: &mut u32, answer: &mut Answer) {
+        *seen += 1;
+        answer.because(reason!(
+            "count.seen",
+            "{seen} of {}",
+            situation.parameters.count
+        ));
+    }
+}
+
+/// Remembers too much, or refuses.
+struct Failing;
+
+impl Policy for Failing {
+    type Parameters = Numbers;
+    type Memory = Vec<u8>;
+    const NAME: &'static str = "failing";
+    const VERSION: &'static str = "0.1.0";
+    const SUMMARY: &'static str = "Fails.";
+
+    fn decide(situation: &Situation<'_, Numbers>, memory: &mut Vec<u8>) -> Result<Answer, Reason> {
+        if situation.finding().is_some() {
+            return Err(reason!("failing.refuses", "no"));
+        }
+        memory.resize(20_000, 0);
+        Ok(Answer::at(situation.context.level))
+    }
+}
+
+fn settings() -> Vec<u8> {
+    configure::<Counting>(&[]).unwrap()
+}
+
+#[test]
+fn memory_is_carried_from_one_event_to_the_next() {
+    let mut context = testing::context(settings());
+    for seen in 1..=3 {
+        let verdict = decide::<Counting>(&Event::Tick, &context).unwrap();
+        assert_eq!(verdict.reasons[0].text, format!("{seen} of 3"));
+        context.memory = verdict.memory;
+    }
+}
+
+#[test]
+fn an_unjudged_finding_is_a_wall_for_a_person() {
+    let event = Event::Finding(testing::finding("disk.on-fire", &[]));
+    let verdict = decide::<Counting>(&event, &testing::context(settings())).unwrap();
+    assert_eq!(verdict.classification, Some(Classification::Wall));
+    assert_eq!(verdict.level, EscalationLevel::Escalate);
+    assert_eq!(verdict.verbosity, Verbosity::Incident);
+    assert_eq!((verdict.repair, verdict.halt), (None, false));
+}
+
+#[test]
+fn foreign_memory_is_forgotten_with_a_note() {
+    testing::clear();
+    let mut context = testing::context(settings());
+    context.memory = vec![9, 9, 9];
+    let verdict = decide::<Counting>(&Event::Tick, &context).unwrap();
+    assert_eq!(verdict.reasons[0].text, "1 of 3");
+    let notes = testing::notes();
+    assert_eq!(notes[0].0, LogLevel::Warn);
+    assert!(notes[0].1.contains("another policy"), "{}", notes[0].1);
+}
+
+#[test]
+fn unreadable_settings_are_a_refusal() {
+    let foreign = configure::<Failing>(&[]).unwrap();
+    for bytes in [Vec::new(), vec![1, 2, 3], foreign] {
+        let refusal = decide::<Counting>(&Event::Tick, &testing::context(bytes)).unwrap_err();
+        assert_eq!(refusal.rule, "settings.unreadable");
+    }
+}
+
+#[test]
+fn a_refusal_passes_through_and_a_memory_too_large_is_dropped() {
+    let context = testing::context(configure::<Failing>(&[]).unwrap());
+    let event = Event::Finding(testing::finding("x.y", &[]));
+    assert_eq!(
+        decide::<Failing>(&event, &context).unwrap_err().rule,
+        "failing.refuses"
+    );
+    let verdict = decide::<Failing>(&Event::Tick, &context).unwrap();
+    assert_eq!(verdict.reasons[0].rule, "memory.too-large");
+    assert!(verdict.memory.is_empty());
+}
+
+#[test]
+fn it_says_who_it_is_and_checks_settings() {
+    let description = describe::<Counting>();
+    assert_eq!(description.name, "counting");
+    assert_eq!(description.parameters.len(), 1);
+    let wrong = Setting {
+        name: "count".into(),
+        value: Value::Integer(0),
+    };
+    assert_eq!(configure::<Counting>(&[wrong]).unwrap_err().len(), 1);
+}

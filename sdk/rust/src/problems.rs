@@ -1,0 +1,256 @@
+//! Typed views of the problems that the host knows today.
+//!
+//! Every fact is an `Option`, because kinds and facts come and go without the contract changing: a
+//! rule says for itself what it does when a fact it needs is missing. A kind that is not listed
+//! here is [`Problem::Unknown`], never an error.
+
+use crate::{Finding, facts::FromFact};
+
+macro_rules! problems {
+    ($(
+        $(#[doc = $doc:literal])+
+        $kind:literal => $name:ident $(<$life:lifetime>)? {
+            $($(#[doc = $field_doc:literal])+ $field:ident: $type:ty,)*
+        }
+    )+) => {
+        $(
+            $(#[doc = $doc])+
+            #[derive(Debug, Clone, Copy, PartialEq)]
+            #[non_exhaustive]
+            pub struct $name $(<$life>)? {
+                $($(#[doc = $field_doc])+ pub $field: Option<$type>,)*
+            }
+
+            impl $(<$life>)? $name $(<$life>)? {
+                /// The finding's kind.
+                pub const KIND: &'static str = $kind;
+
+                fn read(finding: & $($life)? Finding) -> Self {
+                    // A kind without facts reads nothing.
+                    let _ = finding;
+                    Self { $($field: FromFact::from_fact(finding, stringify!($field)),)* }
+                }
+            }
+        )+
+
+        /// A finding seen as one of the known problems.
+        #[derive(Debug, Clone, Copy, PartialEq)]
+        #[non_exhaustive]
+        pub enum Problem<'a> {
+            $($(#[doc = $doc])+ $name($name $(<$life>)?),)+
+            /// A kind that this crate does not know.
+            Unknown,
+        }
+
+        impl<'a> Problem<'a> {
+            /// The typed view of a finding.
+            pub fn of(finding: &'a Finding) -> Self {
+                match finding.kind.as_str() {
+                    $($kind => Self::$name($name::read(finding)),)+
+                    _ => Self::Unknown,
+                }
+            }
+        }
+
+        /// Every kind that [`Problem::of`] knows.
+        pub const KINDS: &[&str] = &[$($kind),+];
+    };
+}
+
+problems! {
+    /// Somebody holds the write lock for long. Offers `lock.end-holder`.
+    "lock.stale-holder" => StaleLock<'a> {
+        /// Process that holds the lock.
+        holder_pid: u64,
+        /// Its name.
+        holder_name: &'a str,
+        /// How long the lock has been held, milliseconds.
+        age_ms: u64,
+        /// Processor time that the holder used meanwhile, milliseconds.
+        holder_cpu_ms: u64,
+        /// Commits made while the lock was held.
+        commits_during_hold: u64,
+        /// Whether there is a snapshot young enough to fall back to.
+        has_recent_snapshot: bool,
+        /// Age of the newest snapshot, milliseconds; none when there is no snapshot.
+        snapshot_age_ms: u64,
+        /// Others that the repair might disturb, such as a checkpoint or a recovery.
+        concurrent_operations: u64,
+        /// Whether the operator listed this process among those that a repair may end.
+        holder_may_be_ended: bool,
+    }
+
+    /// A reader pins the write-ahead log, so that no checkpoint can finish. Offers `wal.release-reader`.
+    "wal.checkpoint-starved" => CheckpointStarved<'a> {
+        /// Size of the log, bytes.
+        wal_bytes: u64,
+        /// Frames that wait for a checkpoint.
+        backlog_frames: u64,
+        /// Process that reads.
+        reader_pid: u64,
+        /// Its name.
+        reader_name: &'a str,
+        /// How long it has been reading, milliseconds.
+        reader_age_ms: u64,
+        /// Whether the operator listed this process among those that a repair may end.
+        reader_may_be_ended: bool,
+    }
+
+    /// The write-ahead log has grown and nobody pins it. Offers `wal.checkpoint`.
+    "wal.oversized" => OversizedWal {
+        /// Size of the log, bytes.
+        wal_bytes: u64,
+        /// Frames that wait for a checkpoint.
+        backlog_frames: u64,
+    }
+
+    /// A frame of the write-ahead log is damaged. Offers `wal.keep-valid-prefix`.
+    "wal.corrupt-frame" => CorruptFrame {
+        /// The first damaged frame, counted from 1.
+        first_bad_frame: u64,
+        /// Frames in the log.
+        total_frames: u64,
+        /// The last frame before the damage that ends a commit.
+        last_commit_frame: u64,
+        /// Commits behind the damage.
+        commits_lost: u64,
+        /// Commits before the damage.
+        commits_kept: u64,
+        /// The share of the log's commits that is lost, 0 to 100.
+        percent_lost: f64,
+        /// Whether there is a snapshot young enough to fall back to.
+        has_recent_snapshot: bool,
+    }
+
+    /// An index disagrees with its table. Offers `index.rebuild`.
+    "index.corrupt" => CorruptIndex<'a> {
+        /// The index's name.
+        index: &'a str,
+        /// Its table's name.
+        table: &'a str,
+        /// Whether the table itself is sound.
+        table_clean: bool,
+        /// Faults found.
+        faults: u64,
+        /// Whether the index can be built anew from its definition.
+        rebuildable: bool,
+    }
+
+    /// A table is damaged.
+    "table.corrupt" => CorruptTable<'a> {
+        /// The table's name.
+        table: &'a str,
+        /// Faults found.
+        faults: u64,
+    }
+
+    /// The schema is damaged.
+    "schema.corrupt" => CorruptSchema {}
+
+    /// Pages are damaged that belong to no table or index that can be named.
+    "pages.corrupt" => CorruptPages {
+        /// Faults found.
+        faults: u64,
+    }
+
+    /// The database file is gone. May offer the restore of a snapshot.
+    "file.missing" => MissingFile {
+        /// Whether there is a snapshot young enough to fall back to.
+        has_recent_snapshot: bool,
+        /// Age of the newest snapshot, milliseconds; none when there is no snapshot.
+        snapshot_age_ms: u64,
+    }
+
+    /// The database file is shorter than its header says.
+    "file.truncated" => TruncatedFile {
+        /// Pages according to the header.
+        expected_pages: u64,
+        /// Pages that are there.
+        actual_pages: u64,
+    }
+
+    /// The file does not begin like a database.
+    "file.not-a-database" => NotADatabase {}
+
+    /// A rollback journal of a writer that died is left over.
+    "journal.hot" => HotJournal {
+        /// Its size, bytes.
+        journal_bytes: u64,
+    }
+
+    /// The database does not answer.
+    "target.unreachable" => Unreachable<'a> {
+        /// What was tried and how it failed.
+        reason: &'a str,
+    }
+
+    /// A configured bound is violated.
+    "constraint.violated" => ViolatedConstraint<'a> {
+        /// The constraint's name.
+        constraint: &'a str,
+        /// The metric's name, unit as suffix.
+        metric: &'a str,
+        /// The metric's value, in its unit.
+        value: f64,
+        /// The bound, in the metric's unit.
+        bound: f64,
+        /// The share of the room up to the bound that is used; over 1 is a violation.
+        utilization: f64,
+        /// Whether the operator allows it to be mended without being asked.
+        auto_fix: bool,
+    }
+
+    /// Several values left their normal range and no known problem explains it.
+    "anomaly.unexplained" => UnexplainedAnomaly<'a> {
+        /// The series that carries it most.
+        series: &'a str,
+        /// 0 is certainly normal, 1 is certainly anomalous.
+        confidence: f64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KINDS, Problem, StaleLock};
+    use crate::{Value, testing};
+
+    #[test]
+    fn every_known_kind_is_read_without_facts() {
+        for kind in KINDS {
+            assert_ne!(
+                Problem::of(&testing::finding(kind, &[])),
+                Problem::Unknown,
+                "{kind}"
+            );
+        }
+    }
+
+    #[test]
+    fn another_kind_is_unknown() {
+        assert_eq!(
+            Problem::of(&testing::finding("disk.on-fire", &[])),
+            Problem::Unknown
+        );
+    }
+
+    #[test]
+    fn facts_are_typed_and_wrong_ones_are_none() {
+        let finding = testing::finding(
+            StaleLock::KIND,
+            &[
+                ("age_ms", Value::Integer(4_200)),
+                ("holder_name", Value::Text("batch".into())),
+                ("has_recent_snapshot", Value::Boolean(true)),
+                ("holder_pid", Value::Text("12".into())),
+            ],
+        );
+        let Problem::StaleLock(lock) = Problem::of(&finding) else {
+            panic!("not seen as a lock");
+        };
+        assert_eq!(lock.age_ms, Some(4_200));
+        assert_eq!(lock.holder_name, Some("batch"));
+        assert_eq!(lock.has_recent_snapshot, Some(true));
+        assert_eq!(lock.holder_pid, None);
+        assert_eq!(lock.snapshot_age_ms, None);
+    }
+}
