@@ -3,6 +3,11 @@
 //! This process plays the part of dbmedic; the owner of a database is a child, this test binary
 //! run again (see [`owner`]); the raw files are read by the real helper process.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy's allowance for tests does not reach what is outside `#[test]`"
+)]
+
 use std::{
     collections::BTreeMap,
     env, fs,
@@ -98,6 +103,10 @@ impl Drop for Owner {
     }
 }
 
+fn raw() -> RawProcess {
+    RawProcess::spawn(Path::new(EXE)).unwrap()
+}
+
 struct Place {
     directory: tempfile::TempDir,
     database: PathBuf,
@@ -114,13 +123,9 @@ impl Place {
         }
     }
 
-    fn raw(&self) -> RawProcess {
-        RawProcess::spawn(Path::new(EXE)).unwrap()
-    }
-
     fn source(&self) -> SqliteSource {
         let scratch = self.directory.path().join("scratch");
-        SqliteSource::new(&self.database, &scratch, self.raw())
+        SqliteSource::new(&self.database, &scratch, raw())
     }
 
     fn look(&self) -> SqliteState {
@@ -374,14 +379,14 @@ fn header_faults() {
 #[test]
 fn copy_and_put_back() {
     let place = Place::new();
-    let mut raw = place.raw();
+    let mut helper = raw();
     let copy = place.directory.path().join("copies/one");
     Owner::start(&place.database, WAL, None).kill();
     let mut before = place.contents();
-    let manifest = raw.copy(&place.database, &copy).unwrap();
+    let manifest = helper.copy(&place.database, &copy).unwrap();
     assert!(manifest.stable);
     assert_eq!(manifest.files.len(), 3);
-    let error = raw.copy(&place.database, &copy).unwrap_err();
+    let error = helper.copy(&place.database, &copy).unwrap_err();
     assert!(
         matches!(&error, RawError::Failed(f) if f.kind == FailureKind::CopyExists),
         "{error}"
@@ -390,7 +395,7 @@ fn copy_and_put_back() {
     // Refused while somebody has it open, and nothing is written.
     let owner = Owner::start(&place.database, "SELECT * FROM t", None);
     let during = place.contents();
-    let error = raw.restore(&place.database, &copy).unwrap_err();
+    let error = helper.restore(&place.database, &copy).unwrap_err();
     let pid = owner.pid();
     assert!(
         matches!(&error, RawError::Failed(f) if f.kind == FailureKind::InUse(pid)),
@@ -405,10 +410,10 @@ fn copy_and_put_back() {
 
     // The database is another now, its log is gone, and a journal lies about.
     fs::write(place.companion("-journal"), b"left over").unwrap();
-    raw.restore(&place.database, &copy).unwrap();
+    helper.restore(&place.database, &copy).unwrap();
     before.remove(&place.companion("-shm"));
     assert_eq!(place.contents(), before);
-    raw.restore(&place.database, &copy).unwrap();
+    helper.restore(&place.database, &copy).unwrap();
     assert_eq!(place.contents(), before);
     let rows: i64 = Connection::open(&place.database)
         .unwrap()
@@ -421,7 +426,7 @@ fn copy_and_put_back() {
     let mut bytes = fs::read(copy.join("database-wal")).unwrap();
     bytes[50] ^= 1;
     fs::write(copy.join("database-wal"), bytes).unwrap();
-    let error = raw.restore(&place.database, &copy).unwrap_err();
+    let error = helper.restore(&place.database, &copy).unwrap_err();
     assert!(
         matches!(&error, RawError::Failed(f) if f.kind == FailureKind::CopyUnusable),
         "{error}"
@@ -437,7 +442,7 @@ fn put_back_can_be_cut_off_anywhere() {
     Owner::start(&place.database, &format!("{ROLLBACK} {fill}"), None).leave();
     let before = place.contents();
     let copy = place.directory.path().join("copy");
-    place.raw().copy(&place.database, &copy).unwrap();
+    raw().copy(&place.database, &copy).unwrap();
     let request = Request::Restore {
         path: place.database.clone(),
         from: copy.clone(),
@@ -473,7 +478,7 @@ fn put_back_can_be_cut_off_anywhere() {
         helper.kill().unwrap();
         helper.wait().unwrap();
         unfinished += usize::from(place.contents() != before);
-        place.raw().restore(&place.database, &copy).unwrap();
+        raw().restore(&place.database, &copy).unwrap();
         assert!(place.contents() == before, "step {step}");
     }
     assert!(
@@ -495,10 +500,10 @@ fn helper_that_hangs_or_dies_is_replaced() {
             .unwrap()
             .success()
     );
-    let mut raw = place.raw().with_look_timeout(Duration::from_secs(2));
-    let error = raw.look(&pipe, false, &[]).unwrap_err();
+    let mut helper = raw().with_look_timeout(Duration::from_secs(2));
+    let error = helper.look(&pipe, false, &[]).unwrap_err();
     assert!(matches!(error, RawError::Timeout { .. }), "{error}");
-    let looked = raw.look(&place.database, true, &[]).unwrap();
+    let looked = helper.look(&place.database, true, &[]).unwrap();
     assert!(looked.state.database_bytes.is_some());
 
     let missing = RawProcess::spawn(Path::new("/nowhere")).unwrap_err();

@@ -58,20 +58,23 @@ pub fn check(path: &Path, access: Access, check: Check) -> Integrity {
         .err()
         .and_then(|error| match broken_object(&error) {
             Some(object) => {
-                faults.push(IntegrityFault {
-                    object,
-                    message: error.to_string(),
-                });
+                // Every tree was walked before SQLite gave up on a damaged one that it has named.
+                if faults.is_empty() {
+                    faults.push(IntegrityFault {
+                        object,
+                        message: error.to_string(),
+                    });
+                }
                 None
             }
-            None if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
-                Some(format!("stopped after {} ms", begin.elapsed().as_millis()))
-            }
-            None => Some(error.to_string()),
+            None => Some(match error.sqlite_error_code() {
+                Some(ErrorCode::OperationInterrupted) => {
+                    format!("stopped after {} ms", begin.elapsed().as_millis())
+                }
+                _ => error.to_string(),
+            }),
         });
-    if error.is_some() {
-        faults.clear();
-    }
+    settle(&mut faults);
     faults.dedup();
     Integrity {
         mode: check.mode,
@@ -184,7 +187,7 @@ fn run(
         for line in text.lines() {
             if line != "ok" && !line.is_empty() && !line.starts_with("*** in database ") {
                 faults.push(IntegrityFault {
-                    object: schema.object_of(line),
+                    object: schema.object_of(connection, line),
                     message: line.to_owned(),
                 });
             }
@@ -193,14 +196,57 @@ fn run(
     Ok(())
 }
 
+/// Lays messages about bare pages to the damaged tree that they come from (pages that no tree
+/// reaches any more to the tree that lost them), and calls an index whose
+/// tree is damaged not rebuildable: `REINDEX` walks the old tree to clear it, and fails there.
+fn settle(faults: &mut [IntegrityFault]) {
+    let is_tree = |fault: &IntegrityFault| {
+        fault.message.starts_with("Tree ") && fault.object != DamagedObject::Pages
+    };
+    let broken: Vec<DamagedObject> = faults
+        .iter()
+        .filter(|fault| is_tree(fault))
+        .map(|fault| fault.object.clone())
+        .collect();
+    // A table weighs more than an index: its rows may be among those pages.
+    let loser = broken
+        .iter()
+        .find(|object| !matches!(object, DamagedObject::Index { .. }))
+        .or_else(|| broken.first());
+    let pages: Vec<(String, DamagedObject)> = faults
+        .iter()
+        .filter(|fault| is_tree(fault))
+        .filter_map(|fault| Some((tree_page(&fault.message)?.to_owned(), fault.object.clone())))
+        .collect();
+    for fault in faults {
+        if fault.object == DamagedObject::Pages {
+            if fault.message.ends_with(": never used") {
+                fault.object = loser.cloned().unwrap_or(DamagedObject::Pages);
+            } else if let Some((_, page)) = fault.message.rsplit_once(" page ")
+                && let Some((_, owner)) = pages.iter().find(|(known, _)| known == page)
+            {
+                fault.object = owner.clone();
+            }
+        }
+        let is_broken = broken.contains(&fault.object);
+        if let DamagedObject::Index { rebuildable, .. } = &mut fault.object {
+            *rebuildable &= !is_broken;
+        }
+    }
+}
+
+/// The page number in "Tree 5 page 7 cell 3: ..." or "Tree 5 page 7: ...".
+fn tree_page(message: &str) -> Option<&str> {
+    message.split(' ').nth(3)?.split(':').next()
+}
+
 /// What is broken when SQLite refuses altogether; none when the error is of another kind.
 fn broken_object(error: &rusqlite::Error) -> Option<DamagedObject> {
     match error.sqlite_error_code()? {
-        ErrorCode::NotADatabase => Some(DamagedObject::Pages),
         ErrorCode::DatabaseCorrupt if error.to_string().contains("malformed database schema") => {
             Some(DamagedObject::Schema)
         }
-        ErrorCode::DatabaseCorrupt => Some(DamagedObject::Pages),
+        ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt => Some(DamagedObject::Pages),
         _ => None,
     }
 }
@@ -234,10 +280,11 @@ impl Schema {
         Ok(Self { objects })
     }
 
-    fn object_of(&self, message: &str) -> DamagedObject {
+    fn object_of(&self, connection: &Connection, message: &str) -> DamagedObject {
         self.by_tree(message)
             .or_else(|| self.by_index(message))
             .or_else(|| self.by_table(message))
+            .or_else(|| self.by_page(connection, message))
             .cloned()
             .unwrap_or(DamagedObject::Pages)
     }
@@ -250,6 +297,25 @@ impl Schema {
             .iter()
             .find(|(_, page)| *page == Some(root))
             .map(|(object, _)| object)
+    }
+
+    /// "Multiple uses for byte 644 of page 11", "Fragmentation of 3 bytes reported as 0 on page 11".
+    fn by_page(&self, connection: &Connection, message: &str) -> Option<&DamagedObject> {
+        if !message.starts_with("Multiple uses ") && !message.starts_with("Fragmentation ") {
+            return None;
+        }
+        let page: i64 = message.rsplit_once(" page ")?.1.parse().ok()?;
+        let owner: String = connection
+            .query_row("SELECT name FROM dbstat WHERE pageno=?", [page], |row| {
+                row.get(0)
+            })
+            .ok()?;
+        self.find(|object| match object {
+            DamagedObject::Index { index, .. } => *index == owner,
+            DamagedObject::Table { table } => *table == owner,
+            DamagedObject::Schema => owner == "sqlite_schema",
+            DamagedObject::Pages => false,
+        })
     }
 
     fn by_index(&self, message: &str) -> Option<&DamagedObject> {
