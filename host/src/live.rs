@@ -235,7 +235,7 @@ impl Live {
                 Effect::Examine { target } => asked.examine.push(target),
                 Effect::Preserve {
                     target, incident, ..
-                } => self.preserve(&target, &incident, tell)?,
+                } => self.preserve(&target, &incident, tell),
                 _ => {}
             }
         }
@@ -270,14 +270,9 @@ impl Live {
     }
 
     /// Copies a halted target's files aside, as they are.
-    fn preserve(
-        &self,
-        target: &str,
-        incident: &str,
-        tell: &mut Listener<'_>,
-    ) -> anyhow::Result<()> {
+    fn preserve(&self, target: &str, incident: &str, tell: &mut Listener<'_>) {
         let Some(site) = self.sites.get(target) else {
-            return Ok(());
+            return;
         };
         let into = self.state_dir.preserved(target, incident);
         let copied = RawProcess::spawn(&self.exe)
@@ -289,7 +284,6 @@ impl Live {
             Err(error) => format!("{target}: files could NOT be copied aside: {error:#}"),
         };
         tell(now_ms(), Told::Note("preserved", &text));
-        Ok(())
     }
 
     /// Runs a repair to its end, in this thread.

@@ -240,11 +240,11 @@ impl Run<'_> {
             return self.close(OutcomeResult::RolledBack, reason, None);
         };
         if begun.iter().any(|step| step == UNDO) {
-            return self.take_back(repair, begun, "interrupted while undoing", on_step);
+            return self.take_back(repair, &begun, "interrupted while undoing", on_step);
         }
         if begun.len() > INTERRUPTIONS {
             let reason = format!("interrupted in step {last} again and again");
-            return self.take_back(repair, begun, &reason, on_step);
+            return self.take_back(repair, &begun, &reason, on_step);
         }
         let reached = self.intent.plan.iter().position(|s| s.name == last);
         // The last step may have come to its end before the process did.
@@ -256,7 +256,7 @@ impl Run<'_> {
             (Resume::Finish, Some(at)) => self.finish(repair, begun, at, on_step),
             _ => self.take_back(
                 repair,
-                begun,
+                &begun,
                 &format!("interrupted in step {last}"),
                 on_step,
             ),
@@ -283,7 +283,7 @@ impl Run<'_> {
                 }
                 Err(error) => {
                     let why = format!("step {} failed: {error}", step.name);
-                    return self.take_back(repair, begun, &why, on_step);
+                    return self.take_back(repair, &begun, &why, on_step);
                 }
             }
         }
@@ -291,7 +291,7 @@ impl Run<'_> {
             Ok(proof) => self.proven(proof, on_step),
             Err(error) => {
                 let why = format!("verification failed: {error}");
-                self.take_back(repair, begun, &why, on_step)
+                self.take_back(repair, &begun, &why, on_step)
             }
         }
     }
@@ -304,12 +304,12 @@ impl Run<'_> {
     fn take_back(
         &self,
         repair: &mut dyn Repair,
-        begun: Vec<String>,
+        begun: &[String],
         why: &str,
         on_step: &mut OnStep<'_>,
     ) -> Result<Outcome, JournalError> {
         self.begin(UNDO, why, on_step)?;
-        match repair.undo(&begun) {
+        match repair.undo(begun) {
             Ok(text) => self.close(OutcomeResult::RolledBack, format!("{why}; {text}"), None),
             Err(error) => self.close(OutcomeResult::Failed, format!("{why}; {error}"), None),
         }

@@ -76,13 +76,13 @@ impl Site {
     }
 }
 
-/// What was done when.
+/// When each thing was done last, milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, Default)]
 struct LastDone {
-    scan_ms: Option<u64>,
-    quick_ms: Option<u64>,
-    full_ms: Option<u64>,
-    snapshot_ms: Option<u64>,
+    scan: Option<u64>,
+    quick: Option<u64>,
+    full: Option<u64>,
+    snapshot: Option<u64>,
 }
 
 /// An error with its causes, in one line.
@@ -132,11 +132,10 @@ impl Looker {
     /// One look. `thorough` looks at everything, whether it is due or not.
     pub fn look(&mut self, thorough: bool) -> Observation {
         let at_ms = now_ms();
-        let scan = thorough || is_due(self.done.scan_ms, at_ms, self.pace.wal_scan_interval_ms);
-        let mode = if thorough || is_due(self.done.full_ms, at_ms, self.pace.integrity_interval_ms)
-        {
+        let scan = thorough || is_due(self.done.scan, at_ms, self.pace.wal_scan_interval_ms);
+        let mode = if thorough || is_due(self.done.full, at_ms, self.pace.integrity_interval_ms) {
             Some(Mode::Full)
-        } else if is_due(self.done.quick_ms, at_ms, self.pace.quick_check_interval_ms) {
+        } else if is_due(self.done.quick, at_ms, self.pace.quick_check_interval_ms) {
             Some(Mode::Quick)
         } else {
             None
@@ -150,13 +149,13 @@ impl Looker {
         let looked = self.source.look(scan, check);
         drop(turn);
         if scan {
-            self.done.scan_ms = Some(at_ms);
+            self.done.scan = Some(at_ms);
         }
         if mode == Some(Mode::Full) {
-            self.done.full_ms = Some(at_ms);
+            self.done.full = Some(at_ms);
         }
         if mode.is_some() {
-            self.done.quick_ms = Some(at_ms);
+            self.done.quick = Some(at_ms);
         }
         let mut measured = self.host_samples();
         let state = match looked {
@@ -191,10 +190,10 @@ impl Looker {
     /// words why there is none.
     pub fn snapshot_if_due(&mut self) -> Option<Result<SnapshotInfo, String>> {
         let at_ms = now_ms();
-        if !is_due(self.done.snapshot_ms, at_ms, self.pace.snapshot_interval_ms) {
+        if !is_due(self.done.snapshot, at_ms, self.pace.snapshot_interval_ms) {
             return None;
         }
-        self.done.snapshot_ms = Some(at_ms);
+        self.done.snapshot = Some(at_ms);
         let _turn = self.site.turn();
         Some(self.source.sound().and_then(|sound| {
             let readable = sound.ok_or("the files are not sound")?;
