@@ -82,18 +82,22 @@ pub(super) struct KeepValidPrefix {
 impl KeepValidPrefix {
     pub(super) fn new(scene: Scene, intent: &Intent) -> Result<Self, RepairError> {
         let finding = &intent.finding;
+        let damage = Damage {
+            salts: (
+                integer_fact(finding, "salt_1")?,
+                integer_fact(finding, "salt_2")?,
+            ),
+            first_bad_frame: integer_fact(finding, "first_bad_frame")?,
+            last_commit_frame: integer_fact(finding, "last_commit_frame")?,
+            commits_lost: integer_fact(finding, "commits_lost")?,
+        };
         Ok(Self {
             copy: scene.site.copies.join(&intent.repair_id),
-            damage: Damage {
-                salts: (
-                    integer_fact(finding, "salt_1")?,
-                    integer_fact(finding, "salt_2")?,
-                ),
-                first_bad_frame: integer_fact(finding, "first_bad_frame")?,
-                last_commit_frame: integer_fact(finding, "last_commit_frame")?,
-                commits_lost: integer_fact(finding, "commits_lost")?,
+            damage,
+            loss: DataLoss {
+                commits: damage.commits_lost,
+                ..intent.candidate.expected_loss
             },
-            loss: intent.candidate.expected_loss,
             scene,
             held: None,
             replayed: false,
