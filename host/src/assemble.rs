@@ -29,7 +29,10 @@ pub fn assemble(
     seed: u64,
 ) -> anyhow::Result<Setup> {
     let settings = merge_settings(config.policy.parameters.clone(), &policy_args.set)?;
-    let file = policy_args.policy.as_deref().or(config.policy.file.as_deref());
+    let file = policy_args
+        .policy
+        .as_deref()
+        .or(config.policy.file.as_deref());
     let limits = config.policy.limits.clone();
     let policy = load_policy(file, limits.clone(), &settings)?;
     let options = pipeline_options(config);
@@ -56,7 +59,13 @@ pub fn assemble(
     let sites = config
         .targets
         .iter()
-        .map(|target| Site::new(target.name.clone(), target.sqlite.clone(), target.may_end.clone()))
+        .map(|target| {
+            Site::new(
+                target.name.clone(),
+                target.sqlite.clone(),
+                target.may_end.clone(),
+            )
+        })
         .collect();
     let observation = &config.observation;
     let pace = Pace {
@@ -69,7 +78,16 @@ pub fn assemble(
         snapshots_kept: config.snapshots.keep,
     };
     let exe = std::env::current_exe().context("finding this very binary")?;
-    Ok(Setup { options, policy, sites, pace, state_dir, journal, recording, exe })
+    Ok(Setup {
+        options,
+        policy,
+        sites,
+        pace,
+        state_dir,
+        journal,
+        recording,
+        exe,
+    })
 }
 
 fn pipeline_options(config: &Config) -> PipelineOptions {
@@ -107,20 +125,31 @@ pub fn load_policy(
 ) -> anyhow::Result<Policy> {
     let runtime = Runtime::new(limits).context("starting the policy runtime")?;
     let Some(path) = file else {
-        return runtime.load(DEFAULT_POLICY, settings).context("loading the built-in policy");
+        return runtime
+            .load(DEFAULT_POLICY, settings)
+            .context("loading the built-in policy");
     };
-    let bytes = std::fs::read(path).with_context(|| format!("reading policy {}", path.display()))?;
-    runtime.load(&bytes, settings).with_context(|| format!("loading policy {}", path.display()))
+    let bytes =
+        std::fs::read(path).with_context(|| format!("reading policy {}", path.display()))?;
+    runtime
+        .load(&bytes, settings)
+        .with_context(|| format!("loading policy {}", path.display()))
 }
 
 /// Lays `NAME=VALUE` words over settings; the last word on a name counts.
-pub fn merge_settings(mut settings: Vec<Setting>, words: &[String]) -> anyhow::Result<Vec<Setting>> {
+pub fn merge_settings(
+    mut settings: Vec<Setting>,
+    words: &[String],
+) -> anyhow::Result<Vec<Setting>> {
     for word in words {
         let Some((name, value)) = word.split_once('=') else {
             bail!("--set {word}: write it as NAME=VALUE");
         };
         settings.retain(|s| s.name != name);
-        settings.push(Setting { name: name.to_owned(), value: parse_value(value) });
+        settings.push(Setting {
+            name: name.to_owned(),
+            value: parse_value(value),
+        });
     }
     settings.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(settings)

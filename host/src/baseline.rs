@@ -24,7 +24,10 @@ impl Baseline {
     /// once it has seen `established_after`.
     pub fn new(window: usize, established_after: usize) -> Self {
         let window = u32::try_from(window).unwrap_or(MAX_POINTS);
-        Self { values: Window::new(window), established_after }
+        Self {
+            values: Window::new(window),
+            established_after,
+        }
     }
 
     /// Learns a value. One that is not finite is left out.

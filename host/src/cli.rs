@@ -78,8 +78,14 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Replay(args) => (replay::run(&args), ExitCode::FAILURE),
         Command::Config(command) => (config::run(&command), ExitCode::FAILURE),
         Command::Raw => {
-            let served = crate::target::sqlite::raw::serve(std::io::stdin().lock(), std::io::stdout().lock());
-            (served.map(|()| ExitCode::SUCCESS).map_err(Into::into), ExitCode::FAILURE)
+            let served = crate::target::sqlite::raw::serve(
+                std::io::stdin().lock(),
+                std::io::stdout().lock(),
+            );
+            (
+                served.map(|()| ExitCode::SUCCESS).map_err(Into::into),
+                ExitCode::FAILURE,
+            )
         }
         Command::DemoProcess(process) => {
             (process.run().map(|()| ExitCode::SUCCESS), ExitCode::FAILURE)

@@ -21,8 +21,8 @@ const DEVIATIONS: f64 = 5.0;
 /// Scales a MAD to the standard deviation of a normal distribution: 1 / quantile(3/4).
 const MAD_TO_SIGMA: f64 = 1.4826;
 
-/// The least deviation that counts, as a share of the median: a series that never moves has a MAD
-/// of zero, and its first small step is not an incident.
+/// The least deviation that counts, as a share of the median (of 1 when that is smaller): a series
+/// that never moves has a MAD of zero, and its first small step is not an incident.
 const LEAST_SHARE: f64 = 0.05;
 
 /// Anomalous values in a row after which the baseline learns from them all the same: the level has
@@ -50,7 +50,9 @@ impl Detector {
         let mut deviating: Vec<(f64, &Sample, BaselineSummary)> = Vec::new();
         let mut learn = Vec::with_capacity(samples.len());
         for sample in samples {
-            let normal = table.get(&sample.series).and_then(crate::series::Series::baseline);
+            let normal = table
+                .get(&sample.series)
+                .and_then(crate::series::Series::baseline);
             let deviation = normal
                 .filter(|baseline| baseline.established)
                 .map(|baseline| (deviations(sample.value, &baseline), baseline))
@@ -73,8 +75,7 @@ impl Detector {
 /// Distance from the median in robust standard deviations.
 fn deviations(value: f64, baseline: &BaselineSummary) -> f64 {
     let spread = (MAD_TO_SIGMA * baseline.mad)
-        .max(LEAST_SHARE * baseline.median.abs() / DEVIATIONS)
-        .max(f64::EPSILON);
+        .max(LEAST_SHARE * baseline.median.abs().max(1.0) / DEVIATIONS);
     (value - baseline.median).abs() / spread
 }
 
@@ -84,8 +85,14 @@ fn anomaly(at_ms: u64, deviating: &[(f64, &Sample, BaselineSummary)]) -> Option<
     let score = strongest / (strongest + DEVIATIONS);
     Some(Anomaly {
         at_ms,
-        series: deviating.iter().map(|(_, sample, _)| sample.series.clone()).collect(),
-        scores: vec![MethodScore { method: DetectionMethod::Statistical, score }],
+        series: deviating
+            .iter()
+            .map(|(_, sample, _)| sample.series.clone())
+            .collect(),
+        scores: vec![MethodScore {
+            method: DetectionMethod::Statistical,
+            score,
+        }],
         confidence: score,
         severity: match score {
             s if s > 0.9 => Severity::High,
@@ -125,13 +132,20 @@ pub struct ConstraintTable {
 impl ConstraintTable {
     /// A table of these constraints, none violated yet.
     pub fn new(constraints: Vec<Constraint>) -> Self {
-        Self { constraints: constraints.into_iter().map(|c| (c, VecDeque::new())).collect() }
+        Self {
+            constraints: constraints
+                .into_iter()
+                .map(|c| (c, VecDeque::new()))
+                .collect(),
+        }
     }
 
     /// Checks the samples of one look and notes the violations in it.
     pub fn note(&mut self, at_ms: u64, samples: &[Sample]) {
         for (constraint, violations) in &mut self.constraints {
-            let Some(sample) = samples.iter().find(|s| s.series == constraint.metric) else { continue };
+            let Some(sample) = samples.iter().find(|s| s.series == constraint.metric) else {
+                continue;
+            };
             if constraint.check(sample.value).0 == ConstraintStatus::Ok {
                 continue;
             }

@@ -59,6 +59,8 @@ pub enum Part {
     LogFrames,
     /// The pages of the database.
     Pages,
+    /// Whether the indexes agree with their tables.
+    Indexes,
     /// The measured values.
     Metrics,
 }
@@ -71,7 +73,8 @@ pub fn part_of(kind: &str) -> Part {
         "wal.oversized" | "constraint.violated" | "anomaly.unexplained" => Part::Metrics,
         _ => match kind.split('.').next() {
             Some("lock" | "wal") => Part::Locks,
-            Some("index" | "table" | "schema" | "pages") => Part::Pages,
+            Some("index") => Part::Indexes,
+            Some("table" | "schema" | "pages") => Part::Pages,
             _ => Part::Files,
         },
     }
@@ -117,7 +120,9 @@ impl Diagnostician {
         };
         if !seen.samples.is_empty() {
             findings.examined.insert(Part::Metrics);
-            findings.problems.extend(constraints.iter().filter_map(violated));
+            findings
+                .problems
+                .extend(constraints.iter().filter_map(violated));
         }
         findings
     }
@@ -144,7 +149,11 @@ fn violated(state: &ConstraintState) -> Option<Diagnosis> {
             state.value,
             state.utilization * 100.0
         ),
-        severity: if state.status == ConstraintStatus::Critical { 0.7 } else { 0.4 },
+        severity: if state.status == ConstraintStatus::Critical {
+            0.7
+        } else {
+            0.4
+        },
         facts: vec![
             text("constraint", &state.name),
             text("metric", &state.metric),

@@ -104,7 +104,12 @@ impl ApprovedRepair {
     /// For unit tests of what comes after the guard.
     #[cfg(test)]
     pub(crate) fn for_test(target: &str, finding: Finding, candidate: Candidate) -> Self {
-        Self { target: target.into(), finding, candidate, approved_at_ms: 0 }
+        Self {
+            target: target.into(),
+            finding,
+            candidate,
+            approved_at_ms: 0,
+        }
     }
 }
 
@@ -193,8 +198,16 @@ impl Guard {
 
     /// Judges a choice. An approval is counted at once: the repair counts as begun.
     pub fn rule(&mut self, at_ms: u64, choice: &Choice<'_>) -> Ruling {
-        let Some(candidate) = choice.finding.candidates.iter().find(|c| c.id == choice.repair) else {
-            return refused("guard.unknown-candidate", format!("`{}` was not offered", choice.repair));
+        let Some(candidate) = choice
+            .finding
+            .candidates
+            .iter()
+            .find(|c| c.id == choice.repair)
+        else {
+            return refused(
+                "guard.unknown-candidate",
+                format!("`{}` was not offered", choice.repair),
+            );
         };
         if choice.mode == Mode::Observe {
             return refused(
@@ -216,7 +229,11 @@ impl Guard {
         });
         record.running = Some(choice.finding.incident.clone());
         let keep_ms = HOUR_MS.max(self.limits.flap_window_ms);
-        while record.past.front().is_some_and(|p| at_ms.saturating_sub(p.began_ms) > keep_ms) {
+        while record
+            .past
+            .front()
+            .is_some_and(|p| at_ms.saturating_sub(p.began_ms) > keep_ms)
+        {
             record.past.pop_front();
         }
         Ruling::Approved(Box::new(ApprovedRepair {
@@ -232,13 +249,22 @@ impl Guard {
         let nothing = TargetRecord::default();
         let record = self.targets.get(choice.target).unwrap_or(&nothing);
         if let Some(why) = &record.halted {
-            return Some(refusal("guard.halted", format!("the target is halted: {why}")));
+            return Some(refusal(
+                "guard.halted",
+                format!("the target is halted: {why}"),
+            ));
         }
         if let Some(incident) = &record.running {
-            return Some(refusal("guard.one-at-a-time", format!("a repair for {incident} is running")));
+            return Some(refusal(
+                "guard.one-at-a-time",
+                format!("a repair for {incident} is running"),
+            ));
         }
         if let Some(unmet) = candidate.preconditions.iter().find(|p| !p.holds) {
-            let reason = format!("precondition {} does not hold: {}", unmet.name, unmet.detail);
+            let reason = format!(
+                "precondition {} does not hold: {}",
+                unmet.name, unmet.detail
+            );
             return Some(refusal("guard.precondition", reason));
         }
         let loss = &candidate.expected_loss;
@@ -255,17 +281,24 @@ impl Guard {
             .find(|h| h.kind == choice.finding.kind && h.repair == candidate.id)
             .map_or(0, |h| h.failures_in_a_row);
         if failures >= limits.failures_before_person {
-            let reason = format!("{} failed {failures} times in a row: a person must look", candidate.id);
+            let reason = format!(
+                "{} failed {failures} times in a row: a person must look",
+                candidate.id
+            );
             return Some(refusal("guard.three-failures", reason));
         }
         // What a person approved is not held back by rates.
         if choice.approved_by_person {
             return None;
         }
-        let within = |past: &&PastRepair, window_ms: u64| at_ms.saturating_sub(past.began_ms) < window_ms;
+        let within =
+            |past: &&PastRepair, window_ms: u64| at_ms.saturating_sub(past.began_ms) < window_ms;
         let this_hour = record.past.iter().filter(|p| within(p, HOUR_MS)).count();
         if this_hour >= limits.repairs_per_hour as usize {
-            let reason = format!("{this_hour} repairs in the last hour, allowed are {}", limits.repairs_per_hour);
+            let reason = format!(
+                "{this_hour} repairs in the last hour, allowed are {}",
+                limits.repairs_per_hour
+            );
             return Some(refusal("guard.budget", reason));
         }
         let on_subject = record
@@ -282,7 +315,9 @@ impl Guard {
             );
             return Some(refusal("guard.flapping", reason));
         }
-        let rest_ms = record.last_ended_ms.map(|ended| at_ms.saturating_sub(ended));
+        let rest_ms = record
+            .last_ended_ms
+            .map(|ended| at_ms.saturating_sub(ended));
         if let Some(rest_ms) = rest_ms.filter(|&rest| rest < limits.cool_down_ms) {
             let reason = format!(
                 "the last repair ended {rest_ms} ms ago, the cool-down is {} ms",
@@ -317,7 +352,10 @@ impl Guard {
 }
 
 fn refusal(law: &str, reason: String) -> Refusal {
-    Refusal { law: law.into(), reason }
+    Refusal {
+        law: law.into(),
+        reason,
+    }
 }
 
 fn refused(law: &str, reason: String) -> Ruling {

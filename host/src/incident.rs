@@ -69,7 +69,10 @@ pub struct Incidents {
 impl Incidents {
     /// Starts with what became of earlier repairs.
     pub fn with_history(repairs: Vec<RepairHistory>) -> Self {
-        Self { open: BTreeMap::new(), repairs }
+        Self {
+            open: BTreeMap::new(),
+            repairs,
+        }
     }
 
     /// Takes up what an observation came to. `new_id` names an incident that is opened.
@@ -86,14 +89,17 @@ impl Incidents {
             let known = self
                 .open
                 .iter()
-                .find(|(_, i)| i.finding.kind == problem.kind && i.finding.subject == problem.subject)
+                .find(|(_, i)| {
+                    i.finding.kind == problem.kind && i.finding.subject == problem.subject
+                })
                 .map(|(id, _)| id.clone());
             let id = match known {
                 Some(id) => id,
                 None if self.open.len() >= OPEN_LIMIT => continue,
                 None => {
                     let id = new_id();
-                    self.open.insert(id.clone(), Incident::open(id.clone(), at_ms, &problem));
+                    self.open
+                        .insert(id.clone(), Incident::open(id.clone(), at_ms, &problem));
                     changes.opened.push(id.clone());
                     id
                 }
@@ -140,7 +146,9 @@ impl Incidents {
     /// in `interval_ms`.
     pub fn is_due(&self, id: &str, at_ms: u64, interval_ms: u64) -> bool {
         self.open.get(id).is_some_and(|incident| {
-            incident.decided_ms.is_none_or(|last| at_ms.saturating_sub(last) >= interval_ms)
+            incident
+                .decided_ms
+                .is_none_or(|last| at_ms.saturating_sub(last) >= interval_ms)
         })
     }
 
@@ -235,7 +243,10 @@ impl Incident {
         finding.facts = problem.facts;
         finding.candidates = problem.candidates;
         let related = evidence.filter(|anomaly| {
-            anomaly.series.iter().any(|series| problem.series.contains(&series.as_str()))
+            anomaly
+                .series
+                .iter()
+                .any(|series| problem.series.contains(&series.as_str()))
         });
         if let Some(anomaly) = related {
             if finding.evidence.len() == EVIDENCE_LIMIT {

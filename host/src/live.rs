@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,9 +28,14 @@ use crate::target::sqlite::raw::RawProcess;
 use crate::watch::{Looker, Pace, Site, Watcher};
 
 /// Milliseconds since the Unix epoch.
-#[allow(clippy::disallowed_methods, reason = "the live driver is where time enters")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the live driver is where time enters"
+)]
 pub fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -99,7 +104,10 @@ pub struct Setup {
 enum Message {
     Seen(Observation),
     Step(StepReport),
-    RepairEnded { target: String, ended: Result<Outcome, JournalError> },
+    RepairEnded {
+        target: String,
+        ended: Result<Outcome, JournalError>,
+    },
     Note(&'static str, String),
 }
 
@@ -132,8 +140,11 @@ impl Live {
                 RecordingWriter::create(&path, &header)
             })
             .transpose()?;
-        let sites: BTreeMap<_, _> =
-            setup.sites.into_iter().map(|site| (site.name.clone(), Arc::new(site))).collect();
+        let sites: BTreeMap<_, _> = setup
+            .sites
+            .into_iter()
+            .map(|site| (site.name.clone(), Arc::new(site)))
+            .collect();
         let mut live = Self {
             pipeline: Pipeline::new(setup.options, setup.policy, carried),
             sites,
@@ -157,21 +168,28 @@ impl Live {
             copies: self.state_dir.copies(),
             exe: self.exe.clone(),
         };
-        let ended = repair::recover(
-            &self.journal,
-            &site_of,
-            &now_ms,
-            &mut |step| steps.push(step.clone()),
-        )
+        let ended = repair::recover(&self.journal, &site_of, &now_ms, &mut |step| {
+            steps.push(step.clone())
+        })
         .context("closing the repairs that an earlier run left open")?;
         for step in &steps {
             tell(step.at_ms, Told::Step(step));
         }
         for (target, outcome) in ended {
             let at_ms = now_ms();
-            let text = format!("{target}: {} was left open by an earlier run", outcome.repair);
+            let text = format!(
+                "{target}: {} was left open by an earlier run",
+                outcome.repair
+            );
             tell(at_ms, Told::Note("recovered", &text));
-            self.feed(Event::RepairEnded { target, at_ms, outcome }, tell)?;
+            self.feed(
+                Event::RepairEnded {
+                    target,
+                    at_ms,
+                    outcome,
+                },
+                tell,
+            )?;
         }
         Ok(())
     }
@@ -193,11 +211,7 @@ impl Live {
 
     /// Feeds an event, writes down what came of it, and carries out all but the repairs and the
     /// looks that it asks for, which are returned.
-    pub fn feed(
-        &mut self,
-        event: Event,
-        tell: &mut Listener<'_>,
-    ) -> anyhow::Result<Asked> {
+    pub fn feed(&mut self, event: Event, tell: &mut Listener<'_>) -> anyhow::Result<Asked> {
         let at_ms = event.at_ms();
         let effects = self.pipeline.step(event.clone());
         if let Some(recording) = &mut self.recording {
@@ -207,14 +221,21 @@ impl Live {
         let mut carry = false;
         for effect in effects {
             if self.is_new(&effect) {
-                self.journal.append(at_ms, &JournalEntry::Happened { effect: effect.clone() })?;
+                self.journal.append(
+                    at_ms,
+                    &JournalEntry::Happened {
+                        effect: effect.clone(),
+                    },
+                )?;
             }
             carry |= !matches!(effect, Effect::Noticed { .. } | Effect::Decided(_));
             tell(at_ms, Told::Effect(&effect));
             match effect {
                 Effect::Repair(repair) => asked.repairs.push(*repair),
                 Effect::Examine { target } => asked.examine.push(target),
-                Effect::Preserve { target, incident, .. } => self.preserve(&target, &incident, tell)?,
+                Effect::Preserve {
+                    target, incident, ..
+                } => self.preserve(&target, &incident, tell)?,
                 _ => {}
             }
         }
@@ -229,7 +250,9 @@ impl Live {
         match effect {
             Effect::Noticed { .. } | Effect::Repair(_) | Effect::Examine { .. } => false,
             Effect::Decided(decided) => {
-                let Some(incident) = &decided.incident else { return true };
+                let Some(incident) = &decided.incident else {
+                    return true;
+                };
                 let verdict = &decided.verdict;
                 let rules: Vec<_> = verdict.reasons.iter().map(|r| &r.rule).collect();
                 let essence = format!(
@@ -247,8 +270,15 @@ impl Live {
     }
 
     /// Copies a halted target's files aside, as they are.
-    fn preserve(&self, target: &str, incident: &str, tell: &mut Listener<'_>) -> anyhow::Result<()> {
-        let Some(site) = self.sites.get(target) else { return Ok(()) };
+    fn preserve(
+        &self,
+        target: &str,
+        incident: &str,
+        tell: &mut Listener<'_>,
+    ) -> anyhow::Result<()> {
+        let Some(site) = self.sites.get(target) else {
+            return Ok(());
+        };
         let into = self.state_dir.preserved(target, incident);
         let copied = RawProcess::spawn(&self.exe)
             .map_err(anyhow::Error::from)
@@ -274,13 +304,20 @@ impl Live {
         let (site, place) = self.place(approved)?;
         let _turn = site.turn();
         let on_step = &mut |step: &StepReport| tell(step.at_ms, Told::Step(step));
-        Ok(repair::run(&self.journal, approved, &place, &now_ms, on_step)?)
+        Ok(repair::run(
+            &self.journal,
+            approved,
+            &place,
+            &now_ms,
+            on_step,
+        )?)
     }
 
     /// Where an approved repair acts.
     fn place(&self, approved: &ApprovedRepair) -> anyhow::Result<(Arc<Site>, repair::Site)> {
         let site = self.sites.get(approved.target()).cloned();
-        let site = site.with_context(|| format!("target {} is not configured", approved.target()))?;
+        let site =
+            site.with_context(|| format!("target {} is not configured", approved.target()))?;
         let place = repair::Site {
             path: site.path.clone(),
             may_end: site.may_end.clone(),
@@ -296,8 +333,12 @@ impl Live {
         let mut watchers = BTreeMap::new();
         for (name, site) in &self.sites {
             let (seen, note) = (send.clone(), send.clone());
-            let looker =
-                Looker::new(Arc::clone(site), self.pace, self.state_dir.clone(), &self.exe)?;
+            let looker = Looker::new(
+                Arc::clone(site),
+                self.pace,
+                self.state_dir.clone(),
+                &self.exe,
+            )?;
             let watcher = Watcher::spawn(
                 looker,
                 move |observation| seen.send(Message::Seen(observation)).is_ok(),
@@ -321,7 +362,11 @@ impl Live {
                 // Without a journal nothing may be done: the next start closes what is open.
                 Ok(Message::RepairEnded { target, ended }) => {
                     running -= 1;
-                    events.push(Event::RepairEnded { target, at_ms: now_ms(), outcome: ended? });
+                    events.push(Event::RepairEnded {
+                        target,
+                        at_ms: now_ms(),
+                        outcome: ended?,
+                    });
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
@@ -373,7 +418,8 @@ impl Live {
         let mut events = Vec::new();
         for word in self.state_dir.take_words()? {
             let at_ms = now_ms();
-            self.journal.append(at_ms, &JournalEntry::Said { word: word.clone() })?;
+            self.journal
+                .append(at_ms, &JournalEntry::Said { word: word.clone() })?;
             tell(at_ms, Told::Note("person", &word.to_string()));
             events.push(word.into_event(at_ms));
         }

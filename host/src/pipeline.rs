@@ -61,7 +61,10 @@ pub struct Carried {
 
 impl Default for Carried {
     fn default() -> Self {
-        Self { next_incident: 1, targets: BTreeMap::new() }
+        Self {
+            next_incident: 1,
+            targets: BTreeMap::new(),
+        }
     }
 }
 
@@ -365,7 +368,10 @@ impl Pipeline {
             };
             (name.clone(), carried)
         });
-        Carried { next_incident: self.next_incident, targets: targets.collect() }
+        Carried {
+            next_incident: self.next_incident,
+            targets: targets.collect(),
+        }
     }
 
     /// The series of a target.
@@ -377,9 +383,11 @@ impl Pipeline {
     pub fn step(&mut self, event: Event) -> Vec<Effect> {
         match event {
             Event::Observed(observation) => self.observed(observation),
-            Event::RepairEnded { target, at_ms, outcome } => {
-                self.repair_ended(&target, at_ms, outcome)
-            }
+            Event::RepairEnded {
+                target,
+                at_ms,
+                outcome,
+            } => self.repair_ended(&target, at_ms, outcome),
             Event::Approved { incident, at_ms } => self.approved(&incident, at_ms),
             Event::Released { target, .. } => {
                 self.guard.release(&target);
@@ -387,38 +395,56 @@ impl Pipeline {
             }
             Event::Tick { at_ms } => {
                 let names: Vec<String> = self.targets.keys().cloned().collect();
-                names.iter().flat_map(|name| self.ask(name, at_ms, &PolicyEvent::Tick)).collect()
+                names
+                    .iter()
+                    .flat_map(|name| self.ask(name, at_ms, &PolicyEvent::Tick))
+                    .collect()
             }
         }
     }
 
     fn observed(&mut self, seen: Observation) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let Some(target) = self.targets.get_mut(&seen.target) else { return effects };
-        let (anomaly, learn) = target.detector.detect(seen.at_ms, &seen.samples, &target.series);
+        let Some(target) = self.targets.get_mut(&seen.target) else {
+            return effects;
+        };
+        let (anomaly, learn) = target
+            .detector
+            .detect(seen.at_ms, &seen.samples, &target.series);
         for (sample, learn) in seen.samples.iter().zip(learn) {
-            let point = Point { at_ms: seen.at_ms, value: sample.value };
+            let point = Point {
+                at_ms: seen.at_ms,
+                value: sample.value,
+            };
             target.series.record(&sample.series, point, learn);
         }
         target.constraints.note(seen.at_ms, &seen.samples);
         if target.looks < target.established_after {
             target.looks += 1;
             if target.looks == target.established_after {
-                effects.push(Effect::BaselineEstablished { target: seen.target.clone() });
+                effects.push(Effect::BaselineEstablished {
+                    target: seen.target.clone(),
+                });
             }
         }
         let constraints = target.constraints.states(&target.series);
-        let findings =
-            target.diagnostician.diagnose(&seen, &constraints, &target.options.diagnose);
+        let findings = target
+            .diagnostician
+            .diagnose(&seen, &constraints, &target.options.diagnose);
         let next = &mut self.next_incident;
-        let changes = target.incidents.update(seen.at_ms, findings, anomaly.as_ref(), || {
-            let id = format!("INC-{next}");
-            *next += 1;
-            id
-        });
+        let changes = target
+            .incidents
+            .update(seen.at_ms, findings, anomaly.as_ref(), || {
+                let id = format!("INC-{next}");
+                *next += 1;
+                id
+            });
         if let Some(anomaly) = anomaly {
             if !std::mem::replace(&mut target.anomalous, true) {
-                effects.push(Effect::Noticed { target: seen.target.clone(), anomaly });
+                effects.push(Effect::Noticed {
+                    target: seen.target.clone(),
+                    anomaly,
+                });
             }
         } else {
             target.anomalous = false;
@@ -426,13 +452,17 @@ impl Pipeline {
         for id in changes.opened {
             if let Some(incident) = target.incidents.get(&id) {
                 let finding = incident.finding().clone();
-                effects.push(Effect::IncidentOpened { target: seen.target.clone(), finding });
+                effects.push(Effect::IncidentOpened {
+                    target: seen.target.clone(),
+                    finding,
+                });
             }
         }
         let resolved = changes.resolved.into_iter();
-        effects.extend(
-            resolved.map(|r| Effect::IncidentResolved { target: seen.target.clone(), resolved: r }),
-        );
+        effects.extend(resolved.map(|r| Effect::IncidentResolved {
+            target: seen.target.clone(),
+            resolved: r,
+        }));
         for id in changes.seen {
             effects.extend(self.put_finding(&seen.target, &id, seen.at_ms, false));
         }
@@ -442,32 +472,47 @@ impl Pipeline {
     /// Puts a finding to the policy when it is due, or at once when `now` is set.
     fn put_finding(&mut self, name: &str, id: &str, at_ms: u64, now: bool) -> Vec<Effect> {
         let running = self.guard.record(name).is_some_and(|r| r.running.is_some());
-        let Some(target) = self.targets.get(name) else { return Vec::new() };
+        let Some(target) = self.targets.get(name) else {
+            return Vec::new();
+        };
         // While a repair works on the target, what is seen of it is the repair's doing.
         if running || !(now || target.incidents.is_due(id, at_ms, self.decide_interval_ms)) {
             return Vec::new();
         }
-        let Some(incident) = target.incidents.get(id) else { return Vec::new() };
+        let Some(incident) = target.incidents.get(id) else {
+            return Vec::new();
+        };
         let event = PolicyEvent::Finding(incident.finding().clone());
         self.ask(name, at_ms, &event)
     }
 
     fn repair_ended(&mut self, name: &str, at_ms: u64, outcome: Outcome) -> Vec<Effect> {
         self.guard.repair_ended(at_ms, name, &outcome);
-        let Some(target) = self.targets.get_mut(name) else { return Vec::new() };
+        let Some(target) = self.targets.get_mut(name) else {
+            return Vec::new();
+        };
         target.incidents.repair_ended(at_ms, &outcome);
         target.approved = None;
         target.told_ruling = None;
-        let mut effects =
-            vec![Effect::RepairEnded { target: name.to_owned(), outcome: outcome.clone() }];
+        let mut effects = vec![Effect::RepairEnded {
+            target: name.to_owned(),
+            outcome: outcome.clone(),
+        }];
         effects.extend(self.ask(name, at_ms, &PolicyEvent::Outcome(outcome)));
-        effects.push(Effect::Examine { target: name.to_owned() });
+        effects.push(Effect::Examine {
+            target: name.to_owned(),
+        });
         effects
     }
 
     fn approved(&mut self, incident: &str, at_ms: u64) -> Vec<Effect> {
-        let found = self.targets.iter_mut().find(|(_, t)| t.incidents.get(incident).is_some());
-        let Some((name, target)) = found else { return Vec::new() };
+        let found = self
+            .targets
+            .iter_mut()
+            .find(|(_, t)| t.incidents.get(incident).is_some());
+        let Some((name, target)) = found else {
+            return Vec::new();
+        };
         target.approved = Some(incident.to_owned());
         let name = name.clone();
         self.put_finding(&name, incident, at_ms, true)
@@ -475,7 +520,9 @@ impl Pipeline {
 
     /// Asks the policy and turns its answer into effects.
     fn ask(&mut self, name: &str, at_ms: u64, event: &PolicyEvent) -> Vec<Effect> {
-        let Some(target) = self.targets.get_mut(name) else { return Vec::new() };
+        let Some(target) = self.targets.get_mut(name) else {
+            return Vec::new();
+        };
         let context = target.context(name, at_ms, self.policy.settings());
         let decision = self.policy.decide(event, &context, &mut target.series);
         let verdict = decision.verdict;
@@ -501,21 +548,33 @@ impl Pipeline {
             }));
         }
         for alert in &verdict.alerts {
-            effects.push(Effect::Alerted { target: name.to_owned(), alert: alert.clone() });
+            effects.push(Effect::Alerted {
+                target: name.to_owned(),
+                alert: alert.clone(),
+            });
         }
         if verdict.level != target.level {
             let from = std::mem::replace(&mut target.level, verdict.level);
             target.level_since_ms = at_ms;
-            effects.push(Effect::LevelChanged { target: name.to_owned(), from, to: verdict.level });
+            effects.push(Effect::LevelChanged {
+                target: name.to_owned(),
+                from,
+                to: verdict.level,
+            });
         }
         if verdict.verbosity != target.verbosity {
             target.verbosity = verdict.verbosity;
             let to = verdict.verbosity;
-            effects.push(Effect::VerbosityChanged { target: name.to_owned(), to });
+            effects.push(Effect::VerbosityChanged {
+                target: name.to_owned(),
+                to,
+            });
         }
         target.memory.clone_from(&verdict.memory);
         if let PolicyEvent::Finding(finding) = event {
-            target.incidents.decided(&finding.incident, at_ms, verdict.classification);
+            target
+                .incidents
+                .decided(&finding.incident, at_ms, verdict.classification);
             if verdict.halt {
                 effects.extend(self.halt(name, finding, &verdict));
             }
@@ -530,7 +589,10 @@ impl Pipeline {
         if self.guard.record(name).is_some_and(|r| r.halted.is_some()) {
             return None;
         }
-        let why = verdict.reasons.first().map_or("the policy said so", |r| r.text.as_str());
+        let why = verdict
+            .reasons
+            .first()
+            .map_or("the policy said so", |r| r.text.as_str());
         let reason = format!("{}: {why}", finding.incident);
         self.guard.halt(name, &reason);
         Some(Effect::Preserve {
@@ -541,7 +603,9 @@ impl Pipeline {
     }
 
     fn rule(&mut self, name: &str, at_ms: u64, finding: &Finding, repair: &str) -> Vec<Effect> {
-        let Some(target) = self.targets.get_mut(name) else { return Vec::new() };
+        let Some(target) = self.targets.get_mut(name) else {
+            return Vec::new();
+        };
         let choice = Choice {
             target: name,
             finding,
@@ -554,9 +618,13 @@ impl Pipeline {
         let (ruling, approved) = match ruling {
             Ruling::Approved(repair) => (RulingSummary::Approved, Some(repair)),
             Ruling::AwaitsPerson => (RulingSummary::AwaitsPerson, None),
-            Ruling::Refused(r) => {
-                (RulingSummary::Refused { law: r.law, reason: r.reason }, None)
-            }
+            Ruling::Refused(r) => (
+                RulingSummary::Refused {
+                    law: r.law,
+                    reason: r.reason,
+                },
+                None,
+            ),
         };
         let told = (finding.incident.clone(), repair.to_owned(), ruling.clone());
         let mut effects = Vec::new();
@@ -587,7 +655,10 @@ impl Target {
             metrics: self
                 .series
                 .latest_points(CONTEXT_METRICS)
-                .map(|(name, point)| Metric { name: name.to_owned(), value: point.value })
+                .map(|(name, point)| Metric {
+                    name: name.to_owned(),
+                    value: point.value,
+                })
                 .collect(),
             settings: settings.to_vec(),
             memory: self.memory.clone(),

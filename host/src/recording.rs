@@ -115,9 +115,15 @@ pub struct RecordingWriter {
 impl RecordingWriter {
     /// Begins a recording. An existing file is not overwritten.
     pub fn create(path: &Path, header: &Header) -> Result<Self, RecordingError> {
-        let io = |source| RecordingError::Io { path: path.to_owned(), source };
+        let io = |source| RecordingError::Io {
+            path: path.to_owned(),
+            source,
+        };
         let file = File::create_new(path).map_err(io)?;
-        let mut writer = Self { path: path.to_owned(), out: BufWriter::new(file) };
+        let mut writer = Self {
+            path: path.to_owned(),
+            out: BufWriter::new(file),
+        };
         writer.line(header)?;
         Ok(writer)
     }
@@ -132,7 +138,10 @@ impl RecordingWriter {
             .map_err(std::io::Error::from)
             .and_then(|()| self.out.write_all(b"\n"))
             .and_then(|()| self.out.flush())
-            .map_err(|source| RecordingError::Io { path: self.path.clone(), source })
+            .map_err(|source| RecordingError::Io {
+                path: self.path.clone(),
+                source,
+            })
     }
 }
 
@@ -148,9 +157,16 @@ pub struct RecordingReader {
 impl RecordingReader {
     /// Opens a recording and reads its header.
     pub fn open(path: &Path) -> Result<Self, RecordingError> {
-        let io = |source| RecordingError::Io { path: path.to_owned(), source };
+        let io = |source| RecordingError::Io {
+            path: path.to_owned(),
+            source,
+        };
         let mut input = BufReader::new(File::open(path).map_err(io)?);
-        let damaged = |what: String| RecordingError::Damaged { path: path.to_owned(), line: 1, what };
+        let damaged = |what: String| RecordingError::Damaged {
+            path: path.to_owned(),
+            line: 1,
+            what,
+        };
         let text = read_line(&mut input)
             .map_err(io)?
             .ok_or_else(|| damaged("the file is empty".into()))?;
@@ -159,12 +175,22 @@ impl RecordingReader {
         let version = any
             .get("dbmedic_recording")
             .and_then(serde_json::Value::as_u64)
-            .ok_or_else(|| damaged("not a dbmedic recording: no `dbmedic_recording` in it".into()))?;
+            .ok_or_else(|| {
+                damaged("not a dbmedic recording: no `dbmedic_recording` in it".into())
+            })?;
         if version != u64::from(VERSION) {
-            return Err(RecordingError::Version { path: path.to_owned(), found: version });
+            return Err(RecordingError::Version {
+                path: path.to_owned(),
+                found: version,
+            });
         }
         let header = serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
-        Ok(Self { path: path.to_owned(), input, line: 1, header })
+        Ok(Self {
+            path: path.to_owned(),
+            input,
+            line: 1,
+            header,
+        })
     }
 
     /// The header.
@@ -175,15 +201,22 @@ impl RecordingReader {
     /// The next event; none at the end.
     pub fn next_event(&mut self) -> Result<Option<Recorded>, RecordingError> {
         self.line += 1;
-        let damaged =
-            |what: String| RecordingError::Damaged { path: self.path.clone(), line: self.line, what };
-        let line = read_line(&mut self.input)
-            .map_err(|source| RecordingError::Io { path: self.path.clone(), source })?;
+        let damaged = |what: String| RecordingError::Damaged {
+            path: self.path.clone(),
+            line: self.line,
+            what,
+        };
+        let line = read_line(&mut self.input).map_err(|source| RecordingError::Io {
+            path: self.path.clone(),
+            source,
+        })?;
         let Some(line) = line else { return Ok(None) };
         if line.last() != Some(&b'\n') {
             return Err(damaged("the line is cut off".into()));
         }
-        serde_json::from_slice(&line).map(Some).map_err(|e| damaged(e.to_string()))
+        serde_json::from_slice(&line)
+            .map(Some)
+            .map_err(|e| damaged(e.to_string()))
     }
 }
 
@@ -191,6 +224,9 @@ impl RecordingReader {
 fn read_line(input: &mut impl BufRead) -> std::io::Result<Option<Vec<u8>>> {
     use std::io::Read;
     let mut line = Vec::new();
-    input.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)?;
+    input
+        .by_ref()
+        .take(LONGEST_LINE)
+        .read_until(b'\n', &mut line)?;
     Ok((!line.is_empty()).then_some(line))
 }

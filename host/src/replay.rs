@@ -34,7 +34,10 @@ pub fn replay<E: From<RecordingError>>(
     while let Some(recorded) = recording.next_event()? {
         let effects = pipeline.step(recorded.event.clone());
         summary.events += 1;
-        let decided = effects.iter().filter(|e| matches!(e, Effect::Decided(_))).count();
+        let decided = effects
+            .iter()
+            .filter(|e| matches!(e, Effect::Decided(_)))
+            .count();
         summary.decisions += decided as u64;
         let same = to_raw_value(&effects).is_ok_and(|now| now.get() == recorded.effects.get());
         if !same {

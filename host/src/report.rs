@@ -21,7 +21,10 @@ pub struct Narrator {
 impl Narrator {
     /// Times are told relative to `start_ms`.
     pub fn new(start_ms: u64) -> Self {
-        Self { start_ms, told: BTreeMap::new() }
+        Self {
+            start_ms,
+            told: BTreeMap::new(),
+        }
     }
 
     /// The lines that tell what a driver told; none when there is nothing new in it.
@@ -41,25 +44,39 @@ impl Narrator {
                 lines.truncate(3);
                 lines
             }
-            Effect::BaselineEstablished { target } => {
-                self.block(at_ms, "baseline", &format!("{target}: what is normal is known now"), &[])
-            }
+            Effect::BaselineEstablished { target } => self.block(
+                at_ms,
+                "baseline",
+                &format!("{target}: what is normal is known now"),
+                &[],
+            ),
             Effect::IncidentOpened { finding, .. } => {
                 let head = format!("{} {}: {}", finding.incident, finding.kind, finding.summary);
                 let mut rest = vec![format!("evidence: {}", facts(&finding.facts))];
-                rest.extend(finding.evidence.iter().flat_map(|a| a.reasons.first().cloned()));
+                rest.extend(
+                    finding
+                        .evidence
+                        .iter()
+                        .flat_map(|a| a.reasons.first().cloned()),
+                );
                 self.block(at_ms, "problem", &head, &rest)
             }
             Effect::Decided(decided) => self.decided(at_ms, decided),
             Effect::Ruled { repair, ruling, .. } => {
                 let text = match ruling {
                     RulingSummary::Approved => format!("lets {repair} go"),
-                    RulingSummary::AwaitsPerson => format!("{repair} waits for a person: `dbmedic approve`"),
-                    RulingSummary::Refused { law, reason } => format!("refuses {repair}: {reason} ({law})"),
+                    RulingSummary::AwaitsPerson => {
+                        format!("{repair} waits for a person: `dbmedic approve`")
+                    }
+                    RulingSummary::Refused { law, reason } => {
+                        format!("refuses {repair}: {reason} ({law})")
+                    }
                 };
                 self.block(at_ms, "guard", &text, &[])
             }
-            Effect::Preserve { incident, reason, .. } => {
+            Effect::Preserve {
+                incident, reason, ..
+            } => {
                 let text = format!("target halted for {incident}, its files are copied aside");
                 self.block(at_ms, "halt", &text, &[reason.clone()])
             }
@@ -85,7 +102,9 @@ impl Narrator {
                 let text = format!("{} {} after {lasted}", resolved.incident, resolved.kind);
                 self.block(at_ms, "resolved", &text, &[])
             }
-            Effect::Repair(_) | Effect::Examine { .. } | Effect::VerbosityChanged { .. } => Vec::new(),
+            Effect::Repair(_) | Effect::Examine { .. } | Effect::VerbosityChanged { .. } => {
+                Vec::new()
+            }
         }
     }
 
@@ -97,19 +116,29 @@ impl Narrator {
     fn decided(&mut self, at_ms: u64, decided: &Decided) -> Vec<String> {
         let verdict = &decided.verdict;
         let head = verdict_line(verdict);
-        let subject = decided.incident.clone().unwrap_or_else(|| decided.target.clone());
+        let subject = decided
+            .incident
+            .clone()
+            .unwrap_or_else(|| decided.target.clone());
         let rules: Vec<&str> = verdict.reasons.iter().map(|r| r.rule.as_str()).collect();
         let essence = format!("{:?} {head} {rules:?}", decided.asked);
         if self.told.insert(subject, essence.clone()).as_deref() == Some(essence.as_str()) {
             return Vec::new();
         }
-        let mut rest: Vec<String> =
-            verdict.reasons.iter().map(|r| format!("because {} ({})", r.text, r.rule)).collect();
+        let mut rest: Vec<String> = verdict
+            .reasons
+            .iter()
+            .map(|r| format!("because {} ({})", r.text, r.rule))
+            .collect();
         rest.extend(verdict.suggestions.iter().map(|s| format!("suggests: {s}")));
         if let Some(failure) = &decided.failure {
             rest.insert(0, format!("the policy failed, the host decides: {failure}"));
         }
-        let label = if decided.asked == Asked::Outcome { "after" } else { "policy" };
+        let label = if decided.asked == Asked::Outcome {
+            "after"
+        } else {
+            "policy"
+        };
         self.block(at_ms, label, &head, &rest)
     }
 
@@ -118,7 +147,11 @@ impl Narrator {
         #[allow(clippy::cast_precision_loss, reason = "seconds of a run, for display")]
         let since = at_ms.saturating_sub(self.start_ms) as f64 / 1000.0;
         let mut all = rest.iter();
-        let head = if head.is_empty() { all.next().map_or("", String::as_str) } else { head };
+        let head = if head.is_empty() {
+            all.next().map_or("", String::as_str)
+        } else {
+            head
+        };
         let mut lines = vec![format!("{since:8.2} s  {label:<9} {head}")];
         lines.extend(all.map(|line| format!("{:20} {line}", "")));
         lines
@@ -138,18 +171,26 @@ pub fn verdict_line(verdict: &Verdict) -> String {
 
 /// A repair's end in one line.
 pub fn outcome_line(outcome: &Outcome) -> String {
-    let result = match outcome.outcome_result {
-        OutcomeResult::Verified => "verified",
-        OutcomeResult::RolledBack => "rolled back",
-        OutcomeResult::Refused => "refused",
-        OutcomeResult::Failed => "FAILED",
-    };
+    let result = result_name(outcome.outcome_result);
     let loss = match outcome.loss.commits {
         0 => "nothing lost".to_owned(),
         n => format!("{n} commits lost, as announced"),
     };
     let took = seconds(outcome.duration_ms);
-    format!("{} {result} in {took}: {}; {loss}", outcome.repair, outcome.reason)
+    format!(
+        "{} {result} in {took}: {}; {loss}",
+        outcome.repair, outcome.reason
+    )
+}
+
+/// How a repair ended, in a word or two.
+pub fn result_name(result: OutcomeResult) -> &'static str {
+    match result {
+        OutcomeResult::Verified => "verified",
+        OutcomeResult::RolledBack => "rolled back",
+        OutcomeResult::Refused => "refused",
+        OutcomeResult::Failed => "FAILED",
+    }
 }
 
 /// A finding with its candidates, as a plan is shown.
@@ -163,8 +204,15 @@ pub fn plan_lines(finding: &Finding) -> Vec<String> {
             CascadeLevel::Replay => "by replaying the log",
             CascadeLevel::Rebuild => "by building anew",
         };
-        let undo = if candidate.undoable { "can be undone" } else { "cannot be undone" };
-        lines.push(format!("  can do: {} ({level}, {undo}): {}", candidate.id, candidate.summary));
+        let undo = if candidate.undoable {
+            "can be undone"
+        } else {
+            "cannot be undone"
+        };
+        lines.push(format!(
+            "  can do: {} ({level}, {undo}): {}",
+            candidate.id, candidate.summary
+        ));
         lines.push(format!(
             "    expected: {}, loses {} commits ({:.2} %)",
             seconds(candidate.expected_duration_ms),
@@ -172,8 +220,15 @@ pub fn plan_lines(finding: &Finding) -> Vec<String> {
             candidate.expected_loss.percent
         ));
         for condition in &candidate.preconditions {
-            let mark = if condition.holds { "holds" } else { "does NOT hold" };
-            lines.push(format!("    {} {mark}: {}", condition.name, condition.detail));
+            let mark = if condition.holds {
+                "holds"
+            } else {
+                "does NOT hold"
+            };
+            lines.push(format!(
+                "    {} {mark}: {}",
+                condition.name, condition.detail
+            ));
         }
     }
     lines
@@ -194,7 +249,11 @@ pub fn facts(facts: &[Fact]) -> String {
 pub fn seconds(ms: u64) -> String {
     #[allow(clippy::cast_precision_loss, reason = "durations for display")]
     let s = ms as f64 / 1000.0;
-    if s < 100.0 { format!("{s:.2} s") } else { format!("{s:.0} s") }
+    if s < 100.0 {
+        format!("{s:.2} s")
+    } else {
+        format!("{s:.0} s")
+    }
 }
 
 fn class_name(class: Classification) -> &'static str {

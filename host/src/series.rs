@@ -43,7 +43,11 @@ impl SeriesTable {
     /// An empty table. `window` is the number of values that a baseline rests on at most,
     /// `established_after` the number from which on it may be judged by.
     pub fn new(window: usize, established_after: usize) -> Self {
-        Self { series: BTreeMap::new(), window, established_after }
+        Self {
+            series: BTreeMap::new(),
+            window,
+            established_after,
+        }
     }
 
     /// The series of this name, if there is one.
@@ -67,7 +71,9 @@ impl SeriesTable {
             };
             self.series.insert(name.to_owned(), series);
         }
-        let Some(series) = self.series.get_mut(name) else { return };
+        let Some(series) = self.series.get_mut(name) else {
+            return;
+        };
         if series.recent.len() == RECENT_POINTS {
             series.recent.pop_front();
         }

@@ -86,9 +86,10 @@ pub struct SnapshotInfo {
     pub file: PathBuf,
 }
 
-/// Takes a snapshot of `source` (a database that is safe to open for reading) for `target`, keeps
-/// the newest `keep`.
+/// Takes a snapshot of the database `source` for `target`, keeps the newest `keep`. `readable` is
+/// where it is opened for reading: the database itself, or a copy of it.
 pub fn take(
+    readable: &Path,
     source: &Path,
     snapshots: &Path,
     target: &str,
@@ -101,7 +102,7 @@ pub fn take(
     check_room(source, &dir)?;
     let file = dir.join(format!("{at_ms:013}.db"));
     let unnamed = file.with_extension(UNNAMED);
-    let made = make(source, &unnamed, &file, at_ms);
+    let made = make(readable, source, &unnamed, &file, at_ms);
     if made.is_err() {
         // It has no name, so nobody takes it for a snapshot; the next attempt clears it too.
         drop(fs::remove_file(&unnamed));
@@ -115,6 +116,7 @@ pub fn take(
 }
 
 fn make(
+    readable: &Path,
     source: &Path,
     unnamed: &Path,
     file: &Path,
@@ -125,7 +127,7 @@ fn make(
         source: e,
     };
     let from =
-        Connection::open_with_flags(source, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sqlite)?;
+        Connection::open_with_flags(readable, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sqlite)?;
     let mut to = Connection::open(unnamed).map_err(sqlite)?;
     // All pages in one step: one read transaction, which in WAL mode holds up no writer.
     match Backup::new(&from, &mut to)
@@ -296,7 +298,7 @@ mod tests {
         writer
             .execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES ('open')")
             .unwrap();
-        let info = take(&path, dir.path(), "a", 5, 3).unwrap();
+        let info = take(&path, &path, dir.path(), "a", 5, 3).unwrap();
         assert_eq!(count(&info.file), 100);
         assert_eq!(newest(dir.path(), "a").unwrap(), Some(info));
     }
@@ -307,10 +309,10 @@ mod tests {
         let path = dir.path().join("a.db");
         let _writer = database(&path, 1);
         for at_ms in 1..=5 {
-            take(&path, dir.path(), "a", at_ms, 2).unwrap();
+            take(&path, &path, dir.path(), "a", at_ms, 2).unwrap();
         }
         fs::write(dir.path().join("a/9.unnamed"), "half").unwrap();
-        take(&path, dir.path(), "a", 6, 2).unwrap();
+        take(&path, &path, dir.path(), "a", 6, 2).unwrap();
         let kept: Vec<u64> = list(&dir.path().join("a"))
             .unwrap()
             .iter()
@@ -329,7 +331,7 @@ mod tests {
         let middle = bytes.len() / 2;
         bytes[middle..middle + 4096].fill(0x5a);
         fs::write(&path, bytes).unwrap();
-        assert!(take(&path, dir.path(), "a", 1, 2).is_err());
+        assert!(take(&path, &path, dir.path(), "a", 1, 2).is_err());
         assert_eq!(newest(dir.path(), "a").unwrap(), None);
     }
 }

@@ -92,9 +92,15 @@ pub struct StateDir {
 impl StateDir {
     /// Makes the directory if it is not there; only its owner may look into it.
     pub fn open(root: &Path) -> Result<Self, StateError> {
-        let dir = Self { root: root.to_owned() };
+        let dir = Self {
+            root: root.to_owned(),
+        };
         for path in [dir.root.clone(), dir.inbox()] {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(io(&path))?;
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&path)
+                .map_err(io(&path))?;
         }
         Ok(dir)
     }
@@ -140,7 +146,13 @@ impl StateDir {
 
     /// Writes what the next run must know.
     pub fn save_carried(&self, carried: &Carried) -> Result<(), StateError> {
-        write_whole(&self.root.join("carried.json"), &Versioned { v: VERSION, content: carried })
+        write_whole(
+            &self.root.join("carried.json"),
+            &Versioned {
+                v: VERSION,
+                content: carried,
+            },
+        )
     }
 
     /// Leaves a person's word for the running dbmedic.
@@ -149,19 +161,30 @@ impl StateDir {
             Word::Approve { incident } => format!("approve-{incident}.json"),
             Word::Release { target } => format!("release-{target}.json"),
         };
-        write_whole(&self.inbox().join(name), &Versioned { v: VERSION, content: word })
+        write_whole(
+            &self.inbox().join(name),
+            &Versioned {
+                v: VERSION,
+                content: word,
+            },
+        )
     }
 
     /// Takes the words that were left.
     pub fn take_words(&self) -> Result<Vec<Word>, StateError> {
         let inbox = self.inbox();
         let mut words = Vec::new();
-        for entry in fs::read_dir(&inbox).map_err(io(&inbox))?.take(WORDS_AT_ONCE) {
+        for entry in fs::read_dir(&inbox)
+            .map_err(io(&inbox))?
+            .take(WORDS_AT_ONCE)
+        {
             let path = entry.map_err(io(&inbox))?.path();
             if path.extension().is_none_or(|e| e != "json") {
                 continue;
             }
-            let word = fs::read(&path).map_err(io(&path)).and_then(|bytes| parse(&path, &bytes));
+            let word = fs::read(&path)
+                .map_err(io(&path))
+                .and_then(|bytes| parse(&path, &bytes));
             fs::remove_file(&path).map_err(io(&path))?;
             match word {
                 Ok(word) => words.push(word),
@@ -175,15 +198,24 @@ impl StateDir {
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> StateError {
     let path = path.to_owned();
-    move |source| StateError::Io { path: path.clone(), source }
+    move |source| StateError::Io {
+        path: path.clone(),
+        source,
+    }
 }
 
 fn parse<T: for<'de> Deserialize<'de>>(path: &Path, bytes: &[u8]) -> Result<T, StateError> {
-    let damaged = |what| StateError::Damaged { path: path.to_owned(), what };
+    let damaged = |what| StateError::Damaged {
+        path: path.to_owned(),
+        what,
+    };
     let file: Versioned<T> =
         serde_json::from_slice(bytes).map_err(|e| damaged(format!("not readable: {e}")))?;
     if file.v != VERSION {
-        return Err(damaged(format!("version {}, this dbmedic reads {VERSION}", file.v)));
+        return Err(damaged(format!(
+            "version {}, this dbmedic reads {VERSION}",
+            file.v
+        )));
     }
     Ok(file.content)
 }
@@ -197,7 +229,8 @@ fn write_whole(path: &Path, content: &impl Serialize) -> Result<(), StateError> 
         file.write_all(&bytes)?;
         file.sync_all()?;
         fs::rename(&new, path)?;
-        path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+        path.parent()
+            .map_or(Ok(()), |dir| File::open(dir)?.sync_all())
     };
     write().map_err(io(path))
 }

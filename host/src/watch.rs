@@ -61,7 +61,12 @@ pub struct Site {
 impl Site {
     /// A database under care.
     pub fn new(name: String, path: PathBuf, may_end: Vec<String>) -> Self {
-        Self { name, path, may_end, turn: Mutex::new(()) }
+        Self {
+            name,
+            path,
+            may_end,
+            turn: Mutex::new(()),
+        }
     }
 
     /// The right to use SQLite on this database: one thread of this process at a time, so that a
@@ -128,7 +133,8 @@ impl Looker {
     pub fn look(&mut self, thorough: bool) -> Observation {
         let at_ms = now_ms();
         let scan = thorough || is_due(self.done.scan_ms, at_ms, self.pace.wal_scan_interval_ms);
-        let mode = if thorough || is_due(self.done.full_ms, at_ms, self.pace.integrity_interval_ms) {
+        let mode = if thorough || is_due(self.done.full_ms, at_ms, self.pace.integrity_interval_ms)
+        {
             Some(Mode::Full)
         } else if is_due(self.done.quick_ms, at_ms, self.pace.quick_check_interval_ms) {
             Some(Mode::Quick)
@@ -163,7 +169,9 @@ impl Looker {
             }
             Err(error) => {
                 self.previous = None;
-                State::Unreachable { reason: told(&error) }
+                State::Unreachable {
+                    reason: told(&error),
+                }
             }
         };
         measured.retain(|sample| sample.value.is_finite());
@@ -179,33 +187,43 @@ impl Looker {
         }
     }
 
-    /// Takes a snapshot when one is due and the last look found nothing wrong with the files.
-    pub fn snapshot_if_due(&mut self) -> Option<Result<SnapshotInfo, snapshot::SnapshotError>> {
+    /// Takes a snapshot when one is due and a look at every frame finds the files sound. Says in
+    /// words why there is none.
+    pub fn snapshot_if_due(&mut self) -> Option<Result<SnapshotInfo, String>> {
         let at_ms = now_ms();
-        let (_, state) = self.previous.as_ref()?;
-        let sound = state.database_bytes.is_some_and(|bytes| bytes > 0)
-            && state.header_fault.is_none()
-            && state.wal.as_ref().is_none_or(|wal| wal.first_bad_frame.is_none());
-        if !sound || !is_due(self.done.snapshot_ms, at_ms, self.pace.snapshot_interval_ms) {
+        if !is_due(self.done.snapshot_ms, at_ms, self.pace.snapshot_interval_ms) {
             return None;
         }
         self.done.snapshot_ms = Some(at_ms);
         let _turn = self.site.turn();
-        Some(snapshot::take(
-            &self.site.path,
-            &self.state_dir.snapshots(),
-            &self.site.name,
-            at_ms,
-            self.pace.snapshots_kept,
-        ))
+        Some(self.source.sound().and_then(|sound| {
+            let readable = sound.ok_or("the files are not sound")?;
+            let snapshots = self.state_dir.snapshots();
+            let (name, kept) = (&self.site.name, self.pace.snapshots_kept);
+            snapshot::take(
+                &readable.path(),
+                &self.site.path,
+                &snapshots,
+                name,
+                at_ms,
+                kept,
+            )
+            .map_err(|error| told(&error))
+        }))
     }
 
     /// Room on the disk that holds the database, and memory.
-    #[allow(clippy::cast_precision_loss, reason = "bytes as f64 are exact up to 2^53")]
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "bytes as f64 are exact up to 2^53"
+    )]
     fn host_samples(&mut self) -> Vec<Sample> {
         let mut samples = Vec::new();
         let mut add = |series: &str, value: f64| {
-            samples.push(Sample { series: series.to_owned(), value });
+            samples.push(Sample {
+                series: series.to_owned(),
+                value,
+            });
         };
         if let Some(system) = &mut self.system {
             system.refresh_memory();
@@ -213,7 +231,11 @@ impl Looker {
         }
         if let Some(disks) = &mut self.disks {
             disks.refresh(false);
-            let path = self.site.path.canonicalize().unwrap_or_else(|_| self.site.path.clone());
+            let path = self
+                .site
+                .path
+                .canonicalize()
+                .unwrap_or_else(|_| self.site.path.clone());
             let holding = disks
                 .iter()
                 .filter(|disk| path.starts_with(disk.mount_point()) && disk.total_space() > 0)
@@ -244,28 +266,38 @@ impl Watcher {
     ) -> std::io::Result<Self> {
         let (wake, asked) = mpsc::channel();
         let name = looker.site.name.clone();
-        let thread = thread::Builder::new().name(format!("watch {name}")).spawn(move || {
-            let mut thorough = true;
-            loop {
-                let begun = now_ms();
-                if !seen(looker.look(thorough)) {
-                    break;
+        let thread = thread::Builder::new()
+            .name(format!("watch {name}"))
+            .spawn(move || {
+                let mut thorough = true;
+                loop {
+                    let begun = now_ms();
+                    if !seen(looker.look(thorough)) {
+                        break;
+                    }
+                    match looker.snapshot_if_due() {
+                        Some(Ok(info)) => note(
+                            "snapshot",
+                            format!("{name}: {} checked and kept", info.file.display()),
+                        ),
+                        Some(Err(error)) => {
+                            note("snapshot", format!("{name}: none taken: {error}"))
+                        }
+                        None => {}
+                    }
+                    let spent = now_ms().saturating_sub(begun);
+                    let rest = looker.pace.sample_interval_ms.saturating_sub(spent).max(1);
+                    thorough = match asked.recv_timeout(Duration::from_millis(rest)) {
+                        Ok(()) => true,
+                        Err(RecvTimeoutError::Timeout) => false,
+                        Err(RecvTimeoutError::Disconnected) => break,
+                    };
                 }
-                match looker.snapshot_if_due() {
-                    Some(Ok(info)) => note("snapshot", format!("{name}: {} checked and kept", info.file.display())),
-                    Some(Err(error)) => note("snapshot", format!("{name}: none taken: {error}")),
-                    None => {}
-                }
-                let spent = now_ms().saturating_sub(begun);
-                let rest = looker.pace.sample_interval_ms.saturating_sub(spent).max(1);
-                thorough = match asked.recv_timeout(Duration::from_millis(rest)) {
-                    Ok(()) => true,
-                    Err(RecvTimeoutError::Timeout) => false,
-                    Err(RecvTimeoutError::Disconnected) => break,
-                };
-            }
-        })?;
-        Ok(Self { wake: Some(wake), thread: Some(thread) })
+            })?;
+        Ok(Self {
+            wake: Some(wake),
+            thread: Some(thread),
+        })
     }
 
     /// Asks for a thorough look, now.

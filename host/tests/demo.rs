@@ -11,6 +11,7 @@ use std::{
     fs,
     hash::{BuildHasher as _, Hasher as _, RandomState},
     path::Path,
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -57,7 +58,7 @@ impl Shop {
         let begin = Instant::now();
         while !condition(self.workload.progress().unwrap()) {
             assert!(
-                begin.elapsed() < Duration::from_secs(60),
+                begin.elapsed() < Duration::from_mins(1),
                 "waited in vain for {what}: {:?}",
                 self.workload.progress()
             );
@@ -131,7 +132,7 @@ fn the_proof_fails_for_one_row_removed_altered_outdated_or_added() {
         .query_one("SELECT max(id) FROM orders", [], |row| row.get(0))
         .unwrap();
 
-    // Each change is taken back by the next statement.
+    // Each change is made to a copy.
     let cases = [
         ("DELETE FROM orders WHERE id = 17", (1, 0, 0), 17),
         ("DELETE FROM orders WHERE id = ?last", (1, 0, 0), last),
@@ -160,8 +161,7 @@ fn the_proof_fails_for_one_row_removed_altered_outdated_or_added() {
     for (change, counts, row) in cases {
         let change = change.replace("?last", &last.to_string());
         let aside = tempfile::tempdir().unwrap();
-        let mut changed = shop.scene.clone();
-        copy_scene(&shop.scene, &mut changed, aside.path());
+        let changed = copy_of(&shop.scene, aside.path());
         Connection::open(changed.database())
             .unwrap()
             .execute(&change, [])
@@ -187,11 +187,14 @@ fn the_proof_fails_for_one_row_removed_altered_outdated_or_added() {
 }
 
 /// Copies a database at rest and its logs.
-fn copy_scene(from: &Scene, to: &mut Scene, directory: &Path) {
-    to.directory = directory.to_owned();
-    for entry in fs::read_dir(&from.directory).unwrap() {
+fn copy_of(scene: &Scene, directory: &Path) -> Scene {
+    for entry in fs::read_dir(&scene.directory).unwrap() {
         let entry = entry.unwrap();
         fs::copy(entry.path(), directory.join(entry.file_name())).unwrap();
+    }
+    Scene {
+        directory: directory.into(),
+        ..scene.clone()
     }
 }
 
@@ -261,6 +264,35 @@ fn a_process_that_somebody_else_ends_is_reaped() {
     }
     assert!(!holder.is_running());
     holder.clear().unwrap();
+}
+
+#[test]
+fn children_end_when_their_parent_does() {
+    let mut shop = Shop::open();
+    shop.workload.stop().unwrap();
+    for (process, flags) in [
+        (
+            "writer",
+            &["--writer=1", "--pause-ms=5", "--note-bytes=60"][..],
+        ),
+        ("lock-holder", &[]),
+        ("reader", &[]),
+    ] {
+        let mut child = Command::new(&shop.scene.program)
+            .args(["demo-process", process])
+            .arg(format!("--directory={}", shop.scene.directory.display()))
+            .arg(format!("--seed={}", shop.scene.seed))
+            .args(["--writers=3", "--rows=3000"])
+            .args(flags)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        // What the system does with the pipe of a parent that dies.
+        drop(child.stdin.take());
+        assert!(child.wait().unwrap().success(), "{process}");
+    }
+    assert_holds(&prove(&shop.scene, &[]).unwrap());
 }
 
 #[test]
@@ -444,4 +476,5 @@ fn a_child_that_fails_says_why() {
     let error = damage_index(&mut shop.workload, Some("no_such_index")).unwrap_err();
     let words = error.to_string();
     assert!(words.contains("no index no_such_index"), "{words}");
+    assert!(shop.workload.is_running());
 }

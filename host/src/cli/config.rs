@@ -33,7 +33,10 @@ pub(crate) fn run(command: &ConfigCommand) -> Ended {
     match command {
         ConfigCommand::Init { file } => {
             config::init(file)?;
-            complain(&format!("wrote {}; edit it, then `dbmedic config check`", file.display()));
+            complain(&format!(
+                "wrote {}; edit it, then `dbmedic config check`",
+                file.display()
+            ));
             Ok(ExitCode::SUCCESS)
         }
         ConfigCommand::Check { file, json } => match Config::load(file) {
@@ -44,11 +47,18 @@ pub(crate) fn run(command: &ConfigCommand) -> Ended {
             Err(errors) => Err(errors.into()),
             Ok(loaded) => {
                 let policy = &loaded.config.policy;
-                load_policy(policy.file.as_deref(), policy.limits.clone(), &policy.parameters)?;
+                load_policy(
+                    policy.file.as_deref(),
+                    policy.limits.clone(),
+                    &policy.parameters,
+                )?;
                 if *json {
                     say_json(&loaded.warnings)?;
                 } else {
-                    loaded.warnings.iter().for_each(|warning| complain(&warning.to_string()));
+                    loaded
+                        .warnings
+                        .iter()
+                        .for_each(|warning| complain(&warning.to_string()));
                     say(&format!("{}: ok", file.display()))?;
                 }
                 Ok(ExitCode::SUCCESS)

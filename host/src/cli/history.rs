@@ -69,7 +69,10 @@ struct Row {
 
 pub(crate) fn incidents(args: &IncidentsArgs) -> Ended {
     if !args.state.state_dir.is_dir() {
-        bail!("{}: no such state directory; name it with --state-dir", args.state.state_dir.display());
+        bail!(
+            "{}: no such state directory; name it with --state-dir",
+            args.state.state_dir.display()
+        );
     }
     match &args.incident {
         Some(incident) => one(args, incident),
@@ -82,8 +85,13 @@ fn all(args: &IncidentsArgs) -> Ended {
     let mut place: BTreeMap<String, u64> = BTreeMap::new();
     for line in Journal::read(&args.state.state_dir)? {
         let line = line?;
-        let Some(id) = incident_of(&line.entry).map(str::to_owned) else { continue };
-        if let JournalEntry::Happened { effect: Effect::IncidentOpened { target, finding } } = &line.entry {
+        let Some(id) = incident_of(&line.entry).map(str::to_owned) else {
+            continue;
+        };
+        if let JournalEntry::Happened {
+            effect: Effect::IncidentOpened { target, finding },
+        } = &line.entry
+        {
             let row = Row {
                 incident: id.clone(),
                 target: target.clone(),
@@ -99,18 +107,28 @@ fn all(args: &IncidentsArgs) -> Ended {
             place.insert(id.clone(), line.seq);
             rows.insert(line.seq, row);
         }
-        let Some(row) = place.get(&id).and_then(|seq| rows.get_mut(seq)) else { continue };
+        let Some(row) = place.get(&id).and_then(|seq| rows.get_mut(seq)) else {
+            continue;
+        };
         match line.entry {
-            JournalEntry::Happened { effect: Effect::Decided(decided) } => {
+            JournalEntry::Happened {
+                effect: Effect::Decided(decided),
+            } => {
                 row.verdict = Some(verdict_line(&decided.verdict));
             }
-            JournalEntry::Happened { effect: Effect::Ruled { ruling, .. } } => {
+            JournalEntry::Happened {
+                effect: Effect::Ruled { ruling, .. },
+            } => {
                 row.waits_for_person = ruling == RulingSummary::AwaitsPerson;
             }
-            JournalEntry::Happened { effect: Effect::IncidentResolved { resolved, .. } } => {
+            JournalEntry::Happened {
+                effect: Effect::IncidentResolved { resolved, .. },
+            } => {
                 row.resolved_ms = Some(resolved.resolved_ms);
             }
-            JournalEntry::RepairClosed { outcome, .. } => row.outcome = Some(outcome_line(&outcome)),
+            JournalEntry::RepairClosed { outcome, .. } => {
+                row.outcome = Some(outcome_line(&outcome))
+            }
             _ => {}
         }
     }
@@ -120,11 +138,17 @@ fn all(args: &IncidentsArgs) -> Ended {
     }
     for row in rows.values() {
         let state = match row.resolved_ms {
-            Some(at) => format!("resolved after {}", seconds(at.saturating_sub(row.opened_ms))),
+            Some(at) => format!(
+                "resolved after {}",
+                seconds(at.saturating_sub(row.opened_ms))
+            ),
             None if row.waits_for_person => "waits for a person: `dbmedic approve`".to_owned(),
             None => "open".to_owned(),
         };
-        say(&format!("{:<8} {:<12} {:<24} {state}", row.incident, row.target, row.kind))?;
+        say(&format!(
+            "{:<8} {:<12} {:<24} {state}",
+            row.incident, row.target, row.kind
+        ))?;
         say(&format!("         {}", row.summary))?;
         for line in [&row.verdict, &row.outcome].into_iter().flatten() {
             say(&format!("         {line}"))?;
@@ -154,7 +178,10 @@ fn one(args: &IncidentsArgs, incident: &str) -> Ended {
         }
     }
     if narrator.is_none() && lines.is_empty() {
-        bail!("{incident}: no such incident in {}", args.state.state_dir.display());
+        bail!(
+            "{incident}: no such incident in {}",
+            args.state.state_dir.display()
+        );
     }
     if args.json {
         say_json(&lines)?;
@@ -169,7 +196,11 @@ fn tell(narrator: &mut Narrator, line: &JournalLine) -> Vec<String> {
         JournalEntry::Said { word } => narrator.note(line.at_ms, "person", &word.to_string()),
         JournalEntry::RepairIntended(intent) => {
             let candidate = &intent.candidate;
-            narrator.note(line.at_ms, "repair", &format!("{}: {}", candidate.id, candidate.summary))
+            narrator.note(
+                line.at_ms,
+                "repair",
+                &format!("{}: {}", candidate.id, candidate.summary),
+            )
         }
         JournalEntry::RepairStep { step, .. } => narrator.note(line.at_ms, "step", step),
         // The outcome itself is told by the pipeline.
@@ -188,7 +219,9 @@ fn incident_of(entry: &JournalEntry) -> Option<&str> {
             Effect::IncidentResolved { resolved, .. } => Some(&resolved.incident),
             _ => None,
         },
-        JournalEntry::Said { word: Word::Approve { incident } } => Some(incident),
+        JournalEntry::Said {
+            word: Word::Approve { incident },
+        } => Some(incident),
         JournalEntry::Said { .. } => None,
         JournalEntry::RepairIntended(intent) => Some(&intent.finding.incident),
         JournalEntry::RepairStep { incident, .. } => Some(incident),
@@ -197,21 +230,33 @@ fn incident_of(entry: &JournalEntry) -> Option<&str> {
 }
 
 pub(crate) fn approve(args: &ApproveArgs) -> Ended {
-    let word = Word::Approve { incident: args.incident.clone() };
+    let word = Word::Approve {
+        incident: args.incident.clone(),
+    };
     let known = Journal::read(&args.state.state_dir)?
         .filter_map(Result::ok)
         .any(|line| incident_of(&line.entry) == Some(args.incident.as_str()));
     if !known {
-        bail!("{}: no such incident in {}", args.incident, args.state.state_dir.display());
+        bail!(
+            "{}: no such incident in {}",
+            args.incident,
+            args.state.state_dir.display()
+        );
     }
     leave(&args.state, &word)
 }
 
 pub(crate) fn release(args: &ReleaseArgs) -> Ended {
-    let word = Word::Release { target: args.target.clone() };
+    let word = Word::Release {
+        target: args.target.clone(),
+    };
     let state_dir = StateDir::open(&args.state.state_dir)?;
     if !state_dir.load_carried()?.targets.contains_key(&args.target) {
-        bail!("{}: no such target in {}", args.target, args.state.state_dir.display());
+        bail!(
+            "{}: no such target in {}",
+            args.target,
+            args.state.state_dir.display()
+        );
     }
     leave(&args.state, &word)
 }

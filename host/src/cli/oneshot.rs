@@ -97,13 +97,25 @@ pub(crate) fn check(args: &CheckArgs) -> Ended {
             say_problem(problem)?;
         }
     }
-    Ok(if visit.healthy { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if visit.healthy {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
 }
 
 pub(crate) fn repair(args: &RepairArgs) -> Ended {
-    let mode = if args.apply { Mode::Enforce } else { Mode::Observe };
+    let mode = if args.apply {
+        Mode::Enforce
+    } else {
+        Mode::Observe
+    };
     let scratch = tempfile::tempdir().context("making a scratch directory")?;
-    let state_dir = if args.apply { args.state_dir.clone() } else { scratch.path().join("state") };
+    let state_dir = if args.apply {
+        args.state_dir.clone()
+    } else {
+        scratch.path().join("state")
+    };
     let mut config = config_for(&args.visit, mode, state_dir)?;
     // A person stands by: what was asked for is not held back by rates.
     config.guard.cool_down_ms = 0;
@@ -128,23 +140,39 @@ pub(crate) fn repair(args: &RepairArgs) -> Ended {
             complain("nothing was done; `--apply` does it");
         }
     }
-    let failed = visit.repairs.iter().any(|o| o.outcome_result == OutcomeResult::Failed);
-    Ok(if visit.healthy && !failed { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    let failed = visit
+        .repairs
+        .iter()
+        .any(|o| o.outcome_result == OutcomeResult::Failed);
+    Ok(if visit.healthy && !failed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
 }
 
 /// A configuration for one visit to one database.
 fn config_for(args: &VisitArgs, mode: Mode, state_dir: PathBuf) -> anyhow::Result<Config> {
     let path = args.target.strip_prefix("sqlite:").unwrap_or(&args.target);
     if let Some((scheme, _)) = path.split_once("://") {
-        bail!("target {}: `{scheme}` is not supported; give a path or sqlite:PATH", args.target);
+        bail!(
+            "target {}: `{scheme}` is not supported; give a path or sqlite:PATH",
+            args.target
+        );
     }
     let path = PathBuf::from(path);
     let meta = std::fs::metadata(&path).with_context(|| format!("target {}", path.display()))?;
     if !meta.is_file() {
         bail!("target {}: not a file", path.display());
     }
-    let name = path.file_stem().map_or_else(|| "target".into(), |s| s.to_string_lossy().into_owned());
-    let mut config = Config { mode, state_dir, ..Config::default() };
+    let name = path
+        .file_stem()
+        .map_or_else(|| "target".into(), |s| s.to_string_lossy().into_owned());
+    let mut config = Config {
+        mode,
+        state_dir,
+        ..Config::default()
+    };
     config.observation.sample_interval_ms = 100;
     config.observation.decide_interval_ms = 100;
     config.observation.lock_hold_ms = args.watch_ms.min(1000);
@@ -165,7 +193,10 @@ fn visit(setup: Setup, args: &VisitArgs) -> anyhow::Result<Visit> {
     let (state_dir, exe) = (setup.state_dir.clone(), setup.exe.clone());
     let mut narrator = Narrator::new(now_ms());
     let talk = somebody_looks_on() && !args.json;
-    let mut visit = Visit { v: 1, ..Visit::default() };
+    let mut visit = Visit {
+        v: 1,
+        ..Visit::default()
+    };
     let mut tell = |at_ms: u64, told: Told<'_>| {
         let lines = narrator.told(at_ms, &told);
         if talk {
@@ -189,7 +220,10 @@ fn visit(setup: Setup, args: &VisitArgs) -> anyhow::Result<Visit> {
             bail!("could not check {}: {error}", visit.target);
         }
         if let Some(Err(error)) = looker.snapshot_if_due() {
-            tell(now_ms(), Told::Note("snapshot", &format!("none taken: {error}")));
+            tell(
+                now_ms(),
+                Told::Note("snapshot", &format!("none taken: {error}")),
+            );
         }
         let mut repaired = false;
         let mut events = vec![Event::Observed(seen)];
@@ -204,7 +238,11 @@ fn visit(setup: Setup, args: &VisitArgs) -> anyhow::Result<Visit> {
             for approved in asked.repairs {
                 let outcome = live.repair(&approved, &mut tell)?;
                 let target = approved.target().to_owned();
-                events.push(Event::RepairEnded { target, at_ms: now_ms(), outcome });
+                events.push(Event::RepairEnded {
+                    target,
+                    at_ms: now_ms(),
+                    outcome,
+                });
                 repaired = true;
             }
         }
@@ -227,16 +265,24 @@ impl Visit {
         };
         match effect {
             Effect::IncidentOpened { finding, .. } => {
-                self.problems.push(Problem { finding: finding.clone(), verdict: None, ruling: None });
+                self.problems.push(Problem {
+                    finding: finding.clone(),
+                    verdict: None,
+                    ruling: None,
+                });
             }
             Effect::Decided(decided) => {
-                let Some(finding) = &decided.finding else { return };
+                let Some(finding) = &decided.finding else {
+                    return;
+                };
                 if let Some(i) = of(&self.problems, &finding.incident) {
                     self.problems[i].finding = finding.clone();
                     self.problems[i].verdict = Some(decided.verdict.clone());
                 }
             }
-            Effect::Ruled { incident, ruling, .. } => {
+            Effect::Ruled {
+                incident, ruling, ..
+            } => {
                 if let Some(i) = of(&self.problems, incident) {
                     self.problems[i].ruling = Some(ruling.clone());
                 }
@@ -266,11 +312,20 @@ fn say_problem(problem: &Problem) -> anyhow::Result<()> {
         }
     }
     match &problem.ruling {
-        Some(RulingSummary::Refused { law, reason }) => say(&format!("  guard: no: {reason} ({law})"))?,
+        Some(RulingSummary::Refused { law, reason }) => {
+            say(&format!("  guard: no: {reason} ({law})"))?
+        }
         Some(RulingSummary::Approved) => say("  guard: go")?,
         Some(RulingSummary::AwaitsPerson) => say("  guard: waits for a person")?,
         None => {}
     }
-    let lasted = problem.finding.last_seen_ms.saturating_sub(problem.finding.first_seen_ms);
-    Ok(say(&format!("  seen {} times in {}", problem.finding.sightings, seconds(lasted)))?)
+    let lasted = problem
+        .finding
+        .last_seen_ms
+        .saturating_sub(problem.finding.first_seen_ms);
+    Ok(say(&format!(
+        "  seen {} times in {}",
+        problem.finding.sightings,
+        seconds(lasted)
+    ))?)
 }

@@ -35,7 +35,11 @@ pub(crate) fn run(args: &ReplayArgs) -> Ended {
     let recording = RecordingReader::open(&args.recording)?;
     let header = recording.header().clone();
     let settings = merge_settings(header.settings.clone(), &args.policy.set)?;
-    let policy = load_policy(args.policy.policy.as_deref(), header.limits.clone(), &settings)?;
+    let policy = load_policy(
+        args.policy.policy.as_deref(),
+        header.limits.clone(),
+        &settings,
+    )?;
     let same_policy = policy.digest() == header.policy.digest && settings == header.settings;
     if !same_policy {
         complain(&format!(
@@ -62,7 +66,10 @@ pub(crate) fn run(args: &ReplayArgs) -> Ended {
         }
         anyhow::Ok(())
     })?;
-    complain(&format!("{} events, {} decisions", summary.events, summary.decisions));
+    complain(&format!(
+        "{} events, {} decisions",
+        summary.events, summary.decisions
+    ));
     let Some(first) = summary.first_difference else {
         complain("every effect is as recorded, byte for byte");
         return Ok(ExitCode::SUCCESS);
@@ -71,5 +78,9 @@ pub(crate) fn run(args: &ReplayArgs) -> Ended {
         "{} events had other effects than recorded, the first is event {first}",
         summary.differing_events
     ));
-    Ok(if same_policy { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if same_policy {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }

@@ -39,10 +39,21 @@ pub(crate) fn run(args: &RunArgs) -> Ended {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("listening for signals")?;
     }
-    let setup = assemble(&loaded.config, &args.policy, args.record.clone(), rand::random())?;
+    let setup = assemble(
+        &loaded.config,
+        &args.policy,
+        args.record.clone(),
+        rand::random(),
+    )?;
     complain(&format!(
         "dbmedic watches {} with policy {} {}, mode {}; stop with Ctrl-C",
-        loaded.config.targets.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", "),
+        loaded
+            .config
+            .targets
+            .iter()
+            .map(|t| t.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", "),
         setup.policy.name(),
         setup.policy.version(),
         loaded.config.mode,
@@ -50,7 +61,10 @@ pub(crate) fn run(args: &RunArgs) -> Ended {
     let mut narrator = Narrator::new(now_ms());
     let mut broken = None;
     let live = Live::start(setup, &mut |at_ms, told| {
-        narrator.told(at_ms, &told).iter().for_each(|line| complain(line));
+        narrator
+            .told(at_ms, &told)
+            .iter()
+            .for_each(|line| complain(line));
     })?;
     live.run(&stop, &mut |at_ms, told| {
         if args.json {
@@ -58,7 +72,10 @@ pub(crate) fn run(args: &RunArgs) -> Ended {
                 broken.get_or_insert(error);
             }
         } else {
-            narrator.told(at_ms, &told).iter().for_each(|line| complain(line));
+            narrator
+                .told(at_ms, &told)
+                .iter()
+                .for_each(|line| complain(line));
         }
     })?;
     complain("stopped");

@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use serde::Serialize;
 
-use super::faults::{Fingerprint, WalPlace, damage_index, damage_wal, hold_write_lock, read_without_end};
+use super::faults::{
+    Fingerprint, WalPlace, damage_index, damage_wal, hold_write_lock, read_without_end,
+};
 use super::proof::{Proof, prove};
 use super::workload::{Pace, Workload};
 use super::{Acknowledged, Scene};
@@ -28,7 +30,7 @@ use crate::live::{Live, Told, now_ms};
 use crate::model::{Classification, OutcomeResult, Setting, Value, Verdict};
 use crate::pipeline::Effect;
 use crate::repair::StepReport;
-use crate::report::{Narrator, seconds, verdict_line};
+use crate::report::{Narrator, result_name, seconds, verdict_line};
 use crate::state_dir::{StateDir, Word};
 
 /// The target's name.
@@ -108,32 +110,55 @@ enum Heard {
 /// When a part of it cannot be set up, or something that must happen does not.
 pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let seed = args.seed.unwrap_or_else(rand::random);
-    let scratch = tempfile::Builder::new().prefix("dbmedic-demo-").tempdir().context("making a scratch directory")?;
+    let scratch = tempfile::Builder::new()
+        .prefix("dbmedic-demo-")
+        .tempdir()
+        .context("making a scratch directory")?;
     let dir = match &args.keep {
         Some(dir) => {
             std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
-            ensure!(is_empty(dir)?, "{} is not empty; name a new directory", dir.display());
+            ensure!(
+                is_empty(dir)?,
+                "{} is not empty; name a new directory",
+                dir.display()
+            );
             dir.canonicalize()?
         }
         None => scratch.path().to_owned(),
     };
     let mut show = Show::open(args, &dir, seed)?;
-    show.tell(&format!("dbmedic demo, seed {seed}: a SQLite database of {} rows, {} writer processes", args.rows, args.writers))?;
+    show.tell(&format!(
+        "dbmedic demo, seed {seed}: a SQLite database of {} rows, {} writer processes",
+        args.rows, args.writers
+    ))?;
     let rows = show.faults()?;
     let proof = show.close()?;
     let right = proof.holds && rows.iter().all(|row| row.right);
     show_table(&mut show, &rows, &proof, right)?;
     if args.json {
-        say_json(&Report { v: 1, seed, faults: rows, proof, right })?;
+        say_json(&Report {
+            v: 1,
+            seed,
+            faults: rows,
+            proof,
+            right,
+        })?;
     }
     if args.keep.is_some() {
         show.tell(&format!("left in {}", dir.display()))?;
     }
-    Ok(if right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if right {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn is_empty(dir: &Path) -> anyhow::Result<bool> {
-    Ok(std::fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))?.next().is_none())
+    Ok(std::fs::read_dir(dir)
+        .with_context(|| format!("reading {}", dir.display()))?
+        .next()
+        .is_none())
 }
 
 /// A show in progress.
@@ -152,6 +177,8 @@ struct Show {
 impl Show {
     fn open(args: &DemoArgs, dir: &Path, seed: u64) -> anyhow::Result<Self> {
         let scene = Scene::new(dir.join("database"), seed, args.writers, args.rows);
+        std::fs::create_dir_all(&scene.directory)
+            .with_context(|| format!("making {}", dir.display()))?;
         let workload = Workload::start(&scene, Pace::default())?;
         let config = config(&scene, dir.join("dbmedic-state"));
         let setup = assemble(&config, &PolicyArgs::default(), args.record.clone(), seed)?;
@@ -159,19 +186,21 @@ impl Show {
         let stop = Arc::new(AtomicBool::new(false));
         let (send, heard) = mpsc::channel();
         let stopped = Arc::clone(&stop);
-        let live = thread::Builder::new().name("dbmedic".into()).spawn(move || {
-            let mut tell = move |at_ms: u64, told: Told<'_>| {
-                let owned = match told {
-                    Told::Effect(effect) => Heard::Effect(effect.clone()),
-                    Told::Step(step) => Heard::Step(step.clone()),
-                    Told::Note(label, text) => Heard::Note(label, text.to_owned()),
+        let live = thread::Builder::new()
+            .name("dbmedic".into())
+            .spawn(move || {
+                let mut tell = move |at_ms: u64, told: Told<'_>| {
+                    let owned = match told {
+                        Told::Effect(effect) => Heard::Effect(effect.clone()),
+                        Told::Step(step) => Heard::Step(step.clone()),
+                        Told::Note(label, text) => Heard::Note(label, text.to_owned()),
+                    };
+                    // Nobody listens any more when the show is being closed.
+                    drop(send.send((at_ms, owned)));
                 };
-                // Nobody listens any more when the show is being closed.
-                drop(send.send((at_ms, owned)));
-            };
-            Live::start(setup, &mut tell)?.run(&stopped, &mut tell)?;
-            Ok(())
-        })?;
+                Live::start(setup, &mut tell)?.run(&stopped, &mut tell)?;
+                Ok(())
+            })?;
         Ok(Self {
             scene,
             workload,
@@ -187,11 +216,18 @@ impl Show {
 
     /// A line of the show. With `--json` the data alone goes to standard output.
     fn tell(&self, line: &str) -> std::io::Result<()> {
-        if self.quiet { Ok(()) } else { writeln!(std::io::stdout().lock(), "{line}") }
+        if self.quiet {
+            Ok(())
+        } else {
+            writeln!(std::io::stdout().lock(), "{line}")
+        }
     }
 
     fn headline(&self, fault: &str) -> std::io::Result<()> {
-        self.tell(&format!("\n── {fault} {}", "─".repeat(76_usize.saturating_sub(fault.chars().count()))))
+        self.tell(&format!(
+            "\n── {fault} {}",
+            "─".repeat(76_usize.saturating_sub(fault.chars().count()))
+        ))
     }
 
     /// Listens until `found` says what it was waiting for, and tells everything meanwhile.
@@ -247,7 +283,13 @@ impl Show {
         self.headline("a process takes the write lock and does nothing")?;
         let begun_ms = now_ms();
         let holder = hold_write_lock(&self.scene)?;
-        let row = self.healed("idle lock holder", "lock.stale-holder", "lock.end-holder", begun_ms, 0)?;
+        let row = self.healed(
+            "idle lock holder",
+            "lock.stale-holder",
+            "lock.end-holder",
+            begun_ms,
+            0,
+        )?;
         ensure!(!holder.is_running(), "the holder still runs");
         Ok(row)
     }
@@ -257,8 +299,17 @@ impl Show {
         let usual = self.workload.pace();
         let begun_ms = now_ms();
         let reader = read_without_end(&self.scene)?;
-        self.workload.set_pace(Pace { note_bytes: 6_000, ..usual })?;
-        let row = self.healed("endless reader", "wal.checkpoint-starved", "wal.release-reader", begun_ms, 0)?;
+        self.workload.set_pace(Pace {
+            note_bytes: 16_384,
+            ..usual
+        })?;
+        let row = self.healed(
+            "endless reader",
+            "wal.checkpoint-starved",
+            "wal.release-reader",
+            begun_ms,
+            0,
+        )?;
         self.workload.set_pace(usual)?;
         ensure!(!reader.is_running(), "the reader still runs");
         Ok(row)
@@ -267,14 +318,29 @@ impl Show {
     fn corrupt_index(&mut self) -> anyhow::Result<Row> {
         self.headline("bytes of an index are damaged in the file")?;
         let damage = damage_index(&mut self.workload, None)?;
-        self.tell(&format!("{:20} {} keys of `{}` on page {}", "", damage.cells.len(), damage.index, damage.page))?;
-        self.healed("corrupt index", "index.corrupt", "index.rebuild", now_ms(), 0)
+        self.tell(&format!(
+            "{:20} {} keys of `{}` on page {}",
+            "",
+            damage.cells.len(),
+            damage.index,
+            damage.page
+        ))?;
+        self.healed(
+            "corrupt index",
+            "index.corrupt",
+            "index.rebuild",
+            now_ms(),
+            0,
+        )
     }
 
     fn damaged_log_end(&mut self) -> anyhow::Result<Row> {
         self.headline("writers are killed, a frame near the log's end is damaged")?;
         let damage = damage_wal(&mut self.workload, WalPlace::NearEnd, LOG_FRAMES)?;
-        self.tell(&format!("{:20} frame {} of {}, {} commits at or behind it", "", damage.frame, damage.frames, damage.lost_commits))?;
+        self.tell(&format!(
+            "{:20} frame {} of {}, {} commits at or behind it",
+            "", damage.frame, damage.frames, damage.lost_commits
+        ))?;
         let row = self.healed(
             "damaged log, near its end",
             "wal.corrupt-frame",
@@ -290,7 +356,10 @@ impl Show {
     fn damaged_log_start(&mut self) -> anyhow::Result<Row> {
         self.headline("writers are killed, a frame early in the log is damaged")?;
         let damage = damage_wal(&mut self.workload, WalPlace::Early, LOG_FRAMES)?;
-        self.tell(&format!("{:20} frame {} of {}, {} commits at or behind it", "", damage.frame, damage.frames, damage.lost_commits))?;
+        self.tell(&format!(
+            "{:20} frame {} of {}, {} commits at or behind it",
+            "", damage.frame, damage.frames, damage.lost_commits
+        ))?;
         let begun_ms = now_ms();
         let (incident, seen_ms) = self.opened("wal.corrupt-frame")?;
         let verdict = self.verdict(&incident)?;
@@ -299,13 +368,23 @@ impl Show {
         })?;
         // The halt has to hold while the policy is asked again.
         self.until("a second verdict", |_, effect| {
-            matches!(effect, Effect::Decided(d) if d.incident.as_deref() == Some(incident.as_str())).then_some(())
+            matches!(effect, Effect::Decided(d) if d.incident.as_deref() == Some(incident.as_str()))
+                .then_some(())
         })?;
         let untouched = Fingerprint::of(&self.scene)? == damage.damaged;
-        self.tell(&format!("{:20} files are {} by dbmedic", "", if untouched { "untouched" } else { "CHANGED" }))?;
-        self.tell(&format!("{:20} a person puts the good copy back and releases the target", ""))?;
+        self.tell(&format!(
+            "{:20} files are {} by dbmedic",
+            "",
+            if untouched { "untouched" } else { "CHANGED" }
+        ))?;
+        self.tell(&format!(
+            "{:20} a person puts the good copy back and releases the target",
+            ""
+        ))?;
         damage.undo(&self.scene)?;
-        self.state_dir.leave_word(&Word::Release { target: TARGET.to_owned() })?;
+        self.state_dir.leave_word(&Word::Release {
+            target: TARGET.to_owned(),
+        })?;
         self.workload.resume()?;
         self.resolved(&incident)?;
         let right = untouched
@@ -320,7 +399,12 @@ impl Show {
             repair: None,
             repair_ms: None,
             lost_commits: 0,
-            result: if right { "left alone, a person called" } else { "NOT left alone" }.to_owned(),
+            result: if right {
+                "left alone, a person called"
+            } else {
+                "NOT left alone"
+            }
+            .to_owned(),
             right,
         })
     }
@@ -337,11 +421,15 @@ impl Show {
         let (incident, seen_ms) = self.opened(kind)?;
         let mut verdict = None;
         let outcome = self.until(&format!("the repair of {kind}"), |_, effect| match effect {
-            Effect::Decided(d) if d.incident.as_deref() == Some(incident.as_str()) && d.finding.is_some() => {
+            Effect::Decided(d)
+                if d.incident.as_deref() == Some(incident.as_str()) && d.finding.is_some() =>
+            {
                 verdict = Some(d.verdict.clone());
                 None
             }
-            Effect::RepairEnded { outcome, .. } if outcome.incident == incident => Some(outcome.clone()),
+            Effect::RepairEnded { outcome, .. } if outcome.incident == incident => {
+                Some(outcome.clone())
+            }
             _ => None,
         })?;
         if outcome.outcome_result == OutcomeResult::Verified {
@@ -358,23 +446,28 @@ impl Show {
             repair: Some(outcome.repair),
             repair_ms: Some(outcome.duration_ms),
             lost_commits: outcome.loss.commits,
-            result: format!("{:?}", outcome.outcome_result).to_lowercase(),
+            result: result_name(outcome.outcome_result).to_owned(),
             right,
         })
     }
 
     fn opened(&mut self, kind: &str) -> anyhow::Result<(String, u64)> {
-        self.until(&format!("{kind} to be noticed"), |at_ms, effect| match effect {
-            Effect::IncidentOpened { finding, .. } if finding.kind == kind => {
-                Some((finding.incident.clone(), at_ms))
-            }
-            _ => None,
-        })
+        self.until(
+            &format!("{kind} to be noticed"),
+            |at_ms, effect| match effect {
+                Effect::IncidentOpened { finding, .. } if finding.kind == kind => {
+                    Some((finding.incident.clone(), at_ms))
+                }
+                _ => None,
+            },
+        )
     }
 
     fn verdict(&mut self, incident: &str) -> anyhow::Result<Verdict> {
         self.until("the verdict", |_, effect| match effect {
-            Effect::Decided(d) if d.incident.as_deref() == Some(incident) => Some(d.verdict.clone()),
+            Effect::Decided(d) if d.incident.as_deref() == Some(incident) => {
+                Some(d.verdict.clone())
+            }
             _ => None,
         })
     }
@@ -397,8 +490,11 @@ impl Show {
 
     fn end_live(&mut self) -> anyhow::Result<()> {
         self.stop.store(true, Ordering::Relaxed);
-        let Some(live) = self.live.take() else { return Ok(()) };
-        live.join().map_err(|_| anyhow::anyhow!("dbmedic's thread panicked"))?
+        let Some(live) = self.live.take() else {
+            return Ok(());
+        };
+        live.join()
+            .map_err(|_| anyhow::anyhow!("dbmedic's thread panicked"))?
     }
 }
 
@@ -411,7 +507,11 @@ impl Drop for Show {
 
 /// The configuration of the show: as in production, only faster.
 fn config(scene: &Scene, state_dir: PathBuf) -> Config {
-    let mut config = Config { state_dir, mode: Mode::Enforce, ..Config::default() };
+    let mut config = Config {
+        state_dir,
+        mode: Mode::Enforce,
+        ..Config::default()
+    };
     config.observation.sample_interval_ms = 200;
     config.observation.tick_interval_ms = 1_000;
     config.observation.decide_interval_ms = 250;
@@ -424,7 +524,10 @@ fn config(scene: &Scene, state_dir: PathBuf) -> Config {
     config.guard.cool_down_ms = 0;
     config.policy.parameters = PARAMETERS
         .iter()
-        .map(|(name, value)| Setting { name: (*name).to_owned(), value: Value::Integer(*value) })
+        .map(|(name, value)| Setting {
+            name: (*name).to_owned(),
+            value: Value::Integer(*value),
+        })
         .collect();
     config.targets = vec![Target {
         name: TARGET.to_owned(),
@@ -458,7 +561,9 @@ fn show_table(show: &mut Show, rows: &[Row], proof: &Proof, right: bool) -> std:
         let [fault, detect, verdict, repair, took, result] = cells;
         format!("{fault:<26} {detect:>9}  {verdict:<38} {repair:<22} {took:>8}  {result}")
     };
-    show.tell(&line(["fault", "detected", "verdict", "repair", "took", "result"]))?;
+    show.tell(&line([
+        "fault", "detected", "verdict", "repair", "took", "result",
+    ]))?;
     for row in rows {
         let verdict = row.verdict.split(", repair").next().unwrap_or_default();
         let verdict = verdict.split(", no repair").next().unwrap_or_default();

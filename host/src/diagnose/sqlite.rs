@@ -10,6 +10,7 @@ use crate::model::{
     Candidate, CascadeLevel, ConstraintState, ConstraintStatus, DataLoss, Fact, Precondition,
 };
 use crate::source::Observation;
+use crate::target::sqlite::integrity::Mode;
 use crate::target::sqlite::{
     DamagedObject, HeaderFault, Integrity, Lock, LockHolder, Process, SqliteState, WalIndexState,
     WalState,
@@ -76,6 +77,10 @@ impl Holds {
         }
         if let Some(integrity) = state.integrity.as_ref().filter(|i| i.error.is_none()) {
             examined.insert(Part::Pages);
+            // A quick check does not compare indexes with tables: its silence says nothing of them.
+            if integrity.mode == Mode::Full {
+                examined.insert(Part::Indexes);
+            }
             problems.extend(look.page_problems(integrity));
         }
         Findings { problems, examined }
@@ -157,7 +162,7 @@ impl Holds {
                     process.pid, process.name
                 ),
                 level: CascadeLevel::InPlace,
-                preconditions: vec![allow_listed("holder-allow-listed", process, look.options)],
+                preconditions: vec![may_be_ended("holder-may-be-ended", process, look.options)],
                 expected_duration_ms: 500,
                 expected_loss: NO_LOSS,
                 undoable: false,
@@ -214,7 +219,7 @@ impl Holds {
                     process.pid, process.name
                 ),
                 level: CascadeLevel::InPlace,
-                preconditions: vec![allow_listed("reader-allow-listed", process, look.options)],
+                preconditions: vec![may_be_ended("reader-may-be-ended", process, look.options)],
                 expected_duration_ms: 1000,
                 expected_loss: NO_LOSS,
                 undoable: false,
@@ -265,7 +270,7 @@ fn may_end(process: &Process, options: &DiagnoseOptions) -> bool {
     options.may_end.contains(&process.name)
 }
 
-fn allow_listed(name: &str, process: &Process, options: &DiagnoseOptions) -> Precondition {
+fn may_be_ended(name: &str, process: &Process, options: &DiagnoseOptions) -> Precondition {
     let holds = may_end(process, options);
     let detail = if holds {
         format!("`{}` stands in may_end", process.name)
@@ -285,7 +290,7 @@ fn holder_facts(prefix: &str, process: &Process, options: &DiagnoseOptions) -> V
         integer(&format!("{prefix}_pid"), u64::from(process.pid)),
         text(&format!("{prefix}_name"), &process.name),
         integer(&format!("{prefix}_start_ticks"), process.start_ticks),
-        boolean(&format!("{prefix}_allow_listed"), may_end(process, options)),
+        boolean(&format!("{prefix}_may_be_ended"), may_end(process, options)),
     ]
 }
 

@@ -143,6 +143,8 @@ pub enum Lock {
 /// The result of SQLite's own integrity check.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Integrity {
+    /// How thorough it was.
+    pub mode: integrity::Mode,
     /// How long it took, milliseconds.
     pub duration_ms: u64,
     /// What it found; empty when all is well.

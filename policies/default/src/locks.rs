@@ -11,22 +11,22 @@ const CONFIDENCE: f64 = 0.95;
 /// A lock is ended when it is old, there is a snapshot to fall back to and nobody else is at work.
 ///
 /// The specification escalates whatever fails one of the three. A lock that is merely young, or
-/// whose holder still commits, is a normal transaction: it is only watched. A process that the
-/// operator allowed to hold locks is never ended.
+/// whose holder still commits, is a normal transaction: it is only watched. A process is ended
+/// only when the operator listed it.
 pub(crate) fn stale<'a>(
     lock: &StaleLock<'_>,
     finding: &Finding,
     parameters: &Parameters,
 ) -> Judgement<'a> {
-    let (Some(age_ms), Some(snapshot), Some(concurrent), Some(allow_listed)) = (
+    let (Some(age_ms), Some(snapshot), Some(concurrent), Some(may_be_ended)) = (
         lock.age_ms,
         lock.has_recent_snapshot,
         lock.concurrent_operations,
-        lock.holder_allow_listed,
+        lock.holder_may_be_ended,
     ) else {
         return Judgement::fact_missing(
             finding,
-            "age_ms, has_recent_snapshot, concurrent_operations, holder_allow_listed",
+            "age_ms, has_recent_snapshot, concurrent_operations, holder_may_be_ended",
         );
     };
     let holder = lock.holder_name.unwrap_or("an unknown process");
@@ -46,10 +46,10 @@ pub(crate) fn stale<'a>(
             "{commits} commits while the lock was held: the holder is at work"
         ));
     }
-    if allow_listed {
+    if !may_be_ended {
         against.push(reason!(
-            "lock.holder-allow-listed",
-            "{holder} may hold locks for long and is not ended"
+            "lock.holder-not-listed",
+            "{holder} is not listed among the processes that a repair may end"
         ));
     }
     if !snapshot {

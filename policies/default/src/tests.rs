@@ -91,7 +91,7 @@ fn stale_lock() -> Finding {
         ("has_recent_snapshot", Boolean(true)),
         ("snapshot_age_ms", Integer(60_000)),
         ("concurrent_operations", Integer(0)),
-        ("holder_allow_listed", Boolean(false)),
+        ("holder_may_be_ended", Boolean(true)),
     ];
     let mut finding = testing::finding("lock.stale-holder", &facts);
     finding.severity = 0.4;
@@ -105,7 +105,7 @@ fn starved() -> Finding {
         ("reader_pid", Integer(13)),
         ("reader_name", text("report")),
         ("reader_age_ms", Integer(400_000)),
-        ("reader_allow_listed", Boolean(false)),
+        ("reader_may_be_ended", Boolean(true)),
     ];
     let finding = testing::finding("wal.checkpoint-starved", &facts);
     offering(finding, "wal.release-reader", CascadeLevel::InPlace)

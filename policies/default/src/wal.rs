@@ -72,14 +72,15 @@ pub(crate) fn corrupt<'a>(
     judgement
 }
 
-/// A reader that pins the log is released when it is old enough and not allow-listed.
+/// A reader that pins the log is released when it is old enough and listed among those
+/// that a repair may end.
 pub(crate) fn starved<'a>(
     wal: &CheckpointStarved<'_>,
     finding: &Finding,
     parameters: &Parameters,
 ) -> Judgement<'a> {
-    let (Some(age_ms), Some(allow_listed)) = (wal.reader_age_ms, wal.reader_allow_listed) else {
-        return Judgement::fact_missing(finding, "reader_age_ms, reader_allow_listed");
+    let (Some(age_ms), Some(may_be_ended)) = (wal.reader_age_ms, wal.reader_may_be_ended) else {
+        return Judgement::fact_missing(finding, "reader_age_ms, reader_may_be_ended");
     };
     let reader = wal.reader_name.unwrap_or("an unknown process");
     let read = format!(
@@ -96,12 +97,12 @@ pub(crate) fn starved<'a>(
             .because(reason!("wal.reader-too-fresh", "{read}{backlog}"));
     }
     let judgement = Judgement::obstacle(finding.severity, parameters);
-    if allow_listed {
+    if !may_be_ended {
         return judgement
             .at_least(EscalationLevel::Warn)
             .because(reason!(
-                "wal.reader-allow-listed",
-                "{read}, but it may read for long{backlog}"
+                "wal.reader-not-listed",
+                "{read}, but it is not listed among the processes that a repair may end{backlog}"
             ))
             .suggest(suggestions::ASK_HOLDER);
     }

@@ -76,8 +76,8 @@ problems! {
         snapshot_age_ms: u64,
         /// Others that the repair might disturb, such as a checkpoint or a recovery.
         concurrent_operations: u64,
-        /// Whether the operator said that this process may hold locks for long.
-        holder_allow_listed: bool,
+        /// Whether the operator listed this process among those that a repair may end.
+        holder_may_be_ended: bool,
     }
 
     /// A reader pins the write-ahead log, so that no checkpoint can finish. Offers `wal.release-reader`.
@@ -92,8 +92,8 @@ problems! {
         reader_name: &'a str,
         /// How long it has been reading, milliseconds.
         reader_age_ms: u64,
-        /// Whether the operator said that this process may read for long.
-        reader_allow_listed: bool,
+        /// Whether the operator listed this process among those that a repair may end.
+        reader_may_be_ended: bool,
     }
 
     /// The write-ahead log has grown and nobody pins it. Offers `wal.checkpoint`.

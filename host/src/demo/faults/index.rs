@@ -67,11 +67,11 @@ pub fn damage_index(
         .map(|name| format!("--index={name}"))
         .into_iter()
         .collect();
-    let damage = workload.scene().ask("damage-index", &flags, &())?;
+    let damage = workload.scene().ask("damage-index", &flags, &());
     if was_running {
         workload.resume()?;
     }
-    Ok(damage)
+    damage
 }
 
 /// The child's side of [`damage_index`].

@@ -74,6 +74,7 @@ pub fn check(path: &Path, access: Access, check: Check) -> Integrity {
     }
     faults.dedup();
     Integrity {
+        mode: check.mode,
         duration_ms: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
         faults,
         error,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Integrity, Lock, SqliteState, copies,
+    Integrity, Lock, SqliteState, WalState, copies,
     files::Looked,
     integrity::{self, Access, Check},
     raw::{RawError, RawProcess},
@@ -81,34 +81,85 @@ impl SqliteSource {
         Ok(state)
     }
 
-    fn check(&mut self, looked: &Looked, check: Check) -> Integrity {
-        if needs_copy(looked) {
-            self.check_copy(check).unwrap_or_else(|error| Integrity {
-                duration_ms: 0,
-                faults: Vec::new(),
-                error: Some(error),
-            })
+    /// The database for reading, when a look at every frame finds the files sound; none when they
+    /// are not: what SQLite would read then is not what was committed.
+    ///
+    /// # Errors
+    ///
+    /// In words: the files cannot be looked at, or no copy can be made where one is needed.
+    pub fn sound(&mut self) -> Result<Option<Readable>, String> {
+        let looked = self
+            .raw
+            .look(&self.path, true, &[std::process::id()])
+            .map_err(|error| error.to_string())?;
+        let state = &looked.state;
+        let log_sound =
+            |wal: &WalState| wal.scanned && wal.header_valid && wal.first_bad_frame.is_none();
+        let sound = state.database_bytes.is_some_and(|bytes| bytes > 0)
+            && state.header_fault.is_none()
+            && state.wal.as_ref().is_none_or(log_sound);
+        if sound {
+            self.readable(&looked).map(Some)
         } else {
-            integrity::check(&self.path, Access::InPlace, check)
+            Ok(None)
         }
     }
 
-    fn check_copy(&mut self, check: Check) -> Result<Integrity, String> {
+    fn check(&mut self, looked: &Looked, check: Check) -> Integrity {
+        match self.readable(looked) {
+            Ok(Readable::InPlace(path)) => integrity::check(&path, Access::InPlace, check),
+            Ok(Readable::Copy(copy)) => integrity::check(
+                &copy.path().join(copies::DATABASE_NAME),
+                Access::Copy,
+                check,
+            ),
+            Err(error) => Integrity {
+                mode: check.mode,
+                duration_ms: 0,
+                faults: Vec::new(),
+                error: Some(error),
+            },
+        }
+    }
+
+    /// Where the database can be read without a trace: in place, or as a copy.
+    fn readable(&mut self, looked: &Looked) -> Result<Readable, String> {
+        if !needs_copy(looked) {
+            return Ok(Readable::InPlace(self.path.clone()));
+        }
         let words = |error: io::Error| {
             let scratch = self.scratch.display();
-            format!("cannot make a copy to check under {scratch}: {error}")
+            format!("cannot make a copy to read under {scratch}: {error}")
         };
         std::fs::create_dir_all(&self.scratch).map_err(words)?;
         let directory = tempfile::tempdir_in(&self.scratch).map_err(words)?;
         let manifest = self
             .raw
             .copy(&self.path, directory.path())
-            .map_err(|error| format!("cannot make a copy to check: {error}"))?;
+            .map_err(|error| format!("cannot make a copy to read: {error}"))?;
         if !manifest.stable {
-            return Err("the files changed while they were copied for the check".to_owned());
+            return Err("the files changed while they were copied".to_owned());
         }
-        let copy = directory.path().join(copies::DATABASE_NAME);
-        Ok(integrity::check(&copy, Access::Copy, check))
+        Ok(Readable::Copy(directory))
+    }
+}
+
+/// A database that SQLite can open for reading without changing a file of the target.
+#[derive(Debug)]
+pub enum Readable {
+    /// The database itself, on a read-only connection.
+    InPlace(PathBuf),
+    /// A copy of its files, which goes with this value.
+    Copy(tempfile::TempDir),
+}
+
+impl Readable {
+    /// What to open.
+    pub fn path(&self) -> PathBuf {
+        match self {
+            Self::InPlace(path) => path.clone(),
+            Self::Copy(copy) => copy.path().join(copies::DATABASE_NAME),
+        }
     }
 }
 

@@ -102,9 +102,9 @@ fn locks() {
             ),
         ),
         (
-            "allowed",
-            lock(&[("holder_allow_listed", Some(Boolean(true)))]),
-            (Obstacle, Warn, None, false, &["lock.holder-allow-listed"]),
+            "not listed",
+            lock(&[("holder_may_be_ended", Some(Boolean(false)))]),
+            (Obstacle, Warn, None, false, &["lock.holder-not-listed"]),
         ),
         (
             "no age",
@@ -208,9 +208,9 @@ fn write_ahead_log() {
             (Hiccup, Watch, None, false, &["wal.reader-too-fresh"]),
         ),
         (
-            "allowed reader",
-            reader(&[("reader_allow_listed", Some(Boolean(true)))]),
-            (Obstacle, Warn, None, false, &["wal.reader-allow-listed"]),
+            "reader not listed",
+            reader(&[("reader_may_be_ended", Some(Boolean(false)))]),
+            (Obstacle, Warn, None, false, &["wal.reader-not-listed"]),
         ),
         (
             "unknown reader",

@@ -34,6 +34,7 @@ fn corruption_only_when_checked() {
     let mut state = SqliteState::default();
     assert_eq!(corruption_count(&state), None);
     state.integrity = Some(Integrity {
+        mode: crate::target::sqlite::integrity::Mode::Full,
         duration_ms: 0,
         faults: Vec::new(),
         error: Some("busy".to_owned()),

@@ -50,7 +50,7 @@ impl Culprit {
     pub(super) fn may_be_ended(&self, may_end: &[String]) -> Result<(), RepairError> {
         if !may_end.contains(&self.name) {
             return Err(RepairError::Unmet {
-                name: "holder-allow-listed",
+                name: "process-may-be-ended",
                 detail: format!("`{}` does not stand in the target's may_end", self.name),
             });
         }
