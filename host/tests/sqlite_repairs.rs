@@ -696,10 +696,6 @@ fn what_others_wrote_since_is_never_overwritten() {
     let JournalEntry::RepairClosed { outcome, .. } = last.entry else {
         panic!("{last:?}");
     };
-    assert_result(
-        &outcome,
-        OutcomeResult::Failed,
-        "another process has written since",
-    );
+    assert_result(&outcome, OutcomeResult::Failed, "changed by somebody else");
     assert_eq!(place.count(), 6, "five replayed, one written since");
 }

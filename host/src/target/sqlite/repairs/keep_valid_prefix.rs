@@ -41,6 +41,9 @@ const UNDO_PATIENCE: Duration = Duration::from_secs(10);
 
 const WAL_NAME: &str = "database-wal";
 
+/// Tells how the replay left the files.
+const LEFT_NOTE: &str = "left.json";
+
 /// The digests of the files, as the repair knows them again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Fingerprint {
@@ -256,9 +259,8 @@ impl KeepValidPrefix {
 
     /// What the files may be for an undo: as this repair left them, and nobody else.
     fn left_by_us(&mut self) -> Result<Fingerprint, RepairError> {
-        let note = self.copy.join("undo.json");
-        if note.exists() {
-            return read_note(&note);
+        if self.copy.join(LEFT_NOTE).exists() {
+            return read_note(&self.copy.join(LEFT_NOTE));
         }
         let ours = self.held.is_some() && self.replayed;
         self.hold()?;
@@ -268,7 +270,7 @@ impl KeepValidPrefix {
                 "another process has written since; the originals are copied aside",
             ));
         }
-        write_note(&self.copy, "undo.json", &now)?;
+        write_note(&self.copy, LEFT_NOTE, &now)?;
         Ok(now)
     }
 }
@@ -327,6 +329,8 @@ impl Repair for KeepValidPrefix {
             return self.verify_resumed();
         }
         let now = self.fingerprint()?;
+        // So that an undo that is cut off knows them again.
+        write_note(&self.copy, LEFT_NOTE, &now)?;
         if !self.is_as_rehearsed(&now)? {
             let detail = "the database is not what the rehearsal made of it".to_owned();
             return Err(RepairError::Unproven(detail));
