@@ -41,6 +41,9 @@ const UNDO_PATIENCE: Duration = Duration::from_secs(10);
 
 const WAL_NAME: &str = "database-wal";
 
+/// Tells how the replay left the files.
+const LEFT_NOTE: &str = "left.json";
+
 /// The digests of the files, as the repair knows them again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Fingerprint {
@@ -82,18 +85,22 @@ pub(super) struct KeepValidPrefix {
 impl KeepValidPrefix {
     pub(super) fn new(scene: Scene, intent: &Intent) -> Result<Self, RepairError> {
         let finding = &intent.finding;
+        let damage = Damage {
+            salts: (
+                integer_fact(finding, "salt_1")?,
+                integer_fact(finding, "salt_2")?,
+            ),
+            first_bad_frame: integer_fact(finding, "first_bad_frame")?,
+            last_commit_frame: integer_fact(finding, "last_commit_frame")?,
+            commits_lost: integer_fact(finding, "commits_lost")?,
+        };
         Ok(Self {
             copy: scene.site.copies.join(&intent.repair_id),
-            damage: Damage {
-                salts: (
-                    integer_fact(finding, "salt_1")?,
-                    integer_fact(finding, "salt_2")?,
-                ),
-                first_bad_frame: integer_fact(finding, "first_bad_frame")?,
-                last_commit_frame: integer_fact(finding, "last_commit_frame")?,
-                commits_lost: integer_fact(finding, "commits_lost")?,
+            damage,
+            loss: DataLoss {
+                commits: damage.commits_lost,
+                ..intent.candidate.expected_loss
             },
-            loss: intent.candidate.expected_loss,
             scene,
             held: None,
             replayed: false,
@@ -252,9 +259,8 @@ impl KeepValidPrefix {
 
     /// What the files may be for an undo: as this repair left them, and nobody else.
     fn left_by_us(&mut self) -> Result<Fingerprint, RepairError> {
-        let note = self.copy.join("undo.json");
-        if note.exists() {
-            return read_note(&note);
+        if self.copy.join(LEFT_NOTE).exists() {
+            return read_note(&self.copy.join(LEFT_NOTE));
         }
         let ours = self.held.is_some() && self.replayed;
         self.hold()?;
@@ -264,7 +270,7 @@ impl KeepValidPrefix {
                 "another process has written since; the originals are copied aside",
             ));
         }
-        write_note(&self.copy, "undo.json", &now)?;
+        write_note(&self.copy, LEFT_NOTE, &now)?;
         Ok(now)
     }
 }
@@ -323,6 +329,8 @@ impl Repair for KeepValidPrefix {
             return self.verify_resumed();
         }
         let now = self.fingerprint()?;
+        // So that an undo that is cut off knows them again.
+        write_note(&self.copy, LEFT_NOTE, &now)?;
         if !self.is_as_rehearsed(&now)? {
             let detail = "the database is not what the rehearsal made of it".to_owned();
             return Err(RepairError::Unproven(detail));

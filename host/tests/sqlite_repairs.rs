@@ -1,0 +1,701 @@
+//! The repairs on real databases that real processes have open.
+//!
+//! This process plays the part of dbmedic; the owner of a database is a child, this test binary
+//! run again (see [`owner`]); raw files are read by the real helper process.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    os::unix::process::ExitStatusExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use dbmedic::{
+    guard::{ApprovedRepair, Choice, Guard, GuardLimits, Mode, Ruling},
+    journal::{Journal, JournalEntry},
+    model::{Candidate, CascadeLevel, DataLoss, Fact, Finding, Outcome, OutcomeResult, Value},
+    repair::{self, Site, StepReport},
+    target::sqlite::{Lock, SqliteState, locks, raw::RawProcess, wal},
+};
+use rusqlite::Connection;
+
+const EXE: &str = env!("CARGO_BIN_EXE_dbmedic");
+const WAL: &str = "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;";
+
+/// The child: opens the database, runs the script, says "ready" and holds what it has until it is
+/// told to go. With `OWNER_STUBBORN`, it does not heed SIGTERM.
+#[test]
+fn owner() {
+    let Ok(path) = env::var("OWNER_DATABASE") else {
+        return;
+    };
+    if env::var("OWNER_STUBBORN").is_ok() {
+        let told = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(signal_hook::consts::SIGTERM, told).unwrap();
+    }
+    let connection = Connection::open(path).unwrap();
+    connection.busy_timeout(Duration::from_secs(10)).unwrap();
+    connection
+        .execute_batch(&env::var("OWNER_SCRIPT").unwrap())
+        .unwrap();
+    // A read transaction lives as long as its statement.
+    let mut reading = connection
+        .prepare("SELECT count(*) FROM sqlite_schema")
+        .unwrap();
+    let mut rows = env::var("OWNER_READS")
+        .is_ok()
+        .then(|| reading.query([]).unwrap());
+    if let Some(rows) = &mut rows {
+        rows.next().unwrap();
+    }
+    println!("\nready");
+    std::io::stdout().flush().unwrap();
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+struct Owner(Child);
+
+impl Owner {
+    fn start(path: &Path, script: &str, traits: &[&str]) -> Self {
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args(["owner", "--exact", "--nocapture"])
+            .env("OWNER_DATABASE", path)
+            .env("OWNER_SCRIPT", script)
+            .envs(traits.iter().map(|name| (name, "yes")))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap() == "ready"), "{script}");
+        Self(child)
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    fn is_alive(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+
+    fn end(mut self) -> ExitStatus {
+        self.0.wait().unwrap()
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+struct Place {
+    directory: tempfile::TempDir,
+    database: PathBuf,
+    site: Site,
+}
+
+impl Place {
+    fn new(script: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let database = directory.path().join("patient.db");
+        fs::create_dir(directory.path().join("state")).unwrap();
+        let site = Site {
+            path: database.clone(),
+            may_end: Vec::new(),
+            copies: directory.path().join("state/copies"),
+            exe: EXE.into(),
+        };
+        Connection::open(&database)
+            .unwrap()
+            .execute_batch(script)
+            .unwrap();
+        Self {
+            directory,
+            database,
+            site,
+        }
+    }
+
+    fn state(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
+    fn companion(&self, suffix: &str) -> PathBuf {
+        PathBuf::from(format!("{}{suffix}", self.database.display()))
+    }
+
+    fn look(&self) -> SqliteState {
+        let mut raw = RawProcess::spawn(Path::new(EXE)).unwrap();
+        raw.look(&self.database, true, &[]).unwrap().state
+    }
+
+    /// The bytes of the database, its log and its journal.
+    fn contents(&self) -> BTreeMap<String, Vec<u8>> {
+        ["", "-wal", "-journal"]
+            .iter()
+            .filter_map(|suffix| {
+                Some((
+                    (*suffix).to_owned(),
+                    fs::read(self.companion(suffix))
+                        .ok()
+                        .filter(|b| !b.is_empty())?,
+                ))
+            })
+            .collect()
+    }
+
+    fn run(&self, id: &str, facts: Vec<Fact>) -> Outcome {
+        self.run_with(id, facts, &mut |_| {})
+    }
+
+    fn run_with(
+        &self,
+        id: &str,
+        facts: Vec<Fact>,
+        on_step: &mut dyn FnMut(&StepReport),
+    ) -> Outcome {
+        let journal = Journal::open(&self.state()).unwrap();
+        let outcome =
+            repair::run(&journal, &approved(id, facts), &self.site, &|| 7, on_step).unwrap();
+        assert_eq!(journal.open_repairs(), [], "{outcome:?}");
+        outcome
+    }
+
+    fn count(&self) -> i64 {
+        let db = Connection::open(&self.database).unwrap();
+        let verdict: String = db
+            .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(verdict, "ok");
+        db.query_row("SELECT count(*) FROM t", [], |row| row.get(0))
+            .unwrap()
+    }
+}
+
+/// What the guard lets through when it has no objection.
+fn approved(id: &str, facts: Vec<Fact>) -> ApprovedRepair {
+    let limits = GuardLimits {
+        max_loss_commits: u64::MAX,
+        max_loss_percent: 100.0,
+        repairs_per_hour: 9,
+        cool_down_ms: 0,
+        failures_before_person: 9,
+        flap_repairs: 9,
+        flap_window_ms: 1,
+    };
+    let candidate = Candidate {
+        id: id.into(),
+        summary: String::new(),
+        level: CascadeLevel::InPlace,
+        preconditions: Vec::new(),
+        expected_duration_ms: 0,
+        expected_loss: DataLoss {
+            commits: 0,
+            percent: 0.0,
+        },
+        undoable: true,
+    };
+    let finding = Finding {
+        incident: "INC-1".into(),
+        kind: "test".into(),
+        subject: "subject".into(),
+        summary: String::new(),
+        severity: 0.5,
+        first_seen_ms: 0,
+        last_seen_ms: 0,
+        sightings: 1,
+        facts,
+        evidence: Vec::new(),
+        candidates: vec![candidate],
+    };
+    let choice = Choice {
+        target: "patient",
+        finding: &finding,
+        repair: id,
+        history: &[],
+        mode: Mode::Enforce,
+        approved_by_person: false,
+    };
+    match Guard::new(limits, BTreeMap::new()).rule(1, &choice) {
+        Ruling::Approved(approved) => *approved,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn integer(name: &str, value: impl TryInto<i64, Error: std::fmt::Debug>) -> Fact {
+    Fact {
+        name: name.into(),
+        value: Value::Integer(value.try_into().unwrap()),
+    }
+}
+
+fn text(name: &str, value: &str) -> Fact {
+    Fact {
+        name: name.into(),
+        value: Value::Text(value.into()),
+    }
+}
+
+fn process_facts(prefix: &str, pid: u32) -> Vec<Fact> {
+    let process = locks::process(pid).unwrap();
+    vec![
+        integer(&format!("{prefix}_pid"), process.pid),
+        integer(&format!("{prefix}_start_ticks"), process.start_ticks),
+        text(&format!("{prefix}_name"), &process.name),
+    ]
+}
+
+/// A process that holds the write lock, and may be ended.
+fn with_holder(traits: &[&str]) -> (Place, Owner) {
+    let mut place = Place::new(&format!(
+        "{WAL} CREATE TABLE t(x); INSERT INTO t VALUES (1);"
+    ));
+    let script = "BEGIN IMMEDIATE; INSERT INTO t VALUES (2);";
+    let holder = Owner::start(&place.database, script, traits);
+    let name = locks::process(holder.pid()).unwrap().name;
+    place.site.may_end = vec![name];
+    (place, holder)
+}
+
+#[track_caller]
+fn assert_result(outcome: &Outcome, result: OutcomeResult, words: &str) {
+    assert_eq!(outcome.outcome_result, result, "{outcome:?}");
+    assert!(outcome.reason.contains(words), "{outcome:?}");
+}
+
+#[test]
+fn a_holder_that_heeds_sigterm_is_not_killed() {
+    let (place, holder) = with_holder(&[]);
+    let outcome = place.run("lock.end-holder", process_facts("holder", holder.pid()));
+    assert_result(&outcome, OutcomeResult::Verified, "can begin");
+    assert_eq!(holder.end().signal(), Some(15));
+    assert_eq!(place.count(), 1, "what was not committed is rolled back");
+}
+
+#[test]
+fn a_holder_that_does_not_heed_sigterm_is_killed() {
+    let (place, holder) = with_holder(&["OWNER_STUBBORN"]);
+    let outcome = place.run("lock.end-holder", process_facts("holder", holder.pid()));
+    assert_result(&outcome, OutcomeResult::Verified, "can begin");
+    assert_eq!(holder.end().signal(), Some(9));
+    assert_eq!(place.count(), 1);
+}
+
+#[test]
+fn nobody_is_ended_who_is_not_the_one() {
+    let (mut place, mut holder) = with_holder(&[]);
+    let facts = process_facts("holder", holder.pid());
+    let changed = |at: usize, fact: Fact| {
+        let mut facts = facts.clone();
+        facts[at] = fact;
+        facts
+    };
+    let ticks = locks::process(holder.pid()).unwrap().start_ticks;
+    let refused = |place: &Place, facts: Vec<Fact>, words: &str| {
+        let outcome = place.run("lock.end-holder", facts);
+        assert_result(&outcome, OutcomeResult::Refused, words);
+    };
+    refused(
+        &place,
+        changed(1, integer("holder_start_ticks", ticks + 1)),
+        "still-holds",
+    );
+    refused(&place, changed(0, integer("holder_pid", 1)), "init");
+    let me = i64::from(std::process::id());
+    refused(&place, changed(0, integer("holder_pid", me)), "dbmedic");
+    let parent = i64::from(std::os::unix::process::parent_id());
+    refused(
+        &place,
+        changed(0, integer("holder_pid", parent)),
+        "started it",
+    );
+    let mut stale = facts.clone();
+    stale.push(integer("change_counter", 4711));
+    refused(&place, stale, "makes-no-progress");
+    refused(
+        &place,
+        facts
+            .iter()
+            .filter(|f| f.name != "holder_pid")
+            .cloned()
+            .collect(),
+        "holder_pid",
+    );
+    place.site.may_end = vec!["somebody-else".into()];
+    refused(&place, facts, "may_end");
+    assert!(holder.is_alive());
+}
+
+#[test]
+fn a_reader_that_pins_the_log_is_released() {
+    let mut place = Place::new(&format!(
+        "{WAL} CREATE TABLE t(x); INSERT INTO t VALUES (1);"
+    ));
+    let reader = Owner::start(&place.database, "", &["OWNER_READS"]);
+    let insert = format!("{WAL} INSERT INTO t VALUES (2); INSERT INTO t VALUES (3);");
+    let writer = Owner::start(&place.database, &insert, &[]);
+    place.site.may_end = vec![locks::process(reader.pid()).unwrap().name];
+    let facts = process_facts("reader", reader.pid());
+    let outcome = place.run("wal.release-reader", facts);
+    assert_result(&outcome, OutcomeResult::Verified, "to its end");
+    assert_eq!(reader.end().signal(), Some(15));
+    assert_eq!(fs::metadata(place.companion("-wal")).unwrap().len(), 0);
+    assert_eq!(
+        place
+            .look()
+            .locks
+            .iter()
+            .filter(|l| l.lock == Lock::Shared)
+            .count(),
+        1
+    );
+    drop(writer);
+    assert_eq!(place.count(), 3);
+}
+
+#[test]
+fn a_log_is_checkpointed_under_its_writer() {
+    let place = Place::new(&format!("{WAL} CREATE TABLE t(x);"));
+    let fill = format!("{WAL} INSERT INTO t VALUES (1); INSERT INTO t VALUES (2);");
+    let mut writer = Owner::start(&place.database, &fill, &[]);
+    let outcome = place.run("wal.checkpoint", Vec::new());
+    assert_result(&outcome, OutcomeResult::Verified, "0 frames wait");
+    assert!(writer.is_alive());
+    assert_eq!(fs::metadata(place.companion("-wal")).unwrap().len(), 0);
+    assert_eq!(place.count(), 2);
+}
+
+#[test]
+fn a_log_that_a_reader_pins_is_left_as_it_is() {
+    let place = Place::new(&format!(
+        "{WAL} CREATE TABLE t(x); INSERT INTO t VALUES (0);"
+    ));
+    let _reader = Owner::start(&place.database, "", &["OWNER_READS"]);
+    let fill = format!("{WAL} INSERT INTO t VALUES (1); PRAGMA wal_checkpoint(PASSIVE);");
+    let _writer = Owner::start(&place.database, &fill, &[]);
+    let outcome = place.run("wal.checkpoint", Vec::new());
+    assert_result(&outcome, OutcomeResult::RolledBack, "no fewer than before");
+    assert_eq!(place.count(), 2);
+}
+
+/// Rows that the index does not know: inserted while the schema said that it need not.
+fn with_bad_index(unique: bool) -> Place {
+    let unique = if unique { "UNIQUE" } else { "" };
+    let sql = format!("CREATE {unique} INDEX i ON t(x)");
+    let other = "CREATE INDEX j ON t(x)";
+    let place = Place::new(&format!(
+        "{WAL} CREATE TABLE t(x); {sql}; {other};
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)
+         INSERT INTO t SELECT i FROM n;"
+    ));
+    let set_schema = |sql: &str| {
+        let db = Connection::open(&place.database).unwrap();
+        db.execute_batch("PRAGMA writable_schema=ON").unwrap();
+        db.execute("UPDATE sqlite_schema SET sql = ?1 WHERE name = 'i'", [sql])
+            .unwrap();
+    };
+    set_schema(&format!("{sql} WHERE x < 0"));
+    Connection::open(&place.database)
+        .unwrap()
+        .execute_batch("INSERT INTO t SELECT x FROM t WHERE x <= 50")
+        .unwrap();
+    set_schema(&sql);
+    place
+}
+
+fn index_facts() -> Vec<Fact> {
+    vec![text("index", "i"), text("table", "t")]
+}
+
+#[test]
+fn a_damaged_index_is_rebuilt_under_its_writer() {
+    let place = with_bad_index(false);
+    let mut writer = Owner::start(&place.database, "INSERT INTO t VALUES (-1)", &[]);
+    let outcome = place.run("index.rebuild", index_facts());
+    assert_result(
+        &outcome,
+        OutcomeResult::Verified,
+        "no row of which was changed",
+    );
+    assert!(writer.is_alive());
+    assert_eq!(place.count(), 551);
+    let copy = Connection::open(place.site.copies.join("R-1/database")).unwrap();
+    let rows: i64 = copy
+        .query_row("SELECT count(*) FROM t NOT INDEXED", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(rows, 551, "the copy is whole");
+}
+
+#[test]
+fn an_index_that_cannot_be_built_is_left_as_it_is() {
+    let place = with_bad_index(true);
+    let outcome = place.run("index.rebuild", index_facts());
+    assert_result(&outcome, OutcomeResult::RolledBack, "nothing is changed");
+    assert!(outcome.reason.contains("UNIQUE"), "{outcome:?}");
+    assert!(!place.site.copies.join("R-1").exists());
+    let db = Connection::open(&place.database).unwrap();
+    let verdict: String = db
+        .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
+        .unwrap();
+    assert_ne!(verdict, "ok");
+}
+
+#[test]
+fn an_index_of_a_damaged_table_is_not_rebuilt() {
+    let place = with_bad_index(false);
+    Connection::open(&place.database)
+        .unwrap()
+        .execute_batch(
+            "PRAGMA writable_schema=ON;
+             UPDATE sqlite_schema SET sql = 'CREATE TABLE t(x CHECK (x > 7))' WHERE name = 't';",
+        )
+        .unwrap();
+    let outcome = place.run("index.rebuild", index_facts());
+    assert_result(&outcome, OutcomeResult::Refused, "table-clean");
+}
+
+#[test]
+fn a_busy_database_keeps_its_index() {
+    let place = with_bad_index(false);
+    let mut writer = Owner::start(&place.database, "BEGIN IMMEDIATE", &[]);
+    let outcome = place.run("index.rebuild", index_facts());
+    assert_result(&outcome, OutcomeResult::Refused, "write lock is taken");
+    assert!(writer.is_alive());
+}
+
+/// Ten committed rows in the log, the frame of the sixth damaged; nobody has it open.
+fn with_bad_log() -> (Place, Vec<Fact>) {
+    let place = Place::new("PRAGMA journal_mode=WAL; CREATE TABLE t(x);");
+    let rows: String = (0..10).fold(WAL.to_owned(), |script, n| {
+        script + &format!("INSERT INTO t VALUES ({n});")
+    });
+    drop(Owner::start(&place.database, &rows, &[]));
+    let log = place.companion("-wal");
+    let mut bytes = fs::read(&log).unwrap();
+    let sixth = usize::try_from(wal::frame_offset(4096, 6)).unwrap();
+    bytes[sixth + 100] ^= 0x55;
+    fs::write(&log, bytes).unwrap();
+    let seen = place.look().wal.unwrap();
+    assert_eq!((seen.first_bad_frame, seen.last_commit_frame), (Some(6), 5));
+    let facts = vec![
+        integer("first_bad_frame", 6),
+        integer("last_commit_frame", 5),
+        integer("commits_lost", seen.lost_commits),
+        integer("salt_1", seen.salts.0),
+        integer("salt_2", seen.salts.1),
+    ];
+    (place, facts)
+}
+
+#[test]
+fn the_sound_part_of_a_log_is_kept() {
+    let (place, facts) = with_bad_log();
+    let before = place.contents();
+    let outcome = place.run("wal.keep-valid-prefix", facts);
+    assert_result(&outcome, OutcomeResult::Verified, "5 frames replayed");
+    assert_eq!(place.look().wal, None);
+    assert_eq!(place.count(), 5);
+    let copy = place.site.copies.join("R-1");
+    assert_eq!(fs::read(copy.join("database")).unwrap(), before[""]);
+    assert_eq!(fs::read(copy.join("database-wal")).unwrap(), before["-wal"]);
+}
+
+#[test]
+fn a_log_without_a_sound_transaction_is_emptied() {
+    let place = Place::new("PRAGMA journal_mode=WAL; CREATE TABLE t(x);");
+    let script = format!("{WAL} INSERT INTO t VALUES (1); INSERT INTO t VALUES (2);");
+    drop(Owner::start(&place.database, &script, &[]));
+    let log = place.companion("-wal");
+    let mut bytes = fs::read(&log).unwrap();
+    bytes[200] ^= 1;
+    fs::write(&log, bytes).unwrap();
+    let seen = place.look().wal.unwrap();
+    let facts = vec![
+        integer("first_bad_frame", 1),
+        integer("last_commit_frame", 0),
+        integer("commits_lost", seen.lost_commits),
+        integer("salt_1", seen.salts.0),
+        integer("salt_2", seen.salts.1),
+    ];
+    let outcome = place.run("wal.keep-valid-prefix", facts);
+    assert_result(&outcome, OutcomeResult::Verified, "0 frames replayed");
+    assert_eq!(place.count(), 0);
+}
+
+#[test]
+fn a_damaged_log_that_somebody_has_open_is_not_touched() {
+    let (place, facts) = with_bad_log();
+    let before = place.contents();
+    let open = Owner::start(&place.database, "SELECT 1 FROM t", &[]);
+    let outcome = place.run("wal.keep-valid-prefix", facts.clone());
+    assert_result(&outcome, OutcomeResult::Refused, "no-other-process");
+    drop(open);
+    assert_eq!(place.contents(), before);
+
+    // Opened after the precondition: seen in the act.
+    let mut open = None;
+    let outcome = place.run_with("wal.keep-valid-prefix", facts, &mut |step| {
+        if step.step == "copy-aside" {
+            open = Some(Owner::start(&place.database, "SELECT 1 FROM t", &[]));
+        }
+    });
+    assert_result(&outcome, OutcomeResult::Refused, "no-other-process");
+    drop(open);
+    assert_eq!(place.contents(), before);
+}
+
+#[test]
+fn other_damage_than_planned_is_not_touched() {
+    let (place, mut facts) = with_bad_log();
+    let before = place.contents();
+    facts[0] = integer("first_bad_frame", 7);
+    let outcome = place.run("wal.keep-valid-prefix", facts);
+    assert_result(&outcome, OutcomeResult::Refused, "same-damage");
+    assert_eq!(place.contents(), before);
+}
+
+#[test]
+fn a_checkpoint_does_not_drop_what_follows_a_damaged_frame() {
+    let (place, _) = with_bad_log();
+    let before = place.contents();
+    for (id, facts) in [
+        ("wal.checkpoint", Vec::new()),
+        ("index.rebuild", index_facts()),
+    ] {
+        let outcome = place.run(id, facts);
+        assert_result(&outcome, OutcomeResult::Refused, "log-sound");
+        assert_eq!(place.contents(), before);
+    }
+}
+
+/// Spoils the proof, so that what was replayed is taken back.
+fn spoil_rehearsal(copies: &Path) {
+    let entries = fs::read_dir(copies).unwrap();
+    let mut notes = entries.map(|entry| entry.unwrap().path().join("rehearsed.json"));
+    let note = notes.find(|note| note.exists()).unwrap();
+    let text = fs::read_to_string(&note).unwrap();
+    let (head, tail) = text.split_once("\"sha256\":\"").unwrap();
+    let spoiled = format!("{head}\"sha256\":\"{}{}", "0".repeat(64), &tail[64..]);
+    fs::write(note, spoiled).unwrap();
+}
+
+#[test]
+fn what_cannot_be_proven_is_taken_back() {
+    let (place, facts) = with_bad_log();
+    let before = place.contents();
+    let outcome = place.run_with("wal.keep-valid-prefix", facts, &mut |step| {
+        if step.step == "replay" {
+            spoil_rehearsal(&place.site.copies);
+        }
+    });
+    assert_result(&outcome, OutcomeResult::RolledBack, "put back as they were");
+    assert_eq!(place.contents(), before);
+}
+
+/// The child of [`an_undo_can_be_cut_off_anywhere`]: runs or recovers until it is killed.
+#[test]
+fn killed() {
+    let Ok(place) = env::var("KILLED_PLACE") else {
+        return;
+    };
+    let place = PathBuf::from(place);
+    let number = |name: &str| env::var(name).ok().map(|n| n.parse().unwrap());
+    let site = Site {
+        path: place.join("patient.db"),
+        may_end: Vec::new(),
+        copies: place.join("state/copies"),
+        exe: EXE.into(),
+    };
+    let mut journal = Journal::open(&place.join("state")).unwrap();
+    journal.kill_at(number("KILL_BEFORE"), number("KILL_AFTER"));
+    let recovered = repair::recover(&journal, &|_| site.clone(), &|| 7, &mut |_| {}).unwrap();
+    if recovered.is_empty() {
+        let facts = serde_json::from_str(&env::var("KILLED_FACTS").unwrap()).unwrap();
+        let approved = approved("wal.keep-valid-prefix", facts);
+        repair::run(&journal, &approved, &site, &|| 7, &mut |step| {
+            if step.step == "replay" {
+                spoil_rehearsal(&site.copies);
+            }
+        })
+        .unwrap();
+    }
+}
+
+fn run_killed(place: &Place, facts: &[Fact], kill: Option<(&str, u32)>) -> ExitStatus {
+    Command::new(env::current_exe().unwrap())
+        .args(["killed", "--exact"])
+        .env("KILLED_PLACE", place.directory.path())
+        .env("KILLED_FACTS", serde_json::to_string(facts).unwrap())
+        .envs(kill.map(|(name, n)| (name, n.to_string())))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap()
+}
+
+#[test]
+fn an_undo_can_be_cut_off_anywhere() {
+    let mut kills = 0;
+    for name in ["KILL_BEFORE", "KILL_AFTER"] {
+        for n in 1.. {
+            let (place, facts) = with_bad_log();
+            let before = place.contents();
+            if run_killed(&place, &facts, Some((name, n))).signal() != Some(9) {
+                assert!(n > 5, "{n} entries");
+                break;
+            }
+            kills += 1;
+            // The recovery is killed as well, at its first entry, then left to itself.
+            kills += u32::from(run_killed(&place, &facts, Some((name, 1))).signal() == Some(9));
+            assert!(run_killed(&place, &facts, None).success(), "{name} {n}");
+            let lines: Vec<_> = Journal::read(&place.state())
+                .unwrap()
+                .map(|line| line.unwrap().entry)
+                .collect();
+            let Some(JournalEntry::RepairClosed { outcome, .. }) = lines.last() else {
+                panic!("{name} {n}: {lines:?}");
+            };
+            match outcome.outcome_result {
+                OutcomeResult::RolledBack => {
+                    assert_eq!(place.contents(), before, "{name} {n}: {outcome:?}");
+                }
+                // Killed in the replay, before its proof was found wanting.
+                OutcomeResult::Verified => {
+                    let in_replay = [("KILL_AFTER", 4), ("KILL_BEFORE", 5)];
+                    assert!(in_replay.contains(&(name, n)), "{name} {n}: {outcome:?}");
+                    assert_eq!((place.look().wal, place.count()), (None, 5));
+                }
+                _ => panic!("{name} {n}: {outcome:?}"),
+            }
+        }
+    }
+    assert!(kills >= 10, "{kills} kills");
+}
+
+#[test]
+fn what_others_wrote_since_is_never_overwritten() {
+    let (place, facts) = with_bad_log();
+    // Killed when the undo is announced and not begun: intent, three steps, undo.
+    let killed = run_killed(&place, &facts, Some(("KILL_AFTER", 5)));
+    assert_eq!(killed.signal(), Some(9));
+    let insert = format!("{WAL} INSERT INTO t VALUES (99)");
+    drop(Owner::start(&place.database, &insert, &[]));
+    assert!(run_killed(&place, &facts, None).success());
+    let last = Journal::read(&place.state())
+        .unwrap()
+        .last()
+        .unwrap()
+        .unwrap();
+    let JournalEntry::RepairClosed { outcome, .. } = last.entry else {
+        panic!("{last:?}");
+    };
+    assert_result(&outcome, OutcomeResult::Failed, "changed by somebody else");
+    assert_eq!(place.count(), 6, "five replayed, one written since");
+}
