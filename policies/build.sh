@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds every Rust policy beside this script into policies/prebuilt/NAME.wasm.
+# Builds every Rust policy beside this script into policies/prebuilt/NAME.wasm, and the guests of the
+# sandbox tests into tests/guests/NAME/NAME.wasm.
 #
 #   sh policies/build.sh          rebuilds the components
 #   sh policies/build.sh --check  rebuilds them elsewhere; fails when the committed bytes differ
@@ -17,7 +18,6 @@ memory_bytes=1114112
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
 root=$(dirname -- "$here")
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
-prebuilt=$here/prebuilt
 
 case "${1-}" in
 '') check=false ;;
@@ -50,11 +50,15 @@ done
 CARGO_ENCODED_RUSTFLAGS=$flags
 export CARGO_ENCODED_RUSTFLAGS
 
-mkdir -p "$prebuilt"
+mkdir -p policies/prebuilt
 status=0
-for manifest in "$here"/*/Cargo.toml; do
+for manifest in "$here"/*/Cargo.toml "$root"/tests/guests/*/Cargo.toml; do
     directory=$(dirname -- "$manifest")
     name=$(basename -- "$directory")
+    case $directory in
+    "$here"/*) committed=policies/prebuilt/$name.wasm ;;
+    *) committed=tests/guests/$name/$name.wasm ;;
+    esac
     package=$(sed -n 's/^name = "\(.*\)"$/\1/p' "$manifest" | head -n 1)
     cargo build --locked --profile policy --target "$target" --package "$package"
     built=$CARGO_TARGET_DIR/$target/policy/$(printf %s "$package" | tr - _).wasm
@@ -65,14 +69,13 @@ for manifest in "$here"/*/Cargo.toml; do
         status=1
         continue
     fi
-    committed=$prebuilt/$name.wasm
     if ! $check; then
         cp "$built" "$committed"
         echo "$committed: $(wc -c <"$built") bytes"
     elif cmp -s "$built" "$committed"; then
-        echo "policies/prebuilt/$name.wasm is what its sources give"
+        echo "$committed is what its sources give"
     else
-        echo "policies/prebuilt/$name.wasm differs from what its sources give;" \
+        echo "$committed differs from what its sources give ($(rustc --version));" \
             "run: sh policies/build.sh" >&2
         status=1
     fi

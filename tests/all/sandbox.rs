@@ -2,7 +2,7 @@
 //! the same runtime serves a good policy right after.
 //!
 //! The guest is `guests/hostile`, one real component that misbehaves as its setting says;
-//! `guests/build.sh` builds it anew. Files that are wrong in their structure are written here.
+//! `policies/build.sh` builds it anew. Files that are wrong in their structure are written here.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
