@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Candidate, Finding, Outcome, OutcomeResult, RepairHistory};
+use crate::model::{Candidate, Finding, RepairHistory};
 
 /// What the guard lets happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -318,13 +318,11 @@ impl Guard {
     }
 
     /// Notes that a repair ended.
-    pub fn repair_ended(&mut self, at_ms: u64, target: &str, outcome: &Outcome) {
+    pub fn repair_ended(&mut self, at_ms: u64, target: &str) {
         let record = self.targets.entry(target.to_owned()).or_default();
         record.running = None;
-        // What was refused in the act never began: it rests nobody.
-        if outcome.outcome_result != OutcomeResult::Refused {
-            record.last_ended_ms = Some(at_ms);
-        }
+        // What was refused in the act was not begun, but trying again at once would be no wiser.
+        record.last_ended_ms = Some(at_ms);
     }
 
     /// No repair touches the target from now on, until a person releases it.

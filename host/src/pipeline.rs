@@ -491,7 +491,7 @@ impl Pipeline {
     }
 
     fn repair_ended(&mut self, name: &str, at_ms: u64, outcome: &Outcome) -> Vec<Effect> {
-        self.guard.repair_ended(at_ms, name, outcome);
+        self.guard.repair_ended(at_ms, name);
         let Some(target) = self.targets.get_mut(name) else {
             return Vec::new();
         };

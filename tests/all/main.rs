@@ -2,8 +2,15 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::print_stdout,
     reason = "a test stops at the first surprise, in its helpers too"
 )]
+
+/// The binary under test, and real databases to do harm to.
+mod common;
+
+/// dbmedic is killed at each step of each repair and started again.
+mod kills;
 
 /// Policies that attack their host, and files that are no policies.
 mod sandbox;

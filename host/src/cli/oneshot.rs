@@ -29,6 +29,9 @@ struct VisitArgs {
     /// Name of a process that a repair may end; may be given several times
     #[arg(long, value_name = "NAME")]
     may_end: Vec<String>,
+    /// Take guard, constraints and the policy's parameters from this config file
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
     #[command(flatten)]
     policy: PolicyArgs,
     /// Print JSON
@@ -168,11 +171,12 @@ fn config_for(args: &VisitArgs, mode: Mode, state_dir: PathBuf) -> anyhow::Resul
     let name = path
         .file_stem()
         .map_or_else(|| "target".into(), |s| s.to_string_lossy().into_owned());
-    let mut config = Config {
-        state_dir,
-        mode,
-        ..Config::default()
+    let mut config = match &args.config {
+        Some(file) => Config::load(file)?.config,
+        None => Config::default(),
     };
+    config.mode = mode;
+    config.state_dir = state_dir;
     config.observation.sample_interval_ms = 100;
     config.observation.decide_interval_ms = 100;
     config.observation.lock_hold_ms = args.watch_ms.min(1000);

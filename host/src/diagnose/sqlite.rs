@@ -38,9 +38,14 @@ struct Hold {
     cpu_ticks: u64,
 }
 
-/// The holds under watch, by lock and process.
+/// What is remembered from look to look.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Holds(BTreeMap<(Lock, u32, u64), Hold>);
+pub(super) struct Holds {
+    /// The holds under watch, by lock and process.
+    held: BTreeMap<(Lock, u32, u64), Hold>,
+    /// Whether the last scan found the log damaged: a checkpoint would then drop what follows.
+    log_damaged: bool,
+}
 
 impl Holds {
     /// Diagnoses one look.
@@ -59,12 +64,17 @@ impl Holds {
         let mut problems = look.file_problems();
         let mut examined = BTreeSet::from([Part::Reach, Part::Files, Part::Locks]);
         self.follow(seen.at_ms, state);
+        match &state.wal {
+            Some(wal) if wal.scanned => self.log_damaged = wal.first_bad_frame.is_some(),
+            Some(_) => {}
+            None => self.log_damaged = false,
+        }
         problems.extend(self.stale_lock(&look));
         let starved = self.starved_checkpoint(&look);
         let oversized = constraints
             .iter()
             .find(|c| c.metric == "wal_bytes" && c.status != ConstraintStatus::Ok)
-            .filter(|_| starved.is_none() && !look.is_pinned())
+            .filter(|_| starved.is_none() && !self.log_damaged && !look.is_pinned())
             .and_then(|constraint| look.oversized_log(constraint));
         problems.extend(starved.or(oversized));
         if let Some(wal) = &state.wal {
@@ -96,7 +106,7 @@ impl Holds {
             let process = &holder.process;
             let key = (holder.lock, process.pid, process.start_ticks);
             let hold = self
-                .0
+                .held
                 .get(&key)
                 .filter(|hold| hold.progress == progress)
                 .copied()
@@ -107,11 +117,11 @@ impl Holds {
                 });
             next.insert(key, hold);
         }
-        self.0 = next;
+        self.held = next;
     }
 
     fn hold_of(&self, holder: &LockHolder) -> Option<Hold> {
-        self.0
+        self.held
             .get(&(holder.lock, holder.process.pid, holder.process.start_ticks))
             .copied()
     }

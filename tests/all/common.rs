@@ -1,0 +1,173 @@
+//! The binary under test, and real databases to do harm to.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+/// The dbmedic binary of the profile that the tests were built with.
+pub(crate) fn dbmedic() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let this = std::env::current_exe().unwrap();
+        let profile_dir = this.parent().unwrap().parent().unwrap().to_owned();
+        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        build.args([
+            "build",
+            "--quiet",
+            "--package",
+            "dbmedic",
+            "--bin",
+            "dbmedic",
+        ]);
+        if profile_dir.file_name().unwrap() == "release" {
+            build.arg("--release");
+        }
+        build.arg("--target-dir").arg(profile_dir.parent().unwrap());
+        assert!(build.status().unwrap().success(), "building dbmedic failed");
+        profile_dir.join("dbmedic")
+    })
+}
+
+/// Runs dbmedic to its end.
+pub(crate) fn run(args: &[&str]) -> Output {
+    Command::new(dbmedic()).args(args).output().unwrap()
+}
+
+/// What a run wrote to its standard error.
+pub(crate) fn talk(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// What a run wrote to its standard output.
+pub(crate) fn data(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Waits until something is so.
+pub(crate) fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(it) = found() {
+            return it;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Copies the files of a directory.
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// The names and bytes of a directory's files.
+pub(crate) fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut all: Vec<_> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            (name, std::fs::read(path).unwrap())
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+/// Count and content of all rows of the table `orders`, read without an index.
+pub(crate) fn orders(path: &Path) -> Vec<(i64, String)> {
+    let db = Connection::open(path).unwrap();
+    let mut all = db
+        .prepare("SELECT id, item FROM orders NOT INDEXED ORDER BY id")
+        .unwrap();
+    all.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect()
+}
+
+/// What SQLite says of a database; "ok" when it is whole.
+pub(crate) fn integrity(path: &Path) -> String {
+    let db = Connection::open(path).unwrap();
+    db.query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap()
+}
+
+/// A database of 300 orders in WAL mode, checkpointed, and an open connection that never
+/// checkpoints by itself.
+pub(crate) fn shop(path: &Path) -> Connection {
+    let db = Connection::open(path).unwrap();
+    db.execute_batch(
+        "PRAGMA journal_mode = WAL;
+         CREATE TABLE accounts(id INTEGER PRIMARY KEY);
+         CREATE TABLE orders(id INTEGER PRIMARY KEY, item TEXT NOT NULL);
+         CREATE INDEX orders_by_item ON orders(item);
+         WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 300)
+         INSERT INTO orders(id, item) SELECT i, printf('item-%06d', i) FROM n;
+         PRAGMA wal_checkpoint(TRUNCATE);
+         PRAGMA wal_autocheckpoint = 0;",
+    )
+    .unwrap();
+    db
+}
+
+/// A shop at rest: no log, nobody has it open.
+pub(crate) fn resting_shop(path: &Path) {
+    shop(path).close().unwrap();
+}
+
+/// Damages the index: keys on its leaf pages are overwritten, the tree stays sound.
+pub(crate) fn damage_index(path: &Path) {
+    const PAGE: usize = 4096;
+    const LEAF_INDEX_PAGE: u8 = 0x0a;
+    let mut bytes = std::fs::read(path).unwrap();
+    let mut damaged = 0;
+    for page in (PAGE..bytes.len()).step_by(PAGE) {
+        if bytes[page] != LEAF_INDEX_PAGE {
+            continue;
+        }
+        let found = bytes[page..page + PAGE]
+            .windows(9)
+            .position(|w| w == b"item-0001");
+        if let Some(at) = found {
+            bytes[page + at + 5] = b'7';
+            damaged += 1;
+        }
+    }
+    assert!(damaged > 0, "no index page holds a key");
+    std::fs::write(path, bytes).unwrap();
+    assert_ne!(integrity(path), "ok");
+}
+
+/// Leaves a log of 200 commits beside the database that nobody has open, with a byte of one frame
+/// flipped: the frame that lies `share` of the way into the log.
+pub(crate) fn damage_log(path: &Path, share: f64) {
+    const FRAME: usize = 4096 + 24;
+    let scratch = tempfile::tempdir().unwrap();
+    let work = scratch.path().join("work.db");
+    let db = shop(&work);
+    for id in 1000..1200 {
+        db.execute("INSERT INTO orders(id, item) VALUES (?1, 'late')", [id])
+            .unwrap();
+    }
+    let log = work.with_extension("db-wal");
+    let mut frames = std::fs::read(&log).unwrap();
+    let count = (frames.len() - 32) / FRAME;
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a place in a small log"
+    )]
+    let frame = (count as f64 * share) as usize;
+    frames[32 + frame * FRAME + 2000] ^= 0x40;
+    std::fs::copy(&work, path).unwrap();
+    std::fs::write(path.with_extension("db-wal"), frames).unwrap();
+}
