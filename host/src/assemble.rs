@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
+use crate::clock::now_ms;
 use crate::config::Config;
 use crate::diagnose::DiagnoseOptions;
 use crate::journal::Journal;
-use crate::live::{Setup, now_ms};
+use crate::live::Setup;
 use crate::model::{Setting, Value};
 use crate::pipeline::{Carried, PipelineOptions, TargetOptions};
 use crate::policy::{Limits, Policy, Runtime};

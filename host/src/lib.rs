@@ -5,6 +5,7 @@
 pub mod assemble;
 pub mod baseline;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod constraint;
 pub mod demo;

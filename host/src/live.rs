@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Serialize;
 
+use crate::clock::now_ms;
 use crate::guard::ApprovedRepair;
 use crate::journal::{Intent, Journal, JournalEntry, JournalError};
 use crate::model::Outcome;
@@ -26,18 +27,6 @@ use crate::source::Observation;
 use crate::state_dir::StateDir;
 use crate::target::sqlite::raw::RawProcess;
 use crate::watch::{Looker, Pace, Site, Watcher};
-
-/// Milliseconds since the Unix epoch.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the live driver is where time enters"
-)]
-pub fn now_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
 
 /// Something to tell, as it happens.
 #[derive(Debug, Clone, Copy, Serialize)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use sysinfo::{Disks, System};
 
-use crate::live::now_ms;
+use crate::clock::now_ms;
 use crate::snapshot::{self, SnapshotInfo};
 use crate::source::{Observation, Sample, State};
 use crate::state_dir::StateDir;

@@ -3,6 +3,11 @@
 //! This process plays the part of dbmedic; the owner of a database is a child, this test binary
 //! run again (see [`owner`]); raw files are read by the real helper process.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy's allowance for tests does not reach what is outside `#[test]`"
+)]
+
 use std::{
     collections::BTreeMap,
     env, fs,

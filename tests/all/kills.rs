@@ -1,5 +1,5 @@
 //! The kill campaign: dbmedic is killed with SIGKILL right before and right after each entry of its
-//! journal, in each repair, and started again. Each time the database is whole, no row is missing
+//! journal, in each repair, and started again; and killed once more while it recovers. Each time the database is whole, no row is missing
 //! but the announced ones, and no repair is left open.
 
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::common::{
 };
 
 /// Campaigns that run side by side; they mostly wait.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 6;
 
 /// More entries than any repair writes.
 const ENTRIES: u32 = 100;
@@ -48,6 +48,29 @@ struct Kill {
     flag: &'static str,
     entry: u32,
 }
+
+/// Kills of one kind at every entry.
+#[derive(Debug, Clone, Copy)]
+struct Campaign {
+    flag: &'static str,
+    /// Whether the start that recovers is killed as well.
+    recovery_too: bool,
+}
+
+const CAMPAIGNS: [Campaign; 3] = [
+    Campaign {
+        flag: "--kill-before",
+        recovery_too: false,
+    },
+    Campaign {
+        flag: "--kill-after",
+        recovery_too: false,
+    },
+    Campaign {
+        flag: "--kill-after",
+        recovery_too: true,
+    },
+];
 
 impl fmt::Display for Kill {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -101,7 +124,7 @@ impl Patient {
 /// Starts the processes that are part of a fault.
 fn stand_in_the_way(fault: Fault, dir: &Path) -> Option<DemoChild> {
     let mut scene = Scene::new(dir, 1, 1, 1);
-    scene.program = dbmedic().to_owned();
+    dbmedic().clone_into(&mut scene.program);
     match fault {
         Fault::IdleLockHolder => Some(hold_write_lock(&scene).unwrap()),
         Fault::EndlessReader => {
@@ -121,7 +144,7 @@ fn repair(dir: &Path, state: &Path, config: &Path, kill: Option<Kill>) -> std::p
     command
         .arg("repair")
         .arg(dir.join("shop.db"))
-        .args(["--apply", "--watch-ms", "150"])
+        .args(["--apply", "--watch-ms", "500"])
         .args(["--may-end", "demo-holder", "--may-end", "demo-reader"])
         .args([
             "--set",
@@ -139,8 +162,20 @@ fn repair(dir: &Path, state: &Path, config: &Path, kill: Option<Kill>) -> std::p
     command.output().unwrap()
 }
 
-/// Kills at one point and starts again. False when the process ended before that point.
-fn survives(fault: Fault, repair_id: &str, patient: &Patient, config: &Path, kill: Kill) -> bool {
+/// Kills at one point and starts again; says how many times it was killed. Not once: the process
+/// ended before that point.
+fn survives(
+    fault: Fault,
+    repair_id: &str,
+    patient: &Patient,
+    config: &Path,
+    campaign: Campaign,
+    entry: u32,
+) -> usize {
+    let kill = Kill {
+        flag: campaign.flag,
+        entry,
+    };
     let home = tempfile::tempdir().unwrap();
     let (dir, state) = (home.path().join("data"), home.path().join("state"));
     copy_dir(patient.dir.path(), &dir);
@@ -151,6 +186,20 @@ fn survives(fault: Fault, repair_id: &str, patient: &Patient, config: &Path, kil
     let killed = first.status.signal() == Some(9);
     if !killed {
         assert_eq!(first.status.code(), Some(0), "{point}: {}", talk(&first));
+    }
+    let mut kills = usize::from(killed);
+    if killed && campaign.recovery_too {
+        // The first entry of the next start is the recovery's, if there is anything to recover.
+        let second = repair(
+            &dir,
+            &state,
+            config,
+            Some(Kill {
+                flag: "--kill-after",
+                entry: 1,
+            }),
+        );
+        kills += usize::from(second.status.signal() == Some(9));
     }
     let again = repair(&dir, &state, config, None);
     assert_eq!(
@@ -181,7 +230,7 @@ fn survives(fault: Fault, repair_id: &str, patient: &Patient, config: &Path, kil
             if outcome.repair == repair_id && outcome.outcome_result == OutcomeResult::Verified)
         });
     assert!(verified, "{point}: nothing was verified");
-    killed
+    kills
 }
 
 #[test]
@@ -199,7 +248,7 @@ fn every_repair_survives_a_kill_before_and_after_each_entry_of_the_journal() {
         .collect();
     let campaigns: Vec<_> = patients
         .iter()
-        .flat_map(|patient| ["--kill-before", "--kill-after"].map(|flag| (patient, flag)))
+        .flat_map(|patient| CAMPAIGNS.map(|campaign| (patient, campaign)))
         .collect();
     let waiting = Mutex::new(campaigns.into_iter());
     let kills = Mutex::new(Vec::new());
@@ -207,15 +256,15 @@ fn every_repair_survives_a_kill_before_and_after_each_entry_of_the_journal() {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 loop {
-                    let Some(((fault, id, patient), flag)) = waiting.lock().unwrap().next() else {
+                    let Some(((fault, id, patient), campaign)) = waiting.lock().unwrap().next()
+                    else {
                         break;
                     };
-                    let survived = (1..=ENTRIES)
-                        .take_while(|&entry| {
-                            survives(*fault, id, patient, &config, Kill { flag, entry })
-                        })
-                        .count();
-                    kills.lock().unwrap().push((*id, flag, survived));
+                    let survived: usize = (1..=ENTRIES)
+                        .map(|entry| survives(*fault, id, patient, &config, campaign, entry))
+                        .take_while(|&kills| kills > 0)
+                        .sum();
+                    kills.lock().unwrap().push((*id, campaign, survived));
                 }
             });
         }

@@ -6,11 +6,26 @@
     reason = "a test stops at the first surprise, in its helpers too"
 )]
 
+/// The direction of imports in host/src, and who may make what.
+mod architecture;
+
+/// Command lines, configurations, policies, targets and state that are wrong.
+mod bad_input;
+
 /// The binary under test, and real databases to do harm to.
 mod common;
 
+/// Each fault by hand: `check`, `repair`, `repair --apply`.
+mod faults;
+
 /// dbmedic is killed at each step of each repair and started again.
 mod kills;
+
+/// `run` in its three modes, approving, stopping.
+mod live;
+
+/// The whole demo, its recording replayed, and damaged recordings.
+mod replay;
 
 /// Policies that attack their host, and files that are no policies.
 mod sandbox;

@@ -9,9 +9,10 @@ use serde::Serialize;
 
 use super::{Ended, PolicyArgs, complain, say, say_json, somebody_looks_on};
 use crate::assemble::assemble;
+use crate::clock::now_ms;
 use crate::config::{Config, Target};
 use crate::guard::Mode;
-use crate::live::{Live, Setup, Told, now_ms};
+use crate::live::{Live, Setup, Told};
 use crate::model::{Finding, Outcome, OutcomeResult, Verdict};
 use crate::pipeline::{Effect, Event, RulingSummary};
 use crate::report::{Narrator, outcome_line, plan_lines, seconds, verdict_line};
@@ -179,8 +180,9 @@ fn config_for(args: &VisitArgs, mode: Mode, state_dir: PathBuf) -> anyhow::Resul
     config.state_dir = state_dir;
     config.observation.sample_interval_ms = 100;
     config.observation.decide_interval_ms = 100;
-    config.observation.lock_hold_ms = args.watch_ms.min(1000);
-    config.observation.reader_hold_ms = args.watch_ms.min(1000);
+    // Half the time to tell a held lock from a busy one, half for what follows.
+    config.observation.lock_hold_ms = (args.watch_ms / 2).min(1000);
+    config.observation.reader_hold_ms = config.observation.lock_hold_ms;
     config.targets = vec![Target {
         name,
         sqlite: path,
@@ -214,7 +216,7 @@ fn visit(setup: Setup, args: &VisitArgs) -> anyhow::Result<Visit> {
     let site = live.sites().next().cloned().context("no target")?;
     visit.target.clone_from(&site.name);
     let mut looker = Looker::new(site, pace, state_dir, &exe)?;
-    let mut until_ms = now_ms() + args.watch_ms;
+    let mut until_ms = None;
     let mut thorough = true;
     loop {
         let seen = looker.look(std::mem::take(&mut thorough));
@@ -254,8 +256,8 @@ fn visit(setup: Setup, args: &VisitArgs) -> anyhow::Result<Visit> {
             }
         }
         if repaired {
-            until_ms = until_ms.max(now_ms() + args.watch_ms);
-        } else if now_ms() >= until_ms && !thorough {
+            until_ms = Some(now_ms() + args.watch_ms);
+        } else if now_ms() >= *until_ms.get_or_insert(now_ms() + args.watch_ms) && !thorough {
             break;
         }
         std::thread::sleep(std::time::Duration::from_millis(pace.sample_interval_ms));

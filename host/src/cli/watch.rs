@@ -10,8 +10,9 @@ use clap::Args;
 
 use super::{Ended, PolicyArgs, complain, say_json};
 use crate::assemble::assemble;
+use crate::clock::now_ms;
 use crate::config::Config;
-use crate::live::{Live, now_ms};
+use crate::live::Live;
 use crate::report::Narrator;
 
 /// Arguments of `run`.

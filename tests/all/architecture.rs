@@ -1,0 +1,225 @@
+//! The direction of imports: a stage knows the model and the stage before it, never its driver.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Module of `host/src`, and the modules of the crate that it may use besides itself.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("model", &[]),
+    ("clock", &[]),
+    ("digest", &[]),
+    ("baseline", &["model"]),
+    ("constraint", &["model"]),
+    ("source", &["model", "target"]),
+    ("series", &["baseline", "model", "policy"]),
+    (
+        "detect",
+        &["baseline", "constraint", "model", "series", "source"],
+    ),
+    ("diagnose", &["model", "source", "target"]),
+    ("incident", &["diagnose", "model"]),
+    ("policy", &["digest", "model"]),
+    ("guard", &["model"]),
+    (
+        "pipeline",
+        &[
+            "constraint",
+            "detect",
+            "diagnose",
+            "guard",
+            "incident",
+            "model",
+            "policy",
+            "series",
+            "source",
+        ],
+    ),
+    ("state_dir", &["pipeline"]),
+    ("journal", &["digest", "model", "pipeline", "state_dir"]),
+    ("recording", &["model", "pipeline", "policy"]),
+    ("snapshot", &["digest", "model"]),
+    ("repair", &["guard", "journal", "model", "target"]),
+    (
+        "target",
+        &["digest", "journal", "model", "repair", "source"],
+    ),
+    ("config", &["constraint", "guard", "model", "policy"]),
+    (
+        "watch",
+        &["live", "snapshot", "source", "state_dir", "target"],
+    ),
+    (
+        "live",
+        &[
+            "clock",
+            "guard",
+            "journal",
+            "model",
+            "pipeline",
+            "policy",
+            "recording",
+            "repair",
+            "source",
+            "state_dir",
+            "target",
+            "watch",
+        ],
+    ),
+    ("replay", &["pipeline", "policy", "recording"]),
+    ("report", &["live", "model", "pipeline"]),
+    (
+        "assemble",
+        &[
+            "clock",
+            "config",
+            "diagnose",
+            "journal",
+            "live",
+            "model",
+            "pipeline",
+            "policy",
+            "recording",
+            "state_dir",
+            "watch",
+        ],
+    ),
+    (
+        "demo",
+        &[
+            "assemble",
+            "clock",
+            "config",
+            "digest",
+            "guard",
+            "live",
+            "model",
+            "pipeline",
+            "repair",
+            "report",
+            "state_dir",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "assemble",
+            "clock",
+            "config",
+            "demo",
+            "guard",
+            "journal",
+            "live",
+            "model",
+            "pipeline",
+            "recording",
+            "replay",
+            "report",
+            "source",
+            "state_dir",
+            "target",
+            "watch",
+        ],
+    ),
+];
+
+fn sources() -> Vec<(String, PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/src");
+    let mut found = Vec::new();
+    let mut dirs = vec![root.clone()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let first = path
+                    .strip_prefix(&root)
+                    .unwrap()
+                    .components()
+                    .next()
+                    .unwrap();
+                let module = first
+                    .as_os_str()
+                    .to_str()
+                    .unwrap()
+                    .trim_end_matches(".rs")
+                    .to_owned();
+                found.push((module, path.clone(), fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    found.retain(|(module, ..)| module != "lib" && module != "main");
+    found
+}
+
+#[test]
+fn data_flows_one_way() {
+    let may_use: BTreeMap<_, _> = MAY_USE.iter().copied().collect();
+    for (module, path, text) in sources() {
+        let allowed = may_use.get(module.as_str());
+        let allowed = allowed.unwrap_or_else(|| panic!("{module} is not in the table"));
+        for (number, line) in text.lines().enumerate() {
+            for used in line.split("crate::").skip(1) {
+                let used: String = used
+                    .chars()
+                    .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+                    .collect();
+                let is_module = may_use.contains_key(used.as_str());
+                assert!(
+                    !is_module || used == module || allowed.contains(&used.as_str()),
+                    "{}:{}: {module} may not use {used}",
+                    path.display(),
+                    number + 1
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn only_the_guard_makes_an_approved_repair() {
+    for (module, path, text) in sources() {
+        if module != "guard" {
+            assert!(!text.contains("ApprovedRepair {"), "{}", path.display());
+            continue;
+        }
+        let derive = text
+            .split("pub struct ApprovedRepair")
+            .next()
+            .unwrap()
+            .lines()
+            .last();
+        let derive = derive.filter(|line| line.starts_with("#[derive")).unwrap();
+        assert!(
+            !derive.contains("Deserialize"),
+            "an approved repair could be read from a file"
+        );
+    }
+}
+
+#[test]
+fn the_pure_stages_read_no_clock() {
+    let pure = [
+        "model",
+        "baseline",
+        "constraint",
+        "series",
+        "detect",
+        "diagnose",
+        "incident",
+        "guard",
+        "pipeline",
+        "recording",
+        "replay",
+        "report",
+        "config",
+    ];
+    for (module, path, text) in sources() {
+        if pure.contains(&module.as_str()) {
+            for clock in ["SystemTime", "Instant::now", "thread::sleep"] {
+                assert!(!text.contains(clock), "{}: {clock}", path.display());
+            }
+        }
+    }
+}

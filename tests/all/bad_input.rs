@@ -1,0 +1,209 @@
+//! Bad input: one clear message that names file, line or field, a non-zero exit, nothing written.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::common::{data, dbmedic, resting_shop, run, talk};
+
+/// The user that owns nothing.
+const NOBODY: u32 = 65534;
+
+fn fails(args: &[&str], code: i32, expected: &str) {
+    let output = run(args);
+    let words = talk(&output);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {words}");
+    assert!(
+        words.contains(expected),
+        "{args:?}: expected {expected:?} in {words}"
+    );
+    assert!(!words.contains("panicked"), "{args:?}: {words}");
+    assert!(output.stdout.is_empty(), "{args:?}: {}", data(&output));
+}
+
+fn write(dir: &Path, name: &str, text: &str) -> String {
+    let path = dir.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn targets_that_cannot_be_looked_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = dir.path().to_str().unwrap();
+    let path = dir.path().join("shop.db");
+    resting_shop(&path);
+    fails(&["check", "/no/such/file.db"], 2, "/no/such/file.db");
+    fails(&["check", here], 2, "not a file");
+    fails(&["check", "postgres://localhost/shop"], 2, "not supported");
+    let text = write(dir.path(), "notes.db", &"not a database ".repeat(100));
+    let output = run(&["check", &text, "--watch-ms", "200"]);
+    assert_eq!(output.status.code(), Some(1), "{}", talk(&output));
+    assert!(
+        data(&output).contains("file.not-a-database"),
+        "{}",
+        data(&output)
+    );
+}
+
+#[test]
+fn a_path_without_permission() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = dir.path().join("shop.db");
+    resting_shop(&path);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    // The binary itself must be reachable for that user.
+    let binary = dir.path().join("dbmedic");
+    std::fs::copy(dbmedic(), &binary).unwrap();
+    let output = Command::new(&binary)
+        .args(["check", path.to_str().unwrap()])
+        .current_dir("/")
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", talk(&output));
+    assert!(
+        talk(&output).contains("Permission denied"),
+        "{}",
+        talk(&output)
+    );
+    assert!(talk(&output).contains("shop.db"), "{}", talk(&output));
+}
+
+#[test]
+fn configurations_with_mistakes() {
+    let dir = tempfile::tempdir().unwrap();
+    let cases = [
+        (
+            "version = 1\n[observation]\nsample_intervall_ms = 500\n",
+            "did you mean `sample_interval_ms`?",
+        ),
+        (
+            "version = 1\n[observation]\nsample_interval_ms = 0\n",
+            ":3:",
+        ),
+        ("mode = \"observe\"\n", "version"),
+        ("version = 1\nmode = \"heal\"\n", "observe"),
+        (
+            "version = 1\n[guard]\nmax_loss_percent = 500\n",
+            "max_loss_percent",
+        ),
+        (
+            "version = 1\n[[targets]]\nname = \"a\"\nsqlite = \"x.db\"\n[[targets]]\nname = \"a\"\nsqlite = \"y.db\"\n",
+            "a",
+        ),
+        (
+            "version = 1\n[policy.parameters]\nstale_lock_age = 5\n",
+            "stale_lock_age",
+        ),
+        ("version = [\n", ":1:"),
+    ];
+    for (text, expected) in cases {
+        let file = write(dir.path(), "dbmedic.toml", text);
+        fails(&["config", "check", &file], 1, expected);
+    }
+    fails(&["config", "check", "/no/such.toml"], 1, "/no/such.toml");
+    fails(&["run", "-c", "/no/such.toml"], 1, "/no/such.toml");
+}
+
+#[test]
+fn a_config_is_made_once_and_is_sound() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("dbmedic.toml");
+    let file = file.to_str().unwrap();
+    assert!(run(&["config", "init", file]).status.success());
+    let written = std::fs::read(file).unwrap();
+    assert_eq!(
+        data(&run(&["config", "check", file])),
+        format!("{file}: ok\n")
+    );
+    fails(&["config", "init", file], 1, file);
+    assert_eq!(std::fs::read(file).unwrap(), written);
+}
+
+#[test]
+fn policies_that_are_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("shop.db");
+    resting_shop(&path);
+    let target = path.to_str().unwrap();
+    for (name, bytes, expected) in [
+        ("empty.wasm", &b""[..], "empty"),
+        ("junk.wasm", b"this is no WebAssembly", "WebAssembly"),
+        ("core.wasm", b"\0asm\x01\0\0\0", "component"),
+    ] {
+        let file = dir.path().join(name);
+        std::fs::write(&file, bytes).unwrap();
+        fails(
+            &["check", target, "--policy", file.to_str().unwrap()],
+            2,
+            expected,
+        );
+    }
+    fails(
+        &["check", target, "--policy", "/no/such.wasm"],
+        2,
+        "/no/such.wasm",
+    );
+    fails(
+        &["check", target, "--set", "stale_lock_age_ms"],
+        2,
+        "NAME=VALUE",
+    );
+    fails(
+        &["check", target, "--set", "stale_lock_age_ms=soon"],
+        2,
+        "stale_lock_age_ms",
+    );
+    fails(
+        &["check", target, "--set", "stale_look_age_ms=5000"],
+        2,
+        "stale_lock_age_ms",
+    );
+}
+
+#[test]
+fn a_damaged_state_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("shop.db");
+    resting_shop(&path);
+    let target = path.to_str().unwrap();
+    let state = dir.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    let state_dir = state.to_str().unwrap();
+    let journal = write(&state, "journal.jsonl", "{\"v\":1}\n{}\n");
+    fails(
+        &["repair", target, "--apply", "--state-dir", state_dir],
+        2,
+        "line 1",
+    );
+    assert_eq!(
+        std::fs::read_to_string(&journal).unwrap(),
+        "{\"v\":1}\n{}\n"
+    );
+    std::fs::remove_file(&journal).unwrap();
+    let carried = write(&state, "carried.json", "{");
+    fails(
+        &["repair", target, "--apply", "--state-dir", state_dir],
+        2,
+        "carried.json",
+    );
+    assert_eq!(std::fs::read_to_string(carried).unwrap(), "{");
+    let file = write(dir.path(), "file", "");
+    fails(
+        &["repair", target, "--apply", "--state-dir", &file],
+        2,
+        &file,
+    );
+    fails(
+        &["incidents", "--state-dir", "/no/such/state"],
+        1,
+        "/no/such/state",
+    );
+}

@@ -1,0 +1,143 @@
+//! `dbmedic run`: observe writes nothing, approve waits, enforce heals, and it stops cleanly.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::common::{
+    contents, damage_index, data, dbmedic, integrity, resting_shop, run, talk, wait_for,
+};
+
+/// A database with a corrupt index, a configuration, and a dbmedic that watches.
+struct Ward {
+    home: tempfile::TempDir,
+    watcher: Child,
+}
+
+impl Ward {
+    fn open(mode: &str) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let data = home.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        resting_shop(&data.join("shop.db"));
+        damage_index(&data.join("shop.db"));
+        let config = home.path().join("dbmedic.toml");
+        let text = format!(
+            "version = 1\nmode = \"{mode}\"\nstate_dir = \"state\"\n\
+             [observation]\nsample_interval_ms = 100\nintegrity_interval_ms = 300\ndecide_interval_ms = 200\n\
+             [[targets]]\nname = \"shop\"\nsqlite = \"data/shop.db\"\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        let watcher = watch(&config);
+        Self { home, watcher }
+    }
+
+    fn database(&self) -> PathBuf {
+        self.home.path().join("data/shop.db")
+    }
+
+    fn state(&self) -> PathBuf {
+        self.home.path().join("state")
+    }
+
+    fn incidents(&self) -> String {
+        data(&run(&[
+            "incidents",
+            "--state-dir",
+            self.state().to_str().unwrap(),
+        ]))
+    }
+
+    fn until(&self, expected: &str) {
+        wait_for(expected, || {
+            self.incidents().contains(expected).then_some(())
+        });
+    }
+
+    /// Ends the watcher with a signal; it must say that it stopped.
+    fn stop(&mut self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.watcher.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+        let status = wait_for("the watcher to stop", || self.watcher.try_wait().unwrap());
+        assert_eq!(status.code(), Some(0));
+    }
+}
+
+impl Drop for Ward {
+    fn drop(&mut self) {
+        self.watcher.kill().ok();
+        self.watcher.wait().ok();
+    }
+}
+
+fn watch(config: &Path) -> Child {
+    Command::new(dbmedic())
+        .args(["run", "-c", config.to_str().unwrap()])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn observe_tells_and_writes_nothing() {
+    let mut ward = Ward::open("observe");
+    let before = contents(&ward.home.path().join("data"));
+    ward.until("index.corrupt");
+    ward.until("repair index.rebuild");
+    ward.stop(Signal::TERM);
+    assert_eq!(contents(&ward.home.path().join("data")), before);
+    let story = run(&[
+        "incidents",
+        "INC-1",
+        "--state-dir",
+        ward.state().to_str().unwrap(),
+    ]);
+    assert!(data(&story).contains("guard.mode"), "{}", data(&story));
+}
+
+#[test]
+fn approve_waits_for_a_person() {
+    let mut ward = Ward::open("approve");
+    ward.until("waits for a person");
+    assert_ne!(integrity(&ward.database()), "ok");
+    let state = ward.state();
+    let unknown = run(&["approve", "INC-99", "--state-dir", state.to_str().unwrap()]);
+    assert!(
+        talk(&unknown).contains("no such incident"),
+        "{}",
+        talk(&unknown)
+    );
+    assert!(
+        run(&["approve", "INC-1", "--state-dir", state.to_str().unwrap()])
+            .status
+            .success()
+    );
+    ward.until("resolved");
+    ward.stop(Signal::INT);
+    assert_eq!(integrity(&ward.database()), "ok");
+}
+
+#[test]
+fn enforce_heals_and_a_second_watcher_is_refused() {
+    let mut ward = Ward::open("enforce");
+    ward.until("resolved");
+    let config = ward.home.path().join("dbmedic.toml");
+    let second = run(&["run", "-c", config.to_str().unwrap()]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(
+        talk(&second).contains("another dbmedic"),
+        "{}",
+        talk(&second)
+    );
+    ward.stop(Signal::TERM);
+    assert_eq!(integrity(&ward.database()), "ok");
+    let json = run(&[
+        "incidents",
+        "--json",
+        "--state-dir",
+        ward.state().to_str().unwrap(),
+    ]);
+    let rows: serde_json::Value = serde_json::from_str(&data(&json)).unwrap();
+    assert_eq!(rows[0]["kind"], "index.corrupt");
+}
