@@ -177,3 +177,60 @@ impl ConstraintTable {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Point;
+
+    fn sample(value: f64) -> Vec<Sample> {
+        vec![Sample {
+            series: "commits_per_s".into(),
+            value,
+        }]
+    }
+
+    /// A table that has learned values around 100, and a detector that watches it.
+    fn learned(count: u64) -> (Detector, SeriesTable) {
+        let mut table = SeriesTable::new(1000, 30);
+        for at_ms in 0..count {
+            let value = [98.0, 100.0, 102.0][usize::try_from(at_ms % 3).unwrap()];
+            table.record("commits_per_s", Point { at_ms, value }, true);
+        }
+        (Detector::default(), table)
+    }
+
+    #[test]
+    fn nothing_is_anomalous_before_there_is_a_baseline() {
+        let (mut detector, table) = learned(29);
+        assert_eq!(detector.detect(0, &sample(1e6), &table), (None, vec![true]));
+    }
+
+    #[test]
+    fn four_and_forty_deviations_do_not_look_alike() {
+        let (mut detector, table) = learned(300);
+        let confidence = |value| {
+            detector
+                .detect(0, &sample(value), &table)
+                .0
+                .map(|a| a.confidence)
+        };
+        let mut confidence = confidence;
+        assert_eq!(confidence(103.0), None);
+        let (near, far) = (confidence(120.0).unwrap(), confidence(300.0).unwrap());
+        assert!(0.5 < near && near < far && far < 1.0, "{near} {far}");
+    }
+
+    #[test]
+    fn an_incident_is_not_learned_but_a_lasting_change_is() {
+        let (mut detector, table) = learned(300);
+        for n in 1..=ACCEPT_AFTER {
+            assert_eq!(
+                detector.detect(0, &sample(0.0), &table).1,
+                [false],
+                "value {n}"
+            );
+        }
+        assert_eq!(detector.detect(0, &sample(0.0), &table).1, [true]);
+    }
+}

@@ -348,3 +348,6 @@ fn refusal(law: &str, reason: String) -> Refusal {
 fn refused(law: &str, reason: String) -> Ruling {
     Ruling::Refused(refusal(law, reason))
 }
+
+#[cfg(test)]
+mod tests;

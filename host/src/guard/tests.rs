@@ -1,0 +1,224 @@
+use super::*;
+use crate::model::{CascadeLevel, DataLoss, Precondition};
+
+const REPAIR: &str = "index.rebuild";
+
+fn finding(commits: u64, percent: f64, holds: bool) -> Finding {
+    Finding {
+        incident: "INC-1".into(),
+        kind: "index.corrupt".into(),
+        subject: "by_name".into(),
+        summary: String::new(),
+        severity: 0.7,
+        first_seen_ms: 0,
+        last_seen_ms: 0,
+        sightings: 1,
+        facts: Vec::new(),
+        evidence: Vec::new(),
+        candidates: vec![Candidate {
+            id: REPAIR.into(),
+            summary: String::new(),
+            level: CascadeLevel::InPlace,
+            preconditions: vec![Precondition {
+                name: "table-clean".into(),
+                holds,
+                detail: "the table".into(),
+            }],
+            expected_duration_ms: 1,
+            expected_loss: DataLoss { commits, percent },
+            undoable: true,
+        }],
+    }
+}
+
+fn choice(finding: &Finding) -> Choice<'_> {
+    Choice {
+        target: "shop",
+        finding,
+        repair: REPAIR,
+        history: &[],
+        mode: Mode::Enforce,
+        approved_by_person: false,
+    }
+}
+
+fn guard() -> Guard {
+    Guard::new(GuardLimits::default(), BTreeMap::new())
+}
+
+/// The name of the law that refused; empty when none did.
+fn law(ruling: Ruling) -> String {
+    match ruling {
+        Ruling::Refused(refusal) => refusal.law,
+        Ruling::AwaitsPerson => "awaits".into(),
+        Ruling::Approved(_) => String::new(),
+    }
+}
+
+#[test]
+fn a_sound_choice_is_approved_and_carries_what_was_chosen() {
+    let finding = finding(0, 0.0, true);
+    let Ruling::Approved(repair) = guard().rule(7, &choice(&finding)) else {
+        panic!("not approved")
+    };
+    assert_eq!((repair.target(), repair.approved_at_ms()), ("shop", 7));
+    assert_eq!(
+        (repair.finding(), &repair.candidate().id[..]),
+        (&finding, REPAIR)
+    );
+}
+
+#[test]
+fn each_law_refuses_by_its_name() {
+    let good = finding(0, 0.0, true);
+    let unmet = finding(0, 0.0, false);
+    let many = finding(101, 0.0, true);
+    let much = finding(1, 5.1, true);
+    let failed = [RepairHistory {
+        kind: "index.corrupt".into(),
+        repair: REPAIR.into(),
+        successes: 9,
+        failures: 3,
+        failures_in_a_row: 3,
+        last_ms: 0,
+    }];
+    let cases = [
+        (
+            "guard.unknown-candidate",
+            Choice {
+                repair: "drop.database",
+                ..choice(&good)
+            },
+        ),
+        (
+            "guard.mode",
+            Choice {
+                mode: Mode::Observe,
+                ..choice(&good)
+            },
+        ),
+        (
+            "awaits",
+            Choice {
+                mode: Mode::Approve,
+                ..choice(&good)
+            },
+        ),
+        (
+            "",
+            Choice {
+                mode: Mode::Approve,
+                approved_by_person: true,
+                ..choice(&good)
+            },
+        ),
+        ("guard.precondition", choice(&unmet)),
+        ("guard.data-loss", choice(&many)),
+        ("guard.data-loss", choice(&much)),
+        (
+            "guard.three-failures",
+            Choice {
+                history: &failed,
+                ..choice(&good)
+            },
+        ),
+        // A person's word lifts no ceiling and no precondition.
+        (
+            "guard.data-loss",
+            Choice {
+                approved_by_person: true,
+                ..choice(&many)
+            },
+        ),
+        (
+            "guard.precondition",
+            Choice {
+                approved_by_person: true,
+                ..choice(&unmet)
+            },
+        ),
+    ];
+    for (expected, choice) in cases {
+        assert_eq!(law(guard().rule(0, &choice)), expected, "{choice:?}");
+    }
+}
+
+#[test]
+fn one_at_a_time_then_a_rest() {
+    let finding = finding(0, 0.0, true);
+    let mut guard = guard();
+    assert_eq!(law(guard.rule(0, &choice(&finding))), "");
+    assert_eq!(
+        law(guard.rule(10, &choice(&finding))),
+        "guard.one-at-a-time"
+    );
+    guard.repair_ended(100, "shop");
+    assert_eq!(
+        law(guard.rule(100 + 59_999, &choice(&finding))),
+        "guard.cool-down"
+    );
+    let by_person = Choice {
+        approved_by_person: true,
+        ..choice(&finding)
+    };
+    assert_eq!(law(guard.clone().rule(200, &by_person)), "");
+    assert_eq!(law(guard.rule(100 + 60_000, &choice(&finding))), "");
+    // Another database is another matter.
+    assert_eq!(
+        law(guard.rule(
+            100,
+            &Choice {
+                target: "ledger",
+                ..choice(&finding)
+            }
+        )),
+        ""
+    );
+}
+
+#[test]
+fn the_budget_of_an_hour_and_flapping() {
+    let finding = finding(0, 0.0, true);
+    let repaired = |guard: &mut Guard, finding: &Finding, at_ms| {
+        let ruling = law(guard.rule(at_ms, &choice(finding)));
+        guard.repair_ended(at_ms, "shop");
+        ruling
+    };
+    let mut flapping = guard();
+    for n in 0..5 {
+        assert_eq!(repaired(&mut flapping, &finding, n * 60_000), "");
+    }
+    assert_eq!(
+        repaired(&mut flapping, &finding, 5 * 60_000),
+        "guard.flapping"
+    );
+    assert_eq!(repaired(&mut flapping, &finding, HOUR_MS + 10 * 60_000), "");
+
+    let mut busy = guard();
+    for n in 0..6_u64 {
+        let other = Finding {
+            subject: format!("index {n}"),
+            ..finding.clone()
+        };
+        assert_eq!(repaired(&mut busy, &other, n * 60_000), "");
+    }
+    assert_eq!(repaired(&mut busy, &finding, 6 * 60_000), "guard.budget");
+}
+
+#[test]
+fn a_halt_holds_until_a_person_releases() {
+    let finding = finding(0, 0.0, true);
+    let mut guard = guard();
+    guard.halt("shop", "INC-9: damage");
+    let by_person = Choice {
+        approved_by_person: true,
+        ..choice(&finding)
+    };
+    assert_eq!(law(guard.rule(0, &by_person)), "guard.halted");
+    assert_eq!(
+        law(guard.rule(HOUR_MS * 1000, &choice(&finding))),
+        "guard.halted"
+    );
+    guard.release("shop");
+    assert_eq!(law(guard.rule(0, &choice(&finding))), "");
+}
