@@ -108,7 +108,7 @@ pub struct LockHolder {
 /// A process, so named that a recycled pid is not mistaken for it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Process {
-    /// The pid.
+    /// The pid; 0 when the kernel names none: somebody holds the lock, and cannot be ended.
     pub pid: u32,
     /// When it started, clock ticks since boot (`/proc/PID/stat`, field 22).
     pub start_ticks: u64,
@@ -172,7 +172,8 @@ pub enum DamagedObject {
         index: String,
         /// Its table.
         table: String,
-        /// Whether the index can be built again with `REINDEX` (false for the ones SQLite cannot).
+        /// Whether the index can be built again with `REINDEX`. It cannot when a collation or
+        /// function is unknown, or when the index's own tree is damaged (`REINDEX` walks it).
         rebuildable: bool,
     },
     /// A table's own tree.

@@ -163,6 +163,7 @@ fn read_only_uri(path: &Path) -> String {
 pub fn faults(connection: &Connection, check: Check) -> rusqlite::Result<Vec<IntegrityFault>> {
     let mut faults = Vec::new();
     run(connection, check, &mut faults)?;
+    settle(&mut faults);
     Ok(faults)
 }
 
