@@ -6,10 +6,12 @@
 //! rewritten, and reading takes the memory of one line.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -34,6 +36,12 @@ const SUM_KEY: &[u8] = b",\"sum\":\"";
 /// Hexadecimal digits of a line's checksum: the beginning of a SHA-256, enough to notice
 /// damage; it keeps nobody from forging an entry.
 const SUM_DIGITS: usize = 16;
+
+/// Attempts to take the journal before it counts as another's.
+const LOCK_ATTEMPTS: u32 = 20;
+
+/// Between two of them.
+const LOCK_PAUSE: Duration = Duration::from_millis(25);
 
 /// What can go wrong with the journal.
 #[derive(Debug, thiserror::Error)]
@@ -212,11 +220,7 @@ impl Journal {
             .create(true)
             .open(&path)
             .map_err(io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => return Err(JournalError::InUse { path }),
-            Err(std::fs::TryLockError::Error(source)) => return Err(io(source)),
-        }
+        lock(&file, &path)?;
         // Also when the file was there: who made it may have been killed before this.
         File::open(state_dir)
             .and_then(|dir| dir.sync_all())
@@ -416,6 +420,30 @@ fn follow(open: &mut BTreeMap<u64, OpenRepair>, seq: u64, entry: JournalEntry) {
 fn checksum(text: &[u8]) -> String {
     let digest = Sha256::digest(text);
     hex(&digest[..SUM_DIGITS / 2])
+}
+
+/// Takes the journal for this process alone.
+fn lock(file: &File, path: &Path) -> Result<(), JournalError> {
+    for attempt in 0.. {
+        match file.try_lock() {
+            Ok(()) => break,
+            // A child that was being started when the last holder let go holds the lock until it
+            // runs its own program.
+            Err(TryLockError::WouldBlock) if attempt < LOCK_ATTEMPTS => thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) => {
+                return Err(JournalError::InUse {
+                    path: path.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(source)) => {
+                return Err(JournalError::Io {
+                    path: path.to_owned(),
+                    source,
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The whole lines of a journal.

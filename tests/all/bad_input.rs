@@ -100,7 +100,7 @@ fn configurations_with_mistakes() {
         ),
         (
             "version = 1\n[policy.parameters]\nstale_lock_age = 5\n",
-            "stale_lock_age",
+            ":3:",
         ),
         ("version = [\n", ":1:"),
     ];

@@ -7,7 +7,9 @@ use clap::Subcommand;
 
 use super::{Ended, complain, say, say_json};
 use crate::assemble::load_policy;
-use crate::config::{self, Config};
+use crate::config::{self, Config, ConfigErrors, Places};
+use crate::model::SettingError;
+use crate::policy::LoadError;
 
 /// What can be done with a config file.
 #[derive(Debug, Subcommand)]
@@ -47,11 +49,19 @@ pub(crate) fn run(command: &ConfigCommand) -> Ended {
             Err(errors) => Err(errors.into()),
             Ok(loaded) => {
                 let policy = &loaded.config.policy;
-                load_policy(
+                let policy = load_policy(
                     policy.file.as_deref(),
                     policy.limits.clone(),
                     &policy.parameters,
-                )?;
+                );
+                if let Err(error) = policy {
+                    let wrong = in_the_file(&loaded.places, error)?;
+                    if *json {
+                        say_json(&wrong)?;
+                        return Ok(ExitCode::FAILURE);
+                    }
+                    return Err(wrong.into());
+                }
                 if *json {
                     say_json(&loaded.warnings)?;
                 } else {
@@ -65,4 +75,16 @@ pub(crate) fn run(command: &ConfigCommand) -> Ended {
             }
         },
     }
+}
+
+/// The parameters that the policy refuses, each at its line. Any other error stays what it is.
+fn in_the_file(places: &Places, error: anyhow::Error) -> anyhow::Result<ConfigErrors> {
+    let Some(LoadError::Settings(wrong)) = error.downcast_ref::<LoadError>() else {
+        return Err(error);
+    };
+    let problem = |wrong: &SettingError| {
+        let field = format!("policy.parameters.{}", wrong.name);
+        places.problem(&field, format!("`{}`: {}", wrong.name, wrong.message), None)
+    };
+    Ok(ConfigErrors(wrong.iter().map(problem).collect()))
 }

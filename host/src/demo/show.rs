@@ -42,6 +42,9 @@ const LOG_FRAMES: u32 = 400;
 /// How long anything that must happen may take.
 const PATIENCE: Duration = Duration::from_secs(45);
 
+/// How long a wish to stop may go unheard.
+const ATTENTION: Duration = Duration::from_millis(200);
+
 /// The policy's parameters for a show: production waits 300 s before it ends a lock's holder.
 const PARAMETERS: [(&str, i64); 4] = [
     ("stale_lock_age_ms", 2_000),
@@ -181,10 +184,17 @@ struct Show {
     live: Option<thread::JoinHandle<anyhow::Result<()>>>,
     announced: Vec<Acknowledged>,
     quiet: bool,
+    /// Ctrl-C or SIGTERM.
+    interrupted: Arc<AtomicBool>,
 }
 
 impl Show {
     fn open(args: &DemoArgs, dir: &Path, seed: u64) -> anyhow::Result<Self> {
+        let interrupted = Arc::new(AtomicBool::new(false));
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            signal_hook::flag::register(signal, Arc::clone(&interrupted))
+                .context("listening for signals")?;
+        }
         let scene = Scene::new(dir.join("database"), seed, args.writers, args.rows);
         std::fs::create_dir_all(&scene.directory)
             .with_context(|| format!("making {}", dir.display()))?;
@@ -220,6 +230,7 @@ impl Show {
             live: Some(live),
             announced: Vec::new(),
             quiet: args.json,
+            interrupted,
         })
     }
 
@@ -247,9 +258,14 @@ impl Show {
     ) -> anyhow::Result<T> {
         let deadline = Instant::now() + PATIENCE;
         loop {
+            ensure!(
+                !self.interrupted.load(Ordering::Relaxed),
+                "interrupted; everything is cleaned up"
+            );
             let left = deadline.saturating_duration_since(Instant::now());
-            let (at_ms, heard) = match self.heard.recv_timeout(left) {
+            let (at_ms, heard) = match self.heard.recv_timeout(left.min(ATTENTION)) {
                 Ok(heard) => heard,
+                Err(RecvTimeoutError::Timeout) if !left.is_zero() => continue,
                 Err(RecvTimeoutError::Timeout) => {
                     bail!("waited {} s in vain for {what}", PATIENCE.as_secs())
                 }

@@ -29,7 +29,8 @@ fn database() -> (tempfile::TempDir, std::path::PathBuf) {
             CREATE TABLE w(k TEXT PRIMARY KEY, v) WITHOUT ROWID;
             CREATE TABLE gone(x);
             WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
-            INSERT INTO "a.b"(u, v) SELECT i, hex(randomblob(16)) FROM n;
+            INSERT INTO "a.b"(u, v) SELECT i, printf('%08X%08X%08X%08X',
+                i * 2654435761 % 4294967296, i * 40503 % 65536, i * 2246822519 % 4294967296, i) FROM n;
             INSERT INTO gone SELECT v FROM "a.b"; DROP TABLE gone;
             INSERT INTO w SELECT v, u FROM "a.b";"#,
         )
