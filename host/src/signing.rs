@@ -338,11 +338,8 @@ fn read_signature(bytes: &[u8]) -> Result<SignatureBox, SignatureError> {
 
 /// A key's id as minisign prints it: eight bytes, little end first.
 fn key_id(number: &[u8]) -> String {
-    number
-        .iter()
-        .rev()
-        .map(|byte| format!("{byte:02X}"))
-        .collect()
+    let big_end_first: Vec<u8> = number.iter().rev().copied().collect();
+    hex(&big_end_first).to_uppercase()
 }
 
 /// What can go wrong when keys are made or used for signing.

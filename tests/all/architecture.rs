@@ -47,6 +47,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("config", &["constraint", "guard", "model", "policy"]),
     (
+        "gate",
+        &[
+            "clock", "journal", "model", "pipeline", "policy", "signing", "state_dir",
+        ],
+    ),
+    (
         "watch",
         &["clock", "snapshot", "source", "state_dir", "target"],
     ),

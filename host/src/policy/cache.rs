@@ -237,7 +237,7 @@ fn read_key(path: &Path) -> io::Result<Option<[u8; KEY_BYTES]>> {
     let mode = file.metadata()?.permissions().mode();
     let mut bytes = Vec::new();
     (&file).take(KEY_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes.try_into().ok().filter(|_| mode & 0o077 == 0))
+    Ok(bytes.try_into().ok().filter(|_| matches!(mode & 0o077, 0)))
 }
 
 fn make_key(path: &Path) -> io::Result<[u8; KEY_BYTES]> {
