@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::baseline::Baseline;
 use crate::model::{BaselineSummary, Point};
-use crate::policy::{RECENT_POINTS, Telemetry};
+use crate::policy::{RECENT_POINTS, Telemetry, TelemetryCopy};
 
 /// Series of one target; later ones are not taken up.
 pub const SERIES_LIMIT: usize = 1024;
@@ -89,6 +89,11 @@ impl SeriesTable {
             let skip = series.recent.len().saturating_sub(limit);
             series.recent.iter().skip(skip).copied().collect()
         })
+    }
+
+    /// What a policy could read of it now, to be read later.
+    pub fn copy(&self) -> TelemetryCopy {
+        TelemetryCopy::of(self, self.series.keys().map(String::as_str))
     }
 
     /// The names and latest values, at most `limit`.

@@ -49,7 +49,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "gate",
         &[
-            "clock", "journal", "model", "pipeline", "policy", "signing", "state_dir",
+            "clock",
+            "journal",
+            "model",
+            "pipeline",
+            "policy",
+            "signing",
+            "state_dir",
         ],
     ),
     (
