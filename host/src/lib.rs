@@ -27,5 +27,6 @@ pub mod series;
 pub mod snapshot;
 pub mod source;
 pub mod state_dir;
+pub mod table;
 pub mod target;
 pub mod watch;

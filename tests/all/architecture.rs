@@ -45,6 +45,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["digest", "journal", "model", "repair", "source"],
     ),
     ("config", &["constraint", "guard", "model", "policy"]),
+    ("table", &[]),
     (
         "watch",
         &["clock", "snapshot", "source", "state_dir", "target"],
@@ -118,6 +119,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "report",
             "source",
             "state_dir",
+            "table",
             "target",
             "watch",
         ],
@@ -216,6 +218,7 @@ fn the_pure_stages_read_no_clock() {
         "replay",
         "report",
         "config",
+        "table",
     ];
     for (module, path, text) in sources() {
         if pure.contains(&module.as_str()) {
