@@ -440,11 +440,8 @@ fn excerpt(cell: &[u8]) -> String {
 /// reading began, blank lines before it included; every line has its end (see `input`), so it can be
 /// counted back from where reading stands now.
 fn line_of<R: Read>(csv: &csv::Reader<R>, record: &ByteRecord) -> u64 {
-    let inside = record
-        .as_slice()
-        .iter()
-        .filter(|&&byte| byte == b'\n')
-        .count() as u64;
+    let fields = record.as_slice();
+    let inside = fields.split(|&byte| byte == b'\n').count() as u64 - 1;
     csv.position().line().saturating_sub(1 + inside)
 }
 

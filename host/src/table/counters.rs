@@ -6,7 +6,7 @@
 
 use super::TableOptions;
 
-/// Ends of names that say counter, by the convention of Prometheus and OpenMetrics.
+/// Ends of names that say counter, by the convention of Prometheus.
 const COUNTER_SUFFIX: &str = "_total";
 
 /// Steps that whole numbers must not fall over, rising in half of them, to be a counter. A gauge

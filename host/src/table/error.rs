@@ -53,6 +53,9 @@ pub enum Problem {
     /// The file cannot be opened or read.
     #[error("{0}")]
     Io(#[source] std::io::Error),
+    /// What was compressed cannot be decompressed.
+    #[error("the gzip data is damaged or cut off: {0}")]
+    Gzip(String),
     /// There is nothing in it.
     #[error("the table is empty: a header with the columns' names was expected")]
     Empty,

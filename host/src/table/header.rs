@@ -91,10 +91,7 @@ pub(super) fn read(
         return Err(refuse(Problem::Empty));
     }
     let is_data = |name: &&str| name.parse::<f64>().is_ok() || TimeFormat::of(name).is_some();
-    if names
-        .iter()
-        .filter(|name| !name.is_empty())
-        .all(|name| is_data(&name))
+    if names.iter().filter(|name| !name.is_empty()).all(is_data)
         || (is_data(&names[0]) && !names[0].is_empty())
     {
         return Err(refuse(Problem::NoHeader));

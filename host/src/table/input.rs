@@ -29,7 +29,7 @@ pub(super) fn open(raw: impl Read + 'static) -> Result<Input, Problem> {
     let (magic, raw) = peek(raw).map_err(Problem::Io)?;
     let since_row = Rc::new(Cell::new(0));
     let text: Box<dyn Read> = if magic == GZIP_MAGIC {
-        Box::new(MultiGzDecoder::new(raw))
+        Box::new(Gunzip(MultiGzDecoder::new(raw)))
     } else {
         Box::new(raw)
     };
@@ -63,13 +63,10 @@ pub(super) fn open(raw: impl Read + 'static) -> Result<Input, Problem> {
 
 /// What went wrong when reading failed.
 pub(super) fn problem_of(error: io::Error) -> Problem {
-    if error
-        .get_ref()
-        .is_some_and(|inner| inner.is::<RowTooLong>())
-    {
-        Problem::RowTooLong
-    } else {
-        Problem::Io(error)
+    match error.get_ref() {
+        Some(inner) if inner.is::<RowTooLong>() => Problem::RowTooLong,
+        Some(inner) if inner.is::<Damaged>() => Problem::Gzip(inner.to_string()),
+        _ => Problem::Io(error),
     }
 }
 
@@ -106,6 +103,25 @@ fn read_line(text: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
         if end.is_some() {
             return Ok(true);
         }
+    }
+}
+
+/// Tells damage of the compressed data from a failure to read it.
+struct Gunzip<R>(MultiGzDecoder<R>);
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Damaged(io::Error);
+
+impl<R: Read> Read for Gunzip<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+        self.0.read(buffer).map_err(|error| match error.kind() {
+            kind @ (InvalidData | InvalidInput | UnexpectedEof) => {
+                io::Error::new(kind, Damaged(error))
+            }
+            _ => error,
+        })
     }
 }
 
