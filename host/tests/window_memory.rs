@@ -11,8 +11,10 @@ static HEAP: PeakAlloc = PeakAlloc;
 
 const KIB: usize = 1024;
 
+type Series = (&'static str, fn(u32) -> f64);
+
 /// Series that leave the sorted values packed in different ways.
-fn series() -> [(&'static str, fn(u32) -> f64); 5] {
+fn series() -> [Series; 5] {
     [
         ("scattered", |i| f64::from(i.wrapping_mul(2_654_435_769))),
         ("rising", f64::from),

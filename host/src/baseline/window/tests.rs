@@ -53,9 +53,10 @@ fn quantile(sorted: &[f64], fraction: f64) -> f64 {
     sorted[low] + position.fract() * (sorted[high] - sorted[low])
 }
 
-/// Equal but for rounding, measured against the largest value that is summed.
+/// Equal but for rounding, measured against the largest value that is summed; numbers too small for the full
+/// precision are zero.
 fn near(got: f64, expected: f64, largest: f64) -> bool {
-    (got - expected).abs() <= 1e-11 * largest.max(expected.abs())
+    (got - expected).abs() <= f64::MIN_POSITIVE + 1e-11 * largest.max(expected.abs())
 }
 
 /// All answers of the window are those of the model: order statistics to the bit, moments but for rounding.
