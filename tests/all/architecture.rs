@@ -46,6 +46,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["digest", "journal", "model", "repair", "source"],
     ),
     ("config", &["constraint", "guard", "model", "policy"]),
+    ("table", &[]),
     (
         "gate",
         &[
@@ -127,6 +128,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "signing",
             "source",
             "state_dir",
+            "table",
             "target",
             "watch",
         ],
@@ -225,6 +227,7 @@ fn the_pure_stages_read_no_clock() {
         "replay",
         "report",
         "config",
+        "table",
     ];
     for (module, path, text) in sources() {
         if pure.contains(&module.as_str()) {
