@@ -17,9 +17,7 @@ use crate::model::{
     Alert, Anomaly, BaselineSummary, Context, EscalationLevel, Finding, Metric, Outcome, Point,
     PolicyEvent, RepairHistory, Verbosity, Verdict,
 };
-use crate::policy::{
-    Line, Part, Policy, PolicyFailure, PolicyIdentity, Telemetry, TelemetryCopy,
-};
+use crate::policy::{Line, Part, Policy, PolicyFailure, PolicyIdentity, Telemetry, TelemetryCopy};
 use crate::series::{SERIES_LIMIT, SeriesTable};
 use crate::source::Observation;
 
