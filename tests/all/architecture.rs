@@ -18,6 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["baseline", "constraint", "model", "series", "source"],
     ),
     ("diagnose", &["model", "source", "target"]),
+    ("signature", &[]),
     ("incident", &["diagnose", "model"]),
     ("signing", &["digest"]),
     ("policy", &["digest", "model", "signing"]),
@@ -49,7 +50,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "gate",
         &[
-            "clock", "journal", "model", "pipeline", "policy", "signing", "state_dir",
+            "clock",
+            "journal",
+            "model",
+            "pipeline",
+            "policy",
+            "signing",
+            "state_dir",
         ],
     ),
     (
@@ -218,6 +225,7 @@ fn the_pure_stages_read_no_clock() {
         "series",
         "detect",
         "diagnose",
+        "signature",
         "incident",
         "guard",
         "pipeline",

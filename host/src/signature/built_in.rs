@@ -27,9 +27,15 @@ struct BuiltIn {
 }
 
 /// The built-in signatures; their metrics are roles.
+///
+/// # Panics
+/// Never: a test reads the same table.
 pub fn built_in() -> Vec<Signature> {
     let table: Table = toml::from_str(TABLE).expect("a test reads it");
-    assert_eq!(table.version, VERSION, "the format of the built-in signatures");
+    assert_eq!(
+        table.version, VERSION,
+        "the format of the built-in signatures"
+    );
     table
         .signature
         .into_iter()
@@ -75,22 +81,55 @@ mod tests {
     #[test]
     fn each_recognises_its_own_kind() {
         let names = [
-            "cpu_percent", "cpu_user", "cpu_system", "cpu_idle", "cpu_iowait", "load1", "procs_running",
-            "procs_blocked", "context_switches", "disk_read_bytes", "disk_write_bytes",
-            "disk_reads_completed", "disk_writes_completed", "disk_utilization", "disk_await",
-            "disk_queue", "net_recv", "net_sent", "net_errors", "memory_used", "memory_available", "swap_in",
-            "pgscan", "threads_connected", "threads_running", "innodb_row_lock_waits",
-            "innodb_row_lock_time", "deadlocks", "com_commit", "com_rollback", "questions",
-            "query_p99", "innodb_rows_read", "innodb_rows_inserted", "innodb_rows_updated",
-            "handler_read_rnd_next", "innodb_buffer_pool_reads", "innodb_buffer_pool_pages_dirty",
-            "innodb_buffer_pool_pages_flushed", "innodb_os_log_written",
+            "cpu_percent",
+            "cpu_user",
+            "cpu_system",
+            "cpu_idle",
+            "cpu_iowait",
+            "load1",
+            "procs_running",
+            "procs_blocked",
+            "context_switches",
+            "disk_read_bytes",
+            "disk_write_bytes",
+            "disk_reads_completed",
+            "disk_writes_completed",
+            "disk_utilization",
+            "disk_await",
+            "disk_queue",
+            "net_recv",
+            "net_sent",
+            "net_errors",
+            "memory_used",
+            "memory_available",
+            "swap_in",
+            "pgscan",
+            "threads_connected",
+            "threads_running",
+            "innodb_row_lock_waits",
+            "innodb_row_lock_time",
+            "deadlocks",
+            "com_commit",
+            "com_rollback",
+            "questions",
+            "query_p99",
+            "innodb_rows_read",
+            "innodb_rows_inserted",
+            "innodb_rows_updated",
+            "handler_read_rnd_next",
+            "innodb_buffer_pool_reads",
+            "innodb_buffer_pool_pages_dirty",
+            "innodb_buffer_pool_pages_flushed",
+            "innodb_os_log_written",
         ];
         let roles = Roles::built_in();
         for signature in built_in() {
             let seen: Deviations = names
                 .iter()
                 .map(|name| {
-                    let role = roles.role(name).unwrap_or_else(|| panic!("{name} has no role"));
+                    let role = roles
+                        .role(name)
+                        .unwrap_or_else(|| panic!("{name} has no role"));
                     let strength = signature.metrics.get(role).map_or(0.0, |m| m.strength);
                     ((*name).to_owned(), strength)
                 })

@@ -39,9 +39,7 @@ pub struct Deviations(BTreeMap<String, f64>);
 impl Deviations {
     /// The strengths of all metrics that have enough rows on both sides, from columns of values:
     /// `(name, normal rows, abnormal rows)`.
-    pub fn between<'a>(
-        columns: impl IntoIterator<Item = (&'a str, &'a [f64], &'a [f64])>,
-    ) -> Self {
+    pub fn between<'a>(columns: impl IntoIterator<Item = (&'a str, &'a [f64], &'a [f64])>) -> Self {
         columns
             .into_iter()
             .filter_map(|(name, normal, abnormal)| {
@@ -57,7 +55,9 @@ impl Deviations {
 
     /// All of them, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, f64)> {
-        self.0.iter().map(|(name, strength)| (name.as_str(), *strength))
+        self.0
+            .iter()
+            .map(|(name, strength)| (name.as_str(), *strength))
     }
 
     /// How many metrics there are.

@@ -64,17 +64,17 @@ impl SignatureDir {
         let entries = match std::fs::read_dir(&self.path) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => return Err(self.io(&self.path, source)),
+            Err(source) => return Err(io_error(&self.path, source)),
         };
         let mut files = Vec::new();
         for entry in entries {
-            let path = entry.map_err(|e| self.io(&self.path, e))?.path();
+            let path = entry.map_err(|e| io_error(&self.path, e))?.path();
             if path.extension().is_some_and(|e| e == "toml") {
                 files.push(path);
             }
         }
         files.sort();
-        files.iter().map(|path| self.read(path)).collect()
+        files.iter().map(|path| Self::read(path)).collect()
     }
 
     /// Learns from episodes: refines the signature of this name, or begins it, and writes its file
@@ -92,7 +92,7 @@ impl SignatureDir {
         }
         let path = self.path.join(format!("{name}.toml"));
         let mut signature = if path.symlink_metadata().is_ok() {
-            self.read(&path)?
+            Self::read(&path)?
         } else {
             Signature::new(name)
         };
@@ -100,12 +100,12 @@ impl SignatureDir {
             signature.refine(episode);
         }
         self.write(&path, &render(&signature))
-            .map_err(|source| self.io(&path, source))?;
+            .map_err(|source| io_error(&path, source))?;
         Ok(signature)
     }
 
-    fn read(&self, path: &Path) -> Result<Signature, SignatureDirError> {
-        let fail = |source| self.io(path, source);
+    fn read(path: &Path) -> Result<Signature, SignatureDirError> {
+        let fail = |source| io_error(path, source);
         let bytes = std::fs::metadata(path).map_err(fail)?.len();
         if bytes > FILE_BYTES {
             let message = format!("{bytes} bytes are no signature; 4 MiB is the most that is read");
@@ -113,7 +113,10 @@ impl SignatureDir {
         }
         let text = std::fs::read_to_string(path).map_err(fail)?;
         let signature = parse(&text, &path.display().to_string())?;
-        if path.file_stem().is_none_or(|stem| stem != signature.name.as_str()) {
+        if path
+            .file_stem()
+            .is_none_or(|stem| stem != signature.name.as_str())
+        {
             return Err(SignatureDirError::OtherName {
                 path: path.to_owned(),
                 name: signature.name,
@@ -132,11 +135,11 @@ impl SignatureDir {
         file.persist(path).map_err(|refused| refused.error)?;
         std::fs::File::open(&self.path)?.sync_all()
     }
+}
 
-    fn io(&self, path: &Path, source: io::Error) -> SignatureDirError {
-        SignatureDirError::Io {
-            path: path.to_owned(),
-            source,
-        }
+fn io_error(path: &Path, source: io::Error) -> SignatureDirError {
+    SignatureDirError::Io {
+        path: path.to_owned(),
+        source,
     }
 }

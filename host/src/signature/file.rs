@@ -1,7 +1,6 @@
 //! Signature files: TOML, version 1, one signature a file, made to be read by people.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -120,7 +119,10 @@ impl Entry {
 pub fn parse(text: &str, file: &str) -> Result<Signature, FileError> {
     let fail = |offset: usize, message: String| FileError {
         file: file.to_owned(),
-        line: text[..text.floor_char_boundary(offset)].matches('\n').count() + 1,
+        line: text[..text.floor_char_boundary(offset)]
+            .matches('\n')
+            .count()
+            + 1,
         message,
     };
     let told = |error: &toml::de::Error| {
@@ -206,38 +208,48 @@ fn nearest(name: &str) -> Option<&'static str> {
 
 /// Writes a signature as the text of a file, the metrics that move most first.
 pub fn render(signature: &Signature) -> String {
-    let mut text = format!(
-        "# What the metrics do in this trouble, relative to the normal rows of the same run.\n\
-         # strength: 0 not at all, 1 about two deviations, 2.4 about ten, 5 the most; spread: how much that differs\n\
-         # from episode to episode; seen: the strength in each of {EXAMPLES} episodes at most, down is negative.\n\
-         version = {VERSION}\n\
-         name = {}\n",
-        quoted(&signature.name),
-    );
+    let mut lines = vec![
+        "# What the metrics do in this trouble, relative to the normal rows of the same run."
+            .to_owned(),
+        "# strength: 0 not at all, 1 about two deviations, 2.4 about ten, 5 the most".to_owned(),
+        "# spread: how much the strength differs from episode to episode".to_owned(),
+        format!("# seen: the strength in each of {EXAMPLES} episodes at most, down is negative"),
+        format!("version = {VERSION}"),
+        format!("name = {}", quoted(&signature.name)),
+    ];
     if !signature.summary.is_empty() {
-        text.push_str(&format!("summary = {}\n", quoted(&signature.summary)));
+        lines.push(format!("summary = {}", quoted(&signature.summary)));
     }
-    text.push_str(&format!("episodes = {}\n\n[metrics]\n", signature.episodes));
+    lines.push(format!("episodes = {}\n\n[metrics]", signature.episodes));
     let mut metrics: Vec<_> = signature.metrics.iter().collect();
     metrics.sort_by(|a, b| b.1.strength.abs().total_cmp(&a.1.strength.abs()));
     for (metric, m) in metrics {
         let moves = if m.strength < 0.0 { "down" } else { "up" };
-        let (strength, spread) = (short(m.strength.abs()), short(m.spread));
-        let _ = write!(
-            text,
-            "{} = {{ moves = \"{moves}\", strength = {strength}, spread = {spread}",
-            quoted(metric),
-        );
+        let mut entry = vec![
+            format!("moves = \"{moves}\""),
+            format!("strength = {}", short(m.strength.abs())),
+            format!("spread = {}", short(m.spread)),
+        ];
         if m.episodes != signature.episodes {
-            let _ = write!(text, ", episodes = {}", m.episodes);
+            entry.push(format!("episodes = {}", m.episodes));
         }
         if !m.seen.is_empty() {
             let seen: Vec<String> = m.seen.iter().map(|s| short(*s)).collect();
-            let _ = write!(text, ", seen = [{}]", seen.join(", "));
+            entry.push(format!("seen = [{}]", seen.join(", ")));
         }
-        text.push_str(" }\n");
+        lines.push(format!("{} = {{ {} }}", key(metric), entry.join(", ")));
     }
-    text
+    lines.join("\n") + "\n"
+}
+
+/// A name as TOML writes a key.
+fn key(name: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if !name.is_empty() && name.chars().all(bare) {
+        name.to_owned()
+    } else {
+        quoted(name)
+    }
 }
 
 /// A string as TOML writes it.

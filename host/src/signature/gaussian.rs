@@ -95,10 +95,10 @@ impl Gaussian {
     pub(super) fn distance(&self, point: &[f64]) -> f64 {
         let n = self.mean.len();
         let mut solved: Vec<f64> = Vec::with_capacity(n);
-        for i in 0..n {
+        for (i, (value, mean)) in point.iter().zip(&self.mean).enumerate() {
             let row = &self.factor[i * n..i * n + i];
             let dot: f64 = row.iter().zip(&solved).map(|(a, b)| a * b).sum();
-            solved.push((point[i] - self.mean[i] - dot) / self.factor[i * n + i]);
+            solved.push((value - mean - dot) / self.factor[i * n + i]);
         }
         solved.iter().map(|z| z * z).sum()
     }

@@ -21,7 +21,12 @@ impl Signature {
     /// Learns from one episode more. Mean and spread come out as if all episodes had been seen at
     /// once (Welford 1962), whatever their order.
     pub fn refine(&mut self, episode: &Deviations) {
-        let examples = self.metrics.values().map(|m| m.seen.len()).max().unwrap_or(0);
+        let examples = self
+            .metrics
+            .values()
+            .map(|m| m.seen.len())
+            .max()
+            .unwrap_or(0);
         let slot = slot(self.episodes, examples);
         self.episodes += 1;
         for (metric, _) in episode.iter() {

@@ -189,7 +189,9 @@ fn confidences(signatures: &[Signature], seen: &Deviations, temperature: f64) ->
     let pooled = pooled(&laid_out, names.len());
     let nothing = Gaussian::new(
         vec![0.0; names.len()],
-        &pooled.clone().shrunk(CORRELATION_SHARE, LEAST_SPREAD.powi(2)),
+        &pooled
+            .clone()
+            .shrunk(CORRELATION_SHARE, LEAST_SPREAD.powi(2)),
     );
     let each: Option<Vec<Gaussian>> = laid_out
         .iter()
@@ -214,11 +216,10 @@ fn confidences(signatures: &[Signature], seen: &Deviations, temperature: f64) ->
     let temperature = temperature * (1.0 + FEW_EPISODES / fewest);
     let weight = |log: f64| ((log - best) / temperature).exp();
     let all = weight(log_nothing) + log_densities.iter().map(|l| weight(*l)).sum::<f64>();
-    let moving = laid_out
-        .iter()
-        .fold(point.iter().map(|p| *p != 0.0).collect::<Vec<_>>(), |m, s| {
-            m.iter().zip(&s.moving).map(|(a, b)| *a || *b).collect()
-        });
+    let moving = laid_out.iter().fold(
+        point.iter().map(|p| *p != 0.0).collect::<Vec<_>>(),
+        |m, s| m.iter().zip(&s.moving).map(|(a, b)| *a || *b).collect(),
+    );
     let moving = count(&moving);
     (0..signatures.len())
         .map(|k| {
@@ -285,7 +286,12 @@ impl LaidOut {
         let mut off = vec![vec![0.0; names.len()]; examples];
         for (i, movement) in known.iter().enumerate() {
             let Some(movement) = movement else { continue };
-            let seen: Vec<f64> = movement.seen.iter().copied().filter(|s| s.is_finite()).collect();
+            let seen: Vec<f64> = movement
+                .seen
+                .iter()
+                .copied()
+                .filter(|s| s.is_finite())
+                .collect();
             let centre = seen.iter().sum::<f64>() / seen.len().max(1) as f64;
             let variance = seen.iter().map(|s| (s - centre).powi(2)).sum::<f64>()
                 / (seen.len().max(2) - 1) as f64;
@@ -302,7 +308,10 @@ impl LaidOut {
             }
         }
         Self {
-            mean: known.iter().map(|m| m.map_or(0.0, |m| m.strength)).collect(),
+            mean: known
+                .iter()
+                .map(|m| m.map_or(0.0, |m| m.strength))
+                .collect(),
             spread: known
                 .iter()
                 .map(|m| m.map_or(UNKNOWN_SPREAD, |m| m.spread))

@@ -45,6 +45,9 @@ pub struct Roles {
 
 impl Roles {
     /// The built-in table.
+    ///
+    /// # Panics
+    /// Never: a test reads the same table.
     pub fn built_in() -> Self {
         let table: Table = toml::from_str(TABLE).expect("a test reads it");
         assert_eq!(table.version, VERSION, "the format of the built-in table");
@@ -174,7 +177,10 @@ mod tests {
             ("pg_stat_database_blks_read", "reads.physical"),
             ("pg_stat_database_deadlocks", "lock.deadlocks"),
             ("pg_stat_database_temp_bytes", "temp.disk"),
-            ("pg_stat_activity_count{state=\"active\"}", "connections.active"),
+            (
+                "pg_stat_activity_count{state=\"active\"}",
+                "connections.active",
+            ),
             ("pg_stat_user_tables_seq_scan", "scans.full"),
             ("pg_stat_wal_wal_bytes", "log.writes"),
             // Names in another spelling
@@ -190,7 +196,14 @@ mod tests {
     #[test]
     fn what_is_not_known_has_no_role() {
         let roles = Roles::built_in();
-        for metric in ["m07", "", "total_cpu_usage_stl", "zones_memory_normf", "cpu", "time"] {
+        for metric in [
+            "m07",
+            "",
+            "total_cpu_usage_stl",
+            "zones_memory_normf",
+            "cpu",
+            "time",
+        ] {
             assert_eq!(roles.role(metric), None, "{metric}");
         }
     }
