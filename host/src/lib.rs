@@ -29,5 +29,6 @@ pub mod signing;
 pub mod snapshot;
 pub mod source;
 pub mod state_dir;
+pub mod table;
 pub mod target;
 pub mod watch;

@@ -47,6 +47,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["digest", "journal", "model", "repair", "source"],
     ),
     ("config", &["constraint", "guard", "model", "policy"]),
+    ("table", &[]),
     (
         "gate",
         &[
@@ -134,6 +135,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "signing",
             "source",
             "state_dir",
+            "table",
             "target",
             "watch",
         ],
@@ -233,6 +235,7 @@ fn the_pure_stages_read_no_clock() {
         "replay",
         "report",
         "config",
+        "table",
     ];
     for (module, path, text) in sources() {
         if pure.contains(&module.as_str()) {
