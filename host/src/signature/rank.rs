@@ -24,9 +24,6 @@ const PRIOR_EPISODES: f64 = 2.0;
 /// Spread that is always there: no two episodes are quite alike.
 const LEAST_SPREAD: f64 = 0.1;
 
-/// Spread of a metric that a signature knows nothing of.
-const UNKNOWN_SPREAD: f64 = 1.0;
-
 /// Episodes beyond which a signature's say in the pooled covariance does not grow.
 const POOLED_EPISODES: f64 = 20.0;
 
@@ -41,7 +38,7 @@ const CORRELATION_SHARE: f64 = 0.5;
 const TEMPERATURE: f64 = 3.0;
 
 /// The same for built-in signatures, whose roles are few.
-const TEMPERATURE_BUILT_IN: f64 = 1.5;
+const TEMPERATURE_BUILT_IN: f64 = 2.5;
 
 /// Episodes at which the uncertainty of a signature itself doubles the temperature.
 const FEW_EPISODES: f64 = 4.0;
@@ -54,7 +51,7 @@ const FAR_WIDTH: f64 = 0.12;
 
 /// Share of what a written signature expects that must have happened for it to be half believed,
 /// and the width of that step. It has no episodes to tell how far is too far.
-const AGREEMENT: f64 = 0.3;
+const AGREEMENT: f64 = 0.4;
 const AGREEMENT_WIDTH: f64 = 0.05;
 
 /// Spread of a strength when nothing is wrong, where no episode says.
@@ -239,7 +236,7 @@ fn fit(signature: &LaidOut, point: &[f64], distance: f64) -> f64 {
     }
     let (mut agreed, mut expected) = (0.0, 0.0);
     for ((mean, spread), strength) in signature.mean.iter().zip(&signature.spread).zip(point) {
-        let weight = mean / spread.max(LEAST_SPREAD).powi(2);
+        let weight = mean / spread.unwrap_or(CALM_SPREAD).max(LEAST_SPREAD).powi(2);
         agreed += weight * strength.clamp(-mean.abs(), mean.abs());
         expected += weight * mean;
     }
@@ -266,8 +263,8 @@ fn count(which: &[bool]) -> f64 {
 /// A signature over the metrics of one comparison.
 struct LaidOut {
     mean: Vec<f64>,
-    /// Spread of each metric.
-    spread: Vec<f64>,
+    /// Spread of each metric; none for one that the signature knows nothing of.
+    spread: Vec<Option<f64>>,
     /// Examples as distances from the mean; 0 where not measured.
     off: Vec<Vec<f64>>,
     /// Number of examples.
@@ -312,10 +309,7 @@ impl LaidOut {
                 .iter()
                 .map(|m| m.map_or(0.0, |m| m.strength))
                 .collect(),
-            spread: known
-                .iter()
-                .map(|m| m.map_or(UNKNOWN_SPREAD, |m| m.spread))
-                .collect(),
+            spread: known.iter().map(|m| m.map(|m| m.spread)).collect(),
             off,
             examples: examples as f64,
             moving: known
@@ -334,14 +328,25 @@ impl LaidOut {
 
     fn covariance(&self, pooled: &Covariance) -> Covariance {
         let least = LEAST_SPREAD.powi(2);
+        // What a signature does not know of speaks neither for nor against it.
+        let own = |known: &dyn Fn(f64) -> f64| {
+            let each = self
+                .spread
+                .iter()
+                .enumerate()
+                .map(|(i, spread)| match spread {
+                    Some(spread) => known(*spread),
+                    None => pooled.entries[i * pooled.size + i],
+                });
+            Covariance::diagonal(&each.collect::<Vec<_>>())
+        };
         if self.examples == 0.0 {
             // Written by a person: the spread is what it says.
-            let squares: Vec<f64> = self.spread.iter().map(|s| s * s).collect();
-            return Covariance::diagonal(&squares).shrunk(0.0, least);
+            return own(&|spread| spread * spread).shrunk(0.0, least);
         }
         let episodes = self.examples - 1.0 + PRIOR_EPISODES;
         let prior = PRIOR_EPISODES * PRIOR_SPREAD.powi(2) / episodes;
-        let mut own = Covariance::diagonal(&vec![prior; pooled.size]);
+        let mut own = own(&|_| prior);
         self.add_scatter(&mut own, 1.0 / episodes);
         pooled
             .mixed(1.0 - OWN_SHARE, &own, OWN_SHARE)
