@@ -17,7 +17,7 @@ impl Home {
     fn new(policy: &str) -> Self {
         let home = Self(tempfile::tempdir().unwrap());
         resting_shop(&home.path("shop.db"));
-        let made = home.dbmedic(&["policy", "keygen", &home.text("key"), "--no-password"]);
+        let made = run(&["policy", "keygen", &home.text("key"), "--no-password"]);
         assert!(made.status.success(), "{}", talk(&made));
         let config = format!(
             "version = 1\nstate_dir = \"state\"\n\
@@ -40,21 +40,17 @@ impl Home {
         self.path(name).to_str().unwrap().to_owned()
     }
 
-    fn dbmedic(&self, arguments: &[&str]) -> Output {
-        run(arguments)
-    }
-
     /// Writes a version of the default policy and signs it.
     fn signed(&self, name: &str, version: &str) -> String {
         fs::write(self.path(name), component(version, 1)).unwrap();
-        let signed = self.dbmedic(&["policy", "sign", &self.text(name), "-k", &self.text("key")]);
+        let signed = run(&["policy", "sign", &self.text(name), "-k", &self.text("key")]);
         assert!(signed.status.success(), "{}", talk(&signed));
         self.text(name)
     }
 
     fn policy(&self, arguments: &[&str]) -> Output {
         let state = self.text("state");
-        self.dbmedic(&[&["policy"], arguments, &["--state-dir", &state]].concat())
+        run(&[&["policy"], arguments, &["--state-dir", &state]].concat())
     }
 
     fn status(&self) -> Value {
@@ -117,7 +113,7 @@ fn keys_are_made_once_and_the_secret_one_is_kept_secret() {
     assert_eq!(mode(&home.path("key")), 0o600);
     let secret = fs::read_to_string(home.path("key")).unwrap();
     let secret = secret.lines().nth(1).unwrap();
-    let again = home.dbmedic(&["policy", "keygen", &home.text("key"), "--no-password"]);
+    let again = run(&["policy", "keygen", &home.text("key"), "--no-password"]);
     assert_eq!(again.status.code(), Some(1));
     assert!(talk(&again).contains("exists already"), "{}", talk(&again));
     let file = home.signed("new.wasm", "0.2.0");
@@ -126,7 +122,7 @@ fn keys_are_made_once_and_the_secret_one_is_kept_secret() {
         signature.contains("policy:default version:0.2.0 sha256:"),
         "{signature}"
     );
-    let verify = |file: &str, key: &str| home.dbmedic(&["policy", "verify", file, "-k", key]);
+    let verify = |file: &str, key: &str| run(&["policy", "verify", file, "-k", key]);
     let good = verify(&file, &home.text("key.pub"));
     assert!(good.status.success(), "{}", talk(&good));
     assert!(data(&good).contains("version:0.2.0"), "{}", data(&good));
@@ -147,7 +143,7 @@ fn keys_are_made_once_and_the_secret_one_is_kept_secret() {
         talk(&changed)
     );
     fs::write(home.path("junk.wasm"), "junk").unwrap();
-    let junk = home.dbmedic(&[
+    let junk = run(&[
         "policy",
         "sign",
         &home.text("junk.wasm"),
