@@ -1,0 +1,67 @@
+//! The decision log: each decision of a policy with everything that led to it, so that it can be
+//! made again years later, anywhere, byte for byte.
+//!
+//! JSON Lines, each with the SHA-256 of the line before, in files that are closed when full,
+//! compressed, and make way for newer ones when all together are too large. Never dropped are
+//! crises: a classification as crisis, a halt, and level escalate, except where a tick only finds
+//! it still in force. What is dropped is counted, and the count stands in the chain.
+//!
+//! The pipeline knows nothing of it: a driver hands over what was decided, a thread of its own
+//! writes. A log that cannot be written never keeps a decision from being carried out. No secret is
+//! in it: nothing but what a policy was shown, and its parameters.
+
+mod files;
+mod keeper;
+mod line;
+mod reader;
+mod writer;
+
+use std::path::PathBuf;
+
+pub use keeper::{About, DecisionLog};
+pub use line::{Answer, Begin, Cost, Decided, Dropped, Lost, PolicyLine, VERSION};
+pub use reader::{Chain, Fault, FaultKind};
+pub use writer::Room;
+
+/// What can go wrong with a decision log.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecisionLogError {
+    /// A file or the directory cannot be made, read or written.
+    #[error("decision log: {}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another dbmedic writes there.
+    #[error(
+        "decision log {}: another dbmedic writes there; name another directory in [decision_log]",
+        path.display()
+    )]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// There is nothing that could be read.
+    #[error("decision log {}: there is no entry of a decision log in it", path.display())]
+    Empty {
+        /// The file or directory.
+        path: PathBuf,
+    },
+    /// The format is newer.
+    #[error(
+        "decision log {}: format version {found}, this dbmedic reads {VERSION}",
+        path.display()
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// The version that stands in it.
+        found: u32,
+    },
+}
+
+#[cfg(test)]
+mod tests;
