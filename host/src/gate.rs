@@ -210,9 +210,8 @@ pub fn once(
         .into_iter()
         .map(|((name, _), tested)| (name, tested.policy().clone()))
         .collect();
-    let default = match all.remove(DEFAULT_POLICY) {
-        Some(policy) => policy,
-        None => return Err(GateError::NoDefault),
+    let Some(default) = all.remove(DEFAULT_POLICY) else {
+        return Err(GateError::NoDefault);
     };
     Ok(Policies::new(default, all))
 }

@@ -26,6 +26,7 @@ pub mod repair;
 pub mod replay;
 pub mod report;
 pub mod series;
+pub mod signature;
 pub mod signing;
 pub mod snapshot;
 pub mod source;

@@ -496,7 +496,9 @@ fn odd_but_valid_values_are_warnings() {
 fn everything_is_resolved() {
     let text = "version = 1\n\
         mode = \"approve\"\n\
-        [policy]\nfile = \"p.wasm\"\nrequire_signature = false\n\
+        [policy]\nfile = \"p.wasm\"\n\
+        [[policy.trusted_keys]]\nname = \"k\"\n\
+        key = \"RWRAsSeIj/bflXZNv2UW6iGQomQWNtS80hQZJP0mR7TfsxYVPVySwZOV\"\n\
         [policy.parameters]\nb = 2\na = \"x\"\nc = 0.5\nd = true\n\
         [[constraints]]\nname = \"wal_size\"\nupper = 5\n\
         [[constraints]]\nname = \"error_rate\"\nenabled = false\n\

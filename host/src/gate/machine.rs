@@ -110,7 +110,7 @@ pub enum Output {
         why: SwapReason,
     },
     /// To be written down.
-    Record(GateRecord),
+    Record(Box<GateRecord>),
     /// What the next run must know has changed.
     Persist,
 }
@@ -327,7 +327,7 @@ impl Machine {
                 digest,
                 failure,
                 slow,
-            } => self.decided(at_ms, &digest, failure, slow),
+            } => self.decided(at_ms, &digest, failure.as_deref(), slow),
             Input::Swapped { digest } => self.swapped(at_ms, &digest),
             Input::Promote => self.promote(),
             Input::RollBack => self.roll_back(at_ms, "a person said so", &SwapReason::Person),
@@ -582,7 +582,7 @@ impl Machine {
         &mut self,
         at_ms: u64,
         digest: &str,
-        failure: Option<String>,
+        failure: Option<&str>,
         slow: bool,
     ) -> Vec<Output> {
         // Decisions of the one before may still be on their way.
@@ -601,7 +601,7 @@ impl Machine {
             probation.failures += u64::from(failure.is_some());
             probation.slow += u64::from(slow);
         }
-        let Some(why) = self.unfit(failure.as_deref()) else {
+        let Some(why) = self.unfit(failure) else {
             return self.judge_probation(at_ms);
         };
         if matches!(self.phase, Phase::Swapping { .. }) {
@@ -746,13 +746,13 @@ impl Machine {
         step: Step,
         progress: Progress,
     ) -> Output {
-        Output::Record(GateRecord {
+        Output::Record(Box::new(GateRecord {
             policy: self.name.clone(),
             digest: digest.to_owned(),
             candidate: candidate.cloned(),
             step,
             progress,
-        })
+        }))
     }
 }
 

@@ -52,7 +52,7 @@ pub enum Reply {
     /// Each policy.
     Status(Vec<PolicyReport>),
     /// A step of the candidate that was asked for.
-    Record(GateRecord),
+    Record(Box<GateRecord>),
     /// That was it.
     Done(String),
     /// That was it, and it is not what was wanted.

@@ -27,7 +27,7 @@ use crate::pipeline::Made;
 use crate::policy::{Policy, PolicyFailure};
 
 /// Between two looks at the sources where nothing tells of a change, and between two ticks.
-const POLL: Duration = Duration::from_millis(1000);
+const POLL: Duration = Duration::from_secs(1);
 /// Between two looks while a file settles.
 const SETTLING: Duration = Duration::from_millis(100);
 /// Messages that wait for the gate; more decisions than that are not compared in the shadow.
@@ -588,17 +588,18 @@ impl Running {
                     (self.driver.order)(Order::Swap(Box::new(order)));
                 }
             }
-            Output::Record(record) => self.record(record),
+            Output::Record(record) => self.record(&record),
             Output::Persist => self.persist(),
         }
     }
 
-    fn record(&mut self, record: GateRecord) {
+    fn record(&mut self, record: &GateRecord) {
         (self.driver.order)(Order::Note(record.to_string()));
-        (self.driver.write_down)(&record);
+        (self.driver.write_down)(record);
         let last = match &record.progress {
-            Progress::InService { .. } => Some(Reply::Done(record.to_string())),
-            Progress::AwaitsPerson { .. } => Some(Reply::Done(record.to_string())),
+            Progress::InService { .. } | Progress::AwaitsPerson { .. } => {
+                Some(Reply::Done(record.to_string()))
+            }
             Progress::Began if record.step == Step::Shadow => Some(Reply::Done(format!(
                 "{record}; `dbmedic policy status` shows how it does"
             ))),
@@ -616,7 +617,7 @@ impl Running {
             }
             let said = match &last {
                 Some(last) if of_swap || !goes => last.clone(),
-                _ => Reply::Record(record.clone()),
+                _ => Reply::Record(Box::new(record.clone())),
             };
             let more = !said.is_last();
             answer.send(said).is_ok() && more
