@@ -16,6 +16,7 @@ mod config;
 mod history;
 mod oneshot;
 mod policy;
+mod progress;
 mod replay;
 mod watch;
 
@@ -107,7 +108,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Incidents(args) => (history::incidents(&args), ExitCode::FAILURE),
         Command::Approve(args) => (history::approve(&args), ExitCode::FAILURE),
         Command::Release(args) => (history::release(&args), ExitCode::FAILURE),
-        Command::Policy(command) => (policy::run(&command), ExitCode::FAILURE),
+        Command::Policy(command) => (policy::run(&command), policy::could_not(&command)),
         Command::Replay(args) => (replay::run(&args), ExitCode::FAILURE),
         Command::Config(command) => (config::run(&command), ExitCode::FAILURE),
         Command::Raw => {

@@ -10,17 +10,23 @@
 //! writes. A log that cannot be written never keeps a decision from being carried out. No secret is
 //! in it: nothing but what a policy was shown, and its parameters.
 
+mod crew;
+mod diff;
 mod files;
 mod keeper;
 mod line;
 mod reader;
+mod replay;
 mod writer;
 
 use std::path::PathBuf;
 
+pub use crew::Progress;
+pub use diff::{Details, Diffed, Sides, diff};
 pub use keeper::{About, DecisionLog};
 pub use line::{Answer, Begin, Cost, Decided, Dropped, Lost, PolicyLine, VERSION};
-pub use reader::{Chain, Fault, FaultKind};
+pub use reader::{Chain, Fault, FaultKind, newest_begin};
+pub use replay::{Absent, Difference, Replayed, Skipped, patient, replay};
 pub use writer::Room;
 
 /// What can go wrong with a decision log.
@@ -50,6 +56,9 @@ pub enum DecisionLogError {
         /// The file or directory.
         path: PathBuf,
     },
+    /// A thread of this program broke off.
+    #[error("decision log: a thread that worked on it broke off; this is a mistake in dbmedic")]
+    Broken,
     /// The format is newer.
     #[error(
         "decision log {}: format version {found}, this dbmedic reads {VERSION}",

@@ -64,6 +64,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("table", &[]),
     ("gate", &["clock", "model", "pipeline", "policy", "signing"]),
     (
+        "decision_log",
+        &[
+            "clock", "digest", "gate", "model", "pipeline", "policy", "signing",
+        ],
+    ),
+    (
         "watch",
         &["clock", "snapshot", "source", "state_dir", "target"],
     ),
@@ -71,6 +77,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "live",
         &[
             "clock",
+            "decision_log",
             "gate",
             "guard",
             "journal",
@@ -92,6 +99,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "clock",
             "config",
+            "decision_log",
             "diagnose",
             "gate",
             "journal",
@@ -126,6 +134,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "assemble",
             "clock",
             "config",
+            "decision_log",
             "demo",
             "gate",
             "guard",

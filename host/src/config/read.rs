@@ -175,11 +175,7 @@ fn baseline(section: &mut Section<'_, '_>) -> BaselineConfig {
     baseline
 }
 
-fn decision_log(
-    section: &mut Section<'_, '_>,
-    base: &Path,
-    state_dir: &Path,
-) -> DecisionLogConfig {
+fn decision_log(section: &mut Section<'_, '_>, base: &Path, state_dir: &Path) -> DecisionLogConfig {
     let default = DecisionLogConfig::default();
     let right = "a directory of its own";
     let directory = section.text("directory", right).map(|text| base.join(text));
@@ -199,7 +195,11 @@ fn decision_log(
             "`max_total_mib` is less than two files of `max_file_mib` ({})",
             config.max_file_mib
         );
-        section.error("max_total_mib", message, "raise it, or make the files smaller");
+        section.error(
+            "max_total_mib",
+            message,
+            "raise it, or make the files smaller",
+        );
     }
     if config.directory.as_deref() == Some(state_dir) {
         let message = "`directory` is the state directory itself";

@@ -709,7 +709,10 @@ fn init_writes_the_template_once() {
 fn the_decision_log_has_room_for_two_files_and_a_place_of_its_own() {
     let log = |options: &str| format!("version = 1\n{TARGET}[decision_log]\n{options}\n");
     let small = wrong(&log("max_file_mib = 64\nmax_total_mib = 100"));
-    assert!(small.starts_with("dbmedic.toml:7:1: `max_total_mib` is less than"), "{small}");
+    assert!(
+        small.starts_with("dbmedic.toml:7:1: `max_total_mib` is less than"),
+        "{small}"
+    );
     let state = wrong(&log("directory = \"dbmedic-state\""));
     assert!(state.contains("the state directory itself"), "{state}");
     let slip = wrong(&log("max_fil_mib = 64"));

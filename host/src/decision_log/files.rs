@@ -9,6 +9,8 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
@@ -74,13 +76,22 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<LogFile>> {
 
 /// A file's text, unpacked where its name says that it is packed.
 pub(super) fn open(path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
-    let file = BufReader::with_capacity(1 << 18, File::open(path)?);
+    open_counted(path, &Arc::default())
+}
+
+/// The same; `taken` grows by the bytes that are taken from the disk.
+pub(super) fn open_counted(
+    path: &Path,
+    taken: &Arc<AtomicU64>,
+) -> io::Result<Box<dyn BufRead + Send>> {
+    let file = Counted {
+        file: File::open(path)?,
+        taken: Arc::clone(taken),
+    };
+    let file = BufReader::with_capacity(1 << 18, file);
     let packed = path.extension().is_some_and(|extension| extension == "gz");
     Ok(if packed {
-        Box::new(BufReader::with_capacity(
-            1 << 18,
-            MultiGzDecoder::new(file),
-        ))
+        Box::new(BufReader::with_capacity(1 << 18, MultiGzDecoder::new(file)))
     } else {
         Box::new(file)
     })
@@ -121,6 +132,19 @@ impl<R: BufRead> Lines<R> {
     /// Whether nothing half written came after the last whole line.
     pub(super) fn ended_whole(&self) -> bool {
         self.ended_whole
+    }
+}
+
+struct Counted {
+    file: File,
+    taken: Arc<AtomicU64>,
+}
+
+impl io::Read for Counted {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.file.read(into)?;
+        self.taken.fetch_add(bytes as u64, Relaxed);
+        Ok(bytes)
     }
 }
 

@@ -17,9 +17,7 @@ use super::line::{Answer, Begin, Cost, Decided, Dropped, PolicyLine, Sum, VERSIO
 use super::writer::{Item, Room, Writer};
 use crate::clock::now_ms;
 use crate::digest::hex;
-use crate::model::{
-    Classification, Context, EscalationLevel, PolicyEvent, Setting, Verdict,
-};
+use crate::model::{Classification, Context, EscalationLevel, PolicyEvent, Setting, Verdict};
 use crate::pipeline::{Made, Policies};
 use crate::policy::{HeardTelemetry, Limits, Part};
 
@@ -223,9 +221,7 @@ fn item(
 fn is_crisis(event: &PolicyEvent, context: &Context, verdict: &Verdict) -> bool {
     let escalated = verdict.level == EscalationLevel::Escalate;
     let still = context.level == EscalationLevel::Escalate && *event == PolicyEvent::Tick;
-    verdict.classification == Some(Classification::Crisis)
-        || verdict.halt
-        || (escalated && !still)
+    verdict.classification == Some(Classification::Crisis) || verdict.halt || (escalated && !still)
 }
 
 struct Keeper {

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use serde::Serialize;
 
@@ -138,16 +140,21 @@ pub(super) fn bytes(log: &Path) -> u64 {
     }
 }
 
-/// Reads a directory's log, or one file of it, and hands over each line.
+/// Reads a directory's log, or one file of it, and hands over each line. `taken` grows by the bytes
+/// that were read from the disk.
 pub(super) fn read<E: From<DecisionLogError>>(
     log: &Path,
+    taken: &Arc<AtomicU64>,
     each: &mut dyn FnMut(&Line<'_>) -> Result<(), E>,
 ) -> Result<Chain, E> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| DecisionLogError::Io { path, source }
     };
-    let mut follow = Follow::default();
+    let mut follow = Follow {
+        taken: Arc::clone(taken),
+        ..Follow::default()
+    };
     if !log.is_dir() {
         let plain = log.extension().is_none_or(|extension| extension != "gz");
         follow.file(log, plain, each)?;
@@ -174,9 +181,15 @@ pub(super) fn read<E: From<DecisionLogError>>(
         firsts.filter_map(|first| first.dropped.as_ref())
     };
     let found = sum_of(&kept).map_err(failed(&kept))?;
-    let carried_out = words().find(|dropped| (dropped.kept, &dropped.kept_sum) == (found.0, &found.1));
+    let carried_out =
+        words().find(|dropped| (dropped.kept, &dropped.kept_sum) == (found.0, &found.1));
     match (carried_out, words().next()) {
-        (None, Some(Dropped { kept: announced, .. })) => {
+        (
+            None,
+            Some(Dropped {
+                kept: announced, ..
+            }),
+        ) => {
             follow.kept_fault(&kept, *announced, found.0);
         }
         (None, None) if found.0 > 0 => follow.kept_fault(&kept, 0, found.0),
@@ -199,6 +212,33 @@ pub(super) fn read<E: From<DecisionLogError>>(
     }
     follow.end(log);
     Ok(follow.chain)
+}
+
+/// What the newest file of a log says of the run that it was kept of.
+///
+/// # Errors
+/// When there is nothing that could be read.
+pub fn newest_begin(log: &Path) -> Result<Begin, DecisionLogError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| DecisionLogError::Io { path, source }
+    };
+    let paths: Vec<PathBuf> = if log.is_dir() {
+        let files = files::list(log).map_err(failed(log))?;
+        files.into_iter().rev().map(|file| file.path).collect()
+    } else {
+        vec![log.to_owned()]
+    };
+    for path in paths {
+        let mut lines = Lines::new(files::open(&path).map_err(failed(&path))?);
+        if let Ok(Some(line)) = lines.next_line()
+            && let Some(head) = Head::read(line)
+            && let Ok(begin) = serde_json::from_slice(head.value(line))
+        {
+            return Ok(begin);
+        }
+    }
+    Err(DecisionLogError::Empty { path: log.into() })
 }
 
 /// What the first line of a file says.
@@ -239,6 +279,7 @@ struct Follow {
     /// Up to here lines need not follow upon each other.
     loose_up_to: u64,
     loose: Option<Loose>,
+    taken: Arc<AtomicU64>,
 }
 
 impl Follow {
@@ -279,7 +320,7 @@ impl Follow {
             path: path.to_owned(),
             source,
         };
-        let mut lines = Lines::new(files::open(path).map_err(failed)?);
+        let mut lines = Lines::new(files::open_counted(path, &self.taken).map_err(failed)?);
         let mut number = 0;
         loop {
             number += 1;

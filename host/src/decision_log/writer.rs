@@ -433,10 +433,7 @@ impl Ended {
 fn compress(plain: &LogFile, dir: &Path) -> io::Result<()> {
     let packed = LogFile::gzip(dir, plain.number).path;
     let new = files::unfinished(&packed);
-    let mut out = GzEncoder::new(
-        BufWriter::new(files::create(&new)?),
-        Compression::default(),
-    );
+    let mut out = GzEncoder::new(BufWriter::new(files::create(&new)?), Compression::default());
     io::copy(&mut File::open(&plain.path)?, &mut out)?;
     let out = out.finish()?.into_inner().map_err(io::Error::from)?;
     out.sync_all()?;
@@ -459,7 +456,9 @@ fn keep_crises(file: &LogFile, out: &mut File, dropped: &mut Dropped) -> io::Res
             sum = sum.then(line);
             dropped.kept += 1;
             if written.is_ok() {
-                written = packed.write_all(line).and_then(|()| packed.write_all(b"\n"));
+                written = packed
+                    .write_all(line)
+                    .and_then(|()| packed.write_all(b"\n"));
             }
         } else if head.kind == Kind::Decided {
             dropped.decisions += 1;

@@ -154,7 +154,7 @@ impl<T: Telemetry> Telemetry for Overheard<T> {
 }
 
 /// Telemetry that answers as it was heard once, and nothing else.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Retold {
     heard: Vec<Heard>,
     missed: Cell<bool>,
