@@ -69,7 +69,7 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<LogFile>> {
     for entry in fs::read_dir(dir)? {
         files.extend(LogFile::read(entry?.path()));
     }
-    files.sort_by(|a, b| (a.number, !a.compressed).cmp(&(b.number, !b.compressed)));
+    files.sort_by_key(|file| (file.number, !file.compressed));
     files.dedup_by_key(|file| file.number);
     Ok(files)
 }

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What is not a crisis reaches the disk after this.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// With nothing to sync, there is no hurry to look up.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// What a log says of the run that it is kept of.
 #[derive(Debug, Clone, PartialEq)]
@@ -125,6 +125,22 @@ impl DecisionLog {
             return Ok(());
         }
         self.hand_over(items)
+    }
+
+    /// Waits until all that was handed over is on disk.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn flush(&self) -> io::Result<()> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        let message = Message {
+            items: Vec::new(),
+            answer: Some(answer),
+        };
+        let gone = || io::Error::other("the thread that writes is gone");
+        let send = self.send.as_ref().ok_or_else(gone)?;
+        send.send(message).map_err(|_| gone())?;
+        answered.recv().unwrap_or_else(|_| Err(gone()))
     }
 
     fn hand_over(&self, items: Vec<Item>) -> io::Result<()> {
@@ -239,9 +255,12 @@ impl Keeper {
             let pause = if unsynced { SYNC_EVERY } else { IDLE };
             match receive.recv_timeout(pause) {
                 Ok(message) => {
-                    let written = self.write(&message.items);
+                    let mut written = self.write(&message.items);
                     unsynced = true;
                     if let Some(answer) = message.answer {
+                        if written.is_ok() && message.items.is_empty() {
+                            written = self.writer.sync();
+                        }
                         // Whoever waited may have lost patience.
                         drop(answer.send(written));
                     }

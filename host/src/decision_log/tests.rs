@@ -42,14 +42,10 @@ fn writer(dir: &Path, room: Room) -> Writer {
 
 /// A decision whose text does not shrink much when it is packed.
 fn item(number: u64, crisis: bool) -> Item {
-    let noise: String = (0..20_u64)
-        .map(|i| {
-            format!(
-                "{:x}",
-                (number * 31 + i).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-            )
-        })
+    let noise: Vec<String> = (0..20_u64)
+        .map(|i| (number * 31 + i).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_string())
         .collect();
+    let noise = noise.concat();
     Item {
         crisis,
         policy: PolicyLine {
@@ -122,6 +118,11 @@ fn pack(path: &Path, text: &[u8]) {
 
 fn growing(dir: &Path) -> PathBuf {
     list(dir).unwrap().pop().unwrap().path
+}
+
+/// Where an entry stands among the lines of the first file.
+fn at(entry: u64) -> usize {
+    usize::try_from(entry).unwrap() - 1
 }
 
 /// The number of the line that holds a decision.
@@ -205,13 +206,13 @@ fn a_changed_link_is_named() {
     let path = growing(dir.path());
     let entry = entry_of(&path, 9);
     edit(&path, |lines| {
-        let at = lines[entry as usize - 1].find("\"prev\":\"").unwrap() + 8;
-        let other = if lines[entry as usize - 1].as_bytes()[at] == b'0' {
+        let at = lines[at(entry)].find("\"prev\":\"").unwrap() + 8;
+        let other = if lines[at(entry)].as_bytes()[at] == b'0' {
             "1"
         } else {
             "0"
         };
-        lines[entry as usize - 1].replace_range(at..=at, other);
+        lines[at(entry)].replace_range(at..=at, other);
     });
     assert_eq!(faults(dir.path()), [FaultKind::Changed { entry }]);
 }
@@ -222,7 +223,7 @@ fn a_removed_entry_is_named() {
     let path = growing(dir.path());
     let entry = entry_of(&path, 9);
     edit(&path, |lines| {
-        drop(lines.drain(entry as usize - 1..=entry as usize))
+        drop(lines.drain(at(entry)..=at(entry) + 1));
     });
     let missing = FaultKind::Missing {
         first: entry,
@@ -237,7 +238,7 @@ fn entries_that_changed_places_are_named() {
     let path = growing(dir.path());
     let entry = entry_of(&path, 9);
     edit(&path, |lines| {
-        lines.swap(entry as usize - 1, entry as usize)
+        lines.swap(at(entry), at(entry) + 1);
     });
     let found = faults(dir.path());
     let swapped = FaultKind::OutOfOrder {
@@ -252,7 +253,7 @@ fn a_log_without_its_end_is_found_out() {
     let dir = log_of(20, LARGE);
     let path = growing(dir.path());
     let (first, last) = (entry_of(&path, 18), entry_of(&path, 20));
-    edit(&path, |lines| lines.truncate(first as usize - 1));
+    edit(&path, |lines| lines.truncate(at(first)));
     assert_eq!(faults(dir.path()), [FaultKind::Missing { first, last }]);
 }
 
@@ -327,11 +328,8 @@ fn a_crisis_that_somebody_took_out_of_what_was_kept_is_missed() {
     let dir = log_of(300, room);
     let path = dir.path().join(KEPT);
     let text = String::from_utf8(unpack(&path)).unwrap();
-    let without: String = text
-        .lines()
-        .skip(2)
-        .map(|line| format!("{line}\n"))
-        .collect();
+    let without: Vec<&str> = text.split_inclusive('\n').skip(2).collect();
+    let without = without.concat();
     pack(&path, without.as_bytes());
     assert!(matches!(faults(dir.path())[0], FaultKind::Kept { .. }));
     fs::remove_file(&path).unwrap();
