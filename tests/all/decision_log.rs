@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 
-use dbmedic::decision_log::{About, DecisionLog, Replayed, Room, Sides, diff, replay};
+use dbmedic::decision_log::{About, DecisionLog, Details, Replayed, Room, Sides, diff, replay};
 use dbmedic::diagnose::DiagnoseOptions;
 use dbmedic::guard::{GuardLimits, Mode};
 use dbmedic::model::{DataLoss, Outcome, OutcomeResult, Setting, Value};
@@ -216,7 +216,7 @@ fn two_parameter_sets_and_two_components_are_compared() {
     };
     let same = compare(&old, None);
     assert_eq!(same.comparison.differences, 0);
-    assert_eq!(same.details, Default::default());
+    assert_eq!(same.details, Details::default());
     assert!(same.chain.holds());
 
     let parameters = compare(&hasty, Some("default"));

@@ -43,7 +43,11 @@ fn writer(dir: &Path, room: Room) -> Writer {
 /// A decision whose text does not shrink much when it is packed.
 fn item(number: u64, crisis: bool) -> Item {
     let noise: Vec<String> = (0..20_u64)
-        .map(|i| (number * 31 + i).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_string())
+        .map(|i| {
+            (number * 31 + i)
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .to_string()
+        })
         .collect();
     let noise = noise.concat();
     Item {
@@ -206,13 +210,13 @@ fn a_changed_link_is_named() {
     let path = growing(dir.path());
     let entry = entry_of(&path, 9);
     edit(&path, |lines| {
-        let at = lines[at(entry)].find("\"prev\":\"").unwrap() + 8;
-        let other = if lines[at(entry)].as_bytes()[at] == b'0' {
+        let place = lines[at(entry)].find("\"prev\":\"").unwrap() + 8;
+        let other = if lines[at(entry)].as_bytes()[place] == b'0' {
             "1"
         } else {
             "0"
         };
-        lines[at(entry)].replace_range(at..=at, other);
+        lines[at(entry)].replace_range(place..=place, other);
     });
     assert_eq!(faults(dir.path()), [FaultKind::Changed { entry }]);
 }
