@@ -8,12 +8,14 @@ use anyhow::{Context as _, bail};
 use crate::clock::now_ms;
 use crate::config::Config;
 use crate::diagnose::DiagnoseOptions;
+use crate::guard::Mode;
 use crate::journal::Journal;
 use crate::live::Setup;
 use crate::model::{Setting, Value};
-use crate::pipeline::{Carried, PipelineOptions, TargetOptions};
+use crate::pipeline::{Carried, Pipeline, PipelineOptions, TargetOptions};
 use crate::policy::{Limits, Policy, Runtime};
-use crate::recording::{self, Header, PolicyIdentity};
+use crate::recording::{self, Header, PolicyIdentity, RecordingWriter};
+use crate::resources;
 use crate::state_dir::StateDir;
 use crate::watch::{Pace, Site};
 
@@ -27,24 +29,7 @@ pub fn assemble(config: &Config, record: Option<PathBuf>, seed: u64) -> anyhow::
     let limits = config.policy.limits.clone();
     let policy = load_policy(config.policy.file.as_deref(), limits.clone(), &settings)?;
     let options = pipeline_options(config);
-    let recording = record.map(|path| {
-        let header = Header {
-            dbmedic_recording: recording::VERSION,
-            dbmedic: env!("CARGO_PKG_VERSION").to_owned(),
-            seed,
-            started_ms: now_ms(),
-            policy: PolicyIdentity {
-                name: policy.name().to_owned(),
-                version: policy.version().to_owned(),
-                digest: policy.digest().to_owned(),
-            },
-            settings,
-            limits,
-            options: options.clone(),
-            carried: Carried::default(),
-        };
-        (path, header)
-    });
+    let recording = record.map(|path| (path, header(config, &policy, &options, seed)));
     let state_dir = StateDir::open(&config.state_dir)?;
     let journal = Journal::open(state_dir.root())?;
     let sites = config
@@ -64,7 +49,13 @@ pub fn assemble(config: &Config, record: Option<PathBuf>, seed: u64) -> anyhow::
         tick_interval_ms: observation.tick_interval_ms,
         wal_scan_interval_ms: observation.wal_scan_interval_ms,
         quick_check_interval_ms: observation.quick_check_interval_ms,
+        quick_check_timeout_ms: observation.quick_check_timeout_ms,
+        incremental_check_interval_ms: observation.incremental_check_interval_ms,
+        incremental_check_timeout_ms: observation.incremental_check_timeout_ms,
         integrity_interval_ms: observation.integrity_interval_ms,
+        integrity_timeout_ms: observation.integrity_timeout_ms,
+        resource_interval_ms: observation.resource_interval_ms,
+        resource_timeout_ms: observation.resource_timeout_ms,
         snapshot_interval_ms: config.snapshots.interval_ms,
         snapshots_kept: config.snapshots.keep,
     };
@@ -78,7 +69,66 @@ pub fn assemble(config: &Config, record: Option<PathBuf>, seed: u64) -> anyhow::
         journal,
         recording,
         exe,
+        resource_limits: resources::limits(
+            config.resources.warning_threshold,
+            config.resources.critical_threshold,
+        ),
     })
+}
+
+/// Makes ready what an engine that embeds dbmedic has: a pipeline with one target of this name that
+/// is only observed, and with `record` a recording in that file.
+pub fn assemble_embedded(
+    config: &Config,
+    name: &str,
+    record: Option<PathBuf>,
+) -> anyhow::Result<(Pipeline, Option<RecordingWriter>)> {
+    let settings = &config.policy.parameters;
+    let limits = config.policy.limits.clone();
+    let policy = load_policy(config.policy.file.as_deref(), limits, settings)?;
+    let mut options = pipeline_options(config);
+    options.targets = BTreeMap::from([(
+        name.to_owned(),
+        TargetOptions {
+            mode: Mode::Observe,
+            diagnose: DiagnoseOptions {
+                lock_hold_ms: config.observation.lock_hold_ms,
+                reader_hold_ms: config.observation.reader_hold_ms,
+                snapshot_recent_ms: config.snapshots.recent_ms,
+                may_end: Vec::new(),
+            },
+            constraints: config.constraints.clone(),
+        },
+    )]);
+    let recording = record
+        .map(|path| {
+            let header = header(config, &policy, &options, 0);
+            RecordingWriter::create(&path, &header)
+        })
+        .transpose()?;
+    Ok((
+        Pipeline::new(options, policy, Carried::default()),
+        recording,
+    ))
+}
+
+/// The beginning of a recording.
+fn header(config: &Config, policy: &Policy, options: &PipelineOptions, seed: u64) -> Header {
+    Header {
+        dbmedic_recording: recording::VERSION,
+        dbmedic: env!("CARGO_PKG_VERSION").to_owned(),
+        seed,
+        started_ms: now_ms(),
+        policy: PolicyIdentity {
+            name: policy.name().to_owned(),
+            version: policy.version().to_owned(),
+            digest: policy.digest().to_owned(),
+        },
+        settings: config.policy.parameters.clone(),
+        limits: config.policy.limits.clone(),
+        options: options.clone(),
+        carried: Carried::default(),
+    }
 }
 
 fn pipeline_options(config: &Config) -> PipelineOptions {

@@ -383,6 +383,18 @@ impl Pipeline {
         self.targets.get(target).map(|t| &t.series)
     }
 
+    /// What a policy would be handed of a target now; none when there is no such target.
+    pub fn context(&self, target: &str, at_ms: u64) -> Option<Context> {
+        let found = self.targets.get(target)?;
+        Some(found.context(target, at_ms, &[]))
+    }
+
+    /// Whether a target is halted until a person releases it.
+    pub fn is_halted(&self, target: &str) -> bool {
+        let record = self.guard.record(target);
+        record.is_some_and(|record| record.halted.is_some())
+    }
+
     /// Takes one event and says what is to be done.
     pub fn step(&mut self, event: &Event) -> Vec<Effect> {
         match event {
