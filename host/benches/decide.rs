@@ -17,6 +17,7 @@ use dbmedic::model::{
     PolicyEvent, Precondition, RepairHistory, Value,
 };
 use dbmedic::policy::{Limits, NoTelemetry, Policy, Runtime};
+use dbmedic::signing::Verified;
 
 const DEFAULT: &[u8] = include_bytes!("../../policies/prebuilt/default.wasm");
 
@@ -91,7 +92,7 @@ fn context(policy: &Policy) -> Context {
 
 fn decide(criterion: &mut Criterion) {
     let runtime = Runtime::new(Limits::default()).unwrap();
-    let policy = runtime.load(DEFAULT, &[]).unwrap();
+    let policy = runtime.load(&Verified::built_in(DEFAULT), &[]).unwrap();
     let event = event();
     let context = context(&policy);
     let first = policy.decide(&event, &context, &mut NoTelemetry);
@@ -100,7 +101,11 @@ fn decide(criterion: &mut Criterion) {
         bencher.iter(|| policy.decide(black_box(&event), black_box(&context), &mut NoTelemetry));
     });
     criterion.bench_function("load/default", |bencher| {
-        bencher.iter(|| runtime.load(black_box(DEFAULT), &[]).unwrap());
+        bencher.iter(|| {
+            runtime
+                .load(&Verified::built_in(black_box(DEFAULT)), &[])
+                .unwrap()
+        });
     });
 }
 

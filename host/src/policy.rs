@@ -9,7 +9,9 @@
 //! anything itself, and never asks the clock for more than when to cut off.
 
 mod answer;
+mod cache;
 mod cautious;
+mod compiled;
 mod failure;
 mod limits;
 mod load_error;
@@ -27,8 +29,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::generated::PolicyPre;
 use crate::model::{Context, Description, LogLevel, PolicyEvent, Setting, Verdict};
+use crate::signing::Provenance;
 
+pub use cache::{CacheError, CacheLimits, CompiledCache};
 pub use cautious::cautious;
+pub use compiled::Compiled;
 pub use failure::PolicyFailure;
 pub use limits::{
     ITEMS, LOG_LINE_BYTES, LOG_LINES, Limits, MEMORY_BYTES, RECENT_POINTS, RULE_BYTES,
@@ -77,6 +82,7 @@ pub struct Policy {
     pre: PolicyPre<State>,
     digest: Arc<str>,
     description: Arc<Description>,
+    provenance: Arc<Provenance>,
     settings: Arc<[u8]>,
 }
 
@@ -109,6 +115,11 @@ impl Policy {
     /// What it says about itself and its parameters.
     pub fn description(&self) -> &Description {
         &self.description
+    }
+
+    /// Who vouches for it.
+    pub fn provenance(&self) -> &Provenance {
+        &self.provenance
     }
 
     /// What `configure` made of the settings: the bytes for [`Context::settings`].

@@ -23,7 +23,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("diagnose", &["model", "source", "target"]),
     ("incident", &["diagnose", "model"]),
-    ("policy", &["digest", "model"]),
+    ("signing", &["digest"]),
+    ("policy", &["digest", "model", "signing"]),
     ("guard", &["model"]),
     (
         "pipeline",
@@ -49,6 +50,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["digest", "journal", "model", "repair", "source"],
     ),
     ("config", &["constraint", "guard", "model", "policy"]),
+    ("table", &[]),
+    (
+        "gate",
+        &[
+            "clock",
+            "journal",
+            "model",
+            "pipeline",
+            "policy",
+            "signing",
+            "state_dir",
+        ],
+    ),
     (
         "watch",
         &[
@@ -112,6 +126,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "policy",
             "recording",
             "resources",
+            "signing",
             "state_dir",
             "watch",
         ],
@@ -149,8 +164,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "recording",
             "replay",
             "report",
+            "signing",
             "source",
             "state_dir",
+            "table",
             "target",
             "watch",
         ],
@@ -251,6 +268,7 @@ fn the_pure_stages_read_no_clock() {
         "replay",
         "report",
         "config",
+        "table",
     ];
     for (module, path, text) in sources() {
         if pure.contains(&module.as_str()) {
@@ -258,5 +276,36 @@ fn the_pure_stages_read_no_clock() {
                 assert!(!text.contains(clock), "{}: {clock}", path.display());
             }
         }
+    }
+}
+
+#[test]
+fn unsafe_code_stands_in_one_file_only() {
+    for (_, path, text) in sources() {
+        let code = text.lines().map(str::trim_start);
+        let uses = code
+            .filter(|line| !line.starts_with("//") && line.contains("unsafe"))
+            .count();
+        if path.ends_with("policy/cache.rs") {
+            assert_eq!(uses, 2, "the block and the lint that expects it");
+        } else {
+            assert_eq!(uses, 0, "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn only_an_explicit_setting_lets_unsigned_policies_run() {
+    for (module, path, text) in sources() {
+        // Where a person names a file for something that decides about no live database, and where
+        // the setting is read.
+        let may = ["signing", "assemble", "gate"].contains(&module.as_str())
+            || path.ends_with("cache/tests.rs")
+            || path.ends_with("cli/policy.rs");
+        assert!(
+            may || !text.contains("Verified::unsigned"),
+            "{}",
+            path.display()
+        );
     }
 }

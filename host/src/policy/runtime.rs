@@ -3,17 +3,15 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::answer::{check_configured, check_description, check_settings};
 use super::failure::FRAMES;
 use super::load_error::EngineError;
-use super::sandbox::{CORE_INSTANCES, MEMORIES, Sandbox, State, TABLES, foreign_imports};
+use super::sandbox::{CORE_INSTANCES, MEMORIES, Sandbox, State, TABLES};
 use super::ticker::Ticker;
-use super::{Limits, LoadError, NoTelemetry, Policy, PolicyFailure, RuntimeError};
-use crate::digest::hex;
+use super::{Limits, LoadError, NoTelemetry, PolicyFailure, RuntimeError};
 use crate::model::generated::{Policy as World, PolicyPre};
 use crate::model::{Description, Setting};
 
@@ -23,7 +21,7 @@ pub struct Runtime(Arc<Inner>);
 /// What a runtime and its policies share.
 pub(super) struct Inner {
     pub(super) engine: Engine,
-    linker: Linker<State>,
+    pub(super) linker: Linker<State>,
     pub(super) limits: Limits,
     pub(super) ticker: Ticker,
 }
@@ -62,36 +60,8 @@ impl Runtime {
         &self.0.limits
     }
 
-    /// Compiles a component, checks it against the contract, asks it who it is and hands it its
-    /// settings. Compiling takes tens of milliseconds for a small policy, seconds for one that
-    /// brings an interpreter.
-    ///
-    /// # Errors
-    /// When the bytes are no policy of this contract, or when the policy fails or refuses its
-    /// settings; see [`LoadError`].
-    pub fn load(&self, bytes: &[u8], settings: &[Setting]) -> Result<Policy, LoadError> {
-        let runtime = &self.0;
-        check_header(bytes, runtime.limits.component_mib << 20)?;
-        let component = Component::from_binary(&runtime.engine, bytes)
-            .map_err(|error| LoadError::Compile(error.into()))?;
-        let names = foreign_imports(&component);
-        if !names.is_empty() {
-            return Err(LoadError::Imports { names });
-        }
-        let pre = runtime
-            .linker
-            .instantiate_pre(&component)
-            .and_then(PolicyPre::new)
-            .map_err(|error| LoadError::Contract(error.into()))?;
-        let description = describe(runtime, &pre)?;
-        let packed = configure(runtime, &pre, settings)?;
-        Ok(Policy {
-            runtime: Arc::clone(runtime),
-            pre,
-            digest: hex(&Sha256::digest(bytes)).into(),
-            description: Arc::new(description),
-            settings: packed.into(),
-        })
+    pub(super) fn inner(&self) -> &Arc<Inner> {
+        &self.0
     }
 }
 
@@ -122,7 +92,7 @@ fn config(limits: &Limits) -> Config {
 }
 
 /// The first eight bytes tell a component, a core module and anything else apart.
-fn check_header(bytes: &[u8], limit: usize) -> Result<(), LoadError> {
+pub(super) fn check_header(bytes: &[u8], limit: usize) -> Result<(), LoadError> {
     const MAGIC: &[u8] = b"\0asm";
     const MODULE: &[u8] = b"\0asm\x01\0\0\0";
     match bytes {
@@ -137,7 +107,7 @@ fn check_header(bytes: &[u8], limit: usize) -> Result<(), LoadError> {
     }
 }
 
-fn describe(runtime: &Inner, pre: &PolicyPre<State>) -> Result<Description, LoadError> {
+pub(super) fn describe(runtime: &Inner, pre: &PolicyPre<State>) -> Result<Description, LoadError> {
     let mut sandbox = outside_of_decisions(runtime);
     // Whether the functions have the contract's types shows here, not when linking: the engine
     // then says so, and nothing of the policy has run.
