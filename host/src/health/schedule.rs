@@ -104,9 +104,10 @@ impl Schedule {
             .filter(|entry| entry.running.is_none() && entry.due_ms <= now_ms)
             .filter(|entry| !(occupied && entry.plan.exclusive))
             .max_by(|a, b| {
-                // The more frequent one first when both waited equally long.
+                // The more frequent one first when both waited equally long, then the cheaper.
                 let often = b.plan.interval_ms.cmp(&a.plan.interval_ms);
-                waited(a).cmp(&waited(b)).then(often)
+                let order = b.plan.check.cmp(&a.plan.check);
+                waited(a).cmp(&waited(b)).then(often).then(order)
             })?;
         self.runs += 1;
         entry.running = Some(Run {
