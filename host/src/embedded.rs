@@ -1,7 +1,7 @@
 //! dbmedic inside an engine or an application: it records operations, and a thread of its own turns
 //! them, with the host's resources, into what a pipeline of its own judges.
 //!
-//! A driver, as [`crate::live`] is: here the clock is read and effects are told. Nothing here
+//! A driver, as the one that watches databases is: here the clock is read and effects are told. Nothing here
 //! decides, and nothing is repaired: what is wrong is told to the embedder, who knows the engine.
 //! See `examples/embedded_engine.rs` for a whole program.
 

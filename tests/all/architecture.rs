@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("source", &["model", "target"]),
     ("operations", &["baseline", "source"]),
     ("admission", &["constraint", "source"]),
-    ("resources", &["constraint", "source"]),
+    ("resources", &["constraint", "model", "source"]),
     ("health", &["constraint", "model"]),
     ("series", &["baseline", "model", "policy"]),
     (
@@ -22,6 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["baseline", "constraint", "model", "series", "source"],
     ),
     ("diagnose", &["model", "source", "target"]),
+    ("signature", &[]),
     ("incident", &["diagnose", "model"]),
     ("signing", &["digest"]),
     ("policy", &["digest", "model", "signing"]),
@@ -41,7 +42,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("state_dir", &["health", "pipeline"]),
-    ("journal", &["digest", "model", "pipeline", "state_dir"]),
+    (
+        "journal",
+        &["digest", "gate", "model", "pipeline", "state_dir"],
+    ),
     ("recording", &["model", "pipeline", "policy"]),
     ("snapshot", &["digest", "model"]),
     ("repair", &["guard", "journal", "model", "target"]),
@@ -49,20 +53,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "target",
         &["digest", "journal", "model", "repair", "source"],
     ),
-    ("config", &["constraint", "guard", "model", "policy"]),
-    ("table", &[]),
     (
-        "gate",
+        "config",
         &[
-            "clock",
-            "journal",
+            "constraint",
+            "gate",
+            "guard",
             "model",
             "pipeline",
             "policy",
             "signing",
-            "state_dir",
         ],
     ),
+    ("table", &[]),
+    ("gate", &["clock", "model", "pipeline", "policy", "signing"]),
     (
         "watch",
         &[
@@ -80,6 +84,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "clock",
             "constraint",
+            "gate",
             "guard",
             "health",
             "journal",
@@ -118,6 +123,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "clock",
             "config",
             "diagnose",
+            "gate",
             "guard",
             "journal",
             "live",
@@ -126,7 +132,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "policy",
             "recording",
             "resources",
-            "signing",
             "state_dir",
             "watch",
         ],
@@ -154,6 +159,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "clock",
             "config",
             "demo",
+            "gate",
             "guard",
             "health",
             "journal",
@@ -261,6 +267,7 @@ fn the_pure_stages_read_no_clock() {
         "series",
         "detect",
         "diagnose",
+        "signature",
         "incident",
         "guard",
         "pipeline",
@@ -301,7 +308,8 @@ fn only_an_explicit_setting_lets_unsigned_policies_run() {
         // the setting is read.
         let may = ["signing", "assemble", "gate"].contains(&module.as_str())
             || path.ends_with("cache/tests.rs")
-            || path.ends_with("cli/policy.rs");
+            || path.ends_with("cli/policy.rs")
+            || path.ends_with("cli/replay.rs");
         assert!(
             may || !text.contains("Verified::unsigned"),
             "{}",
