@@ -631,9 +631,16 @@ impl Pipeline {
             }
         }
         let constraints = target.constraints.states(&target.readings.series);
-        let findings = target
-            .diagnostician
-            .diagnose(seen, &constraints, &target.options.diagnose);
+        let mut findings =
+            target
+                .diagnostician
+                .diagnose(seen, &constraints, &target.options.diagnose);
+        // While a repair works on the target, that a problem is gone is the repair's doing: it is
+        // over when the repair has verified it.
+        let record = self.guard.record(&seen.target);
+        if record.is_some_and(|record| record.running.is_some()) {
+            findings.examined.clear();
+        }
         let next = &mut self.next_incident;
         let changes = target
             .incidents
