@@ -12,6 +12,7 @@ pub mod demo;
 pub mod detect;
 pub mod diagnose;
 pub mod digest;
+pub mod gate;
 pub mod guard;
 pub mod incident;
 pub mod journal;
