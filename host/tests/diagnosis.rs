@@ -1,4 +1,4 @@
-//! Diagnosis judged on recorded faults of a MySQL server (`tests/data/mysql-faults`): learned from
+//! Diagnosis judged on recorded faults of a database server (`tests/data/mysql-faults`): learned from
 //! half of the episodes, by the built-in signatures alone, on normal rows, with shuffled labels.
 
 #![allow(
