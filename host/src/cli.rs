@@ -13,9 +13,13 @@ use crate::config::PolicyConfig;
 use crate::gate::Source;
 
 mod config;
+mod diagnose;
+mod episode;
 mod history;
+mod learn;
 mod oneshot;
 mod policy;
+mod progress;
 mod replay;
 mod watch;
 
@@ -45,6 +49,10 @@ enum Command {
     Release(history::ReleaseArgs),
     /// Feed a recording through the pipeline and print the verdicts
     Replay(replay::ReplayArgs),
+    /// Learn what a trouble looks like from the rows of a table in which it happened
+    Learn(learn::LearnArgs),
+    /// Say which known trouble the abnormal rows of a table look like
+    Diagnose(diagnose::DiagnoseArgs),
     /// Sign policies, check them, and see which one is in service
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -107,8 +115,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Incidents(args) => (history::incidents(&args), ExitCode::FAILURE),
         Command::Approve(args) => (history::approve(&args), ExitCode::FAILURE),
         Command::Release(args) => (history::release(&args), ExitCode::FAILURE),
-        Command::Policy(command) => (policy::run(&command), ExitCode::FAILURE),
+        Command::Policy(command) => (policy::run(&command), policy::could_not(&command)),
         Command::Replay(args) => (replay::run(&args), ExitCode::FAILURE),
+        Command::Learn(args) => (learn::run(&args), ExitCode::FAILURE),
+        Command::Diagnose(args) => (diagnose::run(&args), ExitCode::FAILURE),
         Command::Config(command) => (config::run(&command), ExitCode::FAILURE),
         Command::Raw => {
             let served = crate::target::sqlite::raw::serve(

@@ -2,28 +2,34 @@
 //! and repairs what can be repaired safely. What a problem means is decided by a sandboxed
 //! WebAssembly policy.
 
+pub mod admission;
 pub mod assemble;
 pub mod baseline;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod constraint;
+pub mod decision_log;
 pub mod demo;
 pub mod detect;
 pub mod diagnose;
 pub mod digest;
+pub mod embedded;
 pub mod gate;
 pub mod guard;
+pub mod health;
 pub mod incident;
 pub mod journal;
 pub mod live;
 pub mod model;
+pub mod operations;
 pub mod pipeline;
 pub mod policy;
 pub mod recording;
 pub mod repair;
 pub mod replay;
 pub mod report;
+pub mod resources;
 pub mod series;
 pub mod signature;
 pub mod signing;

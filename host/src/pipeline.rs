@@ -17,7 +17,10 @@ use crate::model::{
     Alert, Anomaly, BaselineSummary, Context, EscalationLevel, Finding, Metric, Outcome, Point,
     PolicyEvent, RepairHistory, Verbosity, Verdict,
 };
-use crate::policy::{Line, Part, Policy, PolicyFailure, PolicyIdentity, Telemetry, TelemetryCopy};
+use crate::policy::{
+    HeardTelemetry, Line, Overheard, Part, Policy, PolicyFailure, PolicyIdentity, Telemetry,
+    TelemetryCopy,
+};
 use crate::series::{SERIES_LIMIT, SeriesTable};
 use crate::source::Observation;
 
@@ -386,6 +389,9 @@ pub struct Made {
     pub parts: Vec<Part>,
     /// What telemetry held, where that was asked for by [`Pipeline::keep_telemetry`].
     pub telemetry: Option<TelemetryCopy>,
+    /// What each of them asked telemetry, in the order of the line, where that was asked for by
+    /// [`Pipeline::listen`].
+    pub heard: Vec<HeardTelemetry>,
 }
 
 /// The guard's word, as it is told.
@@ -437,6 +443,7 @@ pub struct Pipeline {
     standing_by: BTreeMap<String, Policy>,
     made: Vec<Made>,
     keeps_telemetry: bool,
+    listens: bool,
     guard: Guard,
     targets: BTreeMap<String, Target>,
     next_incident: u64,
@@ -493,6 +500,7 @@ impl Pipeline {
             standing_by: BTreeMap::new(),
             made: Vec::new(),
             keeps_telemetry: false,
+            listens: false,
             guard: Guard::new(options.guard, records),
             targets,
             next_incident: carried.next_incident,
@@ -525,6 +533,18 @@ impl Pipeline {
         self.targets.get(target).map(|t| &t.readings.series)
     }
 
+    /// What a policy would be handed of a target now; none when there is no such target.
+    pub fn context(&self, target: &str, at_ms: u64) -> Option<Context> {
+        let found = self.targets.get(target)?;
+        Some(found.context(target, at_ms))
+    }
+
+    /// Whether a target is halted until a person releases it.
+    pub fn is_halted(&self, target: &str) -> bool {
+        let record = self.guard.record(target);
+        record.is_some_and(|record| record.halted.is_some())
+    }
+
     /// The policies in service.
     pub fn policies(&self) -> &Policies {
         &self.policies
@@ -540,7 +560,17 @@ impl Pipeline {
         self.keeps_telemetry = keep;
     }
 
-    /// The decisions of the last step, each with everything that led to it.
+    /// Whether decisions are to come with what policies asked telemetry, and were answered.
+    pub fn listen(&mut self, listen: bool) {
+        self.listens = listen;
+    }
+
+    /// The decisions of the last step, each with everything that led to it, and the policies.
+    pub fn made_mut(&mut self) -> (&mut [Made], &Policies) {
+        (&mut self.made, &self.policies)
+    }
+
+    /// The decisions of the last step, taken.
     pub fn take_made(&mut self) -> Vec<Made> {
         std::mem::take(&mut self.made)
     }
@@ -619,9 +649,16 @@ impl Pipeline {
             }
         }
         let constraints = target.constraints.states(&target.readings.series);
-        let findings = target
-            .diagnostician
-            .diagnose(seen, &constraints, &target.options.diagnose);
+        let mut findings =
+            target
+                .diagnostician
+                .diagnose(seen, &constraints, &target.options.diagnose);
+        // While a repair works on the target, that a problem is gone is the repair's doing: it is
+        // over when the repair has verified it.
+        let record = self.guard.record(&seen.target);
+        if record.is_some_and(|record| record.running.is_some()) {
+            findings.examined.clear();
+        }
         let next = &mut self.next_incident;
         let changes = target
             .incidents
@@ -719,8 +756,17 @@ impl Pipeline {
         };
         let context = target.context(name, at_ms);
         let readings = &mut target.readings;
+        let (listens, mut heard) = (self.listens, Vec::new());
         let decision = target.line.decide(event, &context, |_, policy, context| {
-            policy.decide(event, context, readings)
+            if !listens {
+                return policy.decide(event, context, readings);
+            }
+            let mut overheard = Overheard::new(std::mem::take(readings));
+            let decision = policy.decide(event, context, &mut overheard);
+            let (back, asked) = overheard.finish();
+            *readings = back;
+            heard.push(asked);
+            decision
         });
         let line = match &decision.parts[..] {
             [_] => Vec::new(),
@@ -778,6 +824,7 @@ impl Pipeline {
             event: event.clone(),
             parts: decision.parts,
             telemetry: self.keeps_telemetry.then(|| target.readings.copy()),
+            heard,
         });
         if let PolicyEvent::Finding(finding) = event {
             target

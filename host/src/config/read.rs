@@ -10,7 +10,10 @@ use super::policies::{named_policies, policy_config};
 use super::resolve::Resolve;
 use super::section::{Section, kind, number_of};
 use super::targets::{Surroundings, targets};
-use super::{BaselineConfig, Config, GuardLimits, Mode, Observation, Snapshots, VERSION};
+use super::{
+    BaselineConfig, Config, DecisionLogConfig, GuardLimits, Mode, Observation, OperationConfig,
+    ResourceConfig, Snapshots, VERSION,
+};
 use crate::model::{Setting, Value};
 use crate::policy::Limits;
 
@@ -45,11 +48,16 @@ pub(super) fn config(root: &mut Section<'_, '_>, base: &Path, resolve: &Resolve)
     }
     let mode = root.choice("mode", default.mode, &MODES);
     let observation = root.table("observation", observation);
+    let resources = root.table("resources", resources);
+    let operations = root.table("operations", operations);
     let baseline = root.table("baseline", baseline);
     let snapshots = root.table("snapshots", snapshots);
     let guard = root.table("guard", guard);
     let policy = root.table("policy", |policy| policy_config(policy, base, resolve));
     let policies = named_policies(root, base, resolve, &policy);
+    let decision_log = root.table("decision_log", |section| {
+        decision_log(section, base, &state_dir)
+    });
     let constraints = constraints(root, &default.constraints);
     let surroundings = Surroundings {
         base,
@@ -64,11 +72,14 @@ pub(super) fn config(root: &mut Section<'_, '_>, base: &Path, resolve: &Resolve)
         state_dir,
         mode,
         observation,
+        resources,
+        operations,
         baseline,
         snapshots,
         guard,
         policy,
         policies,
+        decision_log,
         constraints,
         targets,
     })
@@ -111,6 +122,36 @@ fn observation(section: &mut Section<'_, '_>) -> Observation {
             default.quick_check_interval_ms,
             10 * SECOND..=HOUR,
         ),
+        integrity_timeout_ms: interval(
+            "integrity_timeout_ms",
+            default.integrity_timeout_ms,
+            SECOND..=HOUR,
+        ),
+        quick_check_timeout_ms: interval(
+            "quick_check_timeout_ms",
+            default.quick_check_timeout_ms,
+            100..=30 * SECOND,
+        ),
+        incremental_check_interval_ms: interval(
+            "incremental_check_interval_ms",
+            default.incremental_check_interval_ms,
+            10 * SECOND..=HOUR,
+        ),
+        incremental_check_timeout_ms: interval(
+            "incremental_check_timeout_ms",
+            default.incremental_check_timeout_ms,
+            SECOND..=5 * MINUTE,
+        ),
+        resource_interval_ms: interval(
+            "resource_interval_ms",
+            default.resource_interval_ms,
+            SECOND..=5 * MINUTE,
+        ),
+        resource_timeout_ms: interval(
+            "resource_timeout_ms",
+            default.resource_timeout_ms,
+            100..=30 * SECOND,
+        ),
         wal_scan_interval_ms: interval(
             "wal_scan_interval_ms",
             default.wal_scan_interval_ms,
@@ -145,6 +186,37 @@ fn observation(section: &mut Section<'_, '_>) -> Observation {
     observation
 }
 
+fn resources(section: &mut Section<'_, '_>) -> ResourceConfig {
+    let default = ResourceConfig::default();
+    let mut share = |key, default| section.number(key, default, 0.01..=0.999, 0.5..=0.99);
+    let resources = ResourceConfig {
+        warning_threshold: share("warning_threshold", default.warning_threshold),
+        critical_threshold: share("critical_threshold", default.critical_threshold),
+    };
+    if resources.critical_threshold < resources.warning_threshold {
+        section.error(
+            "critical_threshold",
+            "`critical_threshold` is below `warning_threshold`",
+            "a warning comes first",
+        );
+    }
+    resources
+}
+
+fn operations(section: &mut Section<'_, '_>) -> OperationConfig {
+    let default = OperationConfig::default();
+    OperationConfig {
+        bucket_ms: section.whole(
+            "bucket_ms",
+            default.bucket_ms,
+            SECOND..=5 * MINUTE,
+            10 * SECOND..=30 * SECOND,
+        ),
+        max_names: section.whole("max_names", default.max_names, 1..=4096, 8..=256),
+        max_threads: section.whole("max_threads", default.max_threads, 1..=4096, 8..=256),
+    }
+}
+
 fn baseline(section: &mut Section<'_, '_>) -> BaselineConfig {
     let default = BaselineConfig::default();
     let baseline = BaselineConfig {
@@ -167,6 +239,39 @@ fn baseline(section: &mut Section<'_, '_>) -> BaselineConfig {
         );
     }
     baseline
+}
+
+fn decision_log(section: &mut Section<'_, '_>, base: &Path, state_dir: &Path) -> DecisionLogConfig {
+    let default = DecisionLogConfig::default();
+    let right = "a directory of its own";
+    let directory = section.text("directory", right).map(|text| base.join(text));
+    let config = DecisionLogConfig {
+        enabled: section.flag("enabled", default.enabled),
+        directory,
+        max_file_mib: section.whole("max_file_mib", default.max_file_mib, 1..=1024, 4..=128),
+        max_total_mib: section.whole(
+            "max_total_mib",
+            default.max_total_mib,
+            2..=1 << 20,
+            32..=16_384,
+        ),
+    };
+    if config.max_total_mib < 2 * config.max_file_mib {
+        let message = format!(
+            "`max_total_mib` is less than two files of `max_file_mib` ({})",
+            config.max_file_mib
+        );
+        section.error(
+            "max_total_mib",
+            message,
+            "raise it, or make the files smaller",
+        );
+    }
+    if config.directory.as_deref() == Some(state_dir) {
+        let message = "`directory` is the state directory itself";
+        section.error("directory", message, format!("name {right}"));
+    }
+    config
 }
 
 fn snapshots(section: &mut Section<'_, '_>) -> Snapshots {
