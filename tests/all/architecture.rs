@@ -12,7 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("baseline", &["model"]),
     ("constraint", &["model"]),
     ("source", &["model", "target"]),
-    ("series", &["baseline", "model", "policy"]),
+    ("series", &["model", "policy"]),
     (
         "detect",
         &["baseline", "constraint", "model", "series", "source"],
@@ -36,7 +36,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "source",
         ],
     ),
-    ("state_dir", &["pipeline"]),
+    ("state_dir", &["detect", "digest", "pipeline"]),
     ("journal", &["digest", "model", "pipeline", "state_dir"]),
     ("recording", &["model", "pipeline", "policy"]),
     ("snapshot", &["digest", "model"]),
@@ -50,7 +50,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "gate",
         &[
-            "clock", "journal", "model", "pipeline", "policy", "signing", "state_dir",
+            "clock",
+            "journal",
+            "model",
+            "pipeline",
+            "policy",
+            "signing",
+            "state_dir",
         ],
     ),
     (
