@@ -75,6 +75,7 @@ pub(super) fn part(evidence: Evidence) -> f64 {
 
 impl Alarm {
     /// Takes up a row. `open` says whether an alarm may begin.
+    #[allow(clippy::cast_precision_loss, reason = "a handful of series")]
     pub(super) fn step(&mut self, row: &Strongest, open: bool) -> Level {
         let alone = row.unusual / (ALONE * (1.0 + f64::from(row.series.max(1)).log10()));
         let shift = row.shifts.iter().sum::<f64>() / TOGETHER as f64;

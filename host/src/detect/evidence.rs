@@ -5,15 +5,18 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::season::Season;
-use super::tail::{Tail, TailOptions};
+use super::tail::{BothWays, Tail, TailOptions};
 use crate::baseline::{MAD_TO_SIGMA, Window};
 
 /// Values that the reference rests on, and the least that its median can rest on.
-const REFERENCE: u32 = 300;
+const REFERENCE: u32 = 400;
 const LEAST_REFERENCE: u32 = 10;
 
 /// Values of the short level and of the scatter.
-const SHORT: usize = 12;
+const SHORT: usize = 10;
+
+/// Values of the stillness.
+const STILL: usize = 20;
 
 /// Values of the long level.
 const LONG: usize = 40;
@@ -23,7 +26,7 @@ const SUSTAINED: usize = 3;
 
 /// The tail of a view: the share of its history, and how long history counts.
 const VIEW_TAIL: TailOptions = TailOptions {
-    share: 0.025,
+    share: 0.02,
     memory: 5000.0,
 };
 
@@ -32,6 +35,9 @@ const SHIFT_TAIL: TailOptions = TailOptions {
     share: 0.03,
     memory: 1000.0,
 };
+
+/// Views of a residual.
+const VIEWS: f64 = 5.0;
 
 /// The greatest say of one series in a common shift, as a natural logarithm: about seven times
 /// beyond what three values in a hundred reach. More says no more: the others have to join in.
@@ -145,18 +151,18 @@ fn spread(reference: &Window, mad: f64, least: f64) -> f64 {
     ((high - low) / RANGE_90).max(least)
 }
 
-/// Five views of one kind of residual: its size, its jump, its scatter, its short and its long
-/// level. Each is held against its own history.
+/// Five views of one kind of residual: its size, its jump, its scatter (or stillness), its short and
+/// its long level. Each is held against its own history.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Views {
     recent: VecDeque<f64>,
     reference: Window,
-    size: Tail,
+    size: BothWays,
     jump: Tail,
     scatter: Tail,
-    level: Tail,
-    above: Tail,
-    below: Tail,
+    stillness: Tail,
+    short_level: BothWays,
+    long_level: BothWays,
     rows: f64,
     /// Mean absolute residual, exponentially weighted.
     error: f64,
@@ -165,15 +171,16 @@ struct Views {
 impl Views {
     fn new() -> Self {
         let tail = || Tail::new(VIEW_TAIL);
+        let both = || BothWays::new(VIEW_TAIL);
         Self {
             recent: VecDeque::with_capacity(LONG + 1),
             reference: Window::new(REFERENCE),
-            size: tail(),
+            size: both(),
             jump: tail(),
             scatter: tail(),
-            level: tail(),
-            above: tail(),
-            below: tail(),
+            stillness: tail(),
+            short_level: both(),
+            long_level: both(),
             rows: 0.0,
             error: 0.0,
         }
@@ -183,7 +190,7 @@ impl Views {
     fn step(&mut self, residual: f64) -> f64 {
         self.rows += 1.0;
         self.error += (residual.abs() - self.error) / self.rows.min(2000.0);
-        let mut sum = self.size.step(residual.abs());
+        let mut sum = self.size.step(residual);
         if let Some(last) = self.recent.back() {
             sum += self.jump.step((residual - last).abs());
         }
@@ -193,19 +200,28 @@ impl Views {
         {
             self.reference.push(old);
         }
-        let held = self.recent.len();
-        if held >= SHORT {
-            let short = self.recent.range(held - SHORT..);
-            let mean = short.clone().sum::<f64>() / SHORT as f64;
-            let squares: f64 = short.map(|v| (v - mean) * (v - mean)).sum();
-            sum += self.scatter.step((squares / SHORT as f64).sqrt());
+        if self.recent.len() == LONG {
+            let (short, scatter) = self.level_and_scatter(SHORT);
+            let (_, still) = self.level_and_scatter(STILL);
+            let (long, _) = self.level_and_scatter(LONG);
+            let unit = self.error.max(f64::MIN_POSITIVE);
+            // How much stiller than the residuals are large, up to a thousand times.
+            let stillness = self.stillness.step(unit / (still + unit * 1e-3));
+            sum += self.scatter.step(scatter).max(stillness);
             if let Some(reference) = median(&self.reference) {
-                sum += self.level.step((mean - reference).abs());
-                let long = self.recent.iter().sum::<f64>() / held as f64 - reference;
-                let above = self.above.step(long.max(0.0));
-                sum += above.max(self.below.step((-long).max(0.0)));
+                sum += self.short_level.step(short - reference);
+                sum += self.long_level.step(long - reference);
             }
         }
-        sum / 5.0
+        sum / VIEWS
+    }
+
+    /// Mean and standard deviation of the last `rows` residuals.
+    #[allow(clippy::cast_precision_loss, reason = "some dozen values")]
+    fn level_and_scatter(&self, rows: usize) -> (f64, f64) {
+        let last = self.recent.range(self.recent.len() - rows..);
+        let mean = last.clone().sum::<f64>() / rows as f64;
+        let squares: f64 = last.map(|v| (v - mean) * (v - mean)).sum();
+        (mean, (squares / rows as f64).sqrt())
     }
 }

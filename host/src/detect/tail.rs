@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Bins of the histogram: 24 octaves down from the largest magnitude seen.
-const BINS: usize = 192;
+/// Bins of the histogram: 16 octaves down from the largest magnitude seen.
+const BINS: usize = 128;
 
 /// Values after which the fitted tail is taken up anew, at the latest.
 const REFIT_AFTER: u32 = 32;
@@ -50,6 +50,28 @@ pub(super) struct Tail {
     share: f64,
     scale: f64,
     shape: f64,
+}
+
+/// A tail for each side, so that a series that often rises still shows a fall.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct BothWays {
+    up: Tail,
+    down: Tail,
+}
+
+impl BothWays {
+    pub(super) fn new(options: TailOptions) -> Self {
+        Self {
+            up: Tail::new(options),
+            down: Tail::new(options),
+        }
+    }
+
+    /// As [`Tail::step`], by the value's sign.
+    pub(super) fn step(&mut self, value: f64) -> f64 {
+        let up = self.up.step(value.max(0.0));
+        up.max(self.down.step((-value).max(0.0)))
+    }
 }
 
 /// The bin of a positive magnitude.
