@@ -14,7 +14,7 @@ const TOGETHER: usize = 4;
 /// What their mean shift must exceed to count for an alarm, and the sum of the excess at which it
 /// begins: a CUSUM (Page 1954).
 const DRIFT: f64 = 1.0;
-const ENOUGH: f64 = 1.5;
+const ENOUGH: f64 = 1.25;
 
 /// Rows that an alarm lasts at most. What stays so for longer is told, and no longer new.
 const LONGEST: u32 = 10;
