@@ -552,6 +552,18 @@ impl Pipeline {
         self.targets.get(target).map(|t| &t.readings.series)
     }
 
+    /// What a policy would be handed of a target now; none when there is no such target.
+    pub fn context(&self, target: &str, at_ms: u64) -> Option<Context> {
+        let found = self.targets.get(target)?;
+        Some(found.context(target, at_ms))
+    }
+
+    /// Whether a target is halted until a person releases it.
+    pub fn is_halted(&self, target: &str) -> bool {
+        let record = self.guard.record(target);
+        record.is_some_and(|record| record.halted.is_some())
+    }
+
     /// The policies in service.
     pub fn policies(&self) -> &Policies {
         &self.policies
@@ -657,10 +669,13 @@ impl Pipeline {
             target
                 .diagnostician
                 .diagnose(seen, &constraints, &target.options.diagnose);
-        let running = self
-            .guard
-            .record(&seen.target)
-            .is_some_and(|r| r.running.is_some());
+        // While a repair works on the target, that a problem is gone is the repair's doing: it is
+        // over when the repair has verified it.
+        let record = self.guard.record(&seen.target);
+        let running = record.is_some_and(|record| record.running.is_some());
+        if running {
+            findings.examined.clear();
+        }
         let unexplained = target.unexplained(seen.at_ms, anomaly.as_ref(), &findings, running);
         findings.problems.extend(unexplained);
         effects.extend(target.verbosity_changed(&seen.target, seen.at_ms));

@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::detect::Detector;
 use crate::digest::hex;
+use crate::health::Health;
 use crate::pipeline::{Carried, Event};
 
 /// The version of the files in here.
@@ -88,6 +89,12 @@ struct Versioned<T> {
     v: u32,
     #[serde(flatten)]
     content: T,
+}
+
+/// What `health.json` holds.
+#[derive(Serialize)]
+struct HealthOfTargets<'a> {
+    targets: &'a BTreeMap<String, Health>,
 }
 
 /// The directory.
@@ -215,6 +222,17 @@ impl StateDir {
 
     fn baselines(&self) -> PathBuf {
         self.root.join("baselines.bin")
+    }
+
+    /// Writes how healthy each target is, for others to read (`health.json`).
+    pub fn save_health(&self, targets: &BTreeMap<String, Health>) -> Result<(), StateError> {
+        write_whole(
+            &self.root.join("health.json"),
+            &Versioned {
+                v: VERSION,
+                content: HealthOfTargets { targets },
+            },
+        )
     }
 
     /// Leaves a person's word for the running dbmedic.
