@@ -17,7 +17,10 @@ use crate::model::{
     Alert, Anomaly, BaselineSummary, Context, DetectionMethod, EscalationLevel, Finding, Metric,
     Outcome, Point, PolicyEvent, RepairHistory, Verbosity, Verdict,
 };
-use crate::policy::{Line, Part, Policy, PolicyFailure, PolicyIdentity, Telemetry, TelemetryCopy};
+use crate::policy::{
+    HeardTelemetry, Line, Overheard, Part, Policy, PolicyFailure, PolicyIdentity, Telemetry,
+    TelemetryCopy,
+};
 use crate::series::{SERIES_LIMIT, SeriesTable};
 use crate::source::Observation;
 
@@ -394,6 +397,9 @@ pub struct Made {
     pub parts: Vec<Part>,
     /// What telemetry held, where that was asked for by [`Pipeline::keep_telemetry`].
     pub telemetry: Option<TelemetryCopy>,
+    /// What each of them asked telemetry, in the order of the line, where that was asked for by
+    /// [`Pipeline::listen`].
+    pub heard: Vec<HeardTelemetry>,
 }
 
 /// The guard's word, as it is told.
@@ -448,6 +454,7 @@ pub struct Pipeline {
     standing_by: BTreeMap<String, Policy>,
     made: Vec<Made>,
     keeps_telemetry: bool,
+    listens: bool,
     guard: Guard,
     targets: BTreeMap<String, Target>,
     next_incident: u64,
@@ -511,6 +518,7 @@ impl Pipeline {
             standing_by: BTreeMap::new(),
             made: Vec::new(),
             keeps_telemetry: false,
+            listens: false,
             guard: Guard::new(options.guard, records),
             targets,
             next_incident: carried.next_incident,
@@ -579,7 +587,17 @@ impl Pipeline {
         self.keeps_telemetry = keep;
     }
 
-    /// The decisions of the last step, each with everything that led to it.
+    /// Whether decisions are to come with what policies asked telemetry, and were answered.
+    pub fn listen(&mut self, listen: bool) {
+        self.listens = listen;
+    }
+
+    /// The decisions of the last step, each with everything that led to it, and the policies.
+    pub fn made_mut(&mut self) -> (&mut [Made], &Policies) {
+        (&mut self.made, &self.policies)
+    }
+
+    /// The decisions of the last step, taken.
     pub fn take_made(&mut self) -> Vec<Made> {
         std::mem::take(&mut self.made)
     }
@@ -770,8 +788,17 @@ impl Pipeline {
         };
         let context = target.context(name, at_ms);
         let readings = &mut target.readings;
+        let (listens, mut heard) = (self.listens, Vec::new());
         let decision = target.line.decide(event, &context, |_, policy, context| {
-            policy.decide(event, context, readings)
+            if !listens {
+                return policy.decide(event, context, readings);
+            }
+            let mut overheard = Overheard::new(std::mem::take(readings));
+            let decision = policy.decide(event, context, &mut overheard);
+            let (back, asked) = overheard.finish();
+            *readings = back;
+            heard.push(asked);
+            decision
         });
         let line = match &decision.parts[..] {
             [_] => Vec::new(),
@@ -823,6 +850,7 @@ impl Pipeline {
             event: event.clone(),
             parts: decision.parts,
             telemetry: self.keeps_telemetry.then(|| target.readings.copy()),
+            heard,
         });
         if let PolicyEvent::Finding(finding) = event {
             target

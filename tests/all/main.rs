@@ -15,6 +15,9 @@ mod bad_input;
 /// The binary under test, and real databases to do harm to.
 mod common;
 
+/// Every decision in a chained log: kept, replayed, compared, tampered with.
+mod decision_log;
+
 /// Each fault by hand: `check`, `repair`, `repair --apply`.
 mod faults;
 
