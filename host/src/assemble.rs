@@ -8,10 +8,11 @@ use anyhow::{Context as _, bail};
 use crate::clock::now_ms;
 use crate::config::Config;
 use crate::diagnose::DiagnoseOptions;
+use crate::guard::Mode;
 use crate::journal::Journal;
 use crate::live::Setup;
 use crate::model::{Setting, Value};
-use crate::pipeline::{Carried, PipelineOptions, TargetOptions};
+use crate::pipeline::{Carried, Pipeline, PipelineOptions, TargetOptions};
 use crate::policy::{Limits, Policy, Runtime};
 use crate::recording::{self, Header, PolicyIdentity};
 use crate::signing::Verified;
@@ -24,26 +25,10 @@ pub const DEFAULT_POLICY: &[u8] = include_bytes!("../../policies/prebuilt/defaul
 /// Makes everything ready for a live run. With `record`, a recording is begun in that file; `seed`
 /// stands in its header.
 pub fn assemble(config: &Config, record: Option<PathBuf>, seed: u64) -> anyhow::Result<Setup> {
-    let settings = config.policy.parameters.clone();
-    let limits = config.policy.limits.clone();
-    let policy = load_policy(config.policy.file.as_deref(), limits.clone(), &settings)?;
+    let policy = configured_policy(config)?;
     let options = pipeline_options(config);
     let recording = record.map(|path| {
-        let header = Header {
-            dbmedic_recording: recording::VERSION,
-            dbmedic: env!("CARGO_PKG_VERSION").to_owned(),
-            seed,
-            started_ms: now_ms(),
-            policy: PolicyIdentity {
-                name: policy.name().to_owned(),
-                version: policy.version().to_owned(),
-                digest: policy.digest().to_owned(),
-            },
-            settings,
-            limits,
-            options: options.clone(),
-            carried: Carried::default(),
-        };
+        let header = header(config, &policy, options.clone(), seed, now_ms());
         (path, header)
     });
     let state_dir = StateDir::open(&config.state_dir)?;
@@ -82,6 +67,71 @@ pub fn assemble(config: &Config, record: Option<PathBuf>, seed: u64) -> anyhow::
     })
 }
 
+/// A pipeline for telemetry of the target `name`, of which nothing but numbers is known, and the
+/// header of a recording of it that begins at `started_ms`. Constraints, guard and policy are those
+/// of the configuration, the mode is observe.
+pub fn assemble_import(
+    config: &Config,
+    name: &str,
+    started_ms: u64,
+) -> anyhow::Result<(Pipeline, Header)> {
+    let policy = configured_policy(config)?;
+    let target = TargetOptions {
+        mode: Mode::Observe,
+        diagnose: diagnose_options(config, &[]),
+        constraints: config.constraints.clone(),
+    };
+    let options = PipelineOptions {
+        targets: BTreeMap::from([(name.to_owned(), target)]),
+        ..pipeline_options(config)
+    };
+    let header = header(config, &policy, options.clone(), 0, started_ms);
+    let pipeline = Pipeline::new(options, policy, Carried::default());
+    Ok((pipeline, header))
+}
+
+fn configured_policy(config: &Config) -> anyhow::Result<Policy> {
+    let policy = &config.policy;
+    load_policy(
+        policy.file.as_deref(),
+        policy.limits.clone(),
+        &policy.parameters,
+    )
+}
+
+fn header(
+    config: &Config,
+    policy: &Policy,
+    options: PipelineOptions,
+    seed: u64,
+    started_ms: u64,
+) -> Header {
+    Header {
+        dbmedic_recording: recording::VERSION,
+        dbmedic: env!("CARGO_PKG_VERSION").to_owned(),
+        seed,
+        started_ms,
+        policy: PolicyIdentity {
+            name: policy.name().to_owned(),
+            version: policy.version().to_owned(),
+            digest: policy.digest().to_owned(),
+        },
+        settings: config.policy.parameters.clone(),
+        limits: config.policy.limits.clone(),
+        options,
+        carried: Carried::default(),
+    }
+}
+
+fn diagnose_options(config: &Config, may_end: &[String]) -> DiagnoseOptions {
+    DiagnoseOptions {
+        lock_hold_ms: config.observation.lock_hold_ms,
+        reader_hold_ms: config.observation.reader_hold_ms,
+        snapshot_recent_ms: config.snapshots.recent_ms,
+        may_end: may_end.to_vec(),
+    }
+}
+
 fn pipeline_options(config: &Config) -> PipelineOptions {
     let targets: BTreeMap<_, _> = config
         .targets
@@ -89,12 +139,7 @@ fn pipeline_options(config: &Config) -> PipelineOptions {
         .map(|target| {
             let options = TargetOptions {
                 mode: target.mode,
-                diagnose: DiagnoseOptions {
-                    lock_hold_ms: config.observation.lock_hold_ms,
-                    reader_hold_ms: config.observation.reader_hold_ms,
-                    snapshot_recent_ms: config.snapshots.recent_ms,
-                    may_end: target.may_end.clone(),
-                },
+                diagnose: diagnose_options(config, &target.may_end),
                 constraints: target.constraints.clone(),
             };
             (target.name.clone(), options)

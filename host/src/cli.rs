@@ -12,10 +12,13 @@ use crate::assemble::merge_settings;
 use crate::config::PolicyConfig;
 
 mod config;
+mod detect;
 mod history;
+mod import;
 mod oneshot;
 mod policy;
 mod replay;
+mod table;
 mod watch;
 
 /// Databases that look after themselves.
@@ -44,6 +47,10 @@ enum Command {
     Release(history::ReleaseArgs),
     /// Feed a recording through the pipeline and print the verdicts
     Replay(replay::ReplayArgs),
+    /// Find anomalies in a table of telemetry, row by row: CSV in, CSV out
+    Detect(detect::DetectArgs),
+    /// Make a recording of a table of telemetry, for `replay` and for tests of policies
+    Import(import::ImportArgs),
     /// Sign policies, check them, and see which one is in service
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -95,6 +102,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Release(args) => (history::release(&args), ExitCode::FAILURE),
         Command::Policy(command) => (policy::run(&command), ExitCode::FAILURE),
         Command::Replay(args) => (replay::run(&args), ExitCode::FAILURE),
+        Command::Detect(args) => (detect::run(&args), ExitCode::from(2)),
+        Command::Import(args) => (import::run(&args), ExitCode::from(2)),
         Command::Config(command) => (config::run(&command), ExitCode::FAILURE),
         Command::Raw => {
             let served = crate::target::sqlite::raw::serve(

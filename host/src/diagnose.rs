@@ -8,10 +8,13 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Candidate, ConstraintState, ConstraintStatus, Fact, Value};
+use crate::model::{Anomaly, Candidate, ConstraintState, ConstraintStatus, Fact, Value};
 use crate::source::{Observation, State};
 
 mod sqlite;
+
+/// The kind of problem of which nothing but an anomaly is known.
+pub const UNEXPLAINED: &str = "anomaly.unexplained";
 
 /// What the stage needs to know beside the observations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,7 +73,7 @@ pub fn part_of(kind: &str) -> Part {
     match kind {
         "target.unreachable" => Part::Reach,
         "wal.corrupt-frame" => Part::LogFrames,
-        "wal.oversized" | "constraint.violated" | "anomaly.unexplained" => Part::Metrics,
+        "wal.oversized" | "constraint.violated" | UNEXPLAINED => Part::Metrics,
         _ => match kind.split('.').next() {
             Some("lock" | "wal") => Part::Locks,
             Some("index") => Part::Indexes,
@@ -96,15 +99,25 @@ pub struct Diagnostician {
 }
 
 impl Diagnostician {
-    /// Diagnoses one observation, with where the target's constraints stand after it.
+    /// Diagnoses one observation, with the anomaly that lasts at it and where the target's
+    /// constraints stand after it.
     pub fn diagnose(
         &mut self,
         seen: &Observation,
+        anomaly: Option<&Anomaly>,
         constraints: &[ConstraintState],
         options: &DiagnoseOptions,
     ) -> Findings {
         let mut findings = match &seen.state {
             State::Sqlite(state) => self.holds.diagnose(seen, state, constraints, options),
+            // Its constraints and anomalies are all there is to say.
+            State::Samples => Findings {
+                problems: anomaly
+                    .and_then(|anomaly| unexplained(anomaly, constraints))
+                    .into_iter()
+                    .collect(),
+                examined: BTreeSet::from([Part::Reach]),
+            },
             State::Unreachable { reason } => Findings {
                 problems: vec![Diagnosis {
                     kind: "target.unreachable".into(),
@@ -126,6 +139,37 @@ impl Diagnostician {
         }
         findings
     }
+}
+
+/// An anomaly, unless a bound that is violated tells of it. One problem while it lasts, whatever
+/// series carries it most.
+fn unexplained(anomaly: &Anomaly, constraints: &[ConstraintState]) -> Option<Diagnosis> {
+    let strongest = anomaly.series.first()?;
+    let explained = constraints
+        .iter()
+        .any(|c| c.status != ConstraintStatus::Ok && anomaly.series.contains(&c.metric));
+    if explained {
+        return None;
+    }
+    let others = match anomaly.series.len() - 1 {
+        0 => String::new(),
+        1 => " and one more series".into(),
+        n => format!(" and {n} more series"),
+    };
+    let reason = anomaly.reasons.first().map_or("", String::as_str);
+    Some(Diagnosis {
+        kind: UNEXPLAINED.into(),
+        subject: "target".into(),
+        summary: format!("`{strongest}`{others} out of the normal range: {reason}"),
+        severity: anomaly.confidence,
+        facts: vec![
+            text("series", strongest),
+            number("confidence", anomaly.confidence),
+            integer("series_count", anomaly.series.len() as u64),
+        ],
+        series: &[],
+        candidates: Vec::new(),
+    })
 }
 
 /// A bound that is violated, unless its own kind of problem tells of it.

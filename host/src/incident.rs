@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::diagnose::{Diagnosis, Findings, Part, part_of};
+use crate::diagnose::{Diagnosis, Findings, Part, UNEXPLAINED, part_of};
 use crate::model::{
     Anomaly, Classification, Finding, OpenIncident, Outcome, OutcomeResult, RepairHistory,
 };
@@ -243,10 +243,11 @@ impl Incident {
         finding.facts = problem.facts;
         finding.candidates = problem.candidates;
         let related = evidence.filter(|anomaly| {
-            anomaly
-                .series
-                .iter()
-                .any(|series| problem.series.contains(&series.as_str()))
+            problem.kind == UNEXPLAINED
+                || anomaly
+                    .series
+                    .iter()
+                    .any(|series| problem.series.contains(&series.as_str()))
         });
         if let Some(anomaly) = related {
             if finding.evidence.len() == EVIDENCE_LIMIT {

@@ -427,9 +427,12 @@ impl Pipeline {
             }
         }
         let constraints = target.constraints.states(&target.readings.series);
-        let findings = target
-            .diagnostician
-            .diagnose(seen, &constraints, &target.options.diagnose);
+        let findings = target.diagnostician.diagnose(
+            seen,
+            anomaly.as_ref(),
+            &constraints,
+            &target.options.diagnose,
+        );
         let next = &mut self.next_incident;
         let changes = target
             .incidents

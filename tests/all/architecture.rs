@@ -50,7 +50,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "gate",
         &[
-            "clock", "journal", "model", "pipeline", "policy", "signing", "state_dir",
+            "clock",
+            "journal",
+            "model",
+            "pipeline",
+            "policy",
+            "signing",
+            "state_dir",
         ],
     ),
     (
@@ -82,6 +88,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "clock",
             "config",
             "diagnose",
+            "guard",
             "journal",
             "live",
             "model",
@@ -116,6 +123,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "clock",
             "config",
             "demo",
+            "detect",
             "guard",
             "journal",
             "live",

@@ -29,3 +29,6 @@ mod replay;
 
 /// Policies that attack their host, and files that are no policies.
 mod sandbox;
+
+/// Tables of telemetry from outside: `detect` and `import`, live pipes among them.
+mod tables;
