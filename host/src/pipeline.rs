@@ -17,8 +17,8 @@ use crate::model::{
     Alert, Anomaly, BaselineSummary, Context, EscalationLevel, Finding, Metric, Outcome, Point,
     PolicyEvent, RepairHistory, Verbosity, Verdict,
 };
-use crate::policy::{Policy, PolicyFailure, Telemetry};
-use crate::series::SeriesTable;
+use crate::policy::{Line, Part, Policy, PolicyFailure, PolicyIdentity, Telemetry, TelemetryCopy};
+use crate::series::{SERIES_LIMIT, SeriesTable};
 use crate::source::Observation;
 
 /// Main metrics that a policy is handed with each event.
@@ -39,15 +39,51 @@ pub struct PipelineOptions {
     pub targets: BTreeMap<String, TargetOptions>,
 }
 
+/// The name of the policy that decides where nothing else is configured.
+pub const DEFAULT_POLICY: &str = "default";
+
+/// The policies in service, by their configured names.
+#[derive(Debug, Clone)]
+pub struct Policies {
+    default: Policy,
+    named: BTreeMap<String, Policy>,
+}
+
+impl Policies {
+    /// The default policy, and others by their names.
+    pub fn new(default: Policy, named: BTreeMap<String, Policy>) -> Self {
+        Self { default, named }
+    }
+
+    /// The policy of this name; the default one where there is none.
+    pub fn get(&self, name: &str) -> &Policy {
+        self.named.get(name).unwrap_or(&self.default)
+    }
+}
+
+impl From<Policy> for Policies {
+    fn from(default: Policy) -> Self {
+        Self::new(default, BTreeMap::new())
+    }
+}
+
 /// What the pipeline needs to know of one target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TargetOptions {
+    /// The names of the policies in line; the most cautious verdict counts.
+    #[serde(default = "only_default")]
+    pub policies: Vec<String>,
     /// What the guard lets happen.
     pub mode: Mode,
     /// What diagnosis needs to know.
     pub diagnose: DiagnoseOptions,
     /// The configured bounds.
     pub constraints: Vec<Constraint>,
+}
+
+/// A line of the default policy alone.
+pub fn only_default() -> Vec<String> {
+    vec![DEFAULT_POLICY.to_owned()]
 }
 
 /// What is carried from one run to the next. Part of a recording's header.
@@ -75,8 +111,9 @@ pub struct CarriedTarget {
     pub level: EscalationLevel,
     /// Since when, milliseconds since the Unix epoch.
     pub level_since_ms: u64,
-    /// What the policy left to be handed back.
-    pub memory: Vec<u8>,
+    /// What each policy left to be handed back, by its configured name.
+    #[serde(default)]
+    pub memories: BTreeMap<String, Vec<u8>>,
     /// What became of earlier repairs.
     pub repairs: Vec<RepairHistory>,
     /// What the guard remembers.
@@ -88,7 +125,7 @@ impl Default for CarriedTarget {
         Self {
             level: EscalationLevel::Normal,
             level_since_ms: 0,
-            memory: Vec::new(),
+            memories: BTreeMap::new(),
             repairs: Vec::new(),
             guard: TargetRecord::default(),
         }
@@ -124,6 +161,18 @@ pub enum Event {
         /// When, milliseconds since the Unix epoch.
         at_ms: u64,
     },
+    /// Another policy comes into service, in all targets at once. The driver has handed it over by
+    /// [`Pipeline::stand_by`].
+    PolicySwapped {
+        /// The policy's configured name.
+        policy: String,
+        /// When, milliseconds since the Unix epoch.
+        at_ms: u64,
+        /// Which component it is from now on.
+        to: PolicyIdentity,
+        /// Why, in one line.
+        why: String,
+    },
     /// Time passed.
     Tick {
         /// When, milliseconds since the Unix epoch.
@@ -139,6 +188,7 @@ impl Event {
             Self::RepairEnded { at_ms, .. }
             | Self::Approved { at_ms, .. }
             | Self::Released { at_ms, .. }
+            | Self::PolicySwapped { at_ms, .. }
             | Self::Tick { at_ms } => *at_ms,
         }
     }
@@ -231,6 +281,19 @@ pub enum Effect {
         /// How.
         outcome: Outcome,
     },
+    /// Another policy is in service.
+    PolicySwapped {
+        /// The policy's configured name.
+        policy: String,
+        /// Which component it was.
+        from: PolicyIdentity,
+        /// Which component it is.
+        to: PolicyIdentity,
+        /// Why, in one line.
+        why: String,
+        /// Targets where the one before stays until the running repair has ended.
+        after_repair: Vec<String>,
+    },
     /// The problem is gone.
     IncidentResolved {
         /// The target.
@@ -267,6 +330,46 @@ pub struct Decided {
     pub verdict: Verdict,
     /// Why the policy's own answer does not count, when it does not.
     pub failure: Option<PolicyFailure>,
+    /// Where several policies are in line: what each said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub line: Vec<SaidInLine>,
+}
+
+/// What one of several policies in line said.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SaidInLine {
+    /// The policy's configured name.
+    pub policy: String,
+    /// Its answer.
+    pub verdict: Verdict,
+    /// Why its own answer does not count, when it does not.
+    pub failure: Option<PolicyFailure>,
+}
+
+impl From<&Part> for SaidInLine {
+    fn from(part: &Part) -> Self {
+        Self {
+            policy: part.policy.to_string(),
+            verdict: part.decision.verdict.clone(),
+            failure: part.decision.failure.clone(),
+        }
+    }
+}
+
+/// A decision with everything that led to it, for who compares or logs decisions. No effect, and no
+/// part of a recording.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// The target.
+    pub target: String,
+    /// When, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// What was put to the policies.
+    pub event: PolicyEvent,
+    /// What each of them was handed and answered, in the order of the line.
+    pub parts: Vec<Part>,
+    /// What telemetry held, where that was asked for by [`Pipeline::keep_telemetry`].
+    pub telemetry: Option<TelemetryCopy>,
 }
 
 /// The guard's word, as it is told.
@@ -298,7 +401,7 @@ struct Target {
     level: EscalationLevel,
     level_since_ms: u64,
     verbosity: Verbosity,
-    memory: Vec<u8>,
+    line: Line,
     /// Looks so far, up to the number from which on baselines may be judged by.
     looks: usize,
     established_after: usize,
@@ -313,21 +416,34 @@ struct Target {
 /// The machine.
 pub struct Pipeline {
     decide_interval_ms: u64,
-    policy: Policy,
+    policies: Policies,
+    /// Handed over for the next swap, by configured name.
+    standing_by: BTreeMap<String, Policy>,
+    made: Vec<Made>,
+    keeps_telemetry: bool,
     guard: Guard,
     targets: BTreeMap<String, Target>,
     next_incident: u64,
 }
 
 impl Pipeline {
-    /// A machine with these options, this policy, and what was carried over from before.
-    pub fn new(options: PipelineOptions, policy: Policy, mut carried: Carried) -> Self {
+    /// A machine with these options, these policies, and what was carried over from before.
+    pub fn new(
+        options: PipelineOptions,
+        policies: impl Into<Policies>,
+        mut carried: Carried,
+    ) -> Self {
+        let policies = policies.into();
         let mut records = BTreeMap::new();
         let targets = options
             .targets
             .into_iter()
             .map(|(name, target)| {
-                let from_before = carried.targets.remove(&name).unwrap_or_default();
+                let mut from_before = carried.targets.remove(&name).unwrap_or_default();
+                let line = Line::new(target.policies.iter().map(|policy| {
+                    let memory = from_before.memories.remove(policy).unwrap_or_default();
+                    (policy.clone(), policies.get(policy).clone(), memory)
+                }));
                 records.insert(name.clone(), from_before.guard);
                 let state = Target {
                     readings: Readings {
@@ -344,7 +460,7 @@ impl Pipeline {
                     level: from_before.level,
                     level_since_ms: from_before.level_since_ms,
                     verbosity: Verbosity::Normal,
-                    memory: from_before.memory,
+                    line,
                     looks: 0,
                     established_after: options.baseline_established_after,
                     approved: None,
@@ -357,7 +473,10 @@ impl Pipeline {
             .collect();
         Self {
             decide_interval_ms: options.decide_interval_ms,
-            policy,
+            policies,
+            standing_by: BTreeMap::new(),
+            made: Vec::new(),
+            keeps_telemetry: false,
             guard: Guard::new(options.guard, records),
             targets,
             next_incident: carried.next_incident,
@@ -367,10 +486,13 @@ impl Pipeline {
     /// What the next run must know.
     pub fn carried(&self) -> Carried {
         let targets = self.targets.iter().map(|(name, target)| {
+            let memories = target.line.memories();
             let carried = CarriedTarget {
                 level: target.level,
                 level_since_ms: target.level_since_ms,
-                memory: target.memory.clone(),
+                memories: memories
+                    .map(|(policy, memory)| (policy.to_owned(), memory.to_vec()))
+                    .collect(),
                 repairs: target.incidents.repairs().to_vec(),
                 guard: self.guard.record(name).cloned().unwrap_or_default(),
             };
@@ -387,8 +509,29 @@ impl Pipeline {
         self.targets.get(target).map(|t| &t.readings.series)
     }
 
+    /// The policies in service.
+    pub fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
+    /// Hands over the policy that the next [`Event::PolicySwapped`] of this name speaks of.
+    pub fn stand_by(&mut self, name: &str, policy: Policy) {
+        self.standing_by.insert(name.to_owned(), policy);
+    }
+
+    /// Whether decisions are to come with what telemetry held.
+    pub fn keep_telemetry(&mut self, keep: bool) {
+        self.keeps_telemetry = keep;
+    }
+
+    /// The decisions of the last step, each with everything that led to it.
+    pub fn take_made(&mut self) -> Vec<Made> {
+        std::mem::take(&mut self.made)
+    }
+
     /// Takes one event and says what is to be done.
     pub fn step(&mut self, event: &Event) -> Vec<Effect> {
+        self.made.clear();
         match event {
             Event::Observed(observation) => self.observed(observation),
             Event::RepairEnded {
@@ -401,6 +544,9 @@ impl Pipeline {
                 self.guard.release(target);
                 Vec::new()
             }
+            Event::PolicySwapped {
+                policy, to, why, ..
+            } => self.swap(policy, to, why).into_iter().collect(),
             Event::Tick { at_ms } => {
                 let names: Vec<String> = self.targets.keys().cloned().collect();
                 names
@@ -409,6 +555,36 @@ impl Pipeline {
                     .collect()
             }
         }
+    }
+
+    /// Puts the policy that stands by in its place, in all targets. Open incidents, history and
+    /// memory stay; where a repair is running, it is judged to its end by who chose it.
+    fn swap(&mut self, name: &str, to: &PolicyIdentity, why: &str) -> Option<Effect> {
+        let policy = self.standing_by.remove(name)?;
+        if policy.digest() != to.digest {
+            return None;
+        }
+        let mut after_repair = Vec::new();
+        for (target_name, target) in &mut self.targets {
+            let record = self.guard.record(target_name);
+            let repairing = record.is_some_and(|r| r.running.is_some());
+            if target.line.swap(name, &policy, repairing) && repairing {
+                after_repair.push(target_name.clone());
+            }
+        }
+        let from = self.policies.get(name).identity();
+        if name == DEFAULT_POLICY {
+            self.policies.default = policy;
+        } else {
+            self.policies.named.insert(name.to_owned(), policy);
+        }
+        Some(Effect::PolicySwapped {
+            policy: name.to_owned(),
+            from,
+            to: to.clone(),
+            why: why.to_owned(),
+            after_repair,
+        })
     }
 
     fn observed(&mut self, seen: &Observation) -> Vec<Effect> {
@@ -501,6 +677,9 @@ impl Pipeline {
             outcome: outcome.clone(),
         }];
         effects.extend(self.ask(name, at_ms, &PolicyEvent::Outcome(outcome.clone())));
+        if let Some(target) = self.targets.get_mut(name) {
+            target.line.repair_ended();
+        }
         effects.push(Effect::Examine {
             target: name.to_owned(),
         });
@@ -525,8 +704,15 @@ impl Pipeline {
         let Some(target) = self.targets.get_mut(name) else {
             return Vec::new();
         };
-        let context = target.context(name, at_ms, self.policy.settings());
-        let decision = self.policy.decide(event, &context, &mut target.readings);
+        let context = target.context(name, at_ms);
+        let readings = &mut target.readings;
+        let decision = target.line.decide(event, &context, |_, policy, context| {
+            policy.decide(event, context, readings)
+        });
+        let line = match &decision.parts[..] {
+            [_] => Vec::new(),
+            parts => parts.iter().map(SaidInLine::from).collect(),
+        };
         let verdict = decision.verdict;
         let mut effects = Vec::new();
         let (asked, incident, finding) = match event {
@@ -547,6 +733,7 @@ impl Pipeline {
                 finding,
                 verdict: verdict.clone(),
                 failure: decision.failure,
+                line,
             }));
         }
         for alert in &verdict.alerts {
@@ -572,7 +759,13 @@ impl Pipeline {
                 to,
             });
         }
-        target.memory.clone_from(&verdict.memory);
+        self.made.push(Made {
+            target: name.to_owned(),
+            at_ms,
+            event: event.clone(),
+            parts: decision.parts,
+            telemetry: self.keeps_telemetry.then(|| target.readings.copy()),
+        });
         if let PolicyEvent::Finding(finding) = event {
             target
                 .incidents
@@ -651,6 +844,14 @@ struct Readings {
     detector: Detector,
 }
 
+impl Readings {
+    /// What a policy could read now, to be read later.
+    fn copy(&self) -> TelemetryCopy {
+        let names = self.series.latest_points(SERIES_LIMIT);
+        TelemetryCopy::of(self, names.map(|(name, _)| name))
+    }
+}
+
 impl Telemetry for Readings {
     fn latest(&self, series: &str) -> Option<Point> {
         self.series.get(series)?.latest()
@@ -685,7 +886,8 @@ impl Target {
         self.readings.detector.step(seen.at_ms, &self.row)
     }
 
-    fn context(&self, name: &str, at_ms: u64, settings: &[u8]) -> Context {
+    /// Everything but settings and memory, which are each policy's own.
+    fn context(&self, name: &str, at_ms: u64) -> Context {
         Context {
             now_ms: at_ms,
             target: name.to_owned(),
@@ -703,8 +905,8 @@ impl Target {
                     value: point.value,
                 })
                 .collect(),
-            settings: settings.to_vec(),
-            memory: self.memory.clone(),
+            settings: Vec::new(),
+            memory: Vec::new(),
         }
     }
 }

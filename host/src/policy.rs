@@ -14,6 +14,7 @@ mod cautious;
 mod compiled;
 mod failure;
 mod limits;
+mod line;
 mod load_error;
 mod runtime;
 mod sandbox;
@@ -39,9 +40,10 @@ pub use limits::{
     ITEMS, LOG_LINE_BYTES, LOG_LINES, Limits, MEMORY_BYTES, RECENT_POINTS, RULE_BYTES,
     SETTINGS_BYTES, TEXT_BYTES,
 };
+pub use line::{Line, LineDecision, Part, PolicyIdentity, most_cautious};
 pub use load_error::{LoadError, RuntimeError};
 pub use runtime::Runtime;
-pub use telemetry::{NoTelemetry, Telemetry};
+pub use telemetry::{NoTelemetry, Telemetry, TelemetryCopy};
 
 use runtime::Inner;
 use sandbox::{Sandbox, State};
@@ -110,6 +112,20 @@ impl Policy {
     /// The SHA-256 of the component's bytes, lower-case hex.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// Which component it is.
+    pub fn identity(&self) -> PolicyIdentity {
+        PolicyIdentity {
+            name: self.name().to_owned(),
+            version: self.version().to_owned(),
+            digest: self.digest().to_owned(),
+        }
+    }
+
+    /// The digest, shared.
+    pub(crate) fn shared_digest(&self) -> Arc<str> {
+        Arc::clone(&self.digest)
     }
 
     /// What it says about itself and its parameters.

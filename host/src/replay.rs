@@ -5,8 +5,8 @@
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
-use crate::pipeline::{Effect, Event, Pipeline};
-use crate::policy::Policy;
+use crate::pipeline::{Effect, Event, Pipeline, Policies};
+use crate::policy::{Policy, PolicyIdentity};
 use crate::recording::{RecordingError, RecordingReader};
 
 /// What a replay came to.
@@ -22,16 +22,24 @@ pub struct Summary {
     pub first_difference: Option<u64>,
 }
 
-/// Feeds a recording to a pipeline with this policy. `on_event` gets each event with its effects.
+/// Feeds a recording to a pipeline with these policies. `policy_for` gives the policy of a name that
+/// came into service on the way; where it gives none, the one before stays. `on_event` gets each
+/// event with its effects.
 pub fn replay<E: From<RecordingError>>(
     mut recording: RecordingReader,
-    policy: Policy,
+    policies: impl Into<Policies>,
+    mut policy_for: impl FnMut(&str, &PolicyIdentity) -> Result<Option<Policy>, E>,
     mut on_event: impl FnMut(&Event, &[Effect]) -> Result<(), E>,
 ) -> Result<Summary, E> {
     let header = recording.header();
-    let mut pipeline = Pipeline::new(header.options.clone(), policy, header.carried.clone());
+    let mut pipeline = Pipeline::new(header.options.clone(), policies, header.carried.clone());
     let mut summary = Summary::default();
     while let Some(recorded) = recording.next_event()? {
+        if let Event::PolicySwapped { policy, to, .. } = &recorded.event
+            && let Some(ready) = policy_for(policy, to)?
+        {
+            pipeline.stand_by(policy, ready);
+        }
         let effects = pipeline.step(&recorded.event);
         summary.events += 1;
         let decided = effects

@@ -18,6 +18,9 @@ mod common;
 /// Each fault by hand: `check`, `repair`, `repair --apply`.
 mod faults;
 
+/// How policies come into service: signatures, refusals, shadow, probation, watching, restart.
+mod gate;
+
 /// dbmedic is killed at each step of each repair and started again.
 mod kills;
 
@@ -29,6 +32,12 @@ mod replay;
 
 /// Policies that attack their host, and files that are no policies.
 mod sandbox;
+
+/// A thousand swaps under load, with bad candidates among them.
+mod swaps;
+
+/// A pipeline under load with a gate beside it, for the tests of both.
+mod ward;
 
 /// Tables of telemetry from outside: `detect` and `import`, live pipes among them.
 mod tables;
