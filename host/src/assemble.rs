@@ -16,7 +16,8 @@ use crate::live::Setup;
 use crate::model::{Setting, Value};
 use crate::pipeline::{self, Carried, Pipeline, PipelineOptions, Policies, TargetOptions};
 use crate::policy::{CacheLimits, CompiledCache, Runtime};
-use crate::recording::{self, Header};
+use crate::recording::{self, Header, RecordingWriter};
+use crate::resources;
 use crate::state_dir::StateDir;
 use crate::watch::{Pace, Site};
 
@@ -159,10 +160,7 @@ fn setup(
         journal,
     } = ready;
     let options = pipeline_options(config);
-    let recording = record.map(|path| {
-        let header = header(config, &policies, options.clone(), seed, now_ms());
-        (path, header)
-    });
+    let recording = record.map(|path| (path, header(config, &policies, &options, seed)));
     let sites = config
         .targets
         .iter()
@@ -180,7 +178,13 @@ fn setup(
         tick_interval_ms: observation.tick_interval_ms,
         wal_scan_interval_ms: observation.wal_scan_interval_ms,
         quick_check_interval_ms: observation.quick_check_interval_ms,
+        quick_check_timeout_ms: observation.quick_check_timeout_ms,
+        incremental_check_interval_ms: observation.incremental_check_interval_ms,
+        incremental_check_timeout_ms: observation.incremental_check_timeout_ms,
         integrity_interval_ms: observation.integrity_interval_ms,
+        integrity_timeout_ms: observation.integrity_timeout_ms,
+        resource_interval_ms: observation.resource_interval_ms,
+        resource_timeout_ms: observation.resource_timeout_ms,
         snapshot_interval_ms: config.snapshots.interval_ms,
         snapshots_kept: config.snapshots.keep,
     };
@@ -195,17 +199,71 @@ fn setup(
         journal,
         recording,
         exe,
+        resource_limits: resources::limits(
+            config.resources.warning_threshold,
+            config.resources.critical_threshold,
+        ),
     })
 }
 
-/// The header of a recording that begins at `started_ms`.
-fn header(
+/// Makes ready what an engine that embeds dbmedic has: a pipeline with one target of this name that
+/// is only observed, and with `record` a recording in that file.
+pub fn assemble_embedded(
     config: &Config,
-    policies: &Policies,
-    options: PipelineOptions,
-    seed: u64,
+    name: &str,
+    record: Option<PathBuf>,
+) -> anyhow::Result<(Pipeline, Option<RecordingWriter>)> {
+    let (pipeline, header) = assemble_samples(config, name)?;
+    let recording = record
+        .map(|path| RecordingWriter::create(&path, &header))
+        .transpose()?;
+    Ok((pipeline, recording))
+}
+
+/// Makes ready what an imported table needs: a pipeline with one target of this name that is only
+/// observed, and the header of a recording of it that begins at `started_ms`.
+pub fn assemble_import(
+    config: &Config,
+    name: &str,
     started_ms: u64,
-) -> Header {
+) -> anyhow::Result<(Pipeline, Header)> {
+    let (pipeline, header) = assemble_samples(config, name)?;
+    let header = Header {
+        started_ms,
+        ..header
+    };
+    Ok((pipeline, header))
+}
+
+/// A pipeline with one target of which only the numbers are known, and the header of a recording.
+fn assemble_samples(config: &Config, name: &str) -> anyhow::Result<(Pipeline, Header)> {
+    let policies = gate::once(
+        &workshop(config, None)?,
+        DEFAULT_POLICY,
+        &plans(config, None),
+    )?;
+    let mut options = pipeline_options(config);
+    options.targets = BTreeMap::from([(
+        name.to_owned(),
+        TargetOptions {
+            policies: pipeline::only_default(),
+            mode: Mode::Observe,
+            diagnose: DiagnoseOptions {
+                lock_hold_ms: config.observation.lock_hold_ms,
+                reader_hold_ms: config.observation.reader_hold_ms,
+                snapshot_recent_ms: config.snapshots.recent_ms,
+                may_end: Vec::new(),
+            },
+            constraints: config.constraints.clone(),
+        },
+    )]);
+    let header = header(config, &policies, &options, 0);
+    let pipeline = Pipeline::new(options, policies, Carried::default());
+    Ok((pipeline, header))
+}
+
+/// The beginning of a recording.
+fn header(config: &Config, policies: &Policies, options: &PipelineOptions, seed: u64) -> Header {
     let named = config.policies.iter().map(|named| {
         let policy = recording::NamedPolicy {
             identity: policies.get(&named.name).identity(),
@@ -217,55 +275,13 @@ fn header(
         dbmedic_recording: recording::VERSION,
         dbmedic: env!("CARGO_PKG_VERSION").to_owned(),
         seed,
-        started_ms,
+        started_ms: now_ms(),
         policy: policies.get(pipeline::DEFAULT_POLICY).identity(),
         settings: config.policy.parameters.clone(),
         named: named.collect(),
         limits: config.policy.limits.clone(),
-        options,
+        options: options.clone(),
         carried: Carried::default(),
-    }
-}
-
-/// A pipeline for telemetry of the target `name`, of which nothing but numbers is known, and the
-/// header of a recording of it that begins at `started_ms`. Constraints, guard and the default policy
-/// are those of the configuration, the mode is observe.
-pub fn assemble_import(
-    config: &Config,
-    name: &str,
-    started_ms: u64,
-) -> anyhow::Result<(Pipeline, Header)> {
-    let config = Config {
-        policies: Vec::new(),
-        targets: Vec::new(),
-        ..config.clone()
-    };
-    let policies = gate::once(
-        &workshop(&config, None)?,
-        DEFAULT_POLICY,
-        &plans(&config, None),
-    )?;
-    let target = TargetOptions {
-        policies: pipeline::only_default(),
-        mode: Mode::Observe,
-        diagnose: diagnose_options(&config, &[]),
-        constraints: config.constraints.clone(),
-    };
-    let options = PipelineOptions {
-        targets: BTreeMap::from([(name.to_owned(), target)]),
-        ..pipeline_options(&config)
-    };
-    let header = header(&config, &policies, options.clone(), 0, started_ms);
-    let pipeline = Pipeline::new(options, policies, Carried::default());
-    Ok((pipeline, header))
-}
-
-fn diagnose_options(config: &Config, may_end: &[String]) -> DiagnoseOptions {
-    DiagnoseOptions {
-        lock_hold_ms: config.observation.lock_hold_ms,
-        reader_hold_ms: config.observation.reader_hold_ms,
-        snapshot_recent_ms: config.snapshots.recent_ms,
-        may_end: may_end.to_vec(),
     }
 }
 
@@ -277,7 +293,12 @@ fn pipeline_options(config: &Config) -> PipelineOptions {
             let options = TargetOptions {
                 policies: target.policies.clone(),
                 mode: target.mode,
-                diagnose: diagnose_options(config, &target.may_end),
+                diagnose: DiagnoseOptions {
+                    lock_hold_ms: config.observation.lock_hold_ms,
+                    reader_hold_ms: config.observation.reader_hold_ms,
+                    snapshot_recent_ms: config.snapshots.recent_ms,
+                    may_end: target.may_end.clone(),
+                },
                 constraints: target.constraints.clone(),
             };
             (target.name.clone(), options)

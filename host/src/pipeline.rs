@@ -111,13 +111,29 @@ pub struct CarriedTarget {
     pub level: EscalationLevel,
     /// Since when, milliseconds since the Unix epoch.
     pub level_since_ms: u64,
-    /// What each policy left to be handed back, by its configured name.
-    #[serde(default)]
+    /// What each policy left to be handed back, by its configured name. Before several policies
+    /// could be in line it was the default one's alone, under the name `memory`.
+    #[serde(default, alias = "memory", deserialize_with = "memories")]
     pub memories: BTreeMap<String, Vec<u8>>,
     /// What became of earlier repairs.
     pub repairs: Vec<RepairHistory>,
     /// What the guard remembers.
     pub guard: TargetRecord,
+}
+
+fn memories<'de, D: serde::Deserializer<'de>>(
+    from: D,
+) -> Result<BTreeMap<String, Vec<u8>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Memories {
+        Each(BTreeMap<String, Vec<u8>>),
+        OfDefault(Vec<u8>),
+    }
+    Ok(match Memories::deserialize(from)? {
+        Memories::Each(each) => each,
+        Memories::OfDefault(memory) => BTreeMap::from([(DEFAULT_POLICY.to_owned(), memory)]),
+    })
 }
 
 impl Default for CarriedTarget {
@@ -509,6 +525,18 @@ impl Pipeline {
         self.targets.get(target).map(|t| &t.readings.series)
     }
 
+    /// What a policy would be handed of a target now; none when there is no such target.
+    pub fn context(&self, target: &str, at_ms: u64) -> Option<Context> {
+        let found = self.targets.get(target)?;
+        Some(found.context(target, at_ms))
+    }
+
+    /// Whether a target is halted until a person releases it.
+    pub fn is_halted(&self, target: &str) -> bool {
+        let record = self.guard.record(target);
+        record.is_some_and(|record| record.halted.is_some())
+    }
+
     /// The policies in service.
     pub fn policies(&self) -> &Policies {
         &self.policies
@@ -603,12 +631,18 @@ impl Pipeline {
             }
         }
         let constraints = target.constraints.states(&target.readings.series);
-        let findings = target.diagnostician.diagnose(
+        let mut findings = target.diagnostician.diagnose(
             seen,
             anomaly.as_ref(),
             &constraints,
             &target.options.diagnose,
         );
+        // While a repair works on the target, that a problem is gone is the repair's doing: it is
+        // over when the repair has verified it.
+        let record = self.guard.record(&seen.target);
+        if record.is_some_and(|record| record.running.is_some()) {
+            findings.examined.clear();
+        }
         let next = &mut self.next_incident;
         let changes = target
             .incidents

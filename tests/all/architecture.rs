@@ -12,6 +12,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("baseline", &["model"]),
     ("constraint", &["model"]),
     ("source", &["model", "target"]),
+    ("operations", &["baseline", "source"]),
+    ("admission", &["constraint", "source"]),
+    ("resources", &["constraint", "model", "source"]),
+    ("health", &["constraint", "model"]),
     ("series", &["baseline", "model", "policy"]),
     (
         "detect",
@@ -37,7 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "source",
         ],
     ),
-    ("state_dir", &["pipeline"]),
+    ("state_dir", &["health", "pipeline"]),
     (
         "journal",
         &["digest", "gate", "model", "pipeline", "state_dir"],
@@ -65,14 +69,24 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("gate", &["clock", "model", "pipeline", "policy", "signing"]),
     (
         "watch",
-        &["clock", "snapshot", "source", "state_dir", "target"],
+        &[
+            "clock",
+            "health",
+            "resources",
+            "snapshot",
+            "source",
+            "state_dir",
+            "target",
+        ],
     ),
     (
         "live",
         &[
             "clock",
+            "constraint",
             "gate",
             "guard",
+            "health",
             "journal",
             "model",
             "pipeline",
@@ -83,6 +97,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "state_dir",
             "target",
             "watch",
+        ],
+    ),
+    (
+        "embedded",
+        &[
+            "admission",
+            "assemble",
+            "clock",
+            "config",
+            "constraint",
+            "health",
+            "operations",
+            "pipeline",
+            "recording",
+            "resources",
+            "source",
         ],
     ),
     ("replay", &["pipeline", "policy", "recording"]),
@@ -101,6 +131,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "pipeline",
             "policy",
             "recording",
+            "resources",
             "state_dir",
             "watch",
         ],
@@ -131,6 +162,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "detect",
             "gate",
             "guard",
+            "health",
             "journal",
             "live",
             "model",
@@ -231,6 +263,8 @@ fn the_pure_stages_read_no_clock() {
         "model",
         "baseline",
         "constraint",
+        "admission",
+        "health",
         "series",
         "detect",
         "diagnose",
@@ -274,7 +308,7 @@ fn only_an_explicit_setting_lets_unsigned_policies_run() {
         // Where a person names a file for something that decides about no live database, and where
         // the setting is read.
         let may = ["signing", "assemble", "gate"].contains(&module.as_str())
-            || path.ends_with("cache/tests.rs")
+            || path.ends_with("tests.rs")
             || path.ends_with("cli/policy.rs")
             || path.ends_with("cli/replay.rs");
         assert!(
