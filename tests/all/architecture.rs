@@ -171,6 +171,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "recording",
             "replay",
             "report",
+            "signature",
             "signing",
             "source",
             "state_dir",
