@@ -14,10 +14,14 @@ use crate::gate::Source;
 
 mod config;
 mod detect;
+mod diagnose;
+mod episode;
 mod history;
 mod import;
+mod learn;
 mod oneshot;
 mod policy;
+mod progress;
 mod replay;
 mod table;
 mod watch;
@@ -52,6 +56,10 @@ enum Command {
     Detect(detect::DetectArgs),
     /// Make a recording of a table of telemetry, for `replay` and for tests of policies
     Import(import::ImportArgs),
+    /// Learn what a trouble looks like from the rows of a table in which it happened
+    Learn(learn::LearnArgs),
+    /// Say which known trouble the abnormal rows of a table look like
+    Diagnose(diagnose::DiagnoseArgs),
     /// Sign policies, check them, and see which one is in service
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -114,10 +122,12 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Incidents(args) => (history::incidents(&args), ExitCode::FAILURE),
         Command::Approve(args) => (history::approve(&args), ExitCode::FAILURE),
         Command::Release(args) => (history::release(&args), ExitCode::FAILURE),
-        Command::Policy(command) => (policy::run(&command), ExitCode::FAILURE),
+        Command::Policy(command) => (policy::run(&command), policy::could_not(&command)),
         Command::Replay(args) => (replay::run(&args), ExitCode::FAILURE),
         Command::Detect(args) => (detect::run(&args), ExitCode::from(2)),
         Command::Import(args) => (import::run(&args), ExitCode::from(2)),
+        Command::Learn(args) => (learn::run(&args), ExitCode::FAILURE),
+        Command::Diagnose(args) => (diagnose::run(&args), ExitCode::FAILURE),
         Command::Config(command) => (config::run(&command), ExitCode::FAILURE),
         Command::Raw => {
             let served = crate::target::sqlite::raw::serve(

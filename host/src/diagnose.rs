@@ -8,13 +8,10 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Anomaly, Candidate, ConstraintState, ConstraintStatus, Fact, Value};
+use crate::model::{Anomaly, Candidate, ConstraintState, ConstraintStatus, Fact, Severity, Value};
 use crate::source::{Observation, State};
 
 mod sqlite;
-
-/// The kind of problem of which nothing but an anomaly is known.
-pub const UNEXPLAINED: &str = "anomaly.unexplained";
 
 /// What the stage needs to know beside the observations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,6 +65,9 @@ pub enum Part {
     Metrics,
 }
 
+/// The kind of an anomaly that no diagnosed problem explains.
+pub const UNEXPLAINED: &str = "anomaly.unexplained";
+
 /// The part in which a kind of problem shows.
 pub fn part_of(kind: &str) -> Part {
     match kind {
@@ -99,12 +99,10 @@ pub struct Diagnostician {
 }
 
 impl Diagnostician {
-    /// Diagnoses one observation, with the anomaly that lasts at it and where the target's
-    /// constraints stand after it.
+    /// Diagnoses one observation, with where the target's constraints stand after it.
     pub fn diagnose(
         &mut self,
         seen: &Observation,
-        anomaly: Option<&Anomaly>,
         constraints: &[ConstraintState],
         options: &DiagnoseOptions,
     ) -> Findings {
@@ -112,10 +110,7 @@ impl Diagnostician {
             State::Sqlite(state) => self.holds.diagnose(seen, state, constraints, options),
             // Its constraints and anomalies are all there is to say.
             State::Samples => Findings {
-                problems: anomaly
-                    .and_then(|anomaly| unexplained(anomaly, constraints))
-                    .into_iter()
-                    .collect(),
+                problems: Vec::new(),
                 examined: BTreeSet::from([Part::Reach]),
             },
             State::Unreachable { reason } => Findings {
@@ -141,35 +136,32 @@ impl Diagnostician {
     }
 }
 
-/// An anomaly, unless a bound that is violated tells of it. One problem while it lasts, whatever
-/// series carries it most.
-fn unexplained(anomaly: &Anomaly, constraints: &[ConstraintState]) -> Option<Diagnosis> {
-    let strongest = anomaly.series.first()?;
-    let explained = constraints
-        .iter()
-        .any(|c| c.status != ConstraintStatus::Ok && anomaly.series.contains(&c.metric));
-    if explained {
-        return None;
-    }
-    let others = match anomaly.series.len() - 1 {
-        0 => String::new(),
-        1 => " and one more series".into(),
-        n => format!(" and {n} more series"),
-    };
-    let reason = anomaly.reasons.first().map_or("", String::as_str);
-    Some(Diagnosis {
+/// An anomaly that no diagnosed problem explains. `series` carried it most when it began; `recent`
+/// are the anomalous looks of the last minute, and those among them that errors carry.
+pub fn unexplained(anomaly: &Anomaly, series: &str, recent: (usize, usize)) -> Diagnosis {
+    let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    Diagnosis {
         kind: UNEXPLAINED.into(),
-        subject: "target".into(),
-        summary: format!("`{strongest}`{others} out of the normal range: {reason}"),
-        severity: anomaly.confidence,
+        subject: series.into(),
+        summary: anomaly.reasons.first().map_or_else(
+            || format!("`{series}` left its normal range"),
+            |reason| format!("no known problem explains this: {reason}"),
+        ),
+        severity: match anomaly.severity {
+            Severity::Low => 0.3,
+            Severity::Medium => 0.5,
+            Severity::High => 0.7,
+        },
         facts: vec![
-            text("series", strongest),
+            text("series", series),
             number("confidence", anomaly.confidence),
-            integer("series_count", anomaly.series.len() as u64),
+            integer("series_count", count(anomaly.series.len())),
+            integer("anomalies_last_minute", count(recent.0)),
+            integer("error_anomalies_last_minute", count(recent.1)),
         ],
         series: &[],
         candidates: Vec::new(),
-    })
+    }
 }
 
 /// A bound that is violated, unless its own kind of problem tells of it.

@@ -137,6 +137,13 @@ impl Incidents {
         self.open.get(id)
     }
 
+    /// Whether nothing is open but incidents of this kind.
+    pub fn only_open(&self, kind: &str) -> bool {
+        self.open
+            .values()
+            .all(|incident| incident.finding.kind == kind)
+    }
+
     /// Whether nothing is open.
     pub fn is_quiet(&self) -> bool {
         self.open.is_empty()
@@ -243,7 +250,7 @@ impl Incident {
         finding.facts = problem.facts;
         finding.candidates = problem.candidates;
         let related = evidence.filter(|anomaly| {
-            problem.kind == UNEXPLAINED
+            finding.kind == UNEXPLAINED
                 || anomaly
                     .series
                     .iter()

@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use crate::clock::now_ms;
 use crate::constraint::Constraint;
+use crate::decision_log::DecisionLog;
 use crate::gate::{Gate, GateHandle, GateRecord, Order};
 use crate::guard::ApprovedRepair;
 use crate::health::{self, CheckKind, CheckReport, CheckState, Health, Level, Sign, Status};
@@ -25,12 +26,15 @@ use crate::model::Outcome;
 use crate::pipeline::{Carried, Effect, Event, Pipeline, PipelineOptions, Policies};
 use crate::recording::{Header, RecordingWriter};
 use crate::repair::{self, StepReport};
-use crate::state_dir::StateDir;
+use crate::state_dir::{StateDir, StateError};
 use crate::target::sqlite::raw::RawProcess;
 use crate::watch::{Looker, Pace, Site, Watched, Watcher};
 
 /// Between the beginnings of two watchers, milliseconds.
 const APART_MS: u64 = 37;
+
+/// Between two times that the baselines are kept, milliseconds: what a crash forgets at most.
+const SAVE_BASELINES_MS: u64 = 600_000;
 
 /// Something to tell, as it happens.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -89,6 +93,8 @@ pub struct Setup {
     pub state_dir: StateDir,
     /// The journal, open and exclusive.
     pub journal: Journal,
+    /// Where every decision is written down; none when that is switched off.
+    pub decision_log: Option<DecisionLog>,
     /// Where to keep a recording, and its header's particulars.
     pub recording: Option<(PathBuf, Header)>,
     /// The binary to run as raw process; this one.
@@ -115,6 +121,7 @@ pub struct Live {
     state_dir: StateDir,
     journal: Arc<Journal>,
     recording: Option<RecordingWriter>,
+    decision_log: Option<DecisionLog>,
     exe: PathBuf,
     pace: Pace,
     gate: Option<Gate>,
@@ -135,7 +142,18 @@ impl Live {
     /// When the journal, the carried state or the recording cannot be read or written, or when an
     /// open repair can neither be finished nor taken back.
     pub fn start(setup: Setup, tell: &mut Listener<'_>) -> anyhow::Result<Self> {
-        let carried = setup.state_dir.load_carried()?;
+        let mut carried = setup.state_dir.load_carried()?;
+        carried.detectors = match setup.state_dir.load_baselines() {
+            Ok(learned) => learned,
+            // What is normal can be learned anew; the watch must not wait for a person.
+            Err(error @ StateError::Damaged { .. }) => {
+                let aside = setup.state_dir.set_baselines_aside()?;
+                let text = format!("learned anew: {error}; now {}", aside.display());
+                tell(now_ms(), Told::Note("baselines", &text));
+                BTreeMap::new()
+            }
+            Err(error) => return Err(error.into()),
+        };
         let recording = setup
             .recording
             .map(|(path, mut header)| {
@@ -154,6 +172,7 @@ impl Live {
             state_dir: setup.state_dir,
             journal: Arc::new(setup.journal),
             recording,
+            decision_log: setup.decision_log,
             exe: setup.exe,
             pace: setup.pace,
             gate: setup.gate,
@@ -162,6 +181,12 @@ impl Live {
             health: BTreeMap::new(),
             resource_limits: setup.resource_limits,
         };
+        if let Some(log) = &mut live.decision_log {
+            live.pipeline.listen(true);
+            for note in log.take_notes() {
+                tell(now_ms(), Told::Note("decision log", &note));
+            }
+        }
         live.recover(tell)?;
         Ok(live)
     }
@@ -308,6 +333,14 @@ impl Live {
         if let Some(recording) = &mut self.recording {
             recording.write(event, &effects)?;
         }
+        // Before the effects, so that a crisis is on disk when they are carried out.
+        if let Some(log) = &mut self.decision_log {
+            let (made, policies) = self.pipeline.made_mut();
+            if let Err(error) = log.note(made, policies) {
+                let text = format!("a crisis is not in the decision log: {error}");
+                tell(at_ms, Told::Note("decision log", &text));
+            }
+        }
         let mut asked = Asked::default();
         let mut carry = false;
         for effect in effects {
@@ -441,6 +474,7 @@ impl Live {
         }
         let mut running = 0_usize;
         let mut next_tick_ms = now_ms();
+        let mut next_save_ms = now_ms() + SAVE_BASELINES_MS;
         loop {
             let stopping = stop.load(Ordering::Relaxed);
             if stopping && running == 0 {
@@ -471,6 +505,10 @@ impl Live {
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
+            if now_ms() >= next_save_ms {
+                next_save_ms = now_ms() + SAVE_BASELINES_MS;
+                self.state_dir.save_baselines(&self.pipeline.detectors())?;
+            }
             if now_ms() >= next_tick_ms {
                 next_tick_ms = now_ms() + self.pace.tick_interval_ms;
                 events.push(Event::Tick { at_ms: now_ms() });
@@ -498,6 +536,7 @@ impl Live {
         }
         let carried = self.pipeline.carried();
         self.state_dir.save_carried(&carried)?;
+        self.state_dir.save_baselines(&self.pipeline.detectors())?;
         Ok(carried)
     }
 

@@ -15,6 +15,9 @@ mod bad_input;
 /// The binary under test, and real databases to do harm to.
 mod common;
 
+/// Every decision in a chained log: kept, replayed, compared, tampered with.
+mod decision_log;
+
 /// Each fault by hand: `check`, `repair`, `repair --apply`.
 mod faults;
 
@@ -41,6 +44,9 @@ mod policy_command;
 
 /// A pipeline under load with a gate beside it, for the tests of both.
 mod ward;
+
+/// `learn` and `diagnose`: what they print, keep and refuse.
+mod signatures;
 
 /// Tables of telemetry from outside: `detect` and `import`, live pipes among them.
 mod tables;
