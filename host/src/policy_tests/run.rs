@@ -258,10 +258,8 @@ impl Host {
             }
             PolicyEvent::Outcome(outcome) => {
                 let mut outcome = outcome.clone();
-                let open = self.context.incidents.iter();
-                let found = open
-                    .filter(|i| i.kind == outcome.kind && i.subject == outcome.subject)
-                    .next_back();
+                let mut open = self.context.incidents.iter();
+                let found = open.rfind(|i| i.kind == outcome.kind && i.subject == outcome.subject);
                 if outcome.incident.is_empty() {
                     outcome.incident = found.map_or("INC-1".into(), |i| i.id.clone());
                 }
