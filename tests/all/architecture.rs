@@ -16,7 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("admission", &["constraint", "source"]),
     ("resources", &["constraint", "model", "source"]),
     ("health", &["constraint", "model"]),
-    ("series", &["baseline", "model", "policy"]),
+    ("series", &["model", "policy"]),
     (
         "detect",
         &["baseline", "constraint", "model", "series", "source"],
@@ -41,7 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "source",
         ],
     ),
-    ("state_dir", &["health", "pipeline"]),
+    ("state_dir", &["detect", "digest", "health", "pipeline"]),
     (
         "journal",
         &["digest", "gate", "model", "pipeline", "state_dir"],
