@@ -57,6 +57,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "config",
         &[
             "constraint",
+            "document",
             "gate",
             "guard",
             "model",
@@ -67,6 +68,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("table", &[]),
     ("gate", &["clock", "model", "pipeline", "policy", "signing"]),
+    ("document", &["model"]),
+    (
+        "policy_tests",
+        &["document", "model", "pipeline", "policy", "recording"],
+    ),
     (
         "decision_log",
         &[
@@ -177,6 +183,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "model",
             "pipeline",
             "policy",
+            "policy_tests",
             "recording",
             "replay",
             "report",

@@ -30,6 +30,9 @@ mod kills;
 /// `run` in its three modes, approving, stopping.
 mod live;
 
+/// `dbmedic policy test`: a policy's cases, and the default policy under its own.
+mod policy_cases;
+
 /// The whole demo, its recording replayed, and damaged recordings.
 mod replay;
 
@@ -47,3 +50,6 @@ mod ward;
 
 /// `learn` and `diagnose`: what they print, keep and refuse.
 mod signatures;
+
+/// Tables of telemetry from outside: `detect` and `import`, live pipes among them.
+mod tables;
