@@ -27,7 +27,7 @@ use toml::de::DeTable;
 use crate::constraint::Constraint;
 use crate::guard::{GuardLimits, Mode};
 use crate::model::Setting;
-use crate::policy::Limits;
+use crate::policy::{BreakerOptions, Limits};
 
 pub use problem::{ConfigErrors, Problem, ProblemSeverity};
 
@@ -167,6 +167,8 @@ pub struct PolicyConfig {
     pub file: Option<PathBuf>,
     /// What it may use: the runtime's own limits, within bounds that [`Config::load`] checks.
     pub limits: Limits,
+    /// When it is taken out of service.
+    pub breaker: BreakerOptions,
     /// Its parameters, sorted by name. The policy itself checks them: see [`Places::problem`].
     pub parameters: Vec<Setting>,
 }

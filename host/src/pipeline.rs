@@ -17,7 +17,7 @@ use crate::model::{
     Alert, Anomaly, Context, EscalationLevel, Finding, Metric, Outcome, Point, PolicyEvent,
     RepairHistory, Verbosity, Verdict,
 };
-use crate::policy::{Policy, PolicyFailure};
+use crate::policy::{Breaker, BreakerOptions, Decision, Policy, PolicyFailure};
 use crate::series::SeriesTable;
 use crate::source::Observation;
 
@@ -35,6 +35,9 @@ pub struct PipelineOptions {
     pub baseline_established_after: usize,
     /// The limits that no policy can move.
     pub guard: GuardLimits,
+    /// When the policy is taken out of service.
+    #[serde(default)]
+    pub breaker: BreakerOptions,
     /// The targets by name.
     pub targets: BTreeMap<String, TargetOptions>,
 }
@@ -269,6 +272,19 @@ pub struct Decided {
     pub failure: Option<PolicyFailure>,
 }
 
+/// A failure that depended on the machine, as a recording holds it: a replay meets it again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordedFailure {
+    /// The target.
+    pub target: String,
+    /// The incident, unless the event was a tick.
+    pub incident: Option<String>,
+    /// What was put to the policy.
+    pub asked: Asked,
+    /// Why the policy's own answer did not count.
+    pub failure: PolicyFailure,
+}
+
 /// The guard's word, as it is told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -313,6 +329,9 @@ struct Target {
 pub struct Pipeline {
     decide_interval_ms: u64,
     policy: Policy,
+    breaker: Breaker,
+    /// Failures that the next step meets again, instead of asking the policy.
+    recorded_failures: Vec<RecordedFailure>,
     guard: Guard,
     targets: BTreeMap<String, Target>,
     next_incident: u64,
@@ -354,6 +373,8 @@ impl Pipeline {
         Self {
             decide_interval_ms: options.decide_interval_ms,
             policy,
+            breaker: Breaker::new(options.breaker),
+            recorded_failures: Vec::new(),
             guard: Guard::new(options.guard, records),
             targets,
             next_incident: carried.next_incident,
@@ -381,6 +402,15 @@ impl Pipeline {
     /// The series of a target.
     pub fn series(&self, target: &str) -> Option<&SeriesTable> {
         self.targets.get(target).map(|t| &t.series)
+    }
+
+    /// The same as [`Pipeline::step`], but what is named in `failures` fails as it did before: a
+    /// policy that was cut off on a busy machine need not be cut off on another.
+    pub fn step_again(&mut self, event: &Event, failures: Vec<RecordedFailure>) -> Vec<Effect> {
+        self.recorded_failures = failures;
+        let effects = self.step(event);
+        self.recorded_failures.clear();
+        effects
     }
 
     /// Takes one event and says what is to be done.
@@ -528,14 +558,27 @@ impl Pipeline {
             return Vec::new();
         };
         let context = target.context(name, at_ms, self.policy.settings());
-        let decision = self.policy.decide(event, &context, &mut target.series);
-        let verdict = decision.verdict;
-        let mut effects = Vec::new();
         let (asked, incident, finding) = match event {
             PolicyEvent::Finding(f) => (Asked::Finding, Some(f.incident.clone()), Some(f.clone())),
             PolicyEvent::Outcome(o) => (Asked::Outcome, Some(o.incident.clone()), None),
             PolicyEvent::Tick => (Asked::Tick, None, None),
         };
+        let failed_before = self
+            .recorded_failures
+            .iter()
+            .find(|r| r.target == name && r.asked == asked && r.incident == incident);
+        let decision = if let Err(until_ms) = self.breaker.admit(at_ms) {
+            let why = PolicyFailure::OutOfService { until_ms };
+            Decision::without_policy(event, &context, why)
+        } else if let Some(recorded) = failed_before {
+            self.policy.recycle(name);
+            Decision::without_policy(event, &context, recorded.failure.clone())
+        } else {
+            self.policy.decide(event, &context, &mut target.series)
+        };
+        self.breaker.record(at_ms, decision.failure.as_ref());
+        let verdict = decision.verdict;
+        let mut effects = Vec::new();
         let changes_anything = verdict.level != target.level
             || verdict.verbosity != target.verbosity
             || !verdict.alerts.is_empty()

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::model::Setting;
-use crate::pipeline::{Carried, Effect, Event, PipelineOptions};
-use crate::policy::Limits;
+use crate::pipeline::{Carried, Decided, Effect, Event, PipelineOptions, RecordedFailure};
+use crate::policy::{Limits, PolicyFailure};
 
 /// The version of the format that this dbmedic writes and reads.
 pub const VERSION: u32 = 1;
@@ -68,6 +68,32 @@ pub struct Recorded {
     pub event: Event,
     /// What it answered, as JSON, byte for byte.
     pub effects: Box<RawValue>,
+}
+
+impl Recorded {
+    /// The failures of the policy that depended on the machine. None where the effects cannot be
+    /// read: they are then told as a difference.
+    pub fn failures_of_machine(&self) -> Vec<RecordedFailure> {
+        #[derive(Deserialize)]
+        struct OnlyDecided {
+            decided: Option<Decided>,
+        }
+        let effects: Vec<OnlyDecided> =
+            serde_json::from_str(self.effects.get()).unwrap_or_default();
+        effects
+            .into_iter()
+            .filter_map(|effect| effect.decided)
+            .filter_map(|decided| {
+                let failure = decided.failure.filter(PolicyFailure::depends_on_machine)?;
+                Some(RecordedFailure {
+                    target: decided.target,
+                    incident: decided.incident,
+                    asked: decided.asked,
+                    failure,
+                })
+            })
+            .collect()
+    }
 }
 
 /// What can go wrong with a recording.

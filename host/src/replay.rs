@@ -1,6 +1,7 @@
 //! The replay driver: a recording through the same pipeline, effects compared, not carried out.
 //!
-//! It reads no clock and touches no target.
+//! It reads no clock and touches no target. Where the recorded policy was cut off by the clock, the
+//! same policy counts as cut off here.
 
 use serde::Serialize;
 use serde_json::value::to_raw_value;
@@ -29,10 +30,15 @@ pub fn replay<E: From<RecordingError>>(
     mut on_event: impl FnMut(&Event, &[Effect]) -> Result<(), E>,
 ) -> Result<Summary, E> {
     let header = recording.header();
+    let same_policy = header.policy.digest == policy.digest();
     let mut pipeline = Pipeline::new(header.options.clone(), policy, header.carried.clone());
     let mut summary = Summary::default();
     while let Some(recorded) = recording.next_event()? {
-        let effects = pipeline.step(&recorded.event);
+        let effects = if same_policy {
+            pipeline.step_again(&recorded.event, recorded.failures_of_machine())
+        } else {
+            pipeline.step(&recorded.event)
+        };
         summary.events += 1;
         let decided = effects
             .iter()

@@ -15,6 +15,9 @@ mod bad_input;
 /// The binary under test, and real databases to do harm to.
 mod common;
 
+/// What keeps decisions apart, what is counted, and when a policy is out of service.
+mod containment;
+
 /// Each fault by hand: `check`, `repair`, `repair --apply`.
 mod faults;
 

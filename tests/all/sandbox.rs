@@ -18,7 +18,7 @@ use dbmedic::policy::{
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-const HOSTILE: &[u8] = include_bytes!("../guests/hostile/hostile.wasm");
+pub(crate) const HOSTILE: &[u8] = include_bytes!("../guests/hostile/hostile.wasm");
 
 /// One runtime for all tests, as in the host: what one policy breaks, another would notice. More
 /// time than by default, so that a good policy is not cut off on a busy machine.
@@ -33,7 +33,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 });
 static WELL_BEHAVED: LazyLock<Policy> = LazyLock::new(|| RUNTIME.load(HOSTILE, &[]).unwrap());
 
-fn misbehave(how: &str) -> Vec<Setting> {
+pub(crate) fn misbehave(how: &str) -> Vec<Setting> {
     vec![Setting {
         name: "misbehave".into(),
         value: Value::Text(how.into()),
@@ -44,7 +44,7 @@ fn policy(how: &str) -> Policy {
     WELL_BEHAVED.with_settings(&misbehave(how)).unwrap()
 }
 
-fn finding() -> PolicyEvent {
+pub(crate) fn finding() -> PolicyEvent {
     PolicyEvent::Finding(Finding {
         incident: "i-1".into(),
         kind: "lock.stale-holder".into(),
@@ -71,7 +71,7 @@ fn finding() -> PolicyEvent {
     })
 }
 
-fn context(policy: &Policy) -> Context {
+pub(crate) fn context(policy: &Policy) -> Context {
     Context {
         now_ms: 2_000,
         target: "orders".into(),
