@@ -16,11 +16,13 @@ mod failure;
 mod idle;
 mod limits;
 mod load_error;
+mod purity;
 mod runtime;
 mod sandbox;
 mod statistics;
 mod telemetry;
 mod ticker;
+mod toolchain;
 
 use std::any::Any;
 use std::fmt;
@@ -41,9 +43,11 @@ pub use limits::{
     SETTINGS_BYTES, TEXT_BYTES,
 };
 pub use load_error::{LoadError, RuntimeError};
+pub use purity::{Impurity, Question, check_purity};
 pub use runtime::Runtime;
 pub use statistics::PolicyStatus;
 pub use telemetry::{NoTelemetry, Telemetry};
+pub use toolchain::Toolchain;
 
 use idle::Kept;
 use runtime::Inner;
@@ -231,9 +235,20 @@ impl Policy {
         context: &Context,
         telemetry: &mut T,
     ) -> Decision {
+        self.decide_in(&context.target, event, context, telemetry)
+    }
+
+    /// The same, in the instance that belongs to `slot` where instances are reused.
+    fn decide_in<T: Telemetry + Default>(
+        &self,
+        slot: &str,
+        event: &PolicyEvent,
+        context: &Context,
+        telemetry: &mut T,
+    ) -> Decision {
         let started = Instant::now();
         let lent: Box<dyn Telemetry> = Box::new(std::mem::take(telemetry));
-        let (answer, used) = self.ask(started, event, context, lent);
+        let (answer, used) = self.ask(started, slot, event, context, lent);
         let lent: Box<dyn Any> = used.lent;
         match lent.downcast::<T>() {
             Ok(back) => *telemetry = *back,
@@ -268,6 +283,7 @@ impl Policy {
     fn ask(
         &self,
         started: Instant,
+        slot: &str,
         event: &PolicyEvent,
         context: &Context,
         lent: Box<dyn Telemetry>,
@@ -306,10 +322,10 @@ impl Policy {
         };
         let mut kept = runtime
             .idle
-            .take(*number, &context.target)
+            .take(*number, slot)
             .unwrap_or_else(|| Kept {
                 policy: *number,
-                target: context.target.clone(),
+                target: slot.to_owned(),
                 sandbox: Sandbox::new(runtime),
                 decisions: 0,
             });

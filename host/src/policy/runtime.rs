@@ -15,7 +15,7 @@ use super::load_error::EngineError;
 use super::idle::Idle;
 use super::sandbox::{Allowance, Sandbox, State, foreign_imports};
 use super::ticker::Ticker;
-use super::{Common, Limits, LoadError, NoTelemetry, Policy, PolicyFailure, RuntimeError};
+use super::{Common, Limits, LoadError, NoTelemetry, Policy, PolicyFailure, RuntimeError, Toolchain};
 use crate::digest::hex;
 use crate::model::generated::{Policy as World, PolicyPre};
 use crate::model::{Description, Setting};
@@ -84,7 +84,8 @@ impl Runtime {
             .map_err(|error| LoadError::Compile(error.into()))?;
         let names = foreign_imports(&component);
         if !names.is_empty() {
-            return Err(LoadError::Imports { names });
+            let toolchain = Toolchain::of(bytes);
+            return Err(LoadError::Imports { names, toolchain });
         }
         let pre = runtime
             .linker
