@@ -14,6 +14,7 @@ use crate::model::{Setting, Value};
 use crate::pipeline::{Carried, PipelineOptions, TargetOptions};
 use crate::policy::{Limits, Policy, Runtime};
 use crate::recording::{self, Header, PolicyIdentity};
+use crate::signing::Verified;
 use crate::state_dir::StateDir;
 use crate::watch::{Pace, Site};
 
@@ -118,13 +119,13 @@ pub fn load_policy(
     let runtime = Runtime::new(limits).context("starting the policy runtime")?;
     let Some(path) = file else {
         return runtime
-            .load(DEFAULT_POLICY, settings)
+            .load(&Verified::built_in(DEFAULT_POLICY), settings)
             .context("loading the built-in policy");
     };
     let bytes =
         std::fs::read(path).with_context(|| format!("reading policy {}", path.display()))?;
     runtime
-        .load(&bytes, settings)
+        .load(&Verified::unsigned(bytes), settings)
         .with_context(|| format!("loading policy {}", path.display()))
 }
 

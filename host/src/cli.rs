@@ -14,6 +14,7 @@ use crate::config::PolicyConfig;
 mod config;
 mod history;
 mod oneshot;
+mod policy;
 mod replay;
 mod watch;
 
@@ -43,6 +44,9 @@ enum Command {
     Release(history::ReleaseArgs),
     /// Feed a recording through the pipeline and print the verdicts
     Replay(replay::ReplayArgs),
+    /// Sign policies, check them, and see which one is in service
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Make or check a config file
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -89,6 +93,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Incidents(args) => (history::incidents(&args), ExitCode::FAILURE),
         Command::Approve(args) => (history::approve(&args), ExitCode::FAILURE),
         Command::Release(args) => (history::release(&args), ExitCode::FAILURE),
+        Command::Policy(command) => (policy::run(&command), ExitCode::FAILURE),
         Command::Replay(args) => (replay::run(&args), ExitCode::FAILURE),
         Command::Config(command) => (config::run(&command), ExitCode::FAILURE),
         Command::Raw => {

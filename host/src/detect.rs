@@ -1,17 +1,23 @@
-//! From values to evidence: which series left their normal range, together, and which bounds are
-//! violated.
+//! From values to evidence: whether the metrics of one target left their normal range, together.
 //!
 //! A pure stage. It says how far something is from normal; it never says what is wrong.
+//!
+//! A [`Detector`] watches any number of series. Each is named once and then known by a number, so
+//! that [`Detector::step`] handles no text while all is normal. A row may have gaps.
 
-use std::collections::{BTreeMap, VecDeque};
+mod anomaly;
+mod constraints;
 
-use crate::constraint::Constraint;
-use crate::model::{
-    Anomaly, BaselineSummary, ConstraintState, ConstraintStatus, DetectionMethod, MethodScore,
-    Severity,
-};
-use crate::series::SeriesTable;
-use crate::source::Sample;
+use std::collections::BTreeMap;
+
+pub use anomaly::add_score;
+pub use constraints::ConstraintTable;
+
+use crate::baseline::Baseline;
+use crate::model::{Anomaly, BaselineSummary};
+
+/// Series that one detector watches at most; later ones are not taken up.
+pub const SERIES_LIMIT: usize = 1024;
 
 /// Robust deviations from which on a value counts as anomalous. The specification's 3 unscaled MAD
 /// are 2 standard deviations of a normal distribution: an alarm every 22 samples on healthy data.
@@ -29,208 +35,178 @@ const LEAST_SHARE: f64 = 0.05;
 /// changed for good.
 const ACCEPT_AFTER: u32 = 300;
 
-/// Times of violation that are remembered for each constraint, as the contract says.
-const VIOLATIONS_KEPT: usize = 32;
+/// What a detector needs to know beforehand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DetectOptions {
+    /// Values of one series that its baseline rests on at most.
+    pub window: usize,
+    /// Rows from which on the detector judges; values from which on a series counts.
+    pub established_after: usize,
+}
 
-/// Watches the series of one target.
-#[derive(Debug, Clone, Default)]
+impl Default for DetectOptions {
+    /// The specification's window, and the least that a median and a spread can rest on.
+    fn default() -> Self {
+        Self {
+            window: 10_000,
+            established_after: 30,
+        }
+    }
+}
+
+/// What a row came to.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Judged {
+    /// How anomalous the row is: 0 is certainly normal, 1 certainly not; half at the threshold.
+    pub score: f64,
+    /// Whether an anomaly lasts at this row.
+    pub alarm: bool,
+    /// Whether it began at this row.
+    pub onset: bool,
+    /// Whether enough was seen to judge by; there is no alarm before.
+    pub established: bool,
+    /// The evidence, on each row on which `alarm` is set.
+    pub anomaly: Option<Anomaly>,
+}
+
+/// One series.
+#[derive(Debug, Clone)]
+struct Watched {
+    name: String,
+    baseline: Baseline,
+    /// Anomalous values in a row.
+    in_a_row: u32,
+}
+
+/// Watches the series of one target or one table.
+#[derive(Debug, Clone)]
 pub struct Detector {
-    in_a_row: BTreeMap<String, u32>,
+    options: DetectOptions,
+    ids: BTreeMap<String, usize>,
+    series: Vec<Watched>,
+    /// By series: signed robust deviations of the last row.
+    deviations: Vec<Option<f64>>,
+    rows: usize,
+    alarm: bool,
+}
+
+impl Default for Detector {
+    fn default() -> Self {
+        Self::new(DetectOptions::default())
+    }
 }
 
 impl Detector {
-    /// Judges the samples of one look against what is normal, and says whether each may be learned
-    /// from. All series that deviate make one anomaly.
-    pub fn detect(
-        &mut self,
-        at_ms: u64,
-        samples: &[Sample],
-        table: &SeriesTable,
-    ) -> (Option<Anomaly>, Vec<bool>) {
-        let mut deviating: Vec<(f64, &Sample, BaselineSummary)> = Vec::new();
-        let mut learn = Vec::with_capacity(samples.len());
-        for sample in samples {
-            let normal = table
-                .get(&sample.series)
-                .and_then(crate::series::Series::baseline);
-            let deviation = normal
-                .filter(|baseline| baseline.established)
-                .map(|baseline| (deviations(sample.value, &baseline), baseline))
-                .filter(|(deviation, _)| *deviation > DEVIATIONS);
-            let Some((deviation, baseline)) = deviation else {
-                self.in_a_row.remove(&sample.series);
-                learn.push(true);
-                continue;
-            };
-            let row = self.in_a_row.entry(sample.series.clone()).or_default();
-            *row = row.saturating_add(1);
-            learn.push(*row > ACCEPT_AFTER);
-            deviating.push((deviation, sample, baseline));
-        }
-        deviating.sort_by(|a, b| b.0.total_cmp(&a.0));
-        (anomaly(at_ms, &deviating), learn)
-    }
-}
-
-/// Distance from the median in robust standard deviations.
-fn deviations(value: f64, baseline: &BaselineSummary) -> f64 {
-    let spread = (MAD_TO_SIGMA * baseline.mad)
-        .max(LEAST_SHARE * baseline.median.abs().max(1.0) / DEVIATIONS);
-    (value - baseline.median).abs() / spread
-}
-
-fn anomaly(at_ms: u64, deviating: &[(f64, &Sample, BaselineSummary)]) -> Option<Anomaly> {
-    let (strongest, ..) = deviating.first()?;
-    // Half at the threshold, then on towards one: 4 and 40 deviations do not look alike.
-    let score = strongest / (strongest + DEVIATIONS);
-    Some(Anomaly {
-        at_ms,
-        series: deviating
-            .iter()
-            .map(|(_, sample, _)| sample.series.clone())
-            .collect(),
-        scores: vec![MethodScore {
-            method: DetectionMethod::Statistical,
-            score,
-        }],
-        confidence: score,
-        severity: match score {
-            s if s > 0.9 => Severity::High,
-            s if s > 0.7 => Severity::Medium,
-            _ => Severity::Low,
-        },
-        reasons: deviating
-            .iter()
-            .map(|(deviation, sample, normal)| {
-                format!(
-                    "`{}` {}, normal {} to {} ({deviation:.0} deviations off)",
-                    sample.series,
-                    short(sample.value),
-                    short(normal.median - 2.0 * MAD_TO_SIGMA * normal.mad),
-                    short(normal.median + 2.0 * MAD_TO_SIGMA * normal.mad),
-                )
-            })
-            .collect(),
-    })
-}
-
-/// A number as a person reads it.
-fn short(value: f64) -> String {
-    if value.abs() >= 100.0 || value.fract() == 0.0 {
-        format!("{value:.0}")
-    } else {
-        format!("{value:.2}")
-    }
-}
-
-/// The constraints of one target and when they were violated.
-#[derive(Debug, Clone)]
-pub struct ConstraintTable {
-    constraints: Vec<(Constraint, VecDeque<u64>)>,
-}
-
-impl ConstraintTable {
-    /// A table of these constraints, none violated yet.
-    pub fn new(constraints: Vec<Constraint>) -> Self {
+    /// Makes one that has seen nothing.
+    pub fn new(options: DetectOptions) -> Self {
         Self {
-            constraints: constraints
-                .into_iter()
-                .map(|c| (c, VecDeque::new()))
-                .collect(),
+            options,
+            ids: BTreeMap::new(),
+            series: Vec::new(),
+            deviations: Vec::new(),
+            rows: 0,
+            alarm: false,
         }
     }
 
-    /// Checks the samples of one look and notes the violations in it.
-    pub fn note(&mut self, at_ms: u64, samples: &[Sample]) {
-        for (constraint, violations) in &mut self.constraints {
-            let Some(sample) = samples.iter().find(|s| s.series == constraint.metric) else {
+    /// The number by which a series is known from now on: its place in the rows. None beyond
+    /// [`SERIES_LIMIT`].
+    pub fn series(&mut self, name: &str) -> Option<usize> {
+        if let Some(&id) = self.ids.get(name) {
+            return Some(id);
+        }
+        let id = self.series.len();
+        if id >= SERIES_LIMIT {
+            return None;
+        }
+        self.ids.insert(name.to_owned(), id);
+        self.series.push(Watched {
+            name: name.to_owned(),
+            baseline: Baseline::new(self.options.window, self.options.established_after),
+            in_a_row: 0,
+        });
+        self.deviations.push(None);
+        Some(id)
+    }
+
+    /// The name of a series.
+    pub fn name(&self, id: usize) -> Option<&str> {
+        self.series.get(id).map(|watched| watched.name.as_str())
+    }
+
+    /// What is normal for a series; none before its first value.
+    pub fn baseline(&self, name: &str) -> Option<BaselineSummary> {
+        self.series[*self.ids.get(name)?].baseline.summary()
+    }
+
+    /// How far each value of the last row is from what is normal for its series, in robust standard
+    /// deviations, below zero when it is too low; by the series' number. None for a gap, and for a
+    /// series that has not been seen often enough.
+    pub fn deviations(&self) -> &[Option<f64>] {
+        &self.deviations
+    }
+
+    /// Judges a row, then learns from it. `row` holds the values by the series' number; `None`, a
+    /// value that is not finite and a row that is too short are gaps. Times rise, milliseconds.
+    pub fn step(&mut self, at_ms: u64, row: &[Option<f64>]) -> Judged {
+        self.rows = self.rows.saturating_add(1);
+        let mut strongest = 0.0_f64;
+        for (id, watched) in self.series.iter_mut().enumerate() {
+            self.deviations[id] = None;
+            let Some(value) = row.get(id).copied().flatten().filter(|v| v.is_finite()) else {
                 continue;
             };
-            if constraint.check(sample.value).0 == ConstraintStatus::Ok {
-                continue;
+            let normal = watched.baseline.summary().filter(|b| b.established);
+            let deviation = normal.map(|baseline| deviation(value, &baseline));
+            self.deviations[id] = deviation;
+            let magnitude = deviation.map_or(0.0, f64::abs);
+            strongest = strongest.max(magnitude);
+            if magnitude > DEVIATIONS {
+                watched.in_a_row = watched.in_a_row.saturating_add(1);
+            } else {
+                watched.in_a_row = 0;
             }
-            if violations.len() == VIOLATIONS_KEPT {
-                violations.pop_front();
+            if watched.in_a_row == 0 || watched.in_a_row > ACCEPT_AFTER {
+                watched.baseline.record(value);
             }
-            violations.push_back(at_ms);
+        }
+        let was = std::mem::replace(&mut self.alarm, strongest > DEVIATIONS);
+        Judged {
+            // Half at the threshold, then on towards one: 4 and 40 deviations do not look alike.
+            score: strongest / (strongest + DEVIATIONS),
+            alarm: self.alarm,
+            onset: self.alarm && !was,
+            established: self.rows > self.options.established_after,
+            anomaly: self.alarm.then(|| self.anomaly(at_ms, row)),
         }
     }
 
-    /// Where each constraint stands whose metric was ever measured.
-    pub fn states(&self, table: &SeriesTable) -> Vec<ConstraintState> {
-        self.constraints
+    fn anomaly(&self, at_ms: u64, row: &[Option<f64>]) -> Anomaly {
+        let mut carriers: Vec<anomaly::Carrier> = self
+            .series
             .iter()
-            .filter_map(|(constraint, violations)| {
-                let value = table.get(&constraint.metric)?.latest()?.value;
-                let (status, utilization) = constraint.check(value);
-                Some(ConstraintState {
-                    name: constraint.name.clone(),
-                    metric: constraint.metric.clone(),
-                    value,
-                    lower: constraint.lower,
-                    upper: constraint.upper,
-                    utilization,
-                    status,
-                    violations_ms: violations.iter().copied().collect(),
+            .enumerate()
+            .filter_map(|(id, watched)| {
+                let deviation = self.deviations[id].filter(|d| d.abs() > DEVIATIONS)?;
+                Some(anomaly::Carrier {
+                    name: &watched.name,
+                    value: (*row.get(id)?)?,
+                    deviation,
+                    normal: watched.baseline.summary()?,
                 })
             })
-            .collect()
+            .collect();
+        carriers.sort_by(|a, b| b.deviation.abs().total_cmp(&a.deviation.abs()));
+        anomaly::of(at_ms, &carriers)
     }
+}
+
+/// Distance from the median in robust standard deviations, signed.
+fn deviation(value: f64, baseline: &BaselineSummary) -> f64 {
+    let spread = (MAD_TO_SIGMA * baseline.mad)
+        .max(LEAST_SHARE * baseline.median.abs().max(1.0) / DEVIATIONS);
+    (value - baseline.median) / spread
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Point;
-
-    fn sample(value: f64) -> Vec<Sample> {
-        vec![Sample {
-            series: "commits_per_s".into(),
-            value,
-        }]
-    }
-
-    /// A table that has learned values around 100, and a detector that watches it.
-    fn learned(count: u64) -> (Detector, SeriesTable) {
-        let mut table = SeriesTable::new(1000, 30);
-        for at_ms in 0..count {
-            let value = [98.0, 100.0, 102.0][usize::try_from(at_ms % 3).unwrap()];
-            table.record("commits_per_s", Point { at_ms, value }, true);
-        }
-        (Detector::default(), table)
-    }
-
-    #[test]
-    fn nothing_is_anomalous_before_there_is_a_baseline() {
-        let (mut detector, table) = learned(29);
-        assert_eq!(detector.detect(0, &sample(1e6), &table), (None, vec![true]));
-    }
-
-    #[test]
-    fn four_and_forty_deviations_do_not_look_alike() {
-        let (mut detector, table) = learned(300);
-        let confidence = |value| {
-            detector
-                .detect(0, &sample(value), &table)
-                .0
-                .map(|a| a.confidence)
-        };
-        let mut confidence = confidence;
-        assert_eq!(confidence(103.0), None);
-        let (near, far) = (confidence(120.0).unwrap(), confidence(300.0).unwrap());
-        assert!(0.5 < near && near < far && far < 1.0, "{near} {far}");
-    }
-
-    #[test]
-    fn an_incident_is_not_learned_but_a_lasting_change_is() {
-        let (mut detector, table) = learned(300);
-        for n in 1..=ACCEPT_AFTER {
-            assert_eq!(
-                detector.detect(0, &sample(0.0), &table).1,
-                [false],
-                "value {n}"
-            );
-        }
-        assert_eq!(detector.detect(0, &sample(0.0), &table).1, [true]);
-    }
-}
+mod tests;

@@ -24,6 +24,7 @@ pub mod repair;
 pub mod replay;
 pub mod report;
 pub mod series;
+pub mod signing;
 pub mod snapshot;
 pub mod source;
 pub mod state_dir;

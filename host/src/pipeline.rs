@@ -9,15 +9,15 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::constraint::Constraint;
-use crate::detect::{ConstraintTable, Detector};
+use crate::detect::{ConstraintTable, DetectOptions, Detector, Judged};
 use crate::diagnose::{DiagnoseOptions, Diagnostician};
 use crate::guard::{ApprovedRepair, Choice, Guard, GuardLimits, Mode, Ruling, TargetRecord};
 use crate::incident::{Incidents, Resolved};
 use crate::model::{
-    Alert, Anomaly, Context, EscalationLevel, Finding, Metric, Outcome, Point, PolicyEvent,
-    RepairHistory, Verbosity, Verdict,
+    Alert, Anomaly, BaselineSummary, Context, EscalationLevel, Finding, Metric, Outcome, Point,
+    PolicyEvent, RepairHistory, Verbosity, Verdict,
 };
-use crate::policy::{Breaker, BreakerOptions, Decision, Policy, PolicyFailure};
+use crate::policy::{Breaker, BreakerOptions, Decision, Policy, PolicyFailure, Telemetry};
 use crate::series::SeriesTable;
 use crate::source::Observation;
 
@@ -305,8 +305,9 @@ pub enum RulingSummary {
 /// One target's state.
 struct Target {
     options: TargetOptions,
-    series: SeriesTable,
-    detector: Detector,
+    readings: Readings,
+    /// The values of one look by the detector's numbers, kept for its memory.
+    row: Vec<Option<f64>>,
     constraints: ConstraintTable,
     diagnostician: Diagnostician,
     incidents: Incidents,
@@ -348,11 +349,14 @@ impl Pipeline {
                 let from_before = carried.targets.remove(&name).unwrap_or_default();
                 records.insert(name.clone(), from_before.guard);
                 let state = Target {
-                    series: SeriesTable::new(
-                        options.baseline_window,
-                        options.baseline_established_after,
-                    ),
-                    detector: Detector::default(),
+                    readings: Readings {
+                        series: SeriesTable::default(),
+                        detector: Detector::new(DetectOptions {
+                            window: options.baseline_window,
+                            established_after: options.baseline_established_after,
+                        }),
+                    },
+                    row: Vec::new(),
                     constraints: ConstraintTable::new(target.constraints.clone()),
                     diagnostician: Diagnostician::default(),
                     incidents: Incidents::with_history(from_before.repairs),
@@ -401,7 +405,7 @@ impl Pipeline {
 
     /// The series of a target.
     pub fn series(&self, target: &str) -> Option<&SeriesTable> {
-        self.targets.get(target).map(|t| &t.series)
+        self.targets.get(target).map(|t| &t.readings.series)
     }
 
     /// The same as [`Pipeline::step`], but what is named in `failures` fails as it did before: a
@@ -442,16 +446,7 @@ impl Pipeline {
         let Some(target) = self.targets.get_mut(&seen.target) else {
             return effects;
         };
-        let (anomaly, learn) = target
-            .detector
-            .detect(seen.at_ms, &seen.samples, &target.series);
-        for (sample, learn) in seen.samples.iter().zip(learn) {
-            let point = Point {
-                at_ms: seen.at_ms,
-                value: sample.value,
-            };
-            target.series.record(&sample.series, point, learn);
-        }
+        let anomaly = target.judge(seen).anomaly;
         target.constraints.note(seen.at_ms, &seen.samples);
         if target.looks < target.established_after {
             target.looks += 1;
@@ -461,7 +456,7 @@ impl Pipeline {
                 });
             }
         }
-        let constraints = target.constraints.states(&target.series);
+        let constraints = target.constraints.states(&target.readings.series);
         let findings = target
             .diagnostician
             .diagnose(seen, &constraints, &target.options.diagnose);
@@ -574,7 +569,7 @@ impl Pipeline {
             self.policy.recycle(name);
             Decision::without_policy(event, &context, recorded.failure.clone())
         } else {
-            self.policy.decide(event, &context, &mut target.series)
+            self.policy.decide(event, &context, &mut target.readings)
         };
         self.breaker.record(at_ms, decision.failure.as_ref());
         let verdict = decision.verdict;
@@ -689,7 +684,47 @@ impl Pipeline {
     }
 }
 
+/// What a policy may read of one target beside its event.
+#[derive(Debug, Default)]
+struct Readings {
+    series: SeriesTable,
+    detector: Detector,
+}
+
+impl Telemetry for Readings {
+    fn latest(&self, series: &str) -> Option<Point> {
+        self.series.get(series)?.latest()
+    }
+
+    fn baseline(&self, series: &str) -> Option<BaselineSummary> {
+        self.detector.baseline(series)
+    }
+
+    fn recent(&self, series: &str, limit: usize) -> Vec<Point> {
+        self.series.recent_points(series, limit)
+    }
+}
+
 impl Target {
+    /// Takes up the samples of a look and judges them.
+    fn judge(&mut self, seen: &Observation) -> Judged {
+        self.row.fill(None);
+        for sample in &seen.samples {
+            let point = Point {
+                at_ms: seen.at_ms,
+                value: sample.value,
+            };
+            self.readings.series.record(&sample.series, point);
+            if let Some(id) = self.readings.detector.series(&sample.series) {
+                if id >= self.row.len() {
+                    self.row.resize(id + 1, None);
+                }
+                self.row[id] = Some(sample.value);
+            }
+        }
+        self.readings.detector.step(seen.at_ms, &self.row)
+    }
+
     fn context(&self, name: &str, at_ms: u64, settings: &[u8]) -> Context {
         Context {
             now_ms: at_ms,
@@ -698,8 +733,9 @@ impl Target {
             level_since_ms: self.level_since_ms,
             repairs: self.incidents.repairs().to_vec(),
             incidents: self.incidents.summaries(),
-            constraints: self.constraints.states(&self.series),
+            constraints: self.constraints.states(&self.readings.series),
             metrics: self
+                .readings
                 .series
                 .latest_points(CONTEXT_METRICS)
                 .map(|(name, point)| Metric {

@@ -11,7 +11,9 @@
 
 mod answer;
 mod breaker;
+mod cache;
 mod cautious;
+mod compiled;
 mod failure;
 mod idle;
 mod limits;
@@ -34,9 +36,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::generated::PolicyPre;
 use crate::model::{Context, Description, LogLevel, PolicyEvent, Setting, Verdict};
+use crate::signing::Provenance;
 
 pub use breaker::{Breaker, BreakerOptions, BreakerState};
+pub use cache::{CacheError, CacheLimits, CompiledCache};
 pub use cautious::cautious;
+pub use compiled::Compiled;
 pub use failure::PolicyFailure;
 pub use limits::{
     ITEMS, Isolation, LOG_LINE_BYTES, LOG_LINES, Limits, MEMORY_BYTES, RECENT_POINTS, RULE_BYTES,
@@ -112,6 +117,7 @@ pub struct Policy {
     pre: PolicyPre<State>,
     digest: Arc<str>,
     description: Arc<Description>,
+    provenance: Arc<Provenance>,
     settings: Arc<[u8]>,
 }
 
@@ -175,6 +181,11 @@ impl Policy {
     /// What it says about itself and its parameters.
     pub fn description(&self) -> &Description {
         &self.description
+    }
+
+    /// Who vouches for it.
+    pub fn provenance(&self) -> &Provenance {
+        &self.provenance
     }
 
     /// What `configure` made of the settings: the bytes for [`Context::settings`].
@@ -320,15 +331,12 @@ impl Policy {
                 answer => (answer, used),
             };
         };
-        let mut kept = runtime
-            .idle
-            .take(*number, slot)
-            .unwrap_or_else(|| Kept {
-                policy: *number,
-                target: slot.to_owned(),
-                sandbox: Sandbox::new(runtime),
-                decisions: 0,
-            });
+        let mut kept = runtime.idle.take(*number, slot).unwrap_or_else(|| Kept {
+            policy: *number,
+            target: slot.to_owned(),
+            sandbox: Sandbox::new(runtime),
+            decisions: 0,
+        });
         let (mut answer, mut used) = call(&mut kept.sandbox, lent);
         if matches!(answer, Err(PolicyFailure::Busy { .. })) && runtime.idle.clear() {
             kept.sandbox = Sandbox::new(runtime);

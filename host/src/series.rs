@@ -1,13 +1,11 @@
-//! The measured series of one target: recent points and what is normal for each.
+//! The measured series of one target: the recent points of each.
 //!
-//! Bounded whatever comes in: so many series, so many points of each. Values that the detector
-//! holds for anomalous are kept as points but not learned from.
+//! Bounded whatever comes in: so many series, so many points of each.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::baseline::Baseline;
-use crate::model::{BaselineSummary, Point};
-use crate::policy::{RECENT_POINTS, Telemetry};
+use crate::model::Point;
+use crate::policy::RECENT_POINTS;
 
 /// Series of one target; later ones are not taken up.
 pub const SERIES_LIMIT: usize = 1024;
@@ -16,15 +14,9 @@ pub const SERIES_LIMIT: usize = 1024;
 #[derive(Debug, Clone)]
 pub struct Series {
     recent: VecDeque<Point>,
-    baseline: Baseline,
 }
 
 impl Series {
-    /// What is normal; none before the first value was learned.
-    pub fn baseline(&self) -> Option<BaselineSummary> {
-        self.baseline.summary()
-    }
-
     /// The latest point.
     pub fn latest(&self) -> Option<Point> {
         self.recent.back().copied()
@@ -35,29 +27,17 @@ impl Series {
 #[derive(Debug, Clone, Default)]
 pub struct SeriesTable {
     series: BTreeMap<String, Series>,
-    window: usize,
-    established_after: usize,
 }
 
 impl SeriesTable {
-    /// An empty table. `window` is the number of values that a baseline rests on at most,
-    /// `established_after` the number from which on it may be judged by.
-    pub fn new(window: usize, established_after: usize) -> Self {
-        Self {
-            series: BTreeMap::new(),
-            window,
-            established_after,
-        }
-    }
-
     /// The series of this name, if there is one.
     pub fn get(&self, name: &str) -> Option<&Series> {
         self.series.get(name)
     }
 
-    /// Takes up a point; `learn` says whether the baseline may learn from it. A value that is not
-    /// finite, and a series beyond [`SERIES_LIMIT`], are left out.
-    pub fn record(&mut self, name: &str, point: Point, learn: bool) {
+    /// Takes up a point. A value that is not finite, and a series beyond [`SERIES_LIMIT`], are left
+    /// out.
+    pub fn record(&mut self, name: &str, point: Point) {
         if !point.value.is_finite() {
             return;
         }
@@ -67,7 +47,6 @@ impl SeriesTable {
             }
             let series = Series {
                 recent: VecDeque::new(),
-                baseline: Baseline::new(self.window, self.established_after),
             };
             self.series.insert(name.to_owned(), series);
         }
@@ -78,9 +57,6 @@ impl SeriesTable {
             series.recent.pop_front();
         }
         series.recent.push_back(point);
-        if learn {
-            series.baseline.record(point.value);
-        }
     }
 
     /// The latest `limit` points, oldest first.
@@ -97,19 +73,5 @@ impl SeriesTable {
             .iter()
             .filter_map(|(name, series)| Some((name.as_str(), series.latest()?)))
             .take(limit)
-    }
-}
-
-impl Telemetry for SeriesTable {
-    fn latest(&self, series: &str) -> Option<Point> {
-        self.get(series)?.latest()
-    }
-
-    fn baseline(&self, series: &str) -> Option<BaselineSummary> {
-        self.get(series)?.baseline()
-    }
-
-    fn recent(&self, series: &str, limit: usize) -> Vec<Point> {
-        self.recent_points(series, limit)
     }
 }

@@ -19,7 +19,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("diagnose", &["model", "source", "target"]),
     ("incident", &["diagnose", "model"]),
-    ("policy", &["digest", "model"]),
+    ("signing", &["digest"]),
+    ("policy", &["digest", "model", "signing"]),
     ("guard", &["model"]),
     (
         "pipeline",
@@ -45,6 +46,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["digest", "journal", "model", "repair", "source"],
     ),
     ("config", &["constraint", "guard", "model", "policy"]),
+    (
+        "gate",
+        &[
+            "clock",
+            "journal",
+            "model",
+            "pipeline",
+            "policy",
+            "signing",
+            "state_dir",
+        ],
+    ),
     (
         "watch",
         &["clock", "snapshot", "source", "state_dir", "target"],
@@ -80,6 +93,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "pipeline",
             "policy",
             "recording",
+            "signing",
             "state_dir",
             "watch",
         ],
@@ -116,6 +130,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "recording",
             "replay",
             "report",
+            "signing",
             "source",
             "state_dir",
             "target",
@@ -223,5 +238,36 @@ fn the_pure_stages_read_no_clock() {
                 assert!(!text.contains(clock), "{}: {clock}", path.display());
             }
         }
+    }
+}
+
+#[test]
+fn unsafe_code_stands_in_one_file_only() {
+    for (_, path, text) in sources() {
+        let code = text.lines().map(str::trim_start);
+        let uses = code
+            .filter(|line| !line.starts_with("//") && line.contains("unsafe"))
+            .count();
+        if path.ends_with("policy/cache.rs") {
+            assert_eq!(uses, 2, "the block and the lint that expects it");
+        } else {
+            assert_eq!(uses, 0, "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn only_an_explicit_setting_lets_unsigned_policies_run() {
+    for (module, path, text) in sources() {
+        // Where a person names a file for something that decides about no live database, and where
+        // the setting is read.
+        let may = ["signing", "assemble", "gate"].contains(&module.as_str())
+            || path.ends_with("cache/tests.rs")
+            || path.ends_with("cli/policy.rs");
+        assert!(
+            may || !text.contains("Verified::unsigned"),
+            "{}",
+            path.display()
+        );
     }
 }

@@ -16,7 +16,10 @@ use dbmedic::policy::{
 use dbmedic::recording::{Header, PolicyIdentity, RecordingReader, RecordingWriter, VERSION};
 use dbmedic::replay::replay;
 
-use crate::sandbox::{HOSTILE, context, finding, misbehave};
+use dbmedic::signing::Verified;
+use dbmedic_tests::{context, finding};
+
+use crate::sandbox::{HOSTILE, misbehave};
 
 const MINUTE: u64 = 60_000;
 
@@ -37,7 +40,10 @@ static REUSED: LazyLock<Policy> = LazyLock::new(|| {
         isolation,
         ..limits()
     };
-    Runtime::new(limits).unwrap().load(HOSTILE, &[]).unwrap()
+    Runtime::new(limits)
+        .unwrap()
+        .load(&Verified::unsigned(HOSTILE), &[])
+        .unwrap()
 });
 
 fn counter() -> Policy {
@@ -113,7 +119,9 @@ fn instances_that_wait_give_way_to_decisions() {
         ..limits()
     })
     .unwrap();
-    let policy = runtime.load(HOSTILE, &misbehave("counter")).unwrap();
+    let policy = runtime
+        .load(&Verified::unsigned(HOSTILE), &misbehave("counter"))
+        .unwrap();
     for target in ["a", "b", "c", "d"] {
         assert_eq!(calls(&policy, target), "1");
     }
@@ -121,7 +129,9 @@ fn instances_that_wait_give_way_to_decisions() {
     assert_eq!(calls(&fresh, "a"), "1", "all slots were waiting");
     // Dropped policies leave no slot occupied.
     for _ in 0..5 {
-        let other = runtime.load(HOSTILE, &misbehave("counter")).unwrap();
+        let other = runtime
+            .load(&Verified::unsigned(HOSTILE), &misbehave("counter"))
+            .unwrap();
         assert_eq!(calls(&other, "a"), "1");
     }
 }
@@ -134,7 +144,7 @@ fn fuel_ends_a_decision_at_the_same_place_each_time() {
         ..limits()
     })
     .unwrap();
-    let good = runtime.load(HOSTILE, &[]).unwrap();
+    let good = runtime.load(&Verified::unsigned(HOSTILE), &[]).unwrap();
     let first = decide_for(&good, "a");
     assert_eq!(first.failure, None);
     let fuel = first.fuel.unwrap();

@@ -6,8 +6,14 @@
     reason = "a test stops at the first surprise, in its helpers too"
 )]
 
+/// Arbitrary verdicts through a real component, up to the guard.
+mod arbitrary;
+
 /// The direction of imports in host/src, and who may make what.
 mod architecture;
+
+/// Hostile components, one file each, and how each ends.
+mod attacks;
 
 /// Command lines, configurations, policies, targets and state that are wrong.
 mod bad_input;

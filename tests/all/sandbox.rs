@@ -8,13 +8,15 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use dbmedic::model::{
-    BaselineSummary, Candidate, CascadeLevel, Classification, Context, DataLoss, EscalationLevel,
-    Finding, Outcome, OutcomeResult, Point, PolicyEvent, Setting, Value, Verbosity,
+    BaselineSummary, Classification, DataLoss, EscalationLevel, Outcome, OutcomeResult, Point,
+    PolicyEvent, Setting, Value, Verbosity,
 };
 use dbmedic::policy::{
     Decision, LOG_LINE_BYTES, LOG_LINES, Limits, LoadError, NoTelemetry, Policy, PolicyFailure,
     RECENT_POINTS, Runtime, Telemetry, cautious,
 };
+use dbmedic::signing::Verified;
+use dbmedic_tests::{context, finding};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -31,7 +33,8 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     })
     .unwrap()
 });
-static WELL_BEHAVED: LazyLock<Policy> = LazyLock::new(|| RUNTIME.load(HOSTILE, &[]).unwrap());
+static WELL_BEHAVED: LazyLock<Policy> =
+    LazyLock::new(|| RUNTIME.load(&Verified::unsigned(HOSTILE), &[]).unwrap());
 
 pub(crate) fn misbehave(how: &str) -> Vec<Setting> {
     vec![Setting {
@@ -42,48 +45,6 @@ pub(crate) fn misbehave(how: &str) -> Vec<Setting> {
 
 fn policy(how: &str) -> Policy {
     WELL_BEHAVED.with_settings(&misbehave(how)).unwrap()
-}
-
-pub(crate) fn finding() -> PolicyEvent {
-    PolicyEvent::Finding(Finding {
-        incident: "i-1".into(),
-        kind: "lock.stale-holder".into(),
-        subject: "orders.db".into(),
-        summary: "a process holds the write lock and does nothing".into(),
-        severity: 0.6,
-        first_seen_ms: 1_000,
-        last_seen_ms: 2_000,
-        sightings: 3,
-        facts: Vec::new(),
-        evidence: Vec::new(),
-        candidates: vec![Candidate {
-            id: "lock.end-holder".into(),
-            summary: "end the holder".into(),
-            level: CascadeLevel::InPlace,
-            preconditions: Vec::new(),
-            expected_duration_ms: 100,
-            expected_loss: DataLoss {
-                commits: 0,
-                percent: 0.0,
-            },
-            undoable: false,
-        }],
-    })
-}
-
-pub(crate) fn context(policy: &Policy) -> Context {
-    Context {
-        now_ms: 2_000,
-        target: "orders".into(),
-        level: EscalationLevel::Normal,
-        level_since_ms: 0,
-        repairs: Vec::new(),
-        incidents: Vec::new(),
-        constraints: Vec::new(),
-        metrics: Vec::new(),
-        settings: policy.settings().to_vec(),
-        memory: vec![41],
-    }
 }
 
 fn decide(policy: &Policy) -> Decision {
@@ -368,7 +329,7 @@ fn a_thousand_decisions_leak_no_instance() {
     .unwrap();
     // With two milliseconds even the good one may be too slow on a busy machine; the slots are
     // what is counted here, so only the names of failures are looked at.
-    let good = runtime.load(HOSTILE, &[]).unwrap();
+    let good = runtime.load(&Verified::unsigned(HOSTILE), &[]).unwrap();
     let hostile: Vec<Policy> = [
         "panic",
         "stack-overflow",
@@ -400,7 +361,7 @@ fn more_decisions_at_once_than_slots_end_in_caution() {
         ..Limits::default()
     })
     .unwrap();
-    let good = runtime.load(HOSTILE, &[]).unwrap();
+    let good = runtime.load(&Verified::unsigned(HOSTILE), &[]).unwrap();
     let slow = good.with_settings(&misbehave("endless-loop")).unwrap();
     std::thread::scope(|threads| {
         // The slow one holds the only slot for a second once it has it; the other must meet it.
@@ -435,7 +396,9 @@ fn wrong_settings_are_named() {
             value: Value::Integer(3),
         },
     ];
-    let error = RUNTIME.load(HOSTILE, &wrong).unwrap_err();
+    let error = RUNTIME
+        .load(&Verified::unsigned(HOSTILE), &wrong)
+        .unwrap_err();
     let message = error.to_string();
     assert!(matches!(error, LoadError::Settings(errors) if errors.len() == 2));
     assert!(message.contains("`misbehaviour`") && message.contains("`speed`"));
@@ -475,7 +438,7 @@ fn describes(how: &str) -> Result<Policy, LoadError> {
     let mut other = format!("describe={how}").into_bytes();
     other.resize(marker.len(), b'_');
     bytes[at..at + marker.len()].copy_from_slice(&other);
-    RUNTIME.load(&bytes, &[])
+    RUNTIME.load(&Verified::unsigned(&bytes[..]), &[])
 }
 
 #[test]
@@ -501,7 +464,7 @@ fn failing_to_describe_itself_is_no_policy() {
 /// The refusal of a file, with its causes, and proof that the runtime survived it.
 #[track_caller]
 fn refused(bytes: &[u8]) -> (LoadError, String) {
-    let error = RUNTIME.load(bytes, &[]).unwrap_err();
+    let error = RUNTIME.load(&Verified::unsigned(bytes), &[]).unwrap_err();
     let mut message = error.to_string();
     let mut cause = std::error::Error::source(&error);
     while let Some(inner) = cause {
@@ -541,7 +504,7 @@ fn junk_never_loads_and_never_panics() {
         if round % 2 == 0 {
             junk.splice(..0, *b"\0asm\x0d\0\x01\0");
         }
-        let loaded = RUNTIME.load(&junk, &[]);
+        let loaded = RUNTIME.load(&Verified::unsigned(&junk[..]), &[]);
         assert!(loaded.is_err(), "seed {seed}, round {round}: {loaded:?}");
     }
     assert_still_serves();
@@ -555,7 +518,7 @@ fn wasi_is_refused_with_a_hint() {
            (import "evil:door/open@1.0.0" (instance))"#,
     ));
     match error {
-        LoadError::Imports { names } => {
+        LoadError::Imports { names, .. } => {
             assert_eq!(
                 names,
                 ["wasi:cli/environment@0.2.0", "evil:door/open@1.0.0"]
@@ -610,7 +573,9 @@ fn what_is_too_large_from_the_start_is_refused() {
     let mut padded = HOSTILE.to_vec();
     padded.resize(2 << 20, 0);
     assert!(matches!(
-        small.load(&padded, &[]).unwrap_err(),
+        small
+            .load(&Verified::unsigned(&padded[..]), &[])
+            .unwrap_err(),
         LoadError::TooLarge { .. }
     ));
 }
@@ -623,7 +588,7 @@ fn component(inside: &str) -> Vec<u8> {
 fn a_policy_outlives_its_runtime_and_moves_between_threads() {
     let policy = Runtime::new(RUNTIME.limits().clone())
         .unwrap()
-        .load(HOSTILE, &[])
+        .load(&Verified::unsigned(HOSTILE), &[])
         .unwrap();
     let decision = std::thread::spawn(move || decide(&policy)).join().unwrap();
     assert_eq!(decision.failure, None);

@@ -283,8 +283,18 @@ fn breaker(section: &mut Section<'_, '_>) -> BreakerOptions {
             1..=100,
             2..=10,
         ),
-        rate_decisions: section.whole("rate_decisions", default.rate_decisions, 10..=1000, 20..=200),
-        rate_percent: section.number("rate_percent", default.rate_percent, 1.0..=100.0, 5.0..=50.0),
+        rate_decisions: section.whole(
+            "rate_decisions",
+            default.rate_decisions,
+            10..=1000,
+            20..=200,
+        ),
+        rate_percent: section.number(
+            "rate_percent",
+            default.rate_percent,
+            1.0..=100.0,
+            5.0..=50.0,
+        ),
         backoff_ms: section.whole(
             "backoff_ms",
             default.backoff_ms,
@@ -305,7 +315,10 @@ fn breaker(section: &mut Section<'_, '_>) -> BreakerOptions {
             } else {
                 "backoff_ms"
             },
-            format!("`backoff_max_ms` is below `backoff_ms` ({})", breaker.backoff_ms),
+            format!(
+                "`backoff_max_ms` is below `backoff_ms` ({})",
+                breaker.backoff_ms
+            ),
             "the wait begins with `backoff_ms` and doubles up to `backoff_max_ms`",
         );
     }
@@ -315,9 +328,14 @@ fn breaker(section: &mut Section<'_, '_>) -> BreakerOptions {
 /// Within the bounds that the runtime holds itself, and closer where a person may slip.
 fn policy_limits(section: &mut Section<'_, '_>) -> Limits {
     let default = Limits::default();
-    let fuel = section
-        .has("fuel")
-        .then(|| section.whole("fuel", 10_000_000, 10_000..=u64::MAX, 1_000_000..=1_000_000_000));
+    let fuel = section.has("fuel").then(|| {
+        section.whole(
+            "fuel",
+            10_000_000,
+            10_000..=u64::MAX,
+            1_000_000..=1_000_000_000,
+        )
+    });
     Limits {
         isolation: default.isolation,
         deadline_ms: section.whole("deadline_ms", default.deadline_ms, 1..=10_000, 5..=1000),

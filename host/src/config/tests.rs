@@ -68,9 +68,13 @@ fn no_option_is_missing_from_the_template() {
         } else if label == "[[targets]]" && name == "constraints" {
             text.contains("[[targets.constraints]]")
         } else {
-            [format!("\n{name} = "), format!("\n[[{name}]]"), format!("\n[policy.{name}]")]
-                .iter()
-                .any(|line| text.contains(line))
+            [
+                format!("\n{name} = "),
+                format!("\n[[{name}]]"),
+                format!("\n[policy.{name}]"),
+            ]
+            .iter()
+            .any(|line| text.contains(line))
         };
         assert!(there, "`{name}` of `{label}` is not in the template");
     }
@@ -248,10 +252,7 @@ const WRONG: &[(&str, &[&str])] = &[
         "[policy]\nrecycle_after = 0",
         &["`recycle_after` is 0", "the default is 1_000"],
     ),
-    (
-        "[policy.limits]\nfuel = 0",
-        &["`fuel` is 0", "from 10_000"],
-    ),
+    ("[policy.limits]\nfuel = 0", &["`fuel` is 0", "from 10_000"]),
     (
         "[policy.breaker]\nbackoff_ms = 60_000\nbackoff_max_ms = 30_000",
         &["dbmedic.toml:7:1: `backoff_max_ms` is below `backoff_ms`"],

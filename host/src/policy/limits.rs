@@ -105,7 +105,12 @@ impl Limits {
             Isolation::Reused { recycle_after } => recycle_after,
         };
         let rules = [
-            ("recycle_after", u64::from(recycle_after), 1, u64::from(u32::MAX)),
+            (
+                "recycle_after",
+                u64::from(recycle_after),
+                1,
+                u64::from(u32::MAX),
+            ),
             ("deadline_ms", self.deadline_ms, 1, 60_000),
             ("start_deadline_ms", self.start_deadline_ms, 1, 600_000),
             ("memory_mib", self.memory_mib as u64, 1, 4096),

@@ -51,13 +51,21 @@ pub fn check_purity<T: Telemetry + Default>(
         recycle_after: u32::MAX,
     });
     let forwards = 0..questions.len();
-    let order = forwards.clone().chain(forwards.clone()).chain(forwards.rev());
+    let order = forwards
+        .clone()
+        .chain(forwards.clone())
+        .chain(forwards.rev());
     let mut found = Vec::new();
     let mut after = 0;
     for number in order {
         let question = &mut questions[number];
         // One instance for all targets: what it knows of one must not show for another.
-        let reused = together.decide_in("", &question.event, &question.context, &mut question.telemetry);
+        let reused = together.decide_in(
+            "",
+            &question.event,
+            &question.context,
+            &mut question.telemetry,
+        );
         let fresh = &answers[number];
         let by_machine = [fresh, &reused]
             .iter()
@@ -71,7 +79,11 @@ pub fn check_purity<T: Telemetry + Default>(
                 reused: reused.clone(),
             });
         }
-        after = if reused.failure.is_some() { 0 } else { after + 1 };
+        after = if reused.failure.is_some() {
+            0
+        } else {
+            after + 1
+        };
     }
     found
 }

@@ -5,18 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
-use sha2::{Digest, Sha256};
-use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::answer::{check_configured, check_description, check_settings};
 use super::failure::FRAMES;
-use super::load_error::EngineError;
 use super::idle::Idle;
-use super::sandbox::{Allowance, Sandbox, State, foreign_imports};
+use super::load_error::EngineError;
+use super::sandbox::{Allowance, Sandbox, State};
 use super::ticker::Ticker;
-use super::{Common, Limits, LoadError, NoTelemetry, Policy, PolicyFailure, RuntimeError, Toolchain};
-use crate::digest::hex;
+use super::{Limits, LoadError, NoTelemetry, PolicyFailure, RuntimeError};
 use crate::model::generated::{Policy as World, PolicyPre};
 use crate::model::{Description, Setting};
 
@@ -26,7 +24,7 @@ pub struct Runtime(Arc<Inner>);
 /// What a runtime and its policies share.
 pub(super) struct Inner {
     pub(super) engine: Engine,
-    linker: Linker<State>,
+    pub(super) linker: Linker<State>,
     pub(super) limits: Limits,
     pub(super) ticker: Ticker,
     pub(super) idle: Idle,
@@ -70,38 +68,8 @@ impl Runtime {
         &self.0.limits
     }
 
-    /// Compiles a component, checks it against the contract, asks it who it is and hands it its
-    /// settings. Compiling takes tens of milliseconds for a small policy, seconds for one that
-    /// brings an interpreter.
-    ///
-    /// # Errors
-    /// When the bytes are no policy of this contract, or when the policy fails or refuses its
-    /// settings; see [`LoadError`].
-    pub fn load(&self, bytes: &[u8], settings: &[Setting]) -> Result<Policy, LoadError> {
-        let runtime = &self.0;
-        check_header(bytes, runtime.limits.component_mib << 20)?;
-        let component = Component::from_binary(&runtime.engine, bytes)
-            .map_err(|error| LoadError::Compile(error.into()))?;
-        let names = foreign_imports(&component);
-        if !names.is_empty() {
-            let toolchain = Toolchain::of(bytes);
-            return Err(LoadError::Imports { names, toolchain });
-        }
-        let pre = runtime
-            .linker
-            .instantiate_pre(&component)
-            .and_then(PolicyPre::new)
-            .map_err(|error| LoadError::Contract(error.into()))?;
-        let description = describe(runtime, &pre)?;
-        let packed = configure(runtime, &pre, settings)?;
-        Ok(Policy {
-            common: Common::new(runtime),
-            isolation: runtime.limits.isolation,
-            pre,
-            digest: hex(&Sha256::digest(bytes)).into(),
-            description: Arc::new(description),
-            settings: packed.into(),
-        })
+    pub(super) fn inner(&self) -> &Arc<Inner> {
+        &self.0
     }
 }
 
@@ -141,7 +109,7 @@ fn config(limits: &Limits) -> Config {
 }
 
 /// The first eight bytes tell a component, a core module and anything else apart.
-fn check_header(bytes: &[u8], limit: usize) -> Result<(), LoadError> {
+pub(super) fn check_header(bytes: &[u8], limit: usize) -> Result<(), LoadError> {
     const MAGIC: &[u8] = b"\0asm";
     const MODULE: &[u8] = b"\0asm\x01\0\0\0";
     match bytes {
@@ -156,7 +124,7 @@ fn check_header(bytes: &[u8], limit: usize) -> Result<(), LoadError> {
     }
 }
 
-fn describe(runtime: &Inner, pre: &PolicyPre<State>) -> Result<Description, LoadError> {
+pub(super) fn describe(runtime: &Inner, pre: &PolicyPre<State>) -> Result<Description, LoadError> {
     let limits = &runtime.limits;
     let _ticking = runtime.ticker.hold();
     let mut sandbox = outside_of_decisions(runtime);

@@ -130,8 +130,14 @@ mod tests {
         for micros in 1..=100 {
             statistics.note(&decision(micros, None));
         }
-        statistics.note(&decision(50, Some(PolicyFailure::Deadline { limit_ms: 50 })));
-        statistics.note(&decision(50, Some(PolicyFailure::Deadline { limit_ms: 50 })));
+        statistics.note(&decision(
+            50,
+            Some(PolicyFailure::Deadline { limit_ms: 50 }),
+        ));
+        statistics.note(&decision(
+            50,
+            Some(PolicyFailure::Deadline { limit_ms: 50 }),
+        ));
         let status = statistics.status("p", "1.0.0", "00");
         assert_eq!(status.decisions, 102);
         assert_eq!(status.failures.len(), 1);

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use dbmedic::policy::{Isolation, Limits, NoTelemetry, Policy, Runtime};
+use dbmedic::signing::Verified;
 use typical_policy::Typical;
 
 use case::{host, native};
@@ -49,7 +50,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let runtime = Runtime::new(Limits::default()).unwrap();
-        let fresh = runtime.load(TYPICAL, &[]).unwrap();
+        let fresh = runtime.load(&Verified::unsigned(TYPICAL), &[]).unwrap();
         let reused = fresh.with_isolation(Isolation::Reused {
             recycle_after: 100_000,
         });
@@ -163,7 +164,11 @@ fn decide(criterion: &mut Criterion) {
     table.bar("reused / native", table.ratio("reused", "native"), 12.0);
     for peer in ["regorus", "rhai", "cel"] {
         let least = 1.0 / 3.5;
-        table.bar(&format!("fresh / {peer}"), table.ratio("fresh", peer), least);
+        table.bar(
+            &format!("fresh / {peer}"),
+            table.ratio("fresh", peer),
+            least,
+        );
     }
     let epochs = table.ratio("with-epochs", "without-epochs");
     table.bar("with epochs / without", epochs, 1.12);
@@ -174,7 +179,11 @@ fn decide(criterion: &mut Criterion) {
 fn load(criterion: &mut Criterion) {
     let runtime = Runtime::new(Limits::default()).unwrap();
     criterion.bench_function("load/default", |bencher| {
-        bencher.iter(|| runtime.load(black_box(DEFAULT), &[]).unwrap());
+        bencher.iter(|| {
+            runtime
+                .load(&Verified::unsigned(black_box(DEFAULT)), &[])
+                .unwrap()
+        });
     });
 }
 

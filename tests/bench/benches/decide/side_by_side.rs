@@ -85,7 +85,10 @@ impl Table {
     }
 
     pub(crate) fn print(&self) {
-        println!("\n{:16} {:>10} {:>10} {:>10} {:>9}", "in turns", "mean ns", "p50 ns", "p99 ns", "x native");
+        println!(
+            "\n{:16} {:>10} {:>10} {:>10} {:>9}",
+            "in turns", "mean ns", "p50 ns", "p99 ns", "x native"
+        );
         for row in &self.0 {
             println!(
                 "{:16} {:>10.0} {:>10} {:>10} {:>9.2}",

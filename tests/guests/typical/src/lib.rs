@@ -5,8 +5,8 @@
 //! (`tests/bench/benches/peers`): a rule changed here is changed there too.
 
 use dbmedic_policy::{
-    Answer, Candidate, Classification, ConstraintState, EscalationLevel, Metric, Policy, Reason, Situation,
-    export_policy, parameters, reason,
+    Answer, Candidate, Classification, ConstraintState, EscalationLevel, Metric, Policy, Reason,
+    Situation, export_policy, parameters, reason,
 };
 use serde::{Deserialize, Serialize};
 
@@ -102,7 +102,10 @@ impl Policy for Typical {
                 candidate.expected_duration_ms
             ));
         } else {
-            answer.because(reason!("typical.no-repair", "none of the offered repairs may be tried"));
+            answer.because(reason!(
+                "typical.no-repair",
+                "none of the offered repairs may be tried"
+            ));
         }
         Ok(answer)
     }

@@ -1,0 +1,244 @@
+//! `policy`: keys, signatures, and the policy in service.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::{Ended, complain, say, say_json};
+use crate::clock::now_ms;
+use crate::policy::{Limits, Runtime};
+use crate::signing::{self, Comment, Password, Provenance, TrustedKey, Verified};
+
+/// What can be done with policies.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Make a key pair for signing policies, in minisign's format
+    Keygen(KeygenArgs),
+    /// Sign a policy: writes FILE.minisig beside it
+    Sign(SignArgs),
+    /// Check a policy's signature: exit 0 only when a key of yours made it and it still holds
+    Verify(VerifyArgs),
+}
+
+/// Arguments of `policy keygen`.
+#[derive(Debug, Args)]
+pub(crate) struct KeygenArgs {
+    /// The secret key's file; the public one gets `.pub`. Neither may exist
+    #[arg(default_value = "dbmedic-policy.key", value_name = "FILE")]
+    key: PathBuf,
+    /// Do not lock the secret key with a password
+    #[arg(long)]
+    no_password: bool,
+}
+
+/// Arguments of `policy sign`.
+#[derive(Debug, Args)]
+pub(crate) struct SignArgs {
+    /// The policy component
+    policy: PathBuf,
+    /// The secret key, made by `policy keygen` or by minisign
+    #[arg(short, long, value_name = "FILE")]
+    key: PathBuf,
+    /// The last day, or the time, that the signature holds: 2027-06-30 or 2027-06-30T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    expires: Option<u64>,
+}
+
+/// Arguments of `policy verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The policy component; its signature is FILE.minisig
+    policy: PathBuf,
+    /// A public key's file, or the key itself; may be given several times
+    #[arg(short, long = "key", value_name = "FILE|KEY", required = true)]
+    keys: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn time(text: &str) -> Result<u64, String> {
+    signing::parse_time(text)
+        .ok_or_else(|| "write a day as 2027-06-30, or a time as 2027-06-30T12:00:00Z".into())
+}
+
+pub(crate) fn run(command: &PolicyCommand) -> Ended {
+    match command {
+        PolicyCommand::Keygen(args) => keygen(args),
+        PolicyCommand::Sign(args) => sign(args),
+        PolicyCommand::Verify(args) => verify(args),
+    }
+}
+
+fn keygen(args: &KeygenArgs) -> Ended {
+    let public = with_suffix(&args.key, "pub");
+    for path in [&args.key, &public] {
+        if path.symlink_metadata().is_ok() {
+            bail!(
+                "{} exists already and is left as it is; name another file",
+                path.display()
+            );
+        }
+    }
+    let password = if args.no_password {
+        Password::None
+    } else {
+        Password::Ask
+    };
+    let keys = signing::generate(&password)?;
+    write_new(&args.key, keys.secret.as_bytes(), 0o600)?;
+    write_new(&public, keys.public.as_bytes(), 0o644)?;
+    complain(&format!(
+        "wrote {} (keep it secret and away from the databases) and {}; trust the key by these lines \
+         in dbmedic.toml:",
+        args.key.display(),
+        public.display()
+    ));
+    say(&format!(
+        "[[policy.trusted_keys]]\nname = \"{}\"\nkey = \"{}\"",
+        keys.id, keys.key
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn sign(args: &SignArgs) -> Ended {
+    let bytes = read(&args.policy)?;
+    // Only what this dbmedic would take is worth a signature, and its version goes with it.
+    let runtime = Runtime::new(Limits {
+        start_deadline_ms: 60_000,
+        ..Limits::default()
+    })?;
+    let component = Verified::unsigned(bytes);
+    let compiled = runtime
+        .compile(&component, None)
+        .with_context(|| format!("{} is not signed", args.policy.display()))?;
+    let description = compiled.description();
+    let comment = Comment {
+        policy: Some(description.name.clone()),
+        version: Some(description.version.clone()),
+        sha256: Some(component.digest().to_owned()),
+        signed_ms: Some(now_ms()),
+        expires_ms: args.expires,
+    };
+    let secret = fs::read_to_string(&args.key)
+        .with_context(|| format!("reading the secret key {}", args.key.display()))?;
+    let signature = signing::sign(component.bytes(), &comment, &secret)?;
+    let path = with_suffix(&args.policy, "minisig");
+    write_whole(&path, signature.as_bytes())?;
+    complain(&format!("wrote {}: {comment}", path.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What `policy verify --json` prints.
+#[derive(Serialize)]
+struct Verdict<'a> {
+    believed: bool,
+    digest: String,
+    provenance: Option<&'a Provenance>,
+    reason: Option<String>,
+}
+
+fn verify(args: &VerifyArgs) -> Ended {
+    let mut keys = Vec::new();
+    for word in &args.keys {
+        let path = Path::new(word);
+        let text = if path.is_file() {
+            fs::read_to_string(path).with_context(|| format!("reading {word}"))?
+        } else {
+            word.clone()
+        };
+        let key = signing::read_public_key(&text).with_context(|| format!("key {word}"))?;
+        keys.push(TrustedKey {
+            name: word.clone(),
+            key,
+            expires_ms: None,
+        });
+    }
+    let bytes = read(&args.policy)?;
+    let signature = signing_file(&args.policy)?;
+    let digest = signing::sha256(&bytes);
+    let verified = Verified::signed(bytes, signature.as_deref(), &keys, now_ms());
+    let shown = Verdict {
+        believed: verified.is_ok(),
+        digest,
+        provenance: verified.as_ref().ok().map(Verified::provenance),
+        reason: verified.as_ref().err().map(ToString::to_string),
+    };
+    if args.json {
+        say_json(&shown)?;
+    } else if let Some(Provenance::Signed {
+        key,
+        key_id,
+        comment,
+    }) = shown.provenance
+    {
+        say(&format!(
+            "{}: signed by {key_id} ({key}): {comment}",
+            args.policy.display()
+        ))?;
+    }
+    match verified {
+        Ok(_) => Ok(ExitCode::SUCCESS),
+        Err(_) if args.json => Ok(ExitCode::FAILURE),
+        Err(error) => Err(error).context(args.policy.display().to_string()),
+    }
+}
+
+/// The signature beside a component; none when there is none.
+fn signing_file(policy: &Path) -> anyhow::Result<Option<Vec<u8>>> {
+    let path = with_suffix(policy, "minisig");
+    match fs::read(&path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("reading policy {}", path.display()))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    name.into()
+}
+
+/// Writes a file that must not exist yet.
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        })
+        .with_context(|| format!("writing {}", path.display()))
+}
+
+/// Writes a file whole, over an older one.
+fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let dir = match path.parent() {
+        Some(dir) if dir != Path::new("") => dir,
+        _ => Path::new("."),
+    };
+    let write = || {
+        let mut file = tempfile::Builder::new()
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+            .tempfile_in(dir)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)
+    };
+    write().with_context(|| format!("writing {}", path.display()))?;
+    Ok(())
+}

@@ -1,0 +1,276 @@
+//! Compiled policies on disk, so that a known one is ready in a moment.
+//!
+//! What is deserialised becomes native code of this process, so only what this machine wrote itself
+//! may get there: each file carries an HMAC-SHA256 by a key that is kept beside it, readable by its
+//! owner alone, over the component's digest, the engine's compatibility hash and the code. It is
+//! checked over the very bytes that are then deserialised. A file that does not hold is never
+//! loaded: it is removed, and the component is compiled again.
+//!
+//! This is the only file of dbmedic where `unsafe` stands.
+
+use std::fs::{self, File, OpenOptions};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use hmac::{Hmac, KeyInit, Mac};
+use rand::Rng as _;
+use sha2::{Digest, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::digest::hex;
+
+/// The first bytes of a file; the format's version is in it.
+const MAGIC: &[u8; 16] = b"dbmedic-code-v1\n";
+const TAG_BYTES: usize = 32;
+const KEY_BYTES: usize = 32;
+const EXTENSION: &str = "code";
+
+/// Compiled components in a directory.
+#[derive(Clone)]
+pub struct CompiledCache {
+    dir: PathBuf,
+    key: [u8; KEY_BYTES],
+    limits: CacheLimits,
+}
+
+impl std::fmt::Debug for CompiledCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CompiledCache")
+            .field("dir", &self.dir)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How much is kept. The files that were written longest ago go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheLimits {
+    /// Files.
+    pub files: usize,
+    /// Bytes of all files together.
+    pub bytes: u64,
+}
+
+impl Default for CacheLimits {
+    /// Room for some Python or JavaScript engines, whose code is 40 MB each.
+    fn default() -> Self {
+        Self {
+            files: 32,
+            bytes: 512 << 20,
+        }
+    }
+}
+
+/// The cache's directory or key cannot be made or read.
+#[derive(Debug, thiserror::Error)]
+#[error("cache of compiled policies: {}: {source}", path.display())]
+pub struct CacheError {
+    /// What was touched.
+    path: PathBuf,
+    /// Why it failed.
+    source: io::Error,
+}
+
+impl CompiledCache {
+    /// Opens the cache in a directory, and makes both it and its key where there are none. A key
+    /// that others could read is not a key any more: it is replaced, and all code compiled anew.
+    ///
+    /// # Errors
+    /// When directory or key cannot be read or made.
+    pub fn open(dir: &Path, limits: CacheLimits) -> Result<Self, CacheError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| CacheError { path, source }
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(failed(dir))?;
+        let path = dir.join("key");
+        let key = match read_key(&path).map_err(failed(&path))? {
+            Some(key) => key,
+            None => make_key(&path).map_err(failed(&path))?,
+        };
+        Ok(Self {
+            dir: dir.to_owned(),
+            key,
+            limits,
+        })
+    }
+
+    /// The compiled code of a component; none when there is none that holds.
+    pub(super) fn load(&self, engine: &Engine, digest: &str) -> Option<Component> {
+        let compatibility = compatibility(engine);
+        let path = self.path(digest, &compatibility);
+        let bytes = self.read(&path)?;
+        let component = self
+            .authentic(&bytes, digest, &compatibility)
+            .and_then(|code| {
+                // SAFETY: wasmtime asks for bytes that `Component::serialize` gave, unchanged. The
+                // HMAC over exactly these bytes, in memory that nobody else can write, says that
+                // the holder of this machine's key wrote them, for this engine; and only `store`
+                // below writes, with what `serialize` gave. The engine checks its version again.
+                #[expect(unsafe_code, reason = "precompiled code, authenticated right above")]
+                let loaded = unsafe { Component::deserialize(engine, code) };
+                loaded.ok()
+            });
+        if component.is_none() {
+            tracing::warn!(
+                path = %path.display(),
+                "compiled policy in the cache does not hold; it is compiled again"
+            );
+            // A file that cannot be removed is overwritten soon, and believed no more than now.
+            drop(fs::remove_file(&path));
+        }
+        component
+    }
+
+    /// Keeps compiled code. A cache that cannot be written costs time, not a policy: it is told in
+    /// the log.
+    pub(super) fn store(&self, engine: &Engine, digest: &str, component: &Component) {
+        let compatibility = compatibility(engine);
+        let path = self.path(digest, &compatibility);
+        let kept = component
+            .serialize()
+            .map_err(io::Error::other)
+            .and_then(|code| self.write(&path, digest, &compatibility, &code))
+            .and_then(|()| self.make_room(&path));
+        if let Err(error) = kept {
+            tracing::warn!(path = %path.display(), %error, "compiled policy is not kept");
+        }
+    }
+
+    fn path(&self, digest: &str, compatibility: &str) -> PathBuf {
+        let name = format!("{digest}-{}.{EXTENSION}", &compatibility[..16]);
+        self.dir.join(name)
+    }
+
+    /// The whole file; none when it is not there, or larger than all may be together.
+    fn read(&self, path: &Path) -> Option<Vec<u8>> {
+        let file = File::open(path).ok()?;
+        let length = file.metadata().ok()?.len();
+        if length > self.limits.bytes {
+            return Some(Vec::new());
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(length).ok()?);
+        (&file).take(length).read_to_end(&mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    /// The code in a file, if this machine wrote it for this component and this engine.
+    fn authentic<'a>(&self, file: &'a [u8], digest: &str, compatibility: &str) -> Option<&'a [u8]> {
+        let rest = file.strip_prefix(MAGIC)?;
+        let (tag, code) = rest.split_at_checked(TAG_BYTES)?;
+        // Compares in constant time.
+        self.mac(digest, compatibility, code)?
+            .verify_slice(tag)
+            .ok()?;
+        Some(code)
+    }
+
+    fn mac(&self, digest: &str, compatibility: &str, code: &[u8]) -> Option<Hmac<Sha256>> {
+        // HMAC takes a key of any length; there is always one.
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).ok()?;
+        mac.update(MAGIC);
+        for part in [digest.as_bytes(), compatibility.as_bytes(), code] {
+            mac.update(&(part.len() as u64).to_le_bytes());
+            mac.update(part);
+        }
+        Some(mac)
+    }
+
+    fn write(&self, path: &Path, digest: &str, compatibility: &str, code: &[u8]) -> io::Result<()> {
+        let mac = self
+            .mac(digest, compatibility, code)
+            .ok_or_else(|| io::Error::other("no key"))?;
+        let mut file = tempfile::Builder::new()
+            .prefix("new-")
+            .permissions(fs::Permissions::from_mode(0o600))
+            .tempfile_in(&self.dir)?;
+        file.write_all(MAGIC)?;
+        file.write_all(&mac.finalize().into_bytes())?;
+        file.write_all(code)?;
+        // Not synced: what a power cut leaves does not hold, and is compiled again.
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    }
+
+    /// Removes the oldest files until the rest is within the limits; never the one just written.
+    fn make_room(&self, written: &Path) -> io::Result<()> {
+        let mut files: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            if entry.path().extension().is_some_and(|e| e == EXTENSION) {
+                let about = entry.metadata()?;
+                files.push((about.modified()?, about.len(), entry.path()));
+            }
+        }
+        files.sort();
+        let mut count = files.len();
+        let mut bytes: u64 = files.iter().map(|(_, length, _)| length).sum();
+        for (_, length, path) in files {
+            if count <= self.limits.files && bytes <= self.limits.bytes {
+                break;
+            }
+            if path != written {
+                fs::remove_file(&path)?;
+                count -= 1;
+                bytes -= length;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The key, if there is one that only its owner can read.
+fn read_key(path: &Path) -> io::Result<Option<[u8; KEY_BYTES]>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mode = file.metadata()?.permissions().mode();
+    let mut bytes = Vec::new();
+    (&file).take(KEY_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes.try_into().ok().filter(|_| matches!(mode & 0o077, 0)))
+}
+
+fn make_key(path: &Path) -> io::Result<[u8; KEY_BYTES]> {
+    let mut key = [0; KEY_BYTES];
+    rand::rng().fill_bytes(&mut key);
+    let new = path.with_extension("new");
+    drop(fs::remove_file(&new));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)?;
+    file.write_all(&key)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    Ok(key)
+}
+
+/// What code must have been compiled for, to run in this engine: a SHA-256, lower-case hex.
+fn compatibility(engine: &Engine) -> String {
+    struct Through(Sha256);
+    impl Hasher for Through {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+        fn finish(&self) -> u64 {
+            0
+        }
+    }
+    let mut through = Through(Sha256::new());
+    engine.precompile_compatibility_hash().hash(&mut through);
+    hex(&through.0.finalize())
+}
+
+#[cfg(test)]
+mod tests;
