@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Decision, Isolation, Policy, Telemetry};
+use super::{Decision, Isolation, Policy, PolicyFailure, Telemetry};
 use crate::model::{Context, PolicyEvent};
 
 /// Something to ask a policy.
@@ -69,7 +69,10 @@ pub fn check_purity<T: Telemetry + Default>(
         let fresh = &answers[number];
         let by_machine = [fresh, &reused]
             .iter()
-            .any(|d| d.failure.as_ref().is_some_and(|f| f.depends_on_machine()));
+            .any(|d| {
+                let failure = d.failure.as_ref();
+                failure.is_some_and(PolicyFailure::depends_on_machine)
+            });
         if let Some(at) = difference(fresh, &reused).filter(|_| !by_machine) {
             found.push(Impurity {
                 question: number,
@@ -115,10 +118,9 @@ fn first_difference(one: &Value, other: &Value) -> Option<String> {
                 .next()
         }
         (Value::Array(one), Value::Array(other)) => {
-            let pairs = one.iter().zip(other).enumerate();
-            let inside = pairs
-                .filter_map(|(n, (a, b))| Some(format!("/{n}{}", first_difference(a, b)?)))
-                .next();
+            let mut pairs = one.iter().zip(other).enumerate();
+            let inside =
+                pairs.find_map(|(n, (a, b))| Some(format!("/{n}{}", first_difference(a, b)?)));
             let shorter = one.len().min(other.len());
             inside.or_else(|| (one.len() != other.len()).then(|| format!("/{shorter}")))
         }

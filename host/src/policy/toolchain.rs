@@ -15,7 +15,7 @@ pub enum Toolchain {
     ComponentizeJs,
     /// componentize-qjs.
     ComponentizeQjs,
-    /// TinyGo.
+    /// `TinyGo`.
     TinyGo,
     /// The Go project's own compiler.
     Go,
