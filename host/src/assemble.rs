@@ -1,53 +1,185 @@
 //! From a configuration to something that runs: policy loaded, state directory and journal open.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 
 use crate::clock::now_ms;
-use crate::config::Config;
+use crate::config::{Config, Loaded, Places};
 use crate::diagnose::DiagnoseOptions;
+use crate::gate::{self, Gate, Place, Plan, Source, Store, Trust, Workshop};
 use crate::journal::Journal;
 use crate::live::Setup;
 use crate::model::{Setting, Value};
-use crate::pipeline::{Carried, PipelineOptions, TargetOptions};
-use crate::policy::{Limits, Policy, Runtime};
-use crate::recording::{self, Header, PolicyIdentity};
-use crate::signing::Verified;
+use crate::pipeline::{self, Carried, PipelineOptions, Policies, TargetOptions};
+use crate::policy::{CacheLimits, CompiledCache, Runtime};
+use crate::recording::{self, Header};
 use crate::state_dir::StateDir;
 use crate::watch::{Pace, Site};
 
 /// The built-in policy: `policies/default`, as committed.
 pub const DEFAULT_POLICY: &[u8] = include_bytes!("../../policies/prebuilt/default.wasm");
 
-/// Makes everything ready for a live run. With `record`, a recording is begun in that file; `seed`
-/// stands in its header.
+/// Makes everything ready for a run that ends by itself, with the policies that the configuration
+/// names, as they are. With `record`, a recording is begun in that file; `seed` stands in its header.
 pub fn assemble(config: &Config, record: Option<PathBuf>, seed: u64) -> anyhow::Result<Setup> {
-    let settings = config.policy.parameters.clone();
+    let workshop = workshop(config, None)?;
+    let policies = gate::once(&workshop, DEFAULT_POLICY, &plans(config, None))?;
+    let state_dir = StateDir::open(&config.state_dir)?;
+    let journal = Journal::open(state_dir.root())?;
+    setup(
+        config,
+        Ready {
+            policies,
+            gate: None,
+            state_dir,
+            journal,
+        },
+        record,
+        seed,
+    )
+}
+
+/// Makes everything ready for service: with the policies that were in service before, and a gate
+/// for those that come.
+pub fn assemble_service(
+    loaded: &Loaded,
+    record: Option<PathBuf>,
+    seed: u64,
+) -> anyhow::Result<Setup> {
+    let config = &loaded.config;
+    let state_dir = StateDir::open(&config.state_dir)?;
+    // First, because it says that this state directory is this process's alone.
+    let journal = Journal::open(state_dir.root())?;
+    let compiled = Store::at(state_dir.root()).compiled();
+    let cache = CompiledCache::open(&compiled, CacheLimits::default())?;
+    let workshop = workshop(config, Some(cache))?;
+    let plans = plans(config, Some(&loaded.places));
+    let gate = Gate::open(state_dir.root(), workshop, DEFAULT_POLICY, plans)?;
+    let policies = gate.policies().context("no default policy")?;
+    let gate = Some(gate);
+    setup(
+        config,
+        Ready {
+            policies,
+            gate,
+            state_dir,
+            journal,
+        },
+        record,
+        seed,
+    )
+}
+
+/// Whether every policy that a configuration names could come into service.
+///
+/// # Errors
+/// [`gate::GateError::Refused`] names the first that could not, with the fields that are wrong.
+pub fn check_policies(loaded: &Loaded) -> anyhow::Result<()> {
+    let config = &loaded.config;
+    gate::once(
+        &workshop(config, None)?,
+        DEFAULT_POLICY,
+        &plans(config, Some(&loaded.places)),
+    )?;
+    Ok(())
+}
+
+fn workshop(config: &Config, cache: Option<CompiledCache>) -> anyhow::Result<Workshop> {
     let limits = config.policy.limits.clone();
-    let policy = load_policy(config.policy.file.as_deref(), limits.clone(), &settings)?;
+    Ok(Workshop {
+        runtime: Runtime::new(limits).context("starting the policy runtime")?,
+        cache,
+        trust: Trust {
+            require_signature: config.policy.require_signature,
+            keys: config.policy.trusted_keys.clone(),
+        },
+    })
+}
+
+/// The policies of a configuration, by their names.
+fn plans(config: &Config, places: Option<&Places>) -> BTreeMap<String, Plan> {
+    let plan = |name: &str, path: String, source: &Source, parameters: &[Setting]| {
+        let targets = config.targets.iter();
+        let place = places.cloned().map(|places| -> Place {
+            Arc::new(move |name, message| {
+                let field = format!("{path}.parameters.{name}");
+                let text = format!("`{name}`: {message}");
+                places.problem(&field, text, None).to_string()
+            })
+        });
+        let plan = Plan {
+            source: source.clone(),
+            watch: config.policy.watch,
+            settings: parameters.to_vec(),
+            gate: config.policy.gate.clone(),
+            targets: targets
+                .filter(|target| target.policies.iter().any(|policy| policy == name))
+                .map(|target| target.name.clone())
+                .collect(),
+            place,
+        };
+        (name.to_owned(), plan)
+    };
+    let policy = &config.policy;
+    let default = plan(
+        pipeline::DEFAULT_POLICY,
+        "policy".to_owned(),
+        &policy.source,
+        &policy.parameters,
+    );
+    let named = config.policies.iter().enumerate().map(|(index, named)| {
+        let path = format!("policies[{index}]");
+        plan(&named.name, path, &named.source, &named.parameters)
+    });
+    named.chain([default]).collect()
+}
+
+/// What is ready before the rest is.
+struct Ready {
+    policies: Policies,
+    gate: Option<Gate>,
+    state_dir: StateDir,
+    journal: Journal,
+}
+
+fn setup(
+    config: &Config,
+    ready: Ready,
+    record: Option<PathBuf>,
+    seed: u64,
+) -> anyhow::Result<Setup> {
+    let Ready {
+        policies,
+        gate,
+        state_dir,
+        journal,
+    } = ready;
     let options = pipeline_options(config);
     let recording = record.map(|path| {
+        let named = config.policies.iter().map(|named| {
+            let policy = recording::NamedPolicy {
+                identity: policies.get(&named.name).identity(),
+                settings: named.parameters.clone(),
+            };
+            (named.name.clone(), policy)
+        });
         let header = Header {
             dbmedic_recording: recording::VERSION,
             dbmedic: env!("CARGO_PKG_VERSION").to_owned(),
             seed,
             started_ms: now_ms(),
-            policy: PolicyIdentity {
-                name: policy.name().to_owned(),
-                version: policy.version().to_owned(),
-                digest: policy.digest().to_owned(),
-            },
-            settings,
-            limits,
+            policy: policies.get(pipeline::DEFAULT_POLICY).identity(),
+            settings: config.policy.parameters.clone(),
+            named: named.collect(),
+            limits: config.policy.limits.clone(),
             options: options.clone(),
             carried: Carried::default(),
         };
         (path, header)
     });
-    let state_dir = StateDir::open(&config.state_dir)?;
-    let journal = Journal::open(state_dir.root())?;
     let sites = config
         .targets
         .iter()
@@ -72,7 +204,8 @@ pub fn assemble(config: &Config, record: Option<PathBuf>, seed: u64) -> anyhow::
     let exe = std::env::current_exe().context("finding this very binary")?;
     Ok(Setup {
         options,
-        policy,
+        policies,
+        gate,
         sites,
         pace,
         state_dir,
@@ -88,6 +221,7 @@ fn pipeline_options(config: &Config) -> PipelineOptions {
         .iter()
         .map(|target| {
             let options = TargetOptions {
+                policies: target.policies.clone(),
                 mode: target.mode,
                 diagnose: DiagnoseOptions {
                     lock_hold_ms: config.observation.lock_hold_ms,
@@ -108,25 +242,6 @@ fn pipeline_options(config: &Config) -> PipelineOptions {
         breaker: config.policy.breaker.clone(),
         targets,
     }
-}
-
-/// Loads a policy: the file's, or the built-in one.
-pub fn load_policy(
-    file: Option<&Path>,
-    limits: Limits,
-    settings: &[Setting],
-) -> anyhow::Result<Policy> {
-    let runtime = Runtime::new(limits).context("starting the policy runtime")?;
-    let Some(path) = file else {
-        return runtime
-            .load(&Verified::built_in(DEFAULT_POLICY), settings)
-            .context("loading the built-in policy");
-    };
-    let bytes =
-        std::fs::read(path).with_context(|| format!("reading policy {}", path.display()))?;
-    runtime
-        .load(&Verified::unsigned(bytes), settings)
-        .with_context(|| format!("loading policy {}", path.display()))
 }
 
 /// Lays `NAME=VALUE` words over settings; the last word on a name counts.

@@ -6,14 +6,14 @@ mod moments;
 mod order_statistics;
 mod window;
 
-pub use moments::Moments;
-pub use order_statistics::OrderStatistics;
-pub use window::{MAD_TO_SIGMA, MAX_POINTS, Statistics, Window, usable};
+pub use window::{MAD_TO_SIGMA, MAX_POINTS, Rank, Statistics, Window, usable};
+
+use serde::{Deserialize, Serialize};
 
 use crate::model::BaselineSummary;
 
 /// What is normal for one series.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Baseline {
     values: Window,
     established_after: usize,
@@ -33,6 +33,11 @@ impl Baseline {
     /// Learns a value. One that is not finite is left out.
     pub fn record(&mut self, value: f64) {
         self.values.push(value);
+    }
+
+    /// The values learned, with their statistics.
+    pub fn values(&self) -> &Window {
+        &self.values
     }
 
     /// What is normal; none before the first value.

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::assemble::merge_settings;
 use crate::config::PolicyConfig;
+use crate::gate::Source;
 
 mod config;
 mod history;
@@ -64,6 +65,9 @@ pub(crate) struct PolicyArgs {
     /// The policy component (default: the built-in policy)
     #[arg(long, value_name = "FILE.wasm")]
     pub(crate) policy: Option<PathBuf>,
+    /// Let a policy decide that nobody vouches for
+    #[arg(long)]
+    pub(crate) unsigned: bool,
     /// Set a parameter of the policy; may be given several times
     #[arg(long = "set", value_name = "NAME=VALUE")]
     pub(crate) set: Vec<String>,
@@ -72,8 +76,18 @@ pub(crate) struct PolicyArgs {
 impl PolicyArgs {
     /// Lays what was typed over a configuration.
     pub(crate) fn lay_over(&self, policy: &mut PolicyConfig) -> anyhow::Result<()> {
+        if self.unsigned {
+            policy.require_signature = false;
+        }
         if let Some(file) = &self.policy {
-            policy.file = Some(file.clone());
+            if policy.require_signature && policy.trusted_keys.is_empty() {
+                anyhow::bail!(
+                    "--policy {}: nobody vouches for it, and no key is trusted; name a config file \
+                     with [[policy.trusted_keys]], or add --unsigned",
+                    file.display()
+                );
+            }
+            policy.source = Source::File(file.clone());
         }
         policy.parameters = merge_settings(std::mem::take(&mut policy.parameters), &self.set)?;
         Ok(())

@@ -8,6 +8,7 @@
 
 mod constraints;
 mod findings;
+mod policies;
 mod problem;
 mod read;
 mod resolve;
@@ -25,9 +26,11 @@ use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
 use crate::constraint::Constraint;
+use crate::gate::{GateSettings, Source};
 use crate::guard::{GuardLimits, Mode};
 use crate::model::Setting;
 use crate::policy::{BreakerOptions, Limits};
+use crate::signing::TrustedKey;
 
 pub use problem::{ConfigErrors, Problem, ProblemSeverity};
 
@@ -60,8 +63,10 @@ pub struct Config {
     pub snapshots: Snapshots,
     /// The limits of the guard.
     pub guard: GuardLimits,
-    /// The policy that decides.
+    /// The policy that decides where a target names no other.
     pub policy: PolicyConfig,
+    /// Other policies, for the targets that name them; default none.
+    pub policies: Vec<NamedPolicyConfig>,
     /// The bounds that hold for every target: [`Constraint::defaults`] as overridden by name.
     pub constraints: Vec<Constraint>,
     /// The databases under care; none by default.
@@ -78,6 +83,7 @@ impl Default for Config {
             snapshots: Snapshots::default(),
             guard: GuardLimits::default(),
             policy: PolicyConfig::default(),
+            policies: Vec::new(),
             constraints: Constraint::defaults(),
             targets: Vec::new(),
         }
@@ -160,16 +166,50 @@ impl Default for Snapshots {
     }
 }
 
-/// The policy that decides.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// The policy that decides where a target names no other, and what holds for all policies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PolicyConfig {
-    /// The component's file; none is the built-in default policy.
-    pub file: Option<PathBuf>,
-    /// What it may use: the runtime's own limits, within bounds that [`Config::load`] checks.
+    /// Where it comes from; default the built-in policy.
+    pub source: Source,
+    /// Whether sources are watched while dbmedic runs; default yes.
+    pub watch: bool,
+    /// Whether a policy that is not built in needs a signature by a trusted key; default yes.
+    pub require_signature: bool,
+    /// The keys whose signatures are believed; default none.
+    pub trusted_keys: Vec<TrustedKey>,
+    /// How a candidate has to prove itself.
+    pub gate: GateSettings,
+    /// What policies may use: the runtime's own limits, within bounds that [`Config::load`] checks.
     pub limits: Limits,
     /// When it is taken out of service.
     pub breaker: BreakerOptions,
     /// Its parameters, sorted by name. The policy itself checks them: see [`Places::problem`].
+    pub parameters: Vec<Setting>,
+}
+
+impl Default for PolicyConfig {
+    fn default() -> Self {
+        Self {
+            source: Source::BuiltIn,
+            watch: true,
+            require_signature: true,
+            trusted_keys: Vec::new(),
+            gate: GateSettings::default(),
+            limits: Limits::default(),
+            breaker: BreakerOptions::default(),
+            parameters: Vec::new(),
+        }
+    }
+}
+
+/// Another policy than the default one, for the targets that name it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NamedPolicyConfig {
+    /// Its name: letters, digits, `_`, `-` and `.`, 64 at most.
+    pub name: String,
+    /// Where it comes from; default the built-in policy.
+    pub source: Source,
+    /// Its parameters, sorted by name.
     pub parameters: Vec<Setting>,
 }
 
@@ -182,6 +222,9 @@ pub struct Target {
     pub sqlite: PathBuf,
     /// The short names (`/proc/PID/comm`) of the processes that a repair may end; default none.
     pub may_end: Vec<String>,
+    /// The names of the policies that decide here, in line; default `default`, the one of
+    /// `[policy]`.
+    pub policies: Vec<String>,
     /// How much dbmedic may do here: its own mode, or else the configuration's.
     pub mode: Mode,
     /// All bounds that hold here: the configuration's as overridden by the target's own.

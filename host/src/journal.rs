@@ -108,6 +108,8 @@ pub enum JournalEntry {
         /// What.
         word: Word,
     },
+    /// A policy took a step of the gate, or was refused.
+    Policy(crate::gate::GateRecord),
     /// A repair is about to begin. Enough to finish it or take it back after a crash.
     RepairIntended(Box<Intent>),
     /// A step of a repair is about to be taken.
@@ -413,7 +415,7 @@ fn follow(open: &mut BTreeMap<u64, OpenRepair>, seq: u64, entry: JournalEntry) {
         JournalEntry::RepairClosed { repair_id, .. } => {
             open.retain(|_, repair| repair.intent.repair_id != repair_id);
         }
-        JournalEntry::Happened { .. } | JournalEntry::Said { .. } => {}
+        JournalEntry::Happened { .. } | JournalEntry::Said { .. } | JournalEntry::Policy(_) => {}
     }
 }
 

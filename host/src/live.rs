@@ -16,11 +16,11 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::clock::now_ms;
+use crate::gate::{Gate, GateHandle, GateRecord, Order};
 use crate::guard::ApprovedRepair;
 use crate::journal::{Intent, Journal, JournalEntry, JournalError};
 use crate::model::Outcome;
-use crate::pipeline::{Carried, Effect, Event, Pipeline, PipelineOptions};
-use crate::policy::Policy;
+use crate::pipeline::{Carried, Effect, Event, Pipeline, PipelineOptions, Policies};
 use crate::recording::{Header, RecordingWriter};
 use crate::repair::{self, StepReport};
 use crate::source::Observation;
@@ -73,8 +73,10 @@ pub type Listener<'a> = dyn FnMut(u64, Told<'_>) + 'a;
 pub struct Setup {
     /// The pipeline's options.
     pub options: PipelineOptions,
-    /// The policy that decides.
-    pub policy: Policy,
+    /// The policies that decide.
+    pub policies: Policies,
+    /// How others come into service while it runs; none for a run that ends by itself.
+    pub gate: Option<Gate>,
     /// The databases.
     pub sites: Vec<Site>,
     /// How often what is done.
@@ -98,6 +100,7 @@ enum Message {
         ended: Result<Outcome, JournalError>,
     },
     Note(&'static str, String),
+    Gate(Order),
 }
 
 /// A pipeline with its journal, its recording and its carried state.
@@ -109,6 +112,7 @@ pub struct Live {
     recording: Option<RecordingWriter>,
     exe: PathBuf,
     pace: Pace,
+    gate: Option<Gate>,
     /// The last decision that stands in the journal, by incident, so that the same is not written
     /// at each look.
     journalled: BTreeMap<String, String>,
@@ -135,13 +139,14 @@ impl Live {
             .map(|site| (site.name.clone(), Arc::new(site)))
             .collect();
         let mut live = Self {
-            pipeline: Pipeline::new(setup.options, setup.policy, carried),
+            pipeline: Pipeline::new(setup.options, setup.policies, carried),
             sites,
             state_dir: setup.state_dir,
             journal: Arc::new(setup.journal),
             recording,
             exe: setup.exe,
             pace: setup.pace,
+            gate: setup.gate,
             journalled: BTreeMap::new(),
         };
         live.recover(tell)?;
@@ -217,7 +222,10 @@ impl Live {
                     },
                 )?;
             }
-            carry |= !matches!(effect, Effect::Noticed { .. } | Effect::Decided(_));
+            carry |= !matches!(
+                effect,
+                Effect::Noticed { .. } | Effect::Decided(_) | Effect::PolicySwapped { .. }
+            );
             tell(at_ms, Told::Effect(&effect));
             match effect {
                 Effect::Repair(repair) => asked.repairs.push(*repair),
@@ -237,7 +245,11 @@ impl Live {
     /// Whether an effect belongs into the journal: everything but what repeats or is told elsewhere.
     fn is_new(&mut self, effect: &Effect) -> bool {
         match effect {
-            Effect::Noticed { .. } | Effect::Repair(_) | Effect::Examine { .. } => false,
+            // The gate writes down what it swaps.
+            Effect::Noticed { .. }
+            | Effect::Repair(_)
+            | Effect::Examine { .. }
+            | Effect::PolicySwapped { .. } => false,
             Effect::Decided(decided) => {
                 let Some(incident) = &decided.incident else {
                     return true;
@@ -313,6 +325,7 @@ impl Live {
     /// Watches all targets until `stop` is set. A repair that has begun is brought to its end first.
     pub fn run(mut self, stop: &AtomicBool, tell: &mut Listener<'_>) -> anyhow::Result<Carried> {
         let (send, receive) = mpsc::channel::<Message>();
+        let gate = self.start_gate(&send, tell)?;
         let mut watchers = BTreeMap::new();
         for (name, site) in &self.sites {
             let (seen, note) = (send.clone(), send.clone());
@@ -342,6 +355,7 @@ impl Live {
                 Ok(Message::Seen(looked)) => events.push(Event::Observed(looked)),
                 Ok(Message::Step(step)) => tell(step.at_ms, Told::Step(&step)),
                 Ok(Message::Note(label, text)) => tell(now_ms(), Told::Note(label, &text)),
+                Ok(Message::Gate(order)) => events.extend(self.obey(order, tell)),
                 // Without a journal nothing may be done: the next start closes what is open.
                 Ok(Message::RepairEnded { target, ended }) => {
                     running -= 1;
@@ -359,6 +373,12 @@ impl Live {
             }
             for event in events {
                 let asked = self.feed(&event, tell)?;
+                if let Some(gate) = &gate {
+                    gate.made(self.pipeline.take_made());
+                    if let Event::PolicySwapped { policy, to, .. } = &event {
+                        gate.swapped(policy, &to.digest);
+                    }
+                }
                 for target in asked.examine {
                     watchers.get(&target).into_iter().for_each(Watcher::examine);
                 }
@@ -372,6 +392,56 @@ impl Live {
         let carried = self.pipeline.carried();
         self.state_dir.save_carried(&carried)?;
         Ok(carried)
+    }
+
+    fn start_gate(
+        &mut self,
+        send: &mpsc::Sender<Message>,
+        tell: &mut Listener<'_>,
+    ) -> anyhow::Result<Option<GateHandle>> {
+        let Some(gate) = self.gate.take() else {
+            return Ok(None);
+        };
+        for note in gate.notes() {
+            tell(now_ms(), Told::Note("policy", note));
+        }
+        let send = send.clone();
+        let order = move |order| send.send(Message::Gate(order)).is_ok();
+        let journal = Arc::clone(&self.journal);
+        let write_down = move |record: &GateRecord| {
+            let entry = JournalEntry::Policy(record.clone());
+            if let Err(error) = journal.append(now_ms(), &entry) {
+                tracing::error!(%error, "a step of a policy is not in the journal");
+            }
+        };
+        let handle = gate
+            .start(order, write_down)
+            .context("starting the gate of the policies")?;
+        Ok(Some(handle))
+    }
+
+    /// Does what the gate wants; a swap is an event like any other.
+    fn obey(&mut self, order: Order, tell: &mut Listener<'_>) -> Option<Event> {
+        match order {
+            Order::Swap(swap) => {
+                let to = swap.policy.identity();
+                self.pipeline.stand_by(&swap.name, swap.policy);
+                Some(Event::PolicySwapped {
+                    policy: swap.name,
+                    at_ms: now_ms(),
+                    to,
+                    why: swap.why.to_string(),
+                })
+            }
+            Order::Shadow(on) => {
+                self.pipeline.keep_telemetry(on);
+                None
+            }
+            Order::Note(text) => {
+                tell(now_ms(), Told::Note("policy", &text));
+                None
+            }
+        }
     }
 
     fn spawn_repair(

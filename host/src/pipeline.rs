@@ -17,8 +17,11 @@ use crate::model::{
     Alert, Anomaly, BaselineSummary, Context, EscalationLevel, Finding, Metric, Outcome, Point,
     PolicyEvent, RepairHistory, Verbosity, Verdict,
 };
-use crate::policy::{Breaker, BreakerOptions, Decision, Policy, PolicyFailure, Telemetry};
-use crate::series::SeriesTable;
+use crate::policy::{
+    Breaker, BreakerOptions, Decision, Line, Part, Policy, PolicyFailure, PolicyIdentity,
+    Telemetry, TelemetryCopy,
+};
+use crate::series::{SERIES_LIMIT, SeriesTable};
 use crate::source::Observation;
 
 /// Main metrics that a policy is handed with each event.
@@ -42,15 +45,51 @@ pub struct PipelineOptions {
     pub targets: BTreeMap<String, TargetOptions>,
 }
 
+/// The name of the policy that decides where nothing else is configured.
+pub const DEFAULT_POLICY: &str = "default";
+
+/// The policies in service, by their configured names.
+#[derive(Debug, Clone)]
+pub struct Policies {
+    default: Policy,
+    named: BTreeMap<String, Policy>,
+}
+
+impl Policies {
+    /// The default policy, and others by their names.
+    pub fn new(default: Policy, named: BTreeMap<String, Policy>) -> Self {
+        Self { default, named }
+    }
+
+    /// The policy of this name; the default one where there is none.
+    pub fn get(&self, name: &str) -> &Policy {
+        self.named.get(name).unwrap_or(&self.default)
+    }
+}
+
+impl From<Policy> for Policies {
+    fn from(default: Policy) -> Self {
+        Self::new(default, BTreeMap::new())
+    }
+}
+
 /// What the pipeline needs to know of one target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TargetOptions {
+    /// The names of the policies in line; the most cautious verdict counts.
+    #[serde(default = "only_default")]
+    pub policies: Vec<String>,
     /// What the guard lets happen.
     pub mode: Mode,
     /// What diagnosis needs to know.
     pub diagnose: DiagnoseOptions,
     /// The configured bounds.
     pub constraints: Vec<Constraint>,
+}
+
+/// A line of the default policy alone.
+pub fn only_default() -> Vec<String> {
+    vec![DEFAULT_POLICY.to_owned()]
 }
 
 /// What is carried from one run to the next. Part of a recording's header.
@@ -78,8 +117,9 @@ pub struct CarriedTarget {
     pub level: EscalationLevel,
     /// Since when, milliseconds since the Unix epoch.
     pub level_since_ms: u64,
-    /// What the policy left to be handed back.
-    pub memory: Vec<u8>,
+    /// What each policy left to be handed back, by its configured name.
+    #[serde(default)]
+    pub memories: BTreeMap<String, Vec<u8>>,
     /// What became of earlier repairs.
     pub repairs: Vec<RepairHistory>,
     /// What the guard remembers.
@@ -91,7 +131,7 @@ impl Default for CarriedTarget {
         Self {
             level: EscalationLevel::Normal,
             level_since_ms: 0,
-            memory: Vec::new(),
+            memories: BTreeMap::new(),
             repairs: Vec::new(),
             guard: TargetRecord::default(),
         }
@@ -127,6 +167,18 @@ pub enum Event {
         /// When, milliseconds since the Unix epoch.
         at_ms: u64,
     },
+    /// Another policy comes into service, in all targets at once. The driver has handed it over by
+    /// [`Pipeline::stand_by`].
+    PolicySwapped {
+        /// The policy's configured name.
+        policy: String,
+        /// When, milliseconds since the Unix epoch.
+        at_ms: u64,
+        /// Which component it is from now on.
+        to: PolicyIdentity,
+        /// Why, in one line.
+        why: String,
+    },
     /// Time passed.
     Tick {
         /// When, milliseconds since the Unix epoch.
@@ -142,6 +194,7 @@ impl Event {
             Self::RepairEnded { at_ms, .. }
             | Self::Approved { at_ms, .. }
             | Self::Released { at_ms, .. }
+            | Self::PolicySwapped { at_ms, .. }
             | Self::Tick { at_ms } => *at_ms,
         }
     }
@@ -234,6 +287,19 @@ pub enum Effect {
         /// How.
         outcome: Outcome,
     },
+    /// Another policy is in service.
+    PolicySwapped {
+        /// The policy's configured name.
+        policy: String,
+        /// Which component it was.
+        from: PolicyIdentity,
+        /// Which component it is.
+        to: PolicyIdentity,
+        /// Why, in one line.
+        why: String,
+        /// Targets where the one before stays until the running repair has ended.
+        after_repair: Vec<String>,
+    },
     /// The problem is gone.
     IncidentResolved {
         /// The target.
@@ -270,6 +336,46 @@ pub struct Decided {
     pub verdict: Verdict,
     /// Why the policy's own answer does not count, when it does not.
     pub failure: Option<PolicyFailure>,
+    /// Where several policies are in line: what each said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub line: Vec<SaidInLine>,
+}
+
+/// What one of several policies in line said.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SaidInLine {
+    /// The policy's configured name.
+    pub policy: String,
+    /// Its answer.
+    pub verdict: Verdict,
+    /// Why its own answer does not count, when it does not.
+    pub failure: Option<PolicyFailure>,
+}
+
+impl From<&Part> for SaidInLine {
+    fn from(part: &Part) -> Self {
+        Self {
+            policy: part.policy.to_string(),
+            verdict: part.decision.verdict.clone(),
+            failure: part.decision.failure.clone(),
+        }
+    }
+}
+
+/// A decision with everything that led to it, for who compares or logs decisions. No effect, and no
+/// part of a recording.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// The target.
+    pub target: String,
+    /// When, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// What was put to the policies.
+    pub event: PolicyEvent,
+    /// What each of them was handed and answered, in the order of the line.
+    pub parts: Vec<Part>,
+    /// What telemetry held, where that was asked for by [`Pipeline::keep_telemetry`].
+    pub telemetry: Option<TelemetryCopy>,
 }
 
 /// A failure that depended on the machine, as a recording holds it: a replay meets it again.
@@ -281,6 +387,8 @@ pub struct RecordedFailure {
     pub incident: Option<String>,
     /// What was put to the policy.
     pub asked: Asked,
+    /// The policy's configured name where several are in line.
+    pub policy: Option<String>,
     /// Why the policy's own answer did not count.
     pub failure: PolicyFailure,
 }
@@ -314,7 +422,7 @@ struct Target {
     level: EscalationLevel,
     level_since_ms: u64,
     verbosity: Verbosity,
-    memory: Vec<u8>,
+    line: Line,
     /// Looks so far, up to the number from which on baselines may be judged by.
     looks: usize,
     established_after: usize,
@@ -329,8 +437,14 @@ struct Target {
 /// The machine.
 pub struct Pipeline {
     decide_interval_ms: u64,
-    policy: Policy,
-    breaker: Breaker,
+    policies: Policies,
+    /// Handed over for the next swap, by configured name.
+    standing_by: BTreeMap<String, Policy>,
+    made: Vec<Made>,
+    keeps_telemetry: bool,
+    breaker_options: BreakerOptions,
+    /// By the configured names of the policies.
+    breakers: BTreeMap<String, Breaker>,
     /// Failures that the next step meets again, instead of asking the policy.
     recorded_failures: Vec<RecordedFailure>,
     guard: Guard,
@@ -339,14 +453,23 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// A machine with these options, this policy, and what was carried over from before.
-    pub fn new(options: PipelineOptions, policy: Policy, mut carried: Carried) -> Self {
+    /// A machine with these options, these policies, and what was carried over from before.
+    pub fn new(
+        options: PipelineOptions,
+        policies: impl Into<Policies>,
+        mut carried: Carried,
+    ) -> Self {
+        let policies = policies.into();
         let mut records = BTreeMap::new();
         let targets = options
             .targets
             .into_iter()
             .map(|(name, target)| {
-                let from_before = carried.targets.remove(&name).unwrap_or_default();
+                let mut from_before = carried.targets.remove(&name).unwrap_or_default();
+                let line = Line::new(target.policies.iter().map(|policy| {
+                    let memory = from_before.memories.remove(policy).unwrap_or_default();
+                    (policy.clone(), policies.get(policy).clone(), memory)
+                }));
                 records.insert(name.clone(), from_before.guard);
                 let state = Target {
                     readings: Readings {
@@ -363,7 +486,7 @@ impl Pipeline {
                     level: from_before.level,
                     level_since_ms: from_before.level_since_ms,
                     verbosity: Verbosity::Normal,
-                    memory: from_before.memory,
+                    line,
                     looks: 0,
                     established_after: options.baseline_established_after,
                     approved: None,
@@ -376,8 +499,12 @@ impl Pipeline {
             .collect();
         Self {
             decide_interval_ms: options.decide_interval_ms,
-            policy,
-            breaker: Breaker::new(options.breaker),
+            policies,
+            standing_by: BTreeMap::new(),
+            made: Vec::new(),
+            keeps_telemetry: false,
+            breaker_options: options.breaker,
+            breakers: BTreeMap::new(),
             recorded_failures: Vec::new(),
             guard: Guard::new(options.guard, records),
             targets,
@@ -388,10 +515,13 @@ impl Pipeline {
     /// What the next run must know.
     pub fn carried(&self) -> Carried {
         let targets = self.targets.iter().map(|(name, target)| {
+            let memories = target.line.memories();
             let carried = CarriedTarget {
                 level: target.level,
                 level_since_ms: target.level_since_ms,
-                memory: target.memory.clone(),
+                memories: memories
+                    .map(|(policy, memory)| (policy.to_owned(), memory.to_vec()))
+                    .collect(),
                 repairs: target.incidents.repairs().to_vec(),
                 guard: self.guard.record(name).cloned().unwrap_or_default(),
             };
@@ -408,6 +538,26 @@ impl Pipeline {
         self.targets.get(target).map(|t| &t.readings.series)
     }
 
+    /// The policies in service.
+    pub fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
+    /// Hands over the policy that the next [`Event::PolicySwapped`] of this name speaks of.
+    pub fn stand_by(&mut self, name: &str, policy: Policy) {
+        self.standing_by.insert(name.to_owned(), policy);
+    }
+
+    /// Whether decisions are to come with what telemetry held.
+    pub fn keep_telemetry(&mut self, keep: bool) {
+        self.keeps_telemetry = keep;
+    }
+
+    /// The decisions of the last step, each with everything that led to it.
+    pub fn take_made(&mut self) -> Vec<Made> {
+        std::mem::take(&mut self.made)
+    }
+
     /// The same as [`Pipeline::step`], but what is named in `failures` fails as it did before: a
     /// policy that was cut off on a busy machine need not be cut off on another.
     pub fn step_again(&mut self, event: &Event, failures: Vec<RecordedFailure>) -> Vec<Effect> {
@@ -419,6 +569,7 @@ impl Pipeline {
 
     /// Takes one event and says what is to be done.
     pub fn step(&mut self, event: &Event) -> Vec<Effect> {
+        self.made.clear();
         match event {
             Event::Observed(observation) => self.observed(observation),
             Event::RepairEnded {
@@ -431,6 +582,9 @@ impl Pipeline {
                 self.guard.release(target);
                 Vec::new()
             }
+            Event::PolicySwapped {
+                policy, to, why, ..
+            } => self.swap(policy, to, why).into_iter().collect(),
             Event::Tick { at_ms } => {
                 let names: Vec<String> = self.targets.keys().cloned().collect();
                 names
@@ -439,6 +593,38 @@ impl Pipeline {
                     .collect()
             }
         }
+    }
+
+    /// Puts the policy that stands by in its place, in all targets. Open incidents, history and
+    /// memory stay; where a repair is running, it is judged to its end by who chose it.
+    fn swap(&mut self, name: &str, to: &PolicyIdentity, why: &str) -> Option<Effect> {
+        let policy = self.standing_by.remove(name)?;
+        if policy.digest() != to.digest {
+            return None;
+        }
+        let mut after_repair = Vec::new();
+        for (target_name, target) in &mut self.targets {
+            let record = self.guard.record(target_name);
+            let repairing = record.is_some_and(|r| r.running.is_some());
+            if target.line.swap(name, &policy, repairing) && repairing {
+                after_repair.push(target_name.clone());
+            }
+        }
+        // Nothing speaks against the new one yet.
+        self.breakers.remove(name);
+        let from = self.policies.get(name).identity();
+        if name == DEFAULT_POLICY {
+            self.policies.default = policy;
+        } else {
+            self.policies.named.insert(name.to_owned(), policy);
+        }
+        Some(Effect::PolicySwapped {
+            policy: name.to_owned(),
+            from,
+            to: to.clone(),
+            why: why.to_owned(),
+            after_repair,
+        })
     }
 
     fn observed(&mut self, seen: &Observation) -> Vec<Effect> {
@@ -528,6 +714,9 @@ impl Pipeline {
             outcome: outcome.clone(),
         }];
         effects.extend(self.ask(name, at_ms, &PolicyEvent::Outcome(outcome.clone())));
+        if let Some(target) = self.targets.get_mut(name) {
+            target.line.repair_ended();
+        }
         effects.push(Effect::Examine {
             target: name.to_owned(),
         });
@@ -552,26 +741,40 @@ impl Pipeline {
         let Some(target) = self.targets.get_mut(name) else {
             return Vec::new();
         };
-        let context = target.context(name, at_ms, self.policy.settings());
         let (asked, incident, finding) = match event {
             PolicyEvent::Finding(f) => (Asked::Finding, Some(f.incident.clone()), Some(f.clone())),
             PolicyEvent::Outcome(o) => (Asked::Outcome, Some(o.incident.clone()), None),
             PolicyEvent::Tick => (Asked::Tick, None, None),
         };
-        let failed_before = self
-            .recorded_failures
-            .iter()
-            .find(|r| r.target == name && r.asked == asked && r.incident == incident);
-        let decision = if let Err(until_ms) = self.breaker.admit(at_ms) {
-            let why = PolicyFailure::OutOfService { until_ms };
-            Decision::without_policy(event, &context, why)
-        } else if let Some(recorded) = failed_before {
-            self.policy.recycle(name);
-            Decision::without_policy(event, &context, recorded.failure.clone())
-        } else {
-            self.policy.decide(event, &context, &mut target.readings)
+        let context = target.context(name, at_ms);
+        let readings = &mut target.readings;
+        let decision = target
+            .line
+            .decide(event, &context, |policy_name, policy, context| {
+                let breaker = self
+                    .breakers
+                    .entry(policy_name.to_owned())
+                    .or_insert_with(|| Breaker::new(self.breaker_options.clone()));
+                let failed_before = self.recorded_failures.iter().find(|r| {
+                    let in_line = r.policy.as_deref().is_none_or(|name| name == policy_name);
+                    in_line && r.target == name && r.asked == asked && r.incident == incident
+                });
+                let decision = if let Err(until_ms) = breaker.admit(at_ms) {
+                    let why = PolicyFailure::OutOfService { until_ms };
+                    Decision::without_policy(event, context, why)
+                } else if let Some(recorded) = failed_before {
+                    policy.recycle(name);
+                    Decision::without_policy(event, context, recorded.failure.clone())
+                } else {
+                    policy.decide(event, context, readings)
+                };
+                breaker.record(at_ms, decision.failure.as_ref());
+                decision
+            });
+        let line = match &decision.parts[..] {
+            [_] => Vec::new(),
+            parts => parts.iter().map(SaidInLine::from).collect(),
         };
-        self.breaker.record(at_ms, decision.failure.as_ref());
         let verdict = decision.verdict;
         let mut effects = Vec::new();
         let changes_anything = verdict.level != target.level
@@ -587,6 +790,7 @@ impl Pipeline {
                 finding,
                 verdict: verdict.clone(),
                 failure: decision.failure,
+                line,
             }));
         }
         for alert in &verdict.alerts {
@@ -612,7 +816,13 @@ impl Pipeline {
                 to,
             });
         }
-        target.memory.clone_from(&verdict.memory);
+        self.made.push(Made {
+            target: name.to_owned(),
+            at_ms,
+            event: event.clone(),
+            parts: decision.parts,
+            telemetry: self.keeps_telemetry.then(|| target.readings.copy()),
+        });
         if let PolicyEvent::Finding(finding) = event {
             target
                 .incidents
@@ -691,6 +901,14 @@ struct Readings {
     detector: Detector,
 }
 
+impl Readings {
+    /// What a policy could read now, to be read later.
+    fn copy(&self) -> TelemetryCopy {
+        let names = self.series.latest_points(SERIES_LIMIT);
+        TelemetryCopy::of(self, names.map(|(name, _)| name))
+    }
+}
+
 impl Telemetry for Readings {
     fn latest(&self, series: &str) -> Option<Point> {
         self.series.get(series)?.latest()
@@ -725,7 +943,8 @@ impl Target {
         self.readings.detector.step(seen.at_ms, &self.row)
     }
 
-    fn context(&self, name: &str, at_ms: u64, settings: &[u8]) -> Context {
+    /// Everything but settings and memory, which are each policy's own.
+    fn context(&self, name: &str, at_ms: u64) -> Context {
         Context {
             now_ms: at_ms,
             target: name.to_owned(),
@@ -743,8 +962,8 @@ impl Target {
                     value: point.value,
                 })
                 .collect(),
-            settings: settings.to_vec(),
-            memory: self.memory.clone(),
+            settings: Vec::new(),
+            memory: Vec::new(),
         }
     }
 }

@@ -17,6 +17,7 @@ mod compiled;
 mod failure;
 mod idle;
 mod limits;
+mod line;
 mod load_error;
 mod purity;
 mod runtime;
@@ -47,11 +48,12 @@ pub use limits::{
     ITEMS, Isolation, LOG_LINE_BYTES, LOG_LINES, Limits, MEMORY_BYTES, RECENT_POINTS, RULE_BYTES,
     SETTINGS_BYTES, TEXT_BYTES,
 };
+pub use line::{Line, LineDecision, Part, PolicyIdentity, most_cautious};
 pub use load_error::{LoadError, RuntimeError};
 pub use purity::{Impurity, Question, check_purity};
 pub use runtime::Runtime;
 pub use statistics::PolicyStatus;
-pub use telemetry::{NoTelemetry, Telemetry};
+pub use telemetry::{NoTelemetry, Telemetry, TelemetryCopy};
 pub use toolchain::Toolchain;
 
 use idle::Kept;
@@ -176,6 +178,20 @@ impl Policy {
     /// The SHA-256 of the component's bytes, lower-case hex.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// Which component it is.
+    pub fn identity(&self) -> PolicyIdentity {
+        PolicyIdentity {
+            name: self.name().to_owned(),
+            version: self.version().to_owned(),
+            digest: self.digest().to_owned(),
+        }
+    }
+
+    /// The digest, shared.
+    pub(crate) fn shared_digest(&self) -> Arc<str> {
+        Arc::clone(&self.digest)
     }
 
     /// What it says about itself and its parameters.

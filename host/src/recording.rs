@@ -3,6 +3,7 @@
 //! JSON Lines, version 1: a header, then one line for each event with the effects it had. Values
 //! only, no secret, no path of a target. It is enough to run the same pipeline again.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::model::Setting;
 use crate::pipeline::{Carried, Decided, Effect, Event, PipelineOptions, RecordedFailure};
-use crate::policy::{Limits, PolicyFailure};
+use crate::policy::{Limits, PolicyFailure, PolicyIdentity};
 
 /// The version of the format that this dbmedic writes and reads.
 pub const VERSION: u32 = 1;
@@ -31,11 +32,14 @@ pub struct Header {
     pub seed: u64,
     /// When it begins, milliseconds since the Unix epoch.
     pub started_ms: u64,
-    /// The policy that decided.
+    /// The policy that decided at the beginning; events tell of those that came in its place.
     pub policy: PolicyIdentity,
     /// The settings it was given.
     pub settings: Vec<Setting>,
-    /// The limits it was held to.
+    /// The policies besides the default one, by their configured names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub named: BTreeMap<String, NamedPolicy>,
+    /// The limits that all were held to.
     pub limits: Limits,
     /// The pipeline's options.
     pub options: PipelineOptions,
@@ -43,15 +47,14 @@ pub struct Header {
     pub carried: Carried,
 }
 
-/// Which policy it was.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PolicyIdentity {
-    /// Its name.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// SHA-256 of its component, hex.
-    pub digest: String,
+/// Another policy than the default one, as it was configured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NamedPolicy {
+    /// Which one it was at the beginning.
+    #[serde(flatten)]
+    pub identity: PolicyIdentity,
+    /// The settings it was given, and those that come in its place.
+    pub settings: Vec<Setting>,
 }
 
 /// A line after the first.
@@ -83,13 +86,22 @@ impl Recorded {
         effects
             .into_iter()
             .filter_map(|effect| effect.decided)
-            .filter_map(|decided| {
-                let failure = decided.failure.filter(PolicyFailure::depends_on_machine)?;
-                Some(RecordedFailure {
-                    target: decided.target,
-                    incident: decided.incident,
-                    asked: decided.asked,
-                    failure,
+            .flat_map(|decided| {
+                let said: Vec<_> = if decided.line.is_empty() {
+                    vec![(None, decided.failure)]
+                } else {
+                    let line = decided.line.into_iter();
+                    line.map(|said| (Some(said.policy), said.failure)).collect()
+                };
+                let (target, incident, asked) = (decided.target, decided.incident, decided.asked);
+                said.into_iter().filter_map(move |(policy, failure)| {
+                    Some(RecordedFailure {
+                        target: target.clone(),
+                        incident: incident.clone(),
+                        asked,
+                        policy,
+                        failure: failure.filter(PolicyFailure::depends_on_machine)?,
+                    })
                 })
             })
             .collect()

@@ -6,8 +6,8 @@
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
-use crate::pipeline::{Effect, Event, Pipeline};
-use crate::policy::Policy;
+use crate::pipeline::{DEFAULT_POLICY, Effect, Event, Pipeline, Policies};
+use crate::policy::{Policy, PolicyIdentity};
 use crate::recording::{RecordingError, RecordingReader};
 
 /// What a replay came to.
@@ -23,18 +23,34 @@ pub struct Summary {
     pub first_difference: Option<u64>,
 }
 
-/// Feeds a recording to a pipeline with this policy. `on_event` gets each event with its effects.
+/// Feeds a recording to a pipeline with these policies. `policy_for` gives the policy of a name that
+/// came into service on the way; where it gives none, the one before stays. `on_event` gets each
+/// event with its effects.
 pub fn replay<E: From<RecordingError>>(
     mut recording: RecordingReader,
-    policy: Policy,
+    policies: impl Into<Policies>,
+    mut policy_for: impl FnMut(&str, &PolicyIdentity) -> Result<Option<Policy>, E>,
     mut on_event: impl FnMut(&Event, &[Effect]) -> Result<(), E>,
 ) -> Result<Summary, E> {
     let header = recording.header();
-    let same_policy = header.policy.digest == policy.digest();
-    let mut pipeline = Pipeline::new(header.options.clone(), policy, header.carried.clone());
+    let policies = policies.into();
+    // Which policies decide as recorded; the failures of others are not taken over.
+    let mut same_policies = policies.get(DEFAULT_POLICY).digest() == header.policy.digest
+        && header
+            .named
+            .iter()
+            .all(|(name, named)| policies.get(name).digest() == named.identity.digest);
+    let mut pipeline = Pipeline::new(header.options.clone(), policies, header.carried.clone());
     let mut summary = Summary::default();
     while let Some(recorded) = recording.next_event()? {
-        let effects = if same_policy {
+        if let Event::PolicySwapped { policy, to, .. } = &recorded.event {
+            let ready = policy_for(policy, to)?;
+            same_policies &= ready.as_ref().is_some_and(|p| p.digest() == to.digest);
+            if let Some(ready) = ready {
+                pipeline.stand_by(policy, ready);
+            }
+        }
+        let effects = if same_policies {
             pipeline.step_again(&recorded.event, recorded.failures_of_machine())
         } else {
             pipeline.step(&recorded.event)

@@ -102,6 +102,23 @@ impl Narrator {
                 let text = format!("{} {} after {lasted}", resolved.incident, resolved.kind);
                 self.block(at_ms, "resolved", &text, &[])
             }
+            Effect::PolicySwapped {
+                policy,
+                from,
+                to,
+                why,
+                after_repair,
+            } => {
+                let text = format!(
+                    "{policy}: {} {} decides instead of {} {}: {why}",
+                    to.name, to.version, from.name, from.version
+                );
+                let rest: Vec<String> = after_repair
+                    .iter()
+                    .map(|target| format!("{target}: when the running repair has ended"))
+                    .collect();
+                self.block(at_ms, "policy", &text, &rest)
+            }
             Effect::Repair(_) | Effect::Examine { .. } | Effect::VerbosityChanged { .. } => {
                 Vec::new()
             }

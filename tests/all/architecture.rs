@@ -18,6 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["baseline", "constraint", "model", "series", "source"],
     ),
     ("diagnose", &["model", "source", "target"]),
+    ("signature", &[]),
     ("incident", &["diagnose", "model"]),
     ("signing", &["digest"]),
     ("policy", &["digest", "model", "signing"]),
@@ -37,7 +38,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("state_dir", &["pipeline"]),
-    ("journal", &["digest", "model", "pipeline", "state_dir"]),
+    (
+        "journal",
+        &["digest", "gate", "model", "pipeline", "state_dir"],
+    ),
     ("recording", &["model", "pipeline", "policy"]),
     ("snapshot", &["digest", "model"]),
     ("repair", &["guard", "journal", "model", "target"]),
@@ -45,19 +49,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "target",
         &["digest", "journal", "model", "repair", "source"],
     ),
-    ("config", &["constraint", "guard", "model", "policy"]),
     (
-        "gate",
+        "config",
         &[
-            "clock",
-            "journal",
+            "constraint",
+            "gate",
+            "guard",
             "model",
             "pipeline",
             "policy",
             "signing",
-            "state_dir",
         ],
     ),
+    ("table", &[]),
+    ("gate", &["clock", "model", "pipeline", "policy", "signing"]),
     (
         "watch",
         &["clock", "snapshot", "source", "state_dir", "target"],
@@ -66,6 +71,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "live",
         &[
             "clock",
+            "gate",
             "guard",
             "journal",
             "model",
@@ -87,13 +93,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "clock",
             "config",
             "diagnose",
+            "gate",
             "journal",
             "live",
             "model",
             "pipeline",
             "policy",
             "recording",
-            "signing",
             "state_dir",
             "watch",
         ],
@@ -121,6 +127,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "clock",
             "config",
             "demo",
+            "gate",
             "guard",
             "journal",
             "live",
@@ -133,6 +140,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "signing",
             "source",
             "state_dir",
+            "table",
             "target",
             "watch",
         ],
@@ -224,6 +232,7 @@ fn the_pure_stages_read_no_clock() {
         "series",
         "detect",
         "diagnose",
+        "signature",
         "incident",
         "guard",
         "pipeline",
@@ -231,6 +240,7 @@ fn the_pure_stages_read_no_clock() {
         "replay",
         "report",
         "config",
+        "table",
     ];
     for (module, path, text) in sources() {
         if pure.contains(&module.as_str()) {
@@ -263,7 +273,8 @@ fn only_an_explicit_setting_lets_unsigned_policies_run() {
         // the setting is read.
         let may = ["signing", "assemble", "gate"].contains(&module.as_str())
             || path.ends_with("cache/tests.rs")
-            || path.ends_with("cli/policy.rs");
+            || path.ends_with("cli/policy.rs")
+            || path.ends_with("cli/replay.rs");
         assert!(
             may || !text.contains("Verified::unsigned"),
             "{}",

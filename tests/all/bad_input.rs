@@ -141,13 +141,24 @@ fn policies_that_are_none() {
         let file = dir.path().join(name);
         std::fs::write(&file, bytes).unwrap();
         fails(
-            &["check", target, "--policy", file.to_str().unwrap()],
+            &[
+                "check",
+                target,
+                "--unsigned",
+                "--policy",
+                file.to_str().unwrap(),
+            ],
             2,
             expected,
         );
+        fails(
+            &["check", target, "--policy", file.to_str().unwrap()],
+            2,
+            "nobody vouches for it",
+        );
     }
     fails(
-        &["check", target, "--policy", "/no/such.wasm"],
+        &["check", target, "--unsigned", "--policy", "/no/such.wasm"],
         2,
         "/no/such.wasm",
     );

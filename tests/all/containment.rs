@@ -8,12 +8,12 @@ use dbmedic::diagnose::DiagnoseOptions;
 use dbmedic::guard::{GuardLimits, Mode};
 use dbmedic::model::Context;
 use dbmedic::pipeline::{
-    Carried, Decided, Effect, Event, Pipeline, PipelineOptions, TargetOptions,
+    Carried, Decided, Effect, Event, Pipeline, PipelineOptions, TargetOptions, only_default,
 };
 use dbmedic::policy::{
     BreakerOptions, Decision, Isolation, Limits, NoTelemetry, Policy, PolicyFailure, Runtime,
 };
-use dbmedic::recording::{Header, PolicyIdentity, RecordingReader, RecordingWriter, VERSION};
+use dbmedic::recording::{Header, RecordingReader, RecordingWriter, VERSION};
 use dbmedic::replay::replay;
 
 use dbmedic::signing::Verified;
@@ -184,6 +184,7 @@ fn decisions_and_failures_are_counted_for_each_policy() {
 
 fn options() -> PipelineOptions {
     let target = TargetOptions {
+        policies: only_default(),
         mode: Mode::Observe,
         diagnose: DiagnoseOptions {
             lock_hold_ms: 1_000,
@@ -245,12 +246,9 @@ fn being_cut_off_by_the_clock_is_taken_over_at_replay() {
         dbmedic: "0.1.0".into(),
         seed: 1,
         started_ms: 1,
-        policy: PolicyIdentity {
-            name: policy.name().into(),
-            version: policy.version().into(),
-            digest: policy.digest().into(),
-        },
+        policy: policy.identity(),
         settings: misbehave("endless-loop"),
+        named: BTreeMap::new(),
         limits: limits(),
         options: options(),
         carried: Carried::default(),
@@ -265,7 +263,13 @@ fn being_cut_off_by_the_clock_is_taken_over_at_replay() {
     // The very component, told to behave: nothing here is slow, and yet all is as it was.
     let quick = REUSED.with_settings(&misbehave("nothing")).unwrap();
     let reader = RecordingReader::open(&path).unwrap();
-    let summary = replay(reader, quick.clone(), |_, _| anyhow::Ok(())).unwrap();
+    let summary = replay(
+        reader,
+        quick.clone(),
+        |_, _| Ok(None),
+        |_, _| anyhow::Ok(()),
+    )
+    .unwrap();
     assert_eq!(summary.events, 5);
     assert_eq!(summary.first_difference, None);
     assert_eq!(quick.status().decisions, 0);

@@ -27,6 +27,9 @@ mod containment;
 /// Each fault by hand: `check`, `repair`, `repair --apply`.
 mod faults;
 
+/// How policies come into service: signatures, refusals, shadow, probation, watching, restart.
+mod gate;
+
 /// dbmedic is killed at each step of each repair and started again.
 mod kills;
 
@@ -38,3 +41,9 @@ mod replay;
 
 /// Policies that attack their host, and files that are no policies.
 mod sandbox;
+
+/// A thousand swaps under load, with bad candidates among them.
+mod swaps;
+
+/// A pipeline under load with a gate beside it, for the tests of both.
+mod ward;

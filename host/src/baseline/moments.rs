@@ -1,13 +1,14 @@
-//! Mean and variance of a ring buffer without ever subtracting.
+//! Mean and variance of a queue without ever subtracting.
 //!
-//! Welford's update run backwards loses precision for good once a huge value has passed through the window. Here the
-//! ring is cut into chunks; each chunk is summed anew when it changes, and a segment tree above the chunks joins their
-//! summaries by the pairwise formula of Chan, Golub & `LeVeque` (1983). An update costs one chunk and O(log n) joins, and
-//! what has left the window has left no trace.
+//! Welford's update run backwards loses precision for good once a huge value has passed through the window. Here
+//! values only ever enter a summary; what has left the window is in none of them. The queue is cut into chunks of
+//! about √capacity values: the two-stack queue (folklore; Tangwongsan, Hirzel & Schneider, "Low-latency sliding-window
+//! aggregation", 2017) once over the values of the oldest chunk and once over whole chunks. A value costs a constant
+//! number of updates on average, 2√capacity at worst, and the memory is some 3√capacity summaries.
 
-use super::OrderStatistics;
+use std::collections::VecDeque;
 
-const CHUNK: u32 = 32;
+use serde::{Deserialize, Serialize};
 
 /// Count, mean and sum of squared distances to the mean.
 #[derive(Debug, Clone, Copy, Default)]
@@ -18,22 +19,19 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    fn of(values: impl Iterator<Item = f64> + Clone) -> Self {
-        let (count, sum) = values
-            .clone()
-            .fold((0_u32, 0.0), |(n, s), v| (n + 1, s + v));
-        if count == 0 {
-            return Self::default();
-        }
-        let mean = sum / f64::from(count);
-        let squares = values.map(|v| (v - mean) * (v - mean)).sum();
+    /// With one more value (Welford 1962).
+    fn with(self, value: f64) -> Self {
+        let count = self.count + 1;
+        let apart = value - self.mean;
+        let mean = self.mean + apart / f64::from(count);
         Self {
             count,
             mean,
-            squares,
+            squares: self.squares + apart * (value - mean),
         }
     }
 
+    /// Of the values of both (Chan, Golub & `LeVeque` 1983).
     fn join(self, other: Self) -> Self {
         if self.count == 0 {
             return other;
@@ -50,46 +48,137 @@ impl Summary {
             squares: self.squares + other.squares + apart * apart * f64::from(self.count) * share,
         }
     }
-}
-
-/// Segment tree of the summaries of a ring's chunks.
-#[derive(Debug, Clone)]
-pub struct Moments {
-    tree: Vec<Summary>,
-}
-
-impl Moments {
-    /// For a ring of so many slots.
-    #[must_use]
-    pub fn new(capacity: u32) -> Self {
-        let leaves = capacity.div_ceil(CHUNK).next_power_of_two();
-        Self {
-            tree: vec![Summary::default(); 2 * leaves as usize],
-        }
-    }
-
-    /// To be called after `slot` of the ring has changed; the live slots are `0..values.len()`.
-    pub fn refresh(&mut self, slot: u32, values: &OrderStatistics) {
-        let chunk = slot / CHUNK;
-        let end = (chunk * CHUNK + CHUNK).min(values.len());
-        let mut at = self.tree.len() / 2 + chunk as usize;
-        self.tree[at] = Summary::of((chunk * CHUNK..end).map(|s| values.value(s)));
-        while at > 1 {
-            at /= 2;
-            self.tree[at] = self.tree[2 * at].join(self.tree[2 * at + 1]);
-        }
-    }
 
     /// The mean, if there is any value.
-    #[must_use]
-    pub fn mean(&self) -> Option<f64> {
-        (self.tree[1].count > 0).then_some(self.tree[1].mean)
+    pub(super) fn mean(self) -> Option<f64> {
+        (self.count > 0).then_some(self.mean)
     }
 
     /// The sample standard deviation (divisor n - 1), from two values on.
-    #[must_use]
-    pub fn stdev(&self) -> Option<f64> {
-        let all = self.tree[1];
-        (all.count > 1).then(|| (all.squares / f64::from(all.count - 1)).sqrt())
+    pub(super) fn stdev(self) -> Option<f64> {
+        (self.count > 1).then(|| (self.squares / f64::from(self.count - 1)).sqrt())
+    }
+}
+
+/// Where the chunks of a queue begin: how many values are left of the oldest, and how many whole chunks follow that
+/// are joined already. Together with the values it restores every bit of the sums.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Grouping {
+    oldest: u32,
+    front: u32,
+}
+
+/// Moments of a queue: values enter at the back and leave at the front.
+#[derive(Debug, Clone)]
+pub(super) struct Moments {
+    chunk: u32,
+    /// Of the oldest chunk, from each of its values to its end; the last one is of all that is left of it.
+    oldest: Vec<Summary>,
+    /// Of the whole chunks that follow, from each of them to the last; the last one is of all of them.
+    front: Vec<Summary>,
+    /// Of each whole chunk after those, in order, and of all of them.
+    back: Vec<Summary>,
+    back_total: Summary,
+    /// Of the values that do not fill a chunk yet.
+    newest: Summary,
+}
+
+impl Moments {
+    /// For a queue of at most `capacity` values.
+    pub(super) fn new(capacity: u32) -> Self {
+        Self {
+            chunk: capacity.isqrt().max(1),
+            oldest: Vec::new(),
+            front: Vec::new(),
+            back: Vec::new(),
+            back_total: Summary::default(),
+            newest: Summary::default(),
+        }
+    }
+
+    /// The state that [`Self::grouping`] described, over the same values; none if it cannot have been.
+    pub(super) fn restore(
+        capacity: u32,
+        values: &VecDeque<f64>,
+        grouping: Grouping,
+    ) -> Option<Self> {
+        let mut moments = Self::new(capacity);
+        let Grouping { oldest, front } = grouping;
+        let turned = u64::from(oldest) + u64::from(front) * u64::from(moments.chunk);
+        let turned = usize::try_from(turned).ok()?;
+        if oldest > moments.chunk || turned > values.len() {
+            return None;
+        }
+        moments.begin(oldest as usize, values);
+        let mut rest = values.range(oldest as usize..).copied();
+        rest.by_ref()
+            .take(turned - oldest as usize)
+            .for_each(|value| moments.push(value));
+        moments.turn();
+        rest.for_each(|value| moments.push(value));
+        Some(moments)
+    }
+
+    /// Takes a value in at the back.
+    pub(super) fn push(&mut self, value: f64) {
+        self.newest = self.newest.with(value);
+        if self.newest.count == self.chunk {
+            self.back.push(self.newest);
+            self.back_total = self.back_total.join(self.newest);
+            self.newest = Summary::default();
+        }
+    }
+
+    /// Lets the front value go. `values` are those of the queue, this one still first.
+    pub(super) fn pop(&mut self, values: &VecDeque<f64>) {
+        if self.oldest.is_empty() {
+            if self.front.is_empty() {
+                self.turn();
+            }
+            let count = if self.front.pop().is_some() {
+                self.chunk
+            } else {
+                std::mem::take(&mut self.newest).count
+            };
+            self.begin(count as usize, values);
+        }
+        self.oldest.pop();
+    }
+
+    /// Of all values.
+    pub(super) fn total(&self) -> Summary {
+        let last = |stack: &[Summary]| stack.last().copied().unwrap_or_default();
+        last(&self.oldest)
+            .join(last(&self.front))
+            .join(self.back_total.join(self.newest))
+    }
+
+    /// What, besides the values, decides how the summaries are rounded.
+    pub(super) fn grouping(&self) -> Grouping {
+        // Neither is longer than the square root of a capacity.
+        let count = |stack: &[Summary]| u32::try_from(stack.len()).unwrap_or(u32::MAX);
+        Grouping {
+            oldest: count(&self.oldest),
+            front: count(&self.front),
+        }
+    }
+
+    /// Makes the first `count` values the oldest chunk.
+    fn begin(&mut self, count: usize, values: &VecDeque<f64>) {
+        let mut sum = Summary::default();
+        self.oldest.extend(values.range(..count).rev().map(|value| {
+            sum = sum.with(*value);
+            sum
+        }));
+    }
+
+    /// Makes the chunks of the back the front.
+    fn turn(&mut self) {
+        self.back_total = Summary::default();
+        let mut sum = Summary::default();
+        self.front.extend(self.back.drain(..).rev().map(|chunk| {
+            sum = chunk.join(sum);
+            sum
+        }));
     }
 }

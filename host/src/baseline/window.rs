@@ -1,7 +1,11 @@
 //! The last so many values of a series with their exact statistics.
 
-use super::{Moments, OrderStatistics};
+use std::collections::VecDeque;
+
 use serde::{Deserialize, Serialize};
+
+use super::moments::{Grouping, Moments};
+use super::order_statistics::OrderStatistics;
 
 /// The longest window: what the specification keeps per series.
 pub const MAX_POINTS: u32 = 10_000;
@@ -36,12 +40,23 @@ pub struct Statistics {
     pub max: f64,
 }
 
+/// How many values of a window are smaller than a value, and how many equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rank {
+    /// Values that are smaller.
+    pub smaller: u32,
+    /// Values that are equal.
+    pub equal: u32,
+}
+
 /// A sliding window over a series: exact order statistics and moments, O(log n) a value.
+///
+/// Memory is taken as values come: some 25 bytes for each that is held.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(into = "Saved", try_from = "Saved")]
 pub struct Window {
     capacity: u32,
-    next: u32,
+    values: VecDeque<f64>,
     order: OrderStatistics,
     moments: Moments,
 }
@@ -53,7 +68,7 @@ impl Window {
         let capacity = capacity.clamp(1, MAX_POINTS);
         Self {
             capacity,
-            next: 0,
+            values: VecDeque::new(),
             order: OrderStatistics::default(),
             moments: Moments::new(capacity),
         }
@@ -65,13 +80,24 @@ impl Window {
         if !usable(value) {
             return false;
         }
-        let slot = self.next;
+        // The two zeros are equal but told apart by some orders and formats; there is one here.
+        let value = value + 0.0;
         if self.is_full() {
-            self.order.remove(slot);
+            self.moments.pop(&self.values);
+            if let Some(oldest) = self.values.pop_front() {
+                self.order.replace(oldest, value);
+            }
+        } else {
+            if self.values.len() == self.values.capacity() {
+                // Doubled, but never beyond what the window can hold.
+                let room = self.capacity - self.len();
+                self.values
+                    .reserve_exact(self.len().max(4).min(room) as usize);
+            }
+            self.order.insert(value);
         }
-        self.order.insert(slot, value);
-        self.moments.refresh(slot, &self.order);
-        self.next = (slot + 1) % self.capacity;
+        self.values.push_back(value);
+        self.moments.push(value);
         true
     }
 
@@ -89,7 +115,7 @@ impl Window {
     /// Whether no value is held.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
+        self.values.is_empty()
     }
 
     /// How many values can be held.
@@ -106,27 +132,33 @@ impl Window {
 
     /// The values, oldest first.
     #[must_use]
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = f64> + '_ {
-        let (len, first) = (self.len(), if self.is_full() { self.next } else { 0 });
-        (0..len).map(move |i| self.order.value((first + i) % self.capacity))
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = f64> + ExactSizeIterator + '_ {
+        self.values.iter().copied()
     }
 
     /// The newest value.
     #[must_use]
     pub fn last(&self) -> Option<f64> {
-        self.iter().next_back()
+        self.values.back().copied()
     }
 
     /// Middle value.
     #[must_use]
     pub fn median(&self) -> Option<f64> {
-        self.order.median()
+        self.order.quantile(0.5)
     }
 
     /// Median absolute deviation from the median, unscaled.
     #[must_use]
     pub fn mad(&self) -> Option<f64> {
-        self.order.median_distance(self.order.median()?)
+        self.median_and_mad().map(|(_, mad)| mad)
+    }
+
+    /// Both of the above, at the price of the second.
+    #[must_use]
+    pub fn median_and_mad(&self) -> Option<(f64, f64)> {
+        let median = self.median()?;
+        Some((median, self.order.median_distance(median)?))
     }
 
     /// Percentile by linear interpolation, `percent` in 0..=100.
@@ -135,26 +167,40 @@ impl Window {
         self.order.quantile(percent / 100.0)
     }
 
+    /// Several percentiles at once.
+    #[must_use]
+    pub fn percentiles<const N: usize>(&self, percents: &[f64; N]) -> Option<[f64; N]> {
+        (!self.is_empty()).then(|| percents.map(|p| self.percentile(p).unwrap_or_default()))
+    }
+
+    /// How many values are smaller than `value`, and how many equal.
+    #[must_use]
+    pub fn rank(&self, value: f64) -> Rank {
+        let (smaller, up_to) = self.order.ranks(value);
+        Rank {
+            smaller,
+            equal: up_to - smaller,
+        }
+    }
+
     /// The share of values smaller than `value` (ties count half), in 0..=1.
     #[must_use]
     pub fn rank_of(&self, value: f64) -> Option<f64> {
         let n = self.len();
-        (n > 0).then(|| {
-            let (below, upto) = (self.order.rank(value), self.order.rank(value.next_up()));
-            0.5 * f64::from(below + upto) / f64::from(n)
-        })
+        let Rank { smaller, equal } = self.rank(value);
+        (n > 0).then(|| (f64::from(smaller) + 0.5 * f64::from(equal)) / f64::from(n))
     }
 
     /// Arithmetic mean.
     #[must_use]
     pub fn mean(&self) -> Option<f64> {
-        self.moments.mean()
+        self.moments.total().mean()
     }
 
     /// Sample standard deviation, from two values on.
     #[must_use]
     pub fn stdev(&self) -> Option<f64> {
-        self.moments.stdev()
+        self.moments.total().stdev()
     }
 
     /// Smallest value.
@@ -190,13 +236,15 @@ impl Window {
     /// All statistics, if there is any value.
     #[must_use]
     pub fn statistics(&self) -> Option<Statistics> {
+        let (median, mad) = self.median_and_mad()?;
+        let moments = self.moments.total();
         Some(Statistics {
             count: self.len(),
-            mean: self.mean()?,
-            stdev: self.stdev().unwrap_or(0.0),
+            mean: moments.mean()?,
+            stdev: moments.stdev().unwrap_or(0.0),
             min: self.min()?,
-            median: self.median()?,
-            mad: self.mad()?,
+            median,
+            mad,
             p95: self.percentile(95.0)?,
             p99: self.percentile(99.0)?,
             max: self.max()?,
@@ -210,17 +258,20 @@ pub fn usable(value: f64) -> bool {
     value.abs() <= MAX_MAGNITUDE
 }
 
+/// What a window is restored from, exactly: the sorted order follows from the values.
 #[derive(Serialize, Deserialize)]
 struct Saved {
     capacity: u32,
-    values: Vec<f64>,
+    values: VecDeque<f64>,
+    grouping: Grouping,
 }
 
 impl From<Window> for Saved {
     fn from(window: Window) -> Self {
         Self {
             capacity: window.capacity,
-            values: window.iter().collect(),
+            grouping: window.moments.grouping(),
+            values: window.values,
         }
     }
 }
@@ -229,19 +280,24 @@ impl TryFrom<Saved> for Window {
     type Error = String;
 
     fn try_from(saved: Saved) -> Result<Self, Self::Error> {
-        let Saved { capacity, values } = saved;
-        if !(1..=MAX_POINTS).contains(&capacity) || values.len() > capacity as usize {
+        let mut window = Self::new(saved.capacity);
+        let values = saved.values.len();
+        if window.capacity != saved.capacity || values > saved.capacity as usize {
             return Err(format!(
-                "{} values for a window of {capacity}",
-                values.len()
+                "{values} values for a window of {}",
+                saved.capacity
             ));
         }
-        let mut window = Self::new(capacity);
-        for value in values {
-            if !window.push(value) {
+        for value in &saved.values {
+            if !window.push(*value) {
                 return Err(format!("{value} is no usable value"));
             }
         }
+        window.moments = Moments::restore(window.capacity, &window.values, saved.grouping)
+            .ok_or("the sums' chunks do not fit the values")?;
         Ok(window)
     }
 }
+
+#[cfg(test)]
+mod tests;

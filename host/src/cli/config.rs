@@ -6,10 +6,9 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::{Ended, complain, say, say_json};
-use crate::assemble::load_policy;
-use crate::config::{self, Config, ConfigErrors, Places};
-use crate::model::SettingError;
-use crate::policy::LoadError;
+use crate::assemble::check_policies;
+use crate::config::{self, Config, ConfigErrors, Loaded};
+use crate::gate::GateError;
 
 /// What can be done with a config file.
 #[derive(Debug, Subcommand)]
@@ -48,14 +47,8 @@ pub(crate) fn run(command: &ConfigCommand) -> Ended {
             }
             Err(errors) => Err(errors.into()),
             Ok(loaded) => {
-                let policy = &loaded.config.policy;
-                let policy = load_policy(
-                    policy.file.as_deref(),
-                    policy.limits.clone(),
-                    &policy.parameters,
-                );
-                if let Err(error) = policy {
-                    let wrong = in_the_file(&loaded.places, error)?;
+                if let Err(error) = check_policies(&loaded) {
+                    let wrong = in_the_file(&loaded, error)?;
                     if *json {
                         say_json(&wrong)?;
                         return Ok(ExitCode::FAILURE);
@@ -77,14 +70,29 @@ pub(crate) fn run(command: &ConfigCommand) -> Ended {
     }
 }
 
-/// The parameters that the policy refuses, each at its line. Any other error stays what it is.
-fn in_the_file(places: &Places, error: anyhow::Error) -> anyhow::Result<ConfigErrors> {
-    let Some(LoadError::Settings(wrong)) = error.downcast_ref::<LoadError>() else {
+/// The parameters that a policy refuses, each at its line. Any other error stays what it is.
+fn in_the_file(loaded: &Loaded, error: anyhow::Error) -> anyhow::Result<ConfigErrors> {
+    let Some(GateError::Refused {
+        policy, refusal, ..
+    }) = error.downcast_ref::<GateError>()
+    else {
         return Err(error);
     };
-    let problem = |wrong: &SettingError| {
-        let field = format!("policy.parameters.{}", wrong.name);
-        places.problem(&field, format!("`{}`: {}", wrong.name, wrong.message), None)
+    if refusal.fields.is_empty() {
+        return Err(error);
+    }
+    let named = loaded.config.policies.iter();
+    let table = named
+        .enumerate()
+        .find(|(_, named)| named.name == *policy)
+        .map_or_else(
+            || "policy".to_owned(),
+            |(index, _)| format!("policies[{index}]"),
+        );
+    let problem = |(name, message): &(String, String)| {
+        let field = format!("{table}.parameters.{name}");
+        let text = format!("`{name}`: {message}");
+        loaded.places.problem(&field, text, None)
     };
-    Ok(ConfigErrors(wrong.iter().map(problem).collect()))
+    Ok(ConfigErrors(refusal.fields.iter().map(problem).collect()))
 }

@@ -203,6 +203,7 @@ fn tell(narrator: &mut Narrator, line: &JournalLine) -> Vec<String> {
             )
         }
         JournalEntry::RepairStep { step, .. } => narrator.note(line.at_ms, "step", step),
+        JournalEntry::Policy(record) => narrator.note(line.at_ms, "policy", &record.to_string()),
         // The outcome itself is told by the pipeline.
         JournalEntry::RepairClosed { .. } => Vec::new(),
     }
@@ -223,6 +224,7 @@ fn incident_of(entry: &JournalEntry) -> Option<&str> {
             Word::Approve { incident } => Some(incident),
             Word::Release { .. } => None,
         },
+        JournalEntry::Policy(_) => None,
         JournalEntry::RepairIntended(intent) => Some(&intent.finding.incident),
         JournalEntry::RepairStep { incident, .. } => Some(incident),
         JournalEntry::RepairClosed { outcome, .. } => Some(&outcome.incident),

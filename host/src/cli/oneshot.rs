@@ -187,6 +187,7 @@ fn config_for(args: &VisitArgs, mode: Mode, state_dir: PathBuf) -> anyhow::Resul
         name,
         sqlite: path,
         may_end: args.may_end.clone(),
+        policies: crate::pipeline::only_default(),
         mode,
         constraints: config.constraints.clone(),
     }];

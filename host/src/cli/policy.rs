@@ -1,5 +1,7 @@
 //! `policy`: keys, signatures, and the policy in service.
 
+mod show;
+
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -12,6 +14,8 @@ use serde::Serialize;
 
 use super::{Ended, complain, say, say_json};
 use crate::clock::now_ms;
+use crate::gate::{self, AskError, Reply, Request};
+use crate::pipeline::DEFAULT_POLICY;
 use crate::policy::{Limits, Runtime};
 use crate::signing::{self, Comment, Password, Provenance, TrustedKey, Verified};
 
@@ -24,6 +28,45 @@ pub(crate) enum PolicyCommand {
     Sign(SignArgs),
     /// Check a policy's signature: exit 0 only when a key of yours made it and it still holds
     Verify(VerifyArgs),
+    /// Which policies are in service, and how they do
+    Status(StatusArgs),
+    /// Take a policy through the gate of a running dbmedic
+    Swap(SwapArgs),
+    /// Put the candidate that is in the shadow, or waits, in service
+    Promote(ServiceArgs),
+    /// Put the last good policy back
+    Rollback(ServiceArgs),
+}
+
+/// Arguments of `policy status`.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Where dbmedic keeps its own state
+    #[arg(long, default_value = "dbmedic-state", value_name = "DIR")]
+    state_dir: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `policy swap`.
+#[derive(Debug, Args)]
+pub(crate) struct SwapArgs {
+    /// The policy component; its signature is FILE.minisig
+    file: PathBuf,
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+/// Which policy of which dbmedic.
+#[derive(Debug, Args)]
+pub(crate) struct ServiceArgs {
+    /// The policy's name in the configuration
+    #[arg(long, default_value = DEFAULT_POLICY, value_name = "NAME")]
+    name: String,
+    /// Where dbmedic keeps its own state
+    #[arg(long, default_value = "dbmedic-state", value_name = "DIR")]
+    state_dir: PathBuf,
 }
 
 /// Arguments of `policy keygen`.
@@ -73,6 +116,21 @@ pub(crate) fn run(command: &PolicyCommand) -> Ended {
         PolicyCommand::Keygen(args) => keygen(args),
         PolicyCommand::Sign(args) => sign(args),
         PolicyCommand::Verify(args) => verify(args),
+        PolicyCommand::Status(args) => status(args),
+        PolicyCommand::Swap(args) => {
+            let file = fs::canonicalize(&args.file)
+                .with_context(|| format!("reading policy {}", args.file.display()))?;
+            let policy = args.service.name.clone();
+            tell_to(&args.service, &Request::Swap { policy, file })
+        }
+        PolicyCommand::Promote(args) => {
+            let policy = args.name.clone();
+            tell_to(args, &Request::Promote { policy })
+        }
+        PolicyCommand::Rollback(args) => {
+            let policy = args.name.clone();
+            tell_to(args, &Request::Rollback { policy })
+        }
     }
 }
 
@@ -188,6 +246,50 @@ fn verify(args: &VerifyArgs) -> Ended {
         Err(_) if args.json => Ok(ExitCode::FAILURE),
         Err(error) => Err(error).context(args.policy.display().to_string()),
     }
+}
+
+/// Tells a running dbmedic what to do, and what it says while it does.
+fn tell_to(args: &ServiceArgs, request: &Request) -> Ended {
+    let mut broken = Ok(());
+    gate::ask(&args.state_dir, request, |reply| match reply {
+        Reply::Record(record) => complain(&record.to_string()),
+        Reply::Done(text) => broken = say(&text),
+        Reply::Status(_) | Reply::Error(_) => {}
+    })?;
+    broken?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn status(args: &StatusArgs) -> Ended {
+    if !args.state_dir.is_dir() {
+        bail!(
+            "{}: no such state directory; name it with --state-dir",
+            args.state_dir.display()
+        );
+    }
+    let mut reports = Vec::new();
+    let asked = gate::ask(&args.state_dir, &Request::Status, |reply| {
+        if let Reply::Status(all) = reply {
+            reports = all;
+        }
+    });
+    match asked {
+        Err(AskError::NotRunning { .. }) => reports = gate::at_rest(&args.state_dir)?,
+        other => other?,
+    }
+    if args.json {
+        say_json(&reports)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if reports.is_empty() {
+        complain("no policy has been in service yet");
+    }
+    for report in &reports {
+        for line in show::lines(report, now_ms()) {
+            say(&line)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The signature beside a component; none when there is none.

@@ -1,17 +1,24 @@
 //! `replay`: a recording through the same pipeline.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
 use super::{Ended, PolicyArgs, complain, say, say_json};
-use crate::assemble::{load_policy, merge_settings};
-use crate::pipeline::{Effect, Event};
+use crate::assemble::{DEFAULT_POLICY as DEFAULT_COMPONENT, merge_settings};
+use crate::gate::Store;
+use crate::model::Setting;
+use crate::pipeline::{Effect, Event, Policies};
+use crate::policy::{Policy, PolicyIdentity, Runtime};
 use crate::recording::RecordingReader;
 use crate::replay::replay;
 use crate::report::Narrator;
+use crate::signing::Verified;
 
 /// Arguments of `replay`.
 #[derive(Debug, Args)]
@@ -20,6 +27,9 @@ pub(crate) struct ReplayArgs {
     recording: PathBuf,
     #[command(flatten)]
     policy: PolicyArgs,
+    /// Where policies are that came into service, by their digests: the state directory of the run
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
     /// Print one line of JSON for each event that had effects
     #[arg(long)]
     json: bool,
@@ -31,15 +41,78 @@ struct Line<'a> {
     effects: &'a [Effect],
 }
 
+/// Where the components of a replay come from.
+struct Components {
+    runtime: Runtime,
+    store: Option<Store>,
+    /// The one that was named.
+    file: Option<Verified>,
+}
+
+impl Components {
+    /// The component with this digest; none when it is not at hand.
+    fn find(&self, digest: &str) -> anyhow::Result<Option<Verified>> {
+        let built_in = Verified::built_in(DEFAULT_COMPONENT);
+        if built_in.digest() == digest {
+            return Ok(Some(built_in));
+        }
+        if let Some(file) = self.file.as_ref().filter(|file| file.digest() == digest) {
+            return Ok(Some(file.clone()));
+        }
+        let Some(store) = &self.store else {
+            return Ok(None);
+        };
+        // A replay decides about no database: nobody has to vouch for what was in service once.
+        let kept = store.read(digest)?;
+        Ok(kept.map(|kept| Verified::unsigned(kept.bytes)))
+    }
+
+    /// The policy that a recording speaks of.
+    fn recorded(
+        &self,
+        name: &str,
+        identity: &PolicyIdentity,
+        settings: &[Setting],
+    ) -> anyhow::Result<Policy> {
+        let component = self.find(&identity.digest)?.with_context(|| {
+            format!(
+                "policy `{name}` was {} {} (SHA-256 {}), which is not at hand; name the state \
+                 directory that has it with --state-dir",
+                identity.name, identity.version, identity.digest
+            )
+        })?;
+        Ok(self.runtime.load(&component, settings)?)
+    }
+}
+
 pub(crate) fn run(args: &ReplayArgs) -> Ended {
     let recording = RecordingReader::open(&args.recording)?;
     let header = recording.header().clone();
     let settings = merge_settings(header.settings.clone(), &args.policy.set)?;
-    let policy = load_policy(
-        args.policy.policy.as_deref(),
-        header.limits.clone(),
-        &settings,
-    )?;
+    let file = match &args.policy.policy {
+        Some(path) => {
+            let bytes =
+                fs::read(path).with_context(|| format!("reading policy {}", path.display()))?;
+            Some(Verified::unsigned(bytes))
+        }
+        None => None,
+    };
+    let components = Components {
+        runtime: Runtime::new(header.limits.clone()).context("starting the policy runtime")?,
+        store: args.state_dir.as_deref().map(Store::at),
+        file,
+    };
+    // What was named decides; else what was recorded, where it is at hand; else the built-in one.
+    let component = match &components.file {
+        Some(file) => file.clone(),
+        None => components
+            .find(&header.policy.digest)?
+            .unwrap_or_else(|| Verified::built_in(DEFAULT_COMPONENT)),
+    };
+    let policy = components
+        .runtime
+        .load(&component, &settings)
+        .context("loading the policy")?;
     let same_policy = policy.digest() == header.policy.digest && settings == header.settings;
     if !same_policy {
         complain(&format!(
@@ -50,22 +123,43 @@ pub(crate) fn run(args: &ReplayArgs) -> Ended {
             header.policy.version
         ));
     }
+    let mut named = BTreeMap::new();
+    for (name, recorded) in &header.named {
+        let policy = components.recorded(name, &recorded.identity, &recorded.settings)?;
+        named.insert(name.clone(), policy);
+    }
+    let other_component = policy.digest() != header.policy.digest;
+    let came_into_service = |name: &str, to: &PolicyIdentity| {
+        let settings = match header.named.get(name) {
+            Some(named) => &named.settings,
+            // Another policy than the recorded one decides to the end.
+            None if other_component => return Ok(None),
+            None => &settings,
+        };
+        components.recorded(name, to, settings).map(Some)
+    };
     let mut narrator = Narrator::new(header.started_ms);
-    let summary = replay(recording, policy, |event: &Event, effects: &[Effect]| {
-        let at_ms = event.at_ms();
-        if args.json {
-            if !effects.is_empty() {
-                say_json(&Line { at_ms, effects })?;
+    let policies = Policies::new(policy, named);
+    let summary = replay(
+        recording,
+        policies,
+        came_into_service,
+        |event: &Event, effects: &[Effect]| {
+            let at_ms = event.at_ms();
+            if args.json {
+                if !effects.is_empty() {
+                    say_json(&Line { at_ms, effects })?;
+                }
+                return Ok(());
             }
-            return Ok(());
-        }
-        for effect in effects {
-            for line in narrator.tell(at_ms, effect) {
-                say(&line)?;
+            for effect in effects {
+                for line in narrator.tell(at_ms, effect) {
+                    say(&line)?;
+                }
             }
-        }
-        anyhow::Ok(())
-    })?;
+            anyhow::Ok(())
+        },
+    )?;
     complain(&format!(
         "{} events, {} decisions",
         summary.events, summary.decisions

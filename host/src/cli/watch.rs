@@ -9,10 +9,11 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::{Ended, PolicyArgs, complain, say_json};
-use crate::assemble::assemble;
+use crate::assemble::assemble_service;
 use crate::clock::now_ms;
 use crate::config::Config;
 use crate::live::Live;
+use crate::pipeline::DEFAULT_POLICY;
 use crate::report::Narrator;
 
 /// Arguments of `run`.
@@ -41,7 +42,12 @@ pub(crate) fn run(args: &RunArgs) -> Ended {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("listening for signals")?;
     }
-    let setup = assemble(&loaded.config, args.record.clone(), rand::random())?;
+    let setup = assemble_service(&loaded, args.record.clone(), rand::random())?;
+    if let Some(gate) = &setup.gate {
+        signal_hook::flag::register(signal_hook::consts::SIGHUP, gate.look_anew())
+            .context("listening for signals")?;
+    }
+    let policy = setup.policies.get(DEFAULT_POLICY);
     complain(&format!(
         "dbmedic watches {} with policy {} {}, mode {}; stop with Ctrl-C",
         loaded
@@ -51,8 +57,8 @@ pub(crate) fn run(args: &RunArgs) -> Ended {
             .map(|t| t.name.as_str())
             .collect::<Vec<_>>()
             .join(", "),
-        setup.policy.name(),
-        setup.policy.version(),
+        policy.name(),
+        policy.version(),
         loaded.config.mode,
     ));
     let mut narrator = Narrator::new(now_ms());

@@ -6,19 +6,18 @@ use std::path::{Path, PathBuf};
 use toml::de::DeValue;
 
 use super::constraints::constraints;
+use super::policies::{named_policies, policy_config};
 use super::resolve::Resolve;
 use super::section::{Section, kind, number_of};
 use super::targets::{Surroundings, targets};
-use super::{
-    BaselineConfig, Config, GuardLimits, Mode, Observation, PolicyConfig, Snapshots, VERSION,
-};
+use super::{BaselineConfig, Config, GuardLimits, Mode, Observation, Snapshots, VERSION};
 use crate::model::{Setting, Value};
 use crate::policy::{BreakerOptions, Isolation, Limits};
 
-const SECOND: u64 = 1000;
-const MINUTE: u64 = 60 * SECOND;
+pub(super) const SECOND: u64 = 1000;
+pub(super) const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
-const DAY: u64 = 24 * HOUR;
+pub(super) const DAY: u64 = 24 * HOUR;
 /// The least and the greatest interval, milliseconds.
 const INTERVAL: std::ops::RangeInclusive<u64> = 10..=30 * DAY;
 /// Integers beyond this lose digits in languages whose numbers are floats.
@@ -50,12 +49,14 @@ pub(super) fn config(root: &mut Section<'_, '_>, base: &Path, resolve: &Resolve)
     let snapshots = root.table("snapshots", snapshots);
     let guard = root.table("guard", guard);
     let policy = root.table("policy", |policy| policy_config(policy, base, resolve));
+    let policies = named_policies(root, base, resolve, &policy);
     let constraints = constraints(root, &default.constraints);
     let surroundings = Surroundings {
         base,
         resolve,
         state_dir: resolve.identity(&state_dir),
         mode,
+        policies: &policies,
         constraints: &constraints,
     };
     let targets = targets(root, &surroundings);
@@ -67,6 +68,7 @@ pub(super) fn config(root: &mut Section<'_, '_>, base: &Path, resolve: &Resolve)
         snapshots,
         guard,
         policy,
+        policies,
         constraints,
         targets,
     })
@@ -236,33 +238,7 @@ fn guard(section: &mut Section<'_, '_>) -> GuardLimits {
     }
 }
 
-fn policy_config(section: &mut Section<'_, '_>, base: &Path, resolve: &Resolve) -> PolicyConfig {
-    let file = section
-        .text("file", "the file of a policy; without it, the built-in one")
-        .map(|file| base.join(file));
-    if let (Some(file), Resolve::OnDisk) = (&file, resolve)
-        && !file.is_file()
-    {
-        section.error(
-            "file",
-            format!("there is no policy in {}", file.display()),
-            "build it, or leave `file` out for the built-in policy; paths start at the \
-             configuration's directory",
-        );
-    }
-    let isolation = isolation(section);
-    PolicyConfig {
-        file,
-        limits: Limits {
-            isolation,
-            ..section.table("limits", policy_limits)
-        },
-        breaker: section.table("breaker", breaker),
-        parameters: section.table("parameters", policy_parameters),
-    }
-}
-
-fn isolation(section: &mut Section<'_, '_>) -> Isolation {
+pub(super) fn isolation(section: &mut Section<'_, '_>) -> Isolation {
     let recycle_after = section.whole("recycle_after", 1000, 1..=1_000_000_000, 10..=1_000_000);
     section.choice(
         "isolation",
@@ -274,7 +250,7 @@ fn isolation(section: &mut Section<'_, '_>) -> Isolation {
     )
 }
 
-fn breaker(section: &mut Section<'_, '_>) -> BreakerOptions {
+pub(super) fn breaker(section: &mut Section<'_, '_>) -> BreakerOptions {
     let default = BreakerOptions::default();
     let breaker = BreakerOptions {
         failures_in_a_row: section.whole(
@@ -326,7 +302,7 @@ fn breaker(section: &mut Section<'_, '_>) -> BreakerOptions {
 }
 
 /// Within the bounds that the runtime holds itself, and closer where a person may slip.
-fn policy_limits(section: &mut Section<'_, '_>) -> Limits {
+pub(super) fn policy_limits(section: &mut Section<'_, '_>) -> Limits {
     let default = Limits::default();
     let fuel = section.has("fuel").then(|| {
         section.whole(
@@ -369,7 +345,7 @@ fn policy_limits(section: &mut Section<'_, '_>) -> Limits {
 }
 
 /// Whatever is there, as long as it has a type that a policy knows. The rest is the policy's.
-fn policy_parameters(section: &mut Section<'_, '_>) -> Vec<Setting> {
+pub(super) fn policy_parameters(section: &mut Section<'_, '_>) -> Vec<Setting> {
     let mut settings = Vec::new();
     for (name, value) in section.entries() {
         let value = match value {

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::constraints::{constraints, name};
+use super::policies::line;
 use super::read::MODES;
 use super::resolve::Resolve;
 use super::section::Section;
-use super::{Mode, Target};
+use super::{Mode, NamedPolicyConfig, Target};
 use crate::constraint::Constraint;
 
 /// The kernel cuts `/proc/PID/comm` off here, bytes.
@@ -18,6 +19,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) resolve: &'a Resolve,
     pub(super) state_dir: PathBuf,
     pub(super) mode: Mode,
+    pub(super) policies: &'a [NamedPolicyConfig],
     pub(super) constraints: &'a [Constraint],
 }
 
@@ -37,12 +39,14 @@ pub(super) fn targets(root: &mut Section<'_, '_>, around: &Surroundings<'_>) -> 
         let sqlite = database(section, around, &mut files);
         let may_end = may_end(section);
         let mode = section.choice("mode", around.mode, &MODES);
+        let policies = line(section, around.policies);
         let constraints = constraints(section, around.constraints);
         if let (Some(name), Some(sqlite)) = (name, sqlite) {
             targets.push(Target {
                 name,
                 sqlite,
                 may_end,
+                policies,
                 mode,
                 constraints,
             });

@@ -44,7 +44,12 @@ fn each_option_in_the_template_shows_its_default() {
     let loaded = parsed(&uncommented()).unwrap();
     assert_eq!(loaded.warnings, []);
     let mut config = loaded.config;
-    assert_eq!(config.policy.file.take(), Some("policy.wasm".into()));
+    let source = std::mem::take(&mut config.policy.source);
+    assert_eq!(source, Source::File("policy.wasm".into()));
+    let key = config.policy.trusted_keys.pop().unwrap();
+    assert_eq!(key.expires_ms, crate::signing::parse_time("2027-06-30"));
+    let strict = config.policies.pop().unwrap();
+    assert_eq!(strict.source, Source::Directory("strict".into()));
     assert_eq!(config.policy.limits.fuel.take(), Some(10_000_000));
     let target = config.targets.pop().unwrap();
     assert_eq!(target.mode, Mode::default());
@@ -67,6 +72,12 @@ fn no_option_is_missing_from_the_template() {
             text.contains(&format!("\n[{name}]"))
         } else if label == "[[targets]]" && name == "constraints" {
             text.contains("[[targets.constraints]]")
+        } else if label == "[policy]" && text.contains(&format!("\n[policy.{name}]")) {
+            true
+        } else if label == "[policy]" && name == "trusted_keys" {
+            text.contains("\n[[policy.trusted_keys]]")
+        } else if label == "[[policies]]" && name == "parameters" {
+            text.contains("\n[policies.parameters]")
         } else {
             [
                 format!("\n{name} = "),
@@ -228,6 +239,47 @@ const WRONG: &[(&str, &[&str])] = &[
     ),
     ("[policy]\nfile = \"\"", &["`file` is empty"]),
     ("[policy]\nfile = 7", &["`file` is a whole number"]),
+    (
+        "[policy]\nfile = \"p.wasm\"",
+        &["a signature is required, and no key is trusted"],
+    ),
+    (
+        "[policy]\nrequire_signature = false\nfile = \"p.wasm\"\ndirectory = \"d\"",
+        &["`file` and `directory` are both there"],
+    ),
+    (
+        "[[policy.trusted_keys]]\nname = \"a\"",
+        &["a trusted key without the key"],
+    ),
+    (
+        "[[policy.trusted_keys]]\nname = \"a\"\nkey = \"RWQ\"",
+        &["it is no minisign public key"],
+    ),
+    (
+        "[[policy.trusted_keys]]\nname = \"a\"\nexpires = \"soon\"\n\
+         key = \"RWRAsSeIj/bflXZNv2UW6iGQomQWNtS80hQZJP0mR7TfsxYVPVySwZOV\"",
+        &["`expires` is \"soon\""],
+    ),
+    (
+        "[policy.shadow]\npromote = \"never\"",
+        &["one of \"auto\", \"manual\""],
+    ),
+    (
+        "[policy.probation]\nfailures = 0",
+        &["`failures` is 0, out of its bounds"],
+    ),
+    (
+        "[[policies]]\nname = \"default\"",
+        &["is the policy of [policy]"],
+    ),
+    (
+        "[[targets]]\nname = \"b\"\nsqlite = \"b.db\"\npolicies = [\"none\"]",
+        &["there is no policy `none`"],
+    ),
+    (
+        "[[targets]]\nname = \"b\"\nsqlite = \"b.db\"\npolicies = []",
+        &["no policy decides for this target"],
+    ),
     (
         "[policy.limits]\ndeadline_ms = 0",
         &["`deadline_ms` is 0", "from 1 to 10_000; the default is 50"],
@@ -467,6 +519,8 @@ fn everything_is_resolved() {
     let text = "version = 1\n\
         mode = \"approve\"\n\
         [policy]\nfile = \"p.wasm\"\n\
+        [[policy.trusted_keys]]\nname = \"k\"\n\
+        key = \"RWRAsSeIj/bflXZNv2UW6iGQomQWNtS80hQZJP0mR7TfsxYVPVySwZOV\"\n\
         [policy.parameters]\nb = 2\na = \"x\"\nc = 0.5\nd = true\n\
         [[constraints]]\nname = \"wal_size\"\nupper = 5\n\
         [[constraints]]\nname = \"error_rate\"\nenabled = false\n\
@@ -479,8 +533,8 @@ fn everything_is_resolved() {
     let config = loaded.config;
     assert_eq!(config.state_dir, Path::new("/etc/dbmedic/dbmedic-state"));
     assert_eq!(
-        config.policy.file.as_deref(),
-        Some(Path::new("/etc/dbmedic/p.wasm"))
+        config.policy.source,
+        Source::File("/etc/dbmedic/p.wasm".into())
     );
     let parameters: Vec<_> = config
         .policy
@@ -625,7 +679,7 @@ fn files_are_looked_up_when_a_file_is_loaded() {
     assert!(said.to_string().contains("which is a file"), "{said}");
 
     let said = load(&format!(
-        "[policy]\nfile = \"p.wasm\"\n{}",
+        "[policy]\nfile = \"p.wasm\"\nrequire_signature = false\n{}",
         target("a", "a.db")
     ))
     .unwrap_err();

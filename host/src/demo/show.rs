@@ -558,6 +558,7 @@ fn config(scene: &Scene, state_dir: PathBuf) -> Config {
         name: TARGET.to_owned(),
         sqlite: scene.database(),
         may_end: vec!["demo-holder".to_owned(), "demo-reader".to_owned()],
+        policies: crate::pipeline::only_default(),
         mode: Mode::Enforce,
         constraints: config.constraints.clone(),
     }];

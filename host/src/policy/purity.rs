@@ -67,12 +67,10 @@ pub fn check_purity<T: Telemetry + Default>(
             &mut question.telemetry,
         );
         let fresh = &answers[number];
-        let by_machine = [fresh, &reused]
-            .iter()
-            .any(|d| {
-                let failure = d.failure.as_ref();
-                failure.is_some_and(PolicyFailure::depends_on_machine)
-            });
+        let by_machine = [fresh, &reused].iter().any(|d| {
+            let failure = d.failure.as_ref();
+            failure.is_some_and(PolicyFailure::depends_on_machine)
+        });
         if let Some(at) = difference(fresh, &reused).filter(|_| !by_machine) {
             found.push(Impurity {
                 question: number,

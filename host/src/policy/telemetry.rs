@@ -2,6 +2,7 @@
 //! at the event, so that a replay answers the same.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 
 use crate::model::{BaselineSummary, Point};
 
@@ -33,5 +34,51 @@ impl Telemetry for NoTelemetry {
 
     fn recent(&self, _series: &str, _limit: usize) -> Vec<Point> {
         Vec::new()
+    }
+}
+
+/// What telemetry held at one event, for a policy that is asked later and elsewhere. As many series
+/// and points as a policy could have read, no more.
+#[derive(Debug, Clone, Default)]
+pub struct TelemetryCopy {
+    series: BTreeMap<String, SeriesCopy>,
+}
+
+#[derive(Debug, Clone)]
+struct SeriesCopy {
+    latest: Option<Point>,
+    baseline: Option<BaselineSummary>,
+    recent: Vec<Point>,
+}
+
+impl TelemetryCopy {
+    /// A copy of these series.
+    pub fn of<'a>(telemetry: &impl Telemetry, series: impl IntoIterator<Item = &'a str>) -> Self {
+        let copy = |name: &str| SeriesCopy {
+            latest: telemetry.latest(name),
+            baseline: telemetry.baseline(name),
+            recent: telemetry.recent(name, super::RECENT_POINTS),
+        };
+        let series = series.into_iter();
+        Self {
+            series: series.map(|name| (name.to_owned(), copy(name))).collect(),
+        }
+    }
+}
+
+impl Telemetry for TelemetryCopy {
+    fn latest(&self, series: &str) -> Option<Point> {
+        self.series.get(series)?.latest
+    }
+
+    fn baseline(&self, series: &str) -> Option<BaselineSummary> {
+        self.series.get(series)?.baseline
+    }
+
+    fn recent(&self, series: &str, limit: usize) -> Vec<Point> {
+        self.series.get(series).map_or_else(Vec::new, |series| {
+            let skip = series.recent.len().saturating_sub(limit);
+            series.recent[skip..].to_vec()
+        })
     }
 }

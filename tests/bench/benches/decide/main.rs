@@ -153,7 +153,7 @@ fn decide(criterion: &mut Criterion) {
             black_box(bench.rego.run());
         }),
         Contender::new("rhai", &mut || {
-            black_box(bench.rhai.run());
+            drop(black_box(bench.rhai.run()));
         }),
         Contender::new("cel", &mut || {
             black_box(bench.cel.run());

@@ -1,0 +1,245 @@
+//! Reads where policies come from, who is believed, and how a candidate has to prove itself.
+
+use std::path::Path;
+
+use super::constraints::name;
+use super::read::{DAY, MINUTE, SECOND, breaker, isolation, policy_limits, policy_parameters};
+use super::resolve::Resolve;
+use super::section::Section;
+use super::{NamedPolicyConfig, PolicyConfig};
+use crate::gate::{GateSettings, ProbationSettings, ShadowSettings, Source};
+use crate::pipeline::DEFAULT_POLICY;
+use crate::policy::Limits;
+use crate::signing::{TrustedKey, parse_time, read_public_key};
+
+pub(super) fn policy_config(
+    section: &mut Section<'_, '_>,
+    base: &Path,
+    resolve: &Resolve,
+) -> PolicyConfig {
+    let default = PolicyConfig::default();
+    let source = source(section, base, resolve);
+    let watch = section.flag("watch", default.watch);
+    let require_signature = section.flag("require_signature", default.require_signature);
+    let allow_downgrade = section.flag("allow_downgrade", default.gate.allow_downgrade);
+    let trusted_keys = trusted_keys(section);
+    let isolation = isolation(section);
+    let policy = PolicyConfig {
+        source,
+        watch,
+        require_signature,
+        trusted_keys,
+        gate: GateSettings {
+            allow_downgrade,
+            shadow: section.table("shadow", shadow),
+            probation: section.table("probation", probation),
+        },
+        limits: Limits {
+            isolation,
+            ..section.table("limits", policy_limits)
+        },
+        breaker: section.table("breaker", breaker),
+        parameters: section.table("parameters", policy_parameters),
+    };
+    if !policy.require_signature {
+        section.warning(
+            "require_signature",
+            "policies run without anybody vouching for them",
+            "sign them with `dbmedic policy sign`, and trust the key in [[policy.trusted_keys]]",
+        );
+    }
+    needs_a_key(section, &policy.source, &policy);
+    policy
+}
+
+/// The policies besides the default one.
+pub(super) fn named_policies(
+    root: &mut Section<'_, '_>,
+    base: &Path,
+    resolve: &Resolve,
+    policy: &PolicyConfig,
+) -> Vec<NamedPolicyConfig> {
+    let mut policies = Vec::new();
+    let mut names = Vec::new();
+    root.tables("policies", |section| {
+        let name = name(section, "policy", &mut names);
+        if name.as_deref() == Some(DEFAULT_POLICY) {
+            let message = format!("`{DEFAULT_POLICY}` is the policy of [policy]");
+            section.error("name", message, "give it another name");
+        }
+        let source = source(section, base, resolve);
+        needs_a_key(section, &source, policy);
+        let parameters = section.table("parameters", policy_parameters);
+        policies.extend(name.map(|name| NamedPolicyConfig {
+            name,
+            source,
+            parameters,
+        }));
+    });
+    policies
+}
+
+/// A policy that nobody could ever vouch for.
+fn needs_a_key(section: &mut Section<'_, '_>, source: &Source, policy: &PolicyConfig) {
+    if *source == Source::BuiltIn || !policy.require_signature || !policy.trusted_keys.is_empty() {
+        return;
+    }
+    let field = match source {
+        Source::Directory(_) => "directory",
+        Source::File(_) | Source::BuiltIn => "file",
+    };
+    section.error(
+        field,
+        "a signature is required, and no key is trusted",
+        "add [[policy.trusted_keys]] (`dbmedic policy keygen` makes a key), or write \
+         `require_signature = false` in [policy]",
+    );
+}
+
+fn source(section: &mut Section<'_, '_>, base: &Path, resolve: &Resolve) -> Source {
+    let file = section
+        .text("file", "the file of a policy; without it, the built-in one")
+        .map(|file| base.join(file));
+    let directory = section
+        .text(
+            "directory",
+            "a directory of policies, of which the newest counts",
+        )
+        .map(|directory| base.join(directory));
+    let on_disk = matches!(resolve, Resolve::OnDisk);
+    match (file, directory) {
+        (Some(_), Some(_)) => {
+            section.error(
+                "directory",
+                "`file` and `directory` are both there",
+                "leave one of them out",
+            );
+            Source::BuiltIn
+        }
+        (Some(file), None) => {
+            if on_disk && !file.is_file() {
+                section.error(
+                    "file",
+                    format!("there is no policy in {}", file.display()),
+                    "build it, or leave `file` out for the built-in policy; paths start at the \
+                     configuration's directory",
+                );
+            }
+            Source::File(file)
+        }
+        (None, Some(directory)) => {
+            if on_disk && !directory.is_dir() {
+                section.error(
+                    "directory",
+                    format!("there is no directory {}", directory.display()),
+                    "make it, or leave `directory` out for the built-in policy; paths start at \
+                     the configuration's directory",
+                );
+            }
+            Source::Directory(directory)
+        }
+        (None, None) => Source::BuiltIn,
+    }
+}
+
+fn trusted_keys(section: &mut Section<'_, '_>) -> Vec<TrustedKey> {
+    let mut keys: Vec<TrustedKey> = Vec::new();
+    let mut names = Vec::new();
+    section.tables("trusted_keys", |section| {
+        let name = name(section, "key", &mut names);
+        let right =
+            "the second line of a minisign public key, as `dbmedic policy keygen` prints it";
+        if !section.has("key") {
+            section.error("key", "a trusted key without the key", right);
+        }
+        let key = section.text("key", right).and_then(|text| {
+            read_public_key(text)
+                .map_err(|error| section.error("key", error.to_string(), right))
+                .ok()
+        });
+        let right = "a day as \"2027-06-30\", or a time as \"2027-06-30T12:00:00Z\"";
+        let expires_ms = section.text("expires", right).and_then(|text| {
+            let time = parse_time(text);
+            if time.is_none() {
+                section.error("expires", format!("`expires` is \"{text}\""), right);
+            }
+            time
+        });
+        if let (Some(name), Some(key)) = (name, key) {
+            if keys.iter().any(|other| other.key == key) {
+                let message = "this key is trusted already";
+                section.error("key", message, "name each key once");
+            }
+            keys.push(TrustedKey {
+                name,
+                key,
+                expires_ms,
+            });
+        }
+    });
+    keys
+}
+
+fn shadow(section: &mut Section<'_, '_>) -> ShadowSettings {
+    let default = ShadowSettings::default();
+    let promote = [("auto", true), ("manual", false)];
+    ShadowSettings {
+        decisions: section.whole("decisions", default.decisions, 0..=1_000_000, 10..=10_000),
+        time_ms: section.whole("time_ms", default.time_ms, SECOND..=30 * DAY, MINUTE..=DAY),
+        promote_by_itself: section.choice("promote", default.promote_by_itself, &promote),
+        difference_percent: section.number(
+            "difference_percent",
+            default.difference_percent,
+            0.0..=100.0,
+            0.0..=50.0,
+        ),
+        failures: section.whole("failures", default.failures, 0..=1_000_000, 0..=10),
+    }
+}
+
+fn probation(section: &mut Section<'_, '_>) -> ProbationSettings {
+    let default = ProbationSettings::default();
+    ProbationSettings {
+        decisions: section.whole("decisions", default.decisions, 1..=1_000_000, 10..=100_000),
+        time_ms: section.whole(
+            "time_ms",
+            default.time_ms,
+            SECOND..=30 * DAY,
+            MINUTE..=7 * DAY,
+        ),
+        failures: section.whole("failures", default.failures, 1..=1000, 1..=10),
+        slow_ms: section.whole("slow_ms", default.slow_ms, 1..=10_000, 2..=1000),
+        slow_decisions: section.whole("slow_decisions", default.slow_decisions, 1..=1000, 1..=100),
+        failures_in_a_row: section.whole(
+            "failures_in_a_row",
+            default.failures_in_a_row,
+            1..=1000,
+            2..=10,
+        ),
+    }
+}
+
+/// The policies of a target, in line; each must be there.
+pub(super) fn line(section: &mut Section<'_, '_>, policies: &[NamedPolicyConfig]) -> Vec<String> {
+    let right = "names of policies, as [\"default\", \"strict\"]; `default` is the one of [policy]";
+    if !section.has("policies") {
+        return crate::pipeline::only_default();
+    }
+    let mut line: Vec<String> = Vec::new();
+    for name in section.texts("policies", right) {
+        let known = name == DEFAULT_POLICY || policies.iter().any(|policy| policy.name == name);
+        if !known {
+            let message = format!("there is no policy `{name}`");
+            section.error("policies", message, "add it under [[policies]]");
+        } else if line.iter().any(|other| other == name) {
+            let message = format!("the policy `{name}` is in the line twice");
+            section.error("policies", message, right);
+        } else {
+            line.push(name.to_owned());
+        }
+    }
+    if line.is_empty() {
+        section.error("policies", "no policy decides for this target", right);
+    }
+    line
+}

@@ -1,0 +1,382 @@
+//! How a policy comes into service, and how it goes.
+//!
+//!     digest and signature → contract → compile → parameters → its own tests → shadow → swap → probation
+//!
+//! Each step is written into the journal, each refusal names its step and its reason, and the policy
+//! in service goes on undisturbed until the one moment, between two decisions, in which another one
+//! takes its place in all targets. What fails afterwards makes way for the last good policy, which
+//! is kept on disk; a restart comes up with what was in service.
+//!
+//! [`machine`] holds the rules, without I/O; [`prepare`] makes what may be swapped in, and nothing
+//! else can; the rest is the edge: files, a socket, a thread. The gate never decides about a
+//! database, and a candidate never decides at all before it is in service.
+
+mod comparison;
+mod machine;
+mod plan;
+mod prepare;
+mod protocol;
+mod record;
+mod service;
+mod settings;
+mod socket;
+mod source;
+mod store;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use semver::Version;
+
+use crate::clock::now_ms;
+use crate::pipeline::{DEFAULT_POLICY, Policies};
+use crate::policy::Policy;
+use crate::signing::{Provenance, Verified};
+
+pub use comparison::{Comparison, ComparisonReport, Count, Essence, Example, Pair};
+pub use machine::{
+    CandidateState, Compared, Input, Machine, Machines, Output, RefusedCandidate, Service,
+};
+pub use plan::{Place, Plan};
+pub use prepare::{Candidate, Held, Tested, Trust, Workshop};
+pub use protocol::{PolicyReport, Reply, Request, Statistics};
+pub use record::{GateRecord, Known, Origin, Progress, Refusal, Step, SwapReason};
+pub use service::{GateHandle, Order, SwapOrder};
+pub use settings::{GateSettings, ProbationSettings, ShadowSettings};
+pub use socket::{AskError, ask};
+pub use source::{Lookout, Source, read_candidate, signature_path};
+pub use store::{Store, StoreError};
+
+use service::{Driver, Works};
+
+/// Why no policy is in service at a start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GateError {
+    /// The store cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A source cannot be read.
+    #[error("policy `{policy}`: {}: {what}", path.display())]
+    Source {
+        /// The policy's name in the configuration.
+        policy: String,
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        what: String,
+    },
+    /// No plan is that of the default policy.
+    #[error("there is no plan for the policy `{DEFAULT_POLICY}`")]
+    NoDefault,
+    /// There is no policy that can be put in service.
+    #[error("policy `{policy}` from {from}: {refusal}")]
+    Refused {
+        /// The policy's name in the configuration.
+        policy: String,
+        /// Where it comes from.
+        from: String,
+        /// Which step said no, and why.
+        refusal: Refusal,
+    },
+}
+
+/// The gate with its policies in service, not yet at work.
+pub struct Gate {
+    works: Works,
+    state_dir: PathBuf,
+    /// What a person may want to know of the start.
+    notes: Vec<String>,
+}
+
+impl Gate {
+    /// Puts each policy in service that was there when dbmedic stopped; at the first start, the one
+    /// that its source holds. `built_in` is the component that is part of this binary.
+    ///
+    /// # Errors
+    /// When there is no policy that can be put in service; nothing is begun then.
+    pub fn open(
+        state_dir: &Path,
+        workshop: Workshop,
+        built_in: &'static [u8],
+        plans: BTreeMap<String, Plan>,
+    ) -> Result<Self, GateError> {
+        let store = Store::open(state_dir)?;
+        let mut stored = store.in_service()?;
+        let mut opening = Opening {
+            workshop: &workshop,
+            store: Some(&store),
+            built_in: Verified::built_in(built_in),
+            ready: BTreeMap::new(),
+            notes: Vec::new(),
+        };
+        let mut machines = Machines::new();
+        for (name, plan) in &plans {
+            let service = match stored.remove(name) {
+                Some(service) => opening.again(name, plan, service)?,
+                None => opening.first(name, plan)?,
+            };
+            machines.insert(name.clone(), service::machine(name, plan, service));
+        }
+        let Opening { ready, notes, .. } = opening;
+        store.save(
+            machines
+                .iter()
+                .map(|(name, machine)| (name.clone(), machine.service().clone()))
+                .collect(),
+        )?;
+        Ok(Self {
+            works: Works {
+                workshop,
+                store,
+                plans,
+                machines,
+                ready,
+                look_anew: Arc::default(),
+            },
+            state_dir: state_dir.to_owned(),
+            notes,
+        })
+    }
+
+    /// The policies in service, by their configured names.
+    pub fn in_service(&self) -> BTreeMap<String, Policy> {
+        let present = |(name, machine): (&String, &Machine)| {
+            let digest = machine.service().present.identity.digest.clone();
+            let tested = self.works.ready.get(&(name.clone(), digest))?;
+            Some((name.clone(), tested.policy().clone()))
+        };
+        self.works.machines.iter().filter_map(present).collect()
+    }
+
+    /// The same as the pipeline takes them; none when there was no plan for the default one.
+    pub fn policies(&self) -> Option<Policies> {
+        let mut all = self.in_service();
+        let default = all.remove(DEFAULT_POLICY)?;
+        Some(Policies::new(default, all))
+    }
+
+    /// What a person may want to know of the start.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Set it to have every source looked at anew, as on SIGHUP.
+    pub fn look_anew(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.works.look_anew)
+    }
+
+    /// Begins to work. `order` gets what the gate wants of the pipeline's driver, and says whether
+    /// anybody listens; `write_down` gets each step that a policy takes.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn start(
+        self,
+        order: impl Fn(Order) -> bool + Send + 'static,
+        write_down: impl Fn(&GateRecord) + Send + 'static,
+    ) -> std::io::Result<GateHandle> {
+        let driver = Driver {
+            order: Box::new(order),
+            write_down: Box::new(write_down),
+        };
+        service::start(self.works, &self.state_dir, driver)
+    }
+}
+
+/// The policies that the sources hold, without a store and for a run that ends by itself.
+///
+/// # Errors
+/// As [`Gate::open`].
+pub fn once(
+    workshop: &Workshop,
+    built_in: &'static [u8],
+    plans: &BTreeMap<String, Plan>,
+) -> Result<Policies, GateError> {
+    let mut opening = Opening {
+        workshop,
+        store: None,
+        built_in: Verified::built_in(built_in),
+        ready: BTreeMap::new(),
+        notes: Vec::new(),
+    };
+    for (name, plan) in plans {
+        opening.first(name, plan)?;
+    }
+    let mut all: BTreeMap<String, Policy> = opening
+        .ready
+        .into_iter()
+        .map(|((name, _), tested)| (name, tested.policy().clone()))
+        .collect();
+    let Some(default) = all.remove(DEFAULT_POLICY) else {
+        return Err(GateError::NoDefault);
+    };
+    Ok(Policies::new(default, all))
+}
+
+/// What is in service by the state directory alone, where no dbmedic is running.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn at_rest(state_dir: &Path) -> Result<Vec<PolicyReport>, StoreError> {
+    let services = Store::at(state_dir).in_service()?;
+    Ok(services
+        .iter()
+        .map(|(name, service)| service::report(name, service))
+        .collect())
+}
+
+struct Opening<'a> {
+    workshop: &'a Workshop,
+    store: Option<&'a Store>,
+    built_in: Verified,
+    ready: BTreeMap<(String, String), Tested>,
+    notes: Vec<String>,
+}
+
+impl Opening<'_> {
+    /// The policy that was in service; the last good one where that cannot be.
+    fn again(
+        &mut self,
+        name: &str,
+        plan: &Plan,
+        mut service: Service,
+    ) -> Result<Service, GateError> {
+        let present = self.known(name, plan, &service.present);
+        let last_good = service
+            .last_good
+            .as_ref()
+            .map(|known| self.known(name, plan, known));
+        match (present, last_good) {
+            (Ok(tested), last_good) => {
+                let identity = tested.known().clone();
+                if identity != service.present {
+                    // This binary has another one built in than the last.
+                    service.present = identity;
+                    service.since_ms = now_ms();
+                }
+                self.keep(name, tested);
+                match last_good {
+                    Some(Ok(tested)) => self.keep(name, tested),
+                    Some(Err(error)) => {
+                        self.notes
+                            .push(format!("{name}: nothing to put back: {error}"));
+                        service.last_good = None;
+                        service.on_probation = false;
+                    }
+                    None => {}
+                }
+                Ok(service)
+            }
+            (Err(error), Some(Ok(tested))) => {
+                self.notes
+                    .push(format!("{name}: the last good policy is back: {error}"));
+                service.present = tested.known().clone();
+                service.since_ms = now_ms();
+                service.last_good = None;
+                service.on_probation = false;
+                self.keep(name, tested);
+                Ok(service)
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// A policy that was in service before.
+    fn known(&self, name: &str, plan: &Plan, known: &Known) -> Result<Tested, GateError> {
+        let digest = &known.identity.digest;
+        let refused = |refusal: Refusal| GateError::Refused {
+            policy: name.to_owned(),
+            from: format!("the state directory ({})", &digest[..digest.len().min(12)]),
+            refusal: plan.placed(refusal),
+        };
+        if known.provenance == Provenance::BuiltIn {
+            return self.built_in(name, plan);
+        }
+        let stored = match self.store {
+            Some(store) => store.read(digest)?,
+            None => None,
+        };
+        let candidate = stored.ok_or_else(|| {
+            let reason = "it is not there any more".to_owned();
+            refused(Refusal::new(Step::Signature, reason))
+        })?;
+        self.workshop
+            .prepare(&candidate, &plan.settings, Held::Earlier, &mut |_| {})
+            .map_err(refused)
+    }
+
+    fn built_in(&self, name: &str, plan: &Plan) -> Result<Tested, GateError> {
+        self.workshop
+            .prepare_verified(&self.built_in, &plan.settings, &mut |_| {})
+            .map_err(|refusal| GateError::Refused {
+                policy: name.to_owned(),
+                from: "this binary".to_owned(),
+                refusal: plan.placed(refusal),
+            })
+    }
+
+    /// The policy that the source holds: of a directory, the newest that is good.
+    fn first(&mut self, name: &str, plan: &Plan) -> Result<Service, GateError> {
+        let at_ms = now_ms();
+        let (Source::File(path) | Source::Directory(path)) = &plan.source else {
+            let tested = self.built_in(name, plan)?;
+            let service = Service::new(tested.known().clone(), at_ms);
+            self.keep(name, tested);
+            return Ok(service);
+        };
+        let failed = |what: String| GateError::Source {
+            policy: name.to_owned(),
+            path: path.clone(),
+            what,
+        };
+        let most_bytes = (self.workshop.runtime.limits().component_mib as u64) << 20;
+        let found = Lookout::new(plan.source.clone(), most_bytes)
+            .look_now(at_ms)
+            .map_err(|error| failed(error.to_string()))?;
+        let mut newest: Option<(Option<Version>, Tested)> = None;
+        let mut refused = None;
+        for found in found {
+            let held = Held::Now(at_ms);
+            let tested = self
+                .workshop
+                .prepare(&found.candidate, &plan.settings, held, &mut |_| {});
+            let tested = match tested {
+                Ok(tested) => tested,
+                Err(refusal) => {
+                    let error = GateError::Refused {
+                        policy: name.to_owned(),
+                        from: found.path.display().to_string(),
+                        refusal: plan.placed(refusal),
+                    };
+                    self.notes.push(error.to_string());
+                    refused.get_or_insert(error);
+                    continue;
+                }
+            };
+            if let Some(store) = self.store {
+                store.keep(&tested.known().identity.digest, &found.candidate)?;
+            }
+            let version = Version::parse(&tested.known().identity.version).ok();
+            if newest.as_ref().is_none_or(|(best, _)| version > *best) {
+                newest = Some((version, tested));
+            }
+        }
+        let Some((_, tested)) = newest else {
+            return Err(refused.unwrap_or_else(|| failed("there is no policy in it".to_owned())));
+        };
+        let mut service = Service::new(tested.known().clone(), at_ms);
+        if matches!(plan.source, Source::File(_)) {
+            service.source_digest = Some(tested.known().identity.digest.clone());
+        }
+        self.keep(name, tested);
+        Ok(service)
+    }
+
+    fn keep(&mut self, name: &str, tested: Tested) {
+        let digest = tested.known().identity.digest.clone();
+        self.ready.insert((name.to_owned(), digest), tested);
+    }
+}

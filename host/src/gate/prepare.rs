@@ -1,0 +1,172 @@
+//! The steps of a candidate before anybody hears of it, each of a type that only the step before
+//! makes: [`Candidate`] → [`Verified`] → [`Compiled`] → [`Policy`] → [`Tested`]. Only what is
+//! [`Tested`] can be swapped in.
+//!
+//! Here a candidate's code runs for the first time, in the sandbox and outside of any pipeline.
+
+use std::sync::Arc;
+
+use super::record::{Known, Refusal, Step};
+use crate::model::{Setting, SettingError};
+use crate::policy::{Compiled, CompiledCache, LoadError, Policy, Runtime};
+use crate::signing::{Provenance, TrustedKey, Verified, sha256};
+
+/// A component as it was found.
+#[derive(Clone)]
+pub struct Candidate {
+    /// Its bytes.
+    pub bytes: Arc<[u8]>,
+    /// The signature that lay beside it.
+    pub signature: Option<Arc<[u8]>>,
+}
+
+impl Candidate {
+    /// Its SHA-256, lower-case hex.
+    pub fn digest(&self) -> String {
+        sha256(&self.bytes)
+    }
+}
+
+/// Who is believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trust {
+    /// Whether a signature is needed.
+    pub require_signature: bool,
+    /// The keys that are believed.
+    pub keys: Vec<TrustedKey>,
+}
+
+/// When a signature has to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// Now, milliseconds since the Unix epoch: for what is new.
+    Now(u64),
+    /// When it came into service: for what was there before a restart.
+    Earlier,
+}
+
+/// What candidates are prepared with.
+pub struct Workshop {
+    /// The engine.
+    pub runtime: Runtime,
+    /// Compiled code; none is kept without.
+    pub cache: Option<CompiledCache>,
+    /// Who is believed.
+    pub trust: Trust,
+}
+
+/// A policy that went through every step before the shadow.
+#[derive(Clone, Debug)]
+pub struct Tested {
+    policy: Policy,
+    known: Known,
+}
+
+impl Tested {
+    /// The policy.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Who it is.
+    pub fn known(&self) -> &Known {
+        &self.known
+    }
+}
+
+impl Workshop {
+    /// Takes a candidate through signature, contract, compile, parameters and its own tests.
+    /// `passed` hears each step.
+    ///
+    /// # Errors
+    /// The step that said no, and why.
+    pub fn prepare(
+        &self,
+        candidate: &Candidate,
+        settings: &[Setting],
+        held: Held,
+        passed: &mut dyn FnMut(Step),
+    ) -> Result<Tested, Refusal> {
+        let verified = self.verify(candidate, held)?;
+        passed(Step::Signature);
+        self.prepare_verified(&verified, settings, passed)
+    }
+
+    /// The same for what is known already, as the policy that is built in.
+    ///
+    /// # Errors
+    /// As [`Workshop::prepare`].
+    pub fn prepare_verified(
+        &self,
+        verified: &Verified,
+        settings: &[Setting],
+        passed: &mut dyn FnMut(Step),
+    ) -> Result<Tested, Refusal> {
+        let compiled = self.compile(verified)?;
+        passed(Step::Contract);
+        passed(Step::Compile);
+        let policy = compiled.configure(settings).map_err(refused_load)?;
+        passed(Step::Parameters);
+        Ok(Tested {
+            known: Known {
+                identity: policy.identity(),
+                provenance: policy.provenance().clone(),
+            },
+            policy,
+        })
+    }
+
+    fn verify(&self, candidate: &Candidate, held: Held) -> Result<Verified, Refusal> {
+        let refused = |reason: String| Refusal::new(Step::Signature, reason);
+        let bytes = Arc::clone(&candidate.bytes);
+        let signature = candidate.signature.as_deref();
+        // Where none is required, one that is there must hold all the same.
+        if !self.trust.require_signature && (signature.is_none() || self.trust.keys.is_empty()) {
+            return Ok(Verified::unsigned(bytes));
+        }
+        match held {
+            Held::Now(now_ms) => Verified::signed(bytes, signature, &self.trust.keys, now_ms),
+            Held::Earlier => Verified::signed_earlier(bytes, signature, &self.trust.keys),
+        }
+        .map_err(|error| refused(error.to_string()))
+    }
+
+    fn compile(&self, verified: &Verified) -> Result<Compiled, Refusal> {
+        let compiled = self
+            .runtime
+            .compile(verified, self.cache.as_ref())
+            .map_err(refused_load)?;
+        let own = &compiled.description().version;
+        if let Provenance::Signed { comment, .. } = verified.provenance()
+            && let Some(signed) = comment.version.as_ref().filter(|signed| *signed != own)
+        {
+            let reason = format!("it calls itself version {own}, and was signed as {signed}");
+            return Err(Refusal::new(Step::Contract, reason));
+        }
+        Ok(compiled)
+    }
+}
+
+/// Which step a component failed at, and the whole chain of reasons in one line.
+fn refused_load(error: LoadError) -> Refusal {
+    let step = match &error {
+        LoadError::Compile(_) => Step::Compile,
+        LoadError::Settings(_) | LoadError::Configure(_) | LoadError::MalformedSettings { .. } => {
+            Step::Parameters
+        }
+        _ => Step::Contract,
+    };
+    let fields = match &error {
+        LoadError::Settings(wrong) => wrong
+            .iter()
+            .map(|SettingError { name, message }| (name.clone(), message.clone()))
+            .collect(),
+        _ => Vec::new(),
+    };
+    let reason = format!("{:#}", anyhow::Error::from(error)).replace('\n', " ");
+    Refusal {
+        step,
+        reason,
+        fields,
+    }
+}

@@ -1,0 +1,234 @@
+//! The control socket: how `dbmedic policy ...` talks to a running dbmedic.
+//!
+//! A Unix socket in the state directory, for its owner alone; who connects must be the same user,
+//! or root. It carries requests and replies, and knows nothing of what they mean.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::protocol::{Line, Reply, Request, VERSION};
+
+const NAME: &str = "dbmedic.sock";
+/// The longest path of a socket that every system takes, bytes.
+const LONGEST_PATH: usize = 100;
+/// The longest request, bytes.
+const LONGEST_LINE: u64 = 64 << 10;
+/// How long a peer may take to say what it wants, and to take an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Peers at a time.
+const PEERS: usize = 16;
+
+/// The listening end. It stops when this is dropped.
+pub(super) struct Server {
+    path: PathBuf,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A request, and where its replies go.
+pub(super) type Asked = (Request, mpsc::Sender<Reply>);
+
+impl Server {
+    /// Listens in a state directory, which this process has for itself. `ask` gets each request and
+    /// says whether anybody still answers.
+    ///
+    /// # Errors
+    /// When the socket cannot be made.
+    pub(super) fn start(
+        state_dir: &Path,
+        ask: impl Fn(Asked) -> bool + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let path = state_dir.join(NAME);
+        // Left behind by a dbmedic that was killed; the journal's lock says that none is running.
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = at(state_dir, |path| UnixListener::bind(path))?;
+        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let ask = Arc::new(ask);
+        let thread = thread::Builder::new().name("control".into()).spawn({
+            let stop = Arc::clone(&stop);
+            move || listen(&listener, &stop, &ask)
+        })?;
+        Ok(Self {
+            path,
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        // Wakes the thread up that waits for a peer.
+        if let Some(dir) = self.path.parent() {
+            drop(at(dir, |path| UnixStream::connect(path)));
+        }
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+        drop(fs::remove_file(&self.path));
+    }
+}
+
+fn listen<F>(listener: &UnixListener, stop: &AtomicBool, ask: &Arc<F>)
+where
+    F: Fn(Asked) -> bool + Send + Sync + 'static,
+{
+    let peers = Arc::new(AtomicUsize::new(0));
+    for stream in listener.incoming() {
+        if stop.load(Ordering::SeqCst) {
+            break;
+        }
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "control socket");
+                // Out of descriptors, most likely: not in a tight circle.
+                thread::sleep(Duration::from_millis(100));
+                continue;
+            }
+        };
+        if peers.fetch_add(1, Ordering::SeqCst) >= PEERS {
+            peers.fetch_sub(1, Ordering::SeqCst);
+            continue;
+        }
+        let (ask, counted) = (Arc::clone(ask), Arc::clone(&peers));
+        let serve = move || {
+            if let Err(error) = serve(&stream, &*ask) {
+                tracing::debug!(%error, "control socket: a peer went away");
+            }
+            counted.fetch_sub(1, Ordering::SeqCst);
+        };
+        let spawned = thread::Builder::new()
+            .name("control peer".into())
+            .spawn(serve);
+        if spawned.is_err() {
+            peers.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+fn serve(stream: &UnixStream, ask: &impl Fn(Asked) -> bool) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let peer = rustix::net::sockopt::socket_peercred(stream)?.uid;
+    if peer != rustix::process::geteuid() && !peer.is_root() {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    let mut out = stream;
+    let request = match read_line::<Request>(&mut BufReader::new(stream)) {
+        Ok(request) => request,
+        Err(error) => return write_line(&mut out, &Reply::Error(error.to_string())),
+    };
+    let (send, replies) = mpsc::channel();
+    if !ask((request, send)) {
+        let stopping = Reply::Error("dbmedic is stopping".to_owned());
+        return write_line(&mut out, &stopping);
+    }
+    for reply in replies {
+        write_line(&mut out, &reply)?;
+        if reply.is_last() {
+            return Ok(());
+        }
+    }
+    write_line(&mut out, &Reply::Error("dbmedic is stopping".to_owned()))
+}
+
+/// Why a running dbmedic could not be asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// No dbmedic runs with this state directory.
+    #[error("no dbmedic is running with the state directory {}", state_dir.display())]
+    NotRunning {
+        /// The state directory.
+        state_dir: PathBuf,
+    },
+    /// The talk broke off.
+    #[error("talking to the running dbmedic")]
+    Io(#[source] io::Error),
+    /// It said no.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Asks the dbmedic that runs with a state directory. `heard` gets each reply but an error.
+///
+/// # Errors
+/// See [`AskError`].
+pub fn ask(
+    state_dir: &Path,
+    request: &Request,
+    mut heard: impl FnMut(Reply),
+) -> Result<(), AskError> {
+    let stream =
+        at(state_dir, |path| UnixStream::connect(path)).map_err(|_| AskError::NotRunning {
+            state_dir: state_dir.to_owned(),
+        })?;
+    write_line(&mut &stream, request).map_err(AskError::Io)?;
+    let mut replies = BufReader::new(&stream);
+    loop {
+        let reply = read_line::<Reply>(&mut replies).map_err(AskError::Io)?;
+        let last = reply.is_last();
+        match reply {
+            Reply::Error(text) => return Err(AskError::Refused(text)),
+            reply => heard(reply),
+        }
+        if last {
+            return Ok(());
+        }
+    }
+}
+
+/// Does something with the socket's path, by way of a short one where it is too long.
+fn at<T>(dir: &Path, with: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    let path = dir.join(NAME);
+    if path.as_os_str().len() <= LONGEST_PATH {
+        return with(&path);
+    }
+    let held = File::open(dir)?;
+    let short = format!("/proc/self/fd/{}/{NAME}", held.as_raw_fd());
+    with(Path::new(&short))
+}
+
+fn write_line(out: &mut impl Write, said: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(&Line { v: VERSION, said })?;
+    line.push(b'\n');
+    out.write_all(&line)
+}
+
+fn read_line<T: DeserializeOwned>(input: &mut impl BufRead) -> io::Result<T> {
+    let wrong = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
+    let mut line = Vec::new();
+    // Replies may be longer than requests: a status holds a matrix for each policy.
+    input
+        .by_ref()
+        .take(LONGEST_LINE << 8)
+        .read_until(b'\n', &mut line)?;
+    if line.last() != Some(&b'\n') {
+        return Err(wrong("the line is cut off".to_owned()));
+    }
+    let said: Line<serde_json::Value> =
+        serde_json::from_slice(&line).map_err(|e| wrong(format!("not understood: {e}")))?;
+    if said.v != VERSION {
+        let text = format!("protocol version {}, this dbmedic speaks {VERSION}", said.v);
+        return Err(wrong(text));
+    }
+    serde_json::from_value(said.said).map_err(|e| wrong(format!("not understood: {e}")))
+}

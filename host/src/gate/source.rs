@@ -1,0 +1,298 @@
+//! Where new policies are found: a file, or a directory of them.
+//!
+//! A file is read only when it has been the same for a while, through links and renames, and only
+//! if it still is after it was read: what is half written is not looked at, or is looked at again
+//! when it changes. Nothing here judges what it reads, and nothing is written.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::prepare::Candidate;
+use crate::signing::SIGNATURE_BYTES;
+
+/// How long a file must have been the same before it is read, milliseconds.
+const SETTLE_MS: u64 = 200;
+/// Components of a directory that are looked at.
+const FILES: usize = 256;
+
+/// Where a policy comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// It is part of this binary.
+    #[default]
+    BuiltIn,
+    /// This file.
+    File(PathBuf),
+    /// The newest of the components in this directory, `*.wasm`.
+    Directory(PathBuf),
+}
+
+impl Source {
+    /// The directory in which changes show.
+    pub fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::BuiltIn => None,
+            Self::File(path) => match path.parent() {
+                Some(dir) if dir != Path::new("") => Some(dir),
+                _ => Some(Path::new(".")),
+            },
+            Self::Directory(path) => Some(path),
+        }
+    }
+}
+
+/// What tells two states of a file apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Print {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl From<Metadata> for Print {
+    fn from(about: Metadata) -> Self {
+        Self {
+            device: about.dev(),
+            inode: about.ino(),
+            length: about.len(),
+            modified: (about.mtime(), about.mtime_nsec()),
+            changed: (about.ctime(), about.ctime_nsec()),
+        }
+    }
+}
+
+/// A component and its signature, as they lie there.
+type Prints = (Print, Option<Print>);
+
+/// What is known of one file.
+struct Seen {
+    prints: Prints,
+    since_ms: u64,
+    read: bool,
+}
+
+/// Looks for policies that are new.
+pub struct Lookout {
+    source: Source,
+    /// The largest component that is read, bytes.
+    most_bytes: u64,
+    seen: BTreeMap<PathBuf, Seen>,
+}
+
+/// A component that was found.
+pub struct Found {
+    /// Where.
+    pub path: PathBuf,
+    /// What.
+    pub candidate: Candidate,
+}
+
+/// What a look came to.
+#[derive(Default)]
+pub struct Look {
+    /// Components that are new since the last look.
+    pub found: Vec<Found>,
+    /// Whether something is not settled yet, so that another look is due soon.
+    pub unsettled: bool,
+    /// What could not be read, and why.
+    pub unreadable: Vec<(PathBuf, String)>,
+}
+
+impl Lookout {
+    /// A lookout that has seen nothing yet.
+    pub fn new(source: Source, most_bytes: u64) -> Self {
+        Self {
+            source,
+            most_bytes,
+            seen: BTreeMap::new(),
+        }
+    }
+
+    /// Where it looks.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Looks, at a time in milliseconds since the Unix epoch. A component that is not settled is
+    /// left for a later look.
+    pub fn look(&mut self, at_ms: u64) -> Look {
+        let mut look = Look::default();
+        for path in self.paths() {
+            let Ok(prints) = prints(&path) else {
+                // Gone, or not there yet; when it comes back it is new.
+                self.seen.remove(&path);
+                continue;
+            };
+            let seen = self.seen.entry(path.clone()).or_insert_with(|| Seen {
+                prints: prints.clone(),
+                since_ms: at_ms,
+                read: false,
+            });
+            if seen.prints != prints {
+                *seen = Seen {
+                    prints,
+                    since_ms: at_ms,
+                    read: false,
+                };
+            }
+            if seen.read {
+                continue;
+            }
+            if at_ms.saturating_sub(seen.since_ms) < SETTLE_MS {
+                look.unsettled = true;
+                continue;
+            }
+            match read(&path, &seen.prints, self.most_bytes) {
+                Ok(Some(candidate)) => {
+                    seen.read = true;
+                    look.found.push(Found { path, candidate });
+                }
+                Ok(None) => {
+                    seen.since_ms = at_ms;
+                    look.unsettled = true;
+                }
+                Err(error) => {
+                    seen.read = true;
+                    look.unreadable.push((path, error.to_string()));
+                }
+            }
+        }
+        look
+    }
+
+    /// Looks at once, for a start: without waiting for anything to settle.
+    ///
+    /// # Errors
+    /// When the source cannot be read.
+    pub fn look_now(&mut self, at_ms: u64) -> io::Result<Vec<Found>> {
+        let mut found = Vec::new();
+        let paths = self.paths();
+        if let (Source::Directory(dir), []) = (&self.source, &paths[..]) {
+            fs::read_dir(dir)?;
+        }
+        for path in paths {
+            let prints = prints(&path)?;
+            let candidate = read(&path, &prints, self.most_bytes)?
+                .ok_or_else(|| io::Error::other("it changed while it was read"))?;
+            let seen = Seen {
+                prints,
+                since_ms: at_ms,
+                read: true,
+            };
+            self.seen.insert(path.clone(), seen);
+            found.push(Found { path, candidate });
+        }
+        Ok(found)
+    }
+
+    /// Looks at everything anew at the next look.
+    pub fn forget(&mut self) {
+        self.seen.clear();
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        match &self.source {
+            Source::BuiltIn => Vec::new(),
+            Source::File(path) => vec![path.clone()],
+            Source::Directory(dir) => {
+                let mut paths: Vec<PathBuf> = fs::read_dir(dir)
+                    .into_iter()
+                    .flatten()
+                    .flatten()
+                    .map(|entry| entry.path())
+                    .filter(|path| path.extension().is_some_and(|e| e == "wasm"))
+                    .collect();
+                paths.sort();
+                paths.truncate(FILES);
+                paths
+            }
+        }
+    }
+}
+
+/// The signature's place beside a component.
+pub fn signature_path(component: &Path) -> PathBuf {
+    let mut name = component.as_os_str().to_owned();
+    name.push(".minisig");
+    name.into()
+}
+
+/// Reads a component that a person named.
+///
+/// # Errors
+/// When it cannot be read, is too large, or changes meanwhile.
+pub fn read_candidate(path: &Path, most_bytes: u64) -> io::Result<Candidate> {
+    let prints = prints(path)?;
+    read(path, &prints, most_bytes)?
+        .ok_or_else(|| io::Error::other("it changed while it was read; try again"))
+}
+
+fn prints(path: &Path) -> io::Result<Prints> {
+    let component = fs::metadata(path)?.into();
+    let signature = match fs::metadata(signature_path(path)) {
+        Ok(about) => Some(about.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    Ok((component, signature))
+}
+
+/// Component and signature, if they are and stay what was seen; none when they change meanwhile.
+fn read(path: &Path, expected: &Prints, most_bytes: u64) -> io::Result<Option<Candidate>> {
+    let Some(bytes) = read_one(path, &expected.0, most_bytes)? else {
+        return Ok(None);
+    };
+    let signature = match &expected.1 {
+        None => None,
+        Some(print) => {
+            let path = signature_path(path);
+            // One byte more than is allowed, so that too long a signature is seen as such.
+            let most_bytes = SIGNATURE_BYTES as u64 + 1;
+            match read_one(&path, print, most_bytes)? {
+                Some(bytes) => Some(Arc::from(bytes)),
+                None => return Ok(None),
+            }
+        }
+    };
+    // A link may have been turned between the two.
+    if prints(path)? != *expected {
+        return Ok(None);
+    }
+    Ok(Some(Candidate {
+        bytes: bytes.into(),
+        signature,
+    }))
+}
+
+fn read_one(path: &Path, expected: &Print, most_bytes: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = File::open(path)?;
+    let about = file.metadata()?;
+    if !about.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    if about.len() > most_bytes {
+        return Err(io::Error::other(format!(
+            "it is {} bytes long, {most_bytes} are the most",
+            about.len()
+        )));
+    }
+    if Print::from(about) != *expected {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    (&file).take(most_bytes + 1).read_to_end(&mut bytes)?;
+    let same = Print::from(file.metadata()?) == *expected && bytes.len() as u64 == expected.length;
+    Ok(same.then_some(bytes))
+}
+
+#[cfg(test)]
+mod tests;

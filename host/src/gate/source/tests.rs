@@ -1,0 +1,154 @@
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+const MOST: u64 = 1000;
+
+fn bytes_of(look: &Look) -> Vec<Vec<u8>> {
+    look.found
+        .iter()
+        .map(|found| found.candidate.bytes.to_vec())
+        .collect()
+}
+
+/// A lookout on a file in a directory, and the times at which it looks.
+struct Watch {
+    dir: tempfile::TempDir,
+    lookout: Lookout,
+    at_ms: u64,
+}
+
+impl Watch {
+    fn on_file() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let source = Source::File(dir.path().join("policy.wasm"));
+        Self {
+            lookout: Lookout::new(source, MOST),
+            dir,
+            at_ms: 1_000_000,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A look before anything had time to settle.
+    fn at_once(&mut self) -> Look {
+        self.at_ms += 1;
+        self.lookout.look(self.at_ms)
+    }
+
+    /// Looks until everything is settled.
+    fn settled(&mut self) -> Vec<Vec<u8>> {
+        let first = self.at_once();
+        assert!(first.found.is_empty(), "read before it settled");
+        self.at_ms += SETTLE_MS;
+        bytes_of(&self.lookout.look(self.at_ms))
+    }
+}
+
+#[test]
+fn a_file_is_read_once_when_it_is_there_and_settled() {
+    let mut watch = Watch::on_file();
+    assert!(watch.settled().is_empty(), "it is not there yet");
+    fs::write(watch.path("policy.wasm"), b"one").unwrap();
+    assert_eq!(watch.settled(), [b"one"]);
+    assert!(watch.settled().is_empty(), "nothing is new");
+    fs::write(watch.path("policy.wasm"), b"two").unwrap();
+    assert_eq!(watch.settled(), [b"two"]);
+    watch.lookout.forget();
+    assert_eq!(watch.settled(), [b"two"], "asked to look again");
+}
+
+#[test]
+fn a_file_that_is_being_written_is_not_read() {
+    let mut watch = Watch::on_file();
+    let path = watch.path("policy.wasm");
+    for length in 1..20 {
+        // It grows a little before each look: never the same for long enough.
+        fs::write(&path, vec![7; length]).unwrap();
+        let look = watch.at_once();
+        assert!(look.found.is_empty() && look.unsettled);
+        watch.at_ms += SETTLE_MS / 2;
+    }
+    assert_eq!(watch.settled(), [vec![7; 19]]);
+}
+
+#[test]
+fn renames_and_links_are_followed() {
+    let mut watch = Watch::on_file();
+    let path = watch.path("policy.wasm");
+    fs::write(watch.path("new"), b"renamed").unwrap();
+    fs::rename(watch.path("new"), &path).unwrap();
+    assert_eq!(watch.settled(), [b"renamed"]);
+    // The way Kubernetes and others do: a link to a directory that is turned.
+    for (name, content) in [("a", b"link a"), ("b", b"link b")] {
+        fs::create_dir(watch.path(name)).unwrap();
+        fs::write(watch.path(name).join("policy.wasm"), content).unwrap();
+    }
+    symlink("a", watch.path("data")).unwrap();
+    fs::remove_file(&path).unwrap();
+    symlink("data/policy.wasm", &path).unwrap();
+    assert_eq!(watch.settled(), [b"link a"]);
+    symlink("b", watch.path("flip")).unwrap();
+    fs::rename(watch.path("flip"), watch.path("data")).unwrap();
+    assert_eq!(watch.settled(), [b"link b"]);
+    fs::remove_file(&path).unwrap();
+    assert!(watch.settled().is_empty(), "a link to nothing");
+}
+
+#[test]
+fn a_signature_comes_along_and_a_later_one_counts() {
+    let mut watch = Watch::on_file();
+    fs::write(watch.path("policy.wasm"), b"policy").unwrap();
+    assert_eq!(watch.settled(), [b"policy"]);
+    fs::write(watch.path("policy.wasm.minisig"), b"signature").unwrap();
+    watch.at_once();
+    watch.at_ms += SETTLE_MS;
+    let look = watch.lookout.look(watch.at_ms);
+    assert_eq!(
+        look.found[0].candidate.signature.as_deref(),
+        Some(&b"signature"[..])
+    );
+}
+
+#[test]
+fn what_cannot_be_read_is_told_once() {
+    let mut watch = Watch::on_file();
+    fs::write(watch.path("policy.wasm"), vec![0; 2000]).unwrap();
+    watch.at_once();
+    watch.at_ms += SETTLE_MS;
+    let look = watch.lookout.look(watch.at_ms);
+    assert!(
+        look.unreadable[0].1.contains("2000 bytes"),
+        "{:?}",
+        look.unreadable
+    );
+    assert!(watch.lookout.look(watch.at_ms).unreadable.is_empty());
+    fs::remove_file(watch.path("policy.wasm")).unwrap();
+    fs::create_dir(watch.path("policy.wasm")).unwrap();
+    watch.at_once();
+    watch.at_ms += SETTLE_MS;
+    let look = watch.lookout.look(watch.at_ms);
+    assert!(
+        look.unreadable[0].1.contains("regular file"),
+        "{:?}",
+        look.unreadable
+    );
+}
+
+#[test]
+fn of_a_directory_every_component_is_looked_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut lookout = Lookout::new(Source::Directory(dir.path().into()), MOST);
+    for name in ["b.wasm", "a.wasm", "notes.txt"] {
+        fs::write(dir.path().join(name), name).unwrap();
+    }
+    assert!(lookout.look(0).found.is_empty());
+    let look = lookout.look(SETTLE_MS);
+    assert_eq!(bytes_of(&look), [b"a.wasm".to_vec(), b"b.wasm".to_vec()]);
+    fs::write(dir.path().join("c.wasm"), "c").unwrap();
+    lookout.look(1000);
+    assert_eq!(bytes_of(&lookout.look(2000)), [b"c".to_vec()]);
+}

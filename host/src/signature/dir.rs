@@ -1,0 +1,145 @@
+//! The directory of learned signatures: `NAME.toml` each.
+
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::file::{FileError, bad_name, is_name, parse, render};
+use super::{Deviations, Signature};
+
+/// The largest file that is read, bytes.
+const FILE_BYTES: u64 = 4 << 20;
+
+/// Why signatures cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignatureDirError {
+    /// A file is no signature.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A name that no signature can have.
+    #[error("{0}")]
+    Name(String),
+    /// A file's signature has another name than the file.
+    #[error("{}: holds the signature `{name}`; its file must be `{name}.toml`", path.display())]
+    OtherName {
+        /// The file.
+        path: PathBuf,
+        /// The name inside.
+        name: String,
+    },
+    /// Reading or writing failed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A directory of signatures.
+#[derive(Debug, Clone)]
+pub struct SignatureDir {
+    path: PathBuf,
+}
+
+impl SignatureDir {
+    /// At a path; nothing is read or made yet.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All signatures, by name. A directory that is not there holds none.
+    ///
+    /// # Errors
+    /// The first file that cannot be read, by name and line.
+    pub fn load(&self) -> Result<Vec<Signature>, SignatureDirError> {
+        let entries = match std::fs::read_dir(&self.path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(io_error(&self.path, source)),
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(|e| io_error(&self.path, e))?.path();
+            if path.extension().is_some_and(|e| e == "toml") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        files.iter().map(|path| Self::read(path)).collect()
+    }
+
+    /// Learns from episodes: refines the signature of this name, or begins it, and writes its file
+    /// whole and synced, or not at all.
+    ///
+    /// # Errors
+    /// As [`SignatureDir::load`]; and when the file cannot be written.
+    pub fn learn(
+        &self,
+        name: &str,
+        episodes: &[Deviations],
+    ) -> Result<Signature, SignatureDirError> {
+        if !is_name(name) {
+            return Err(SignatureDirError::Name(bad_name(name)));
+        }
+        let path = self.path.join(format!("{name}.toml"));
+        let mut signature = if path.symlink_metadata().is_ok() {
+            Self::read(&path)?
+        } else {
+            Signature::new(name)
+        };
+        for episode in episodes {
+            signature.refine(episode);
+        }
+        self.write(&path, &render(&signature))
+            .map_err(|source| io_error(&path, source))?;
+        Ok(signature)
+    }
+
+    fn read(path: &Path) -> Result<Signature, SignatureDirError> {
+        let fail = |source| io_error(path, source);
+        let bytes = std::fs::metadata(path).map_err(fail)?.len();
+        if bytes > FILE_BYTES {
+            let message = format!("{bytes} bytes are no signature; 4 MiB is the most that is read");
+            return Err(fail(io::Error::new(io::ErrorKind::InvalidData, message)));
+        }
+        let text = std::fs::read_to_string(path).map_err(fail)?;
+        let signature = parse(&text, &path.display().to_string())?;
+        if path
+            .file_stem()
+            .is_none_or(|stem| stem != signature.name.as_str())
+        {
+            return Err(SignatureDirError::OtherName {
+                path: path.to_owned(),
+                name: signature.name,
+            });
+        }
+        Ok(signature)
+    }
+
+    fn write(&self, path: &Path, text: &str) -> io::Result<()> {
+        std::fs::create_dir_all(&self.path)?;
+        let mut file = tempfile::Builder::new()
+            .permissions(std::fs::Permissions::from_mode(0o644))
+            .tempfile_in(&self.path)?;
+        file.write_all(text.as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|refused| refused.error)?;
+        std::fs::File::open(&self.path)?.sync_all()
+    }
+}
+
+fn io_error(path: &Path, source: io::Error) -> SignatureDirError {
+    SignatureDirError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}

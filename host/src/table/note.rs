@@ -1,0 +1,77 @@
+//! What was understood of a table in a way that its user should know of.
+
+use std::fmt;
+
+/// Something to tell the user. Each is noted once, when it is seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// Columns of text, which are left out.
+    Labels(Vec<String>),
+    /// Columns without a name, counted from 1, which are left out.
+    Unnamed(Vec<usize>),
+    /// Columns that are counters: from this line on their rates are read.
+    Counters {
+        /// Their names.
+        names: Vec<String>,
+        /// The line, counted from 1.
+        line: u64,
+    },
+    /// Columns that were held for counters and keep falling: from this line on they are gauges.
+    NoCounters {
+        /// Their names.
+        names: Vec<String>,
+        /// The line, counted from 1.
+        line: u64,
+    },
+    /// The first row whose time lies before that of the row before.
+    Backward {
+        /// The line, counted from 1.
+        line: u64,
+    },
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Labels(names) => write!(f, "left out, as they hold text: {}", listed(names)),
+            Self::Unnamed(numbers) => {
+                let numbers: Vec<_> = numbers.iter().map(ToString::to_string).collect();
+                write!(
+                    f,
+                    "left out, as they have no name: columns {}",
+                    numbers.join(", ")
+                )
+            }
+            Self::Counters { names, line } => write!(
+                f,
+                "read as counters, by their rate per second: {} (found by line {line}; \
+                 `--gauges NAME` overrides)",
+                listed(names)
+            ),
+            Self::NoCounters { names, line } => write!(
+                f,
+                "no counters after all, read as they stand from line {line} on: {}",
+                listed(names)
+            ),
+            Self::Backward { line } => write!(
+                f,
+                "line {line}: the time runs back; such a row counts as of the time of the row before"
+            ),
+        }
+    }
+}
+
+/// Names as a person reads them, the first ones when there are many.
+pub(super) fn listed(names: &[impl AsRef<str>]) -> String {
+    const SHOWN: usize = 12;
+    let shown: Vec<_> = names
+        .iter()
+        .take(SHOWN)
+        .map(|n| format!("`{}`", n.as_ref()))
+        .collect();
+    let more = match names.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    format!("{}{more}", shown.join(", "))
+}
