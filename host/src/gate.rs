@@ -11,12 +11,14 @@
 //! else can; the rest is the edge: files, a socket, a thread. The gate never decides about a
 //! database, and a candidate never decides at all before it is in service.
 
+mod arrivals;
 mod comparison;
 mod machine;
 mod plan;
 mod prepare;
 mod protocol;
 mod record;
+mod running;
 mod service;
 mod settings;
 mod socket;
@@ -83,6 +85,12 @@ pub enum GateError {
     },
 }
 
+impl GateError {
+    fn is_about_parameters(&self) -> bool {
+        matches!(self, Self::Refused { refusal, .. } if refusal.step == Step::Parameters)
+    }
+}
+
 /// The gate with its policies in service, not yet at work.
 pub struct Gate {
     works: Works,
@@ -118,7 +126,7 @@ impl Gate {
                 Some(service) => opening.again(name, plan, service)?,
                 None => opening.first(name, plan)?,
             };
-            machines.insert(name.clone(), service::machine(name, plan, service));
+            machines.insert(name.clone(), running::machine(name, plan, service));
         }
         let Opening { ready, notes, .. } = opening;
         store.save(
@@ -224,7 +232,7 @@ pub fn at_rest(state_dir: &Path) -> Result<Vec<PolicyReport>, StoreError> {
     let services = Store::at(state_dir).in_service()?;
     Ok(services
         .iter()
-        .map(|(name, service)| service::report(name, service))
+        .map(|(name, service)| running::report(name, service))
         .collect())
 }
 
@@ -270,7 +278,8 @@ impl Opening<'_> {
                 }
                 Ok(service)
             }
-            (Err(error), Some(Ok(tested))) => {
+            // Of a parameter that is wrong, the person who wrote it must hear.
+            (Err(error), Some(Ok(tested))) if !error.is_about_parameters() => {
                 self.notes
                     .push(format!("{name}: the last good policy is back: {error}"));
                 service.present = tested.known().clone();
@@ -289,7 +298,11 @@ impl Opening<'_> {
         let digest = &known.identity.digest;
         let refused = |refusal: Refusal| GateError::Refused {
             policy: name.to_owned(),
-            from: format!("the state directory ({})", &digest[..digest.len().min(12)]),
+            from: format!(
+                "the state directory ({}; to begin with what the configuration names, move \
+                 policies/service.json aside)",
+                &digest[..digest.len().min(12)]
+            ),
             refusal: plan.placed(refusal),
         };
         if known.provenance == Provenance::BuiltIn {

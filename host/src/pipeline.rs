@@ -117,13 +117,29 @@ pub struct CarriedTarget {
     pub level: EscalationLevel,
     /// Since when, milliseconds since the Unix epoch.
     pub level_since_ms: u64,
-    /// What each policy left to be handed back, by its configured name.
-    #[serde(default)]
+    /// What each policy left to be handed back, by its configured name. Before several policies
+    /// could be in line it was the default one's alone, under the name `memory`.
+    #[serde(default, alias = "memory", deserialize_with = "memories")]
     pub memories: BTreeMap<String, Vec<u8>>,
     /// What became of earlier repairs.
     pub repairs: Vec<RepairHistory>,
     /// What the guard remembers.
     pub guard: TargetRecord,
+}
+
+fn memories<'de, D: serde::Deserializer<'de>>(
+    from: D,
+) -> Result<BTreeMap<String, Vec<u8>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Memories {
+        Each(BTreeMap<String, Vec<u8>>),
+        OfDefault(Vec<u8>),
+    }
+    Ok(match Memories::deserialize(from)? {
+        Memories::Each(each) => each,
+        Memories::OfDefault(memory) => BTreeMap::from([(DEFAULT_POLICY.to_owned(), memory)]),
+    })
 }
 
 impl Default for CarriedTarget {

@@ -272,7 +272,7 @@ fn only_an_explicit_setting_lets_unsigned_policies_run() {
         // Where a person names a file for something that decides about no live database, and where
         // the setting is read.
         let may = ["signing", "assemble", "gate"].contains(&module.as_str())
-            || path.ends_with("cache/tests.rs")
+            || path.ends_with("tests.rs")
             || path.ends_with("cli/policy.rs")
             || path.ends_with("cli/replay.rs");
         assert!(

@@ -349,8 +349,11 @@ fn of_a_directory_the_newest_that_is_good_counts() {
     options.source = Source::Directory(dir.clone());
     let ward = Ward::start(home.path(), options);
     assert_eq!(ward.present("default"), signing::sha256(&newest));
+    // Several at once, the newest not the last of them by name.
     let newer = component("1.0.0", 0);
     fs::write(dir.join("d.wasm"), &newer).unwrap();
+    fs::write(dir.join("e.wasm"), component("0.9.9", 1)).unwrap();
+    fs::write(dir.join("f.wasm"), component("0.1.1", 0)).unwrap();
     ward.until_in_service("default", &signing::sha256(&newer));
     ward.stop();
 }

@@ -45,5 +45,8 @@ mod sandbox;
 /// A thousand swaps under load, with bad candidates among them.
 mod swaps;
 
+/// `dbmedic policy` on the command line, against a dbmedic that runs.
+mod policy_command;
+
 /// A pipeline under load with a gate beside it, for the tests of both.
 mod ward;

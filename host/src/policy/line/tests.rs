@@ -1,5 +1,7 @@
 use super::*;
 use crate::model::{Alert, DataLoss, Finding, Reason, Urgency};
+use crate::policy::{Limits, Runtime};
+use crate::signing::Verified;
 
 const CLASSES: [Classification; 4] = [
     Classification::Hiccup,
@@ -148,4 +150,80 @@ fn one_verdict_is_its_own_and_lists_stay_bounded() {
     let same = most_cautious([&chatty("a"), &chatty("a")], &event);
     assert_eq!(same.alerts.len(), ITEMS);
     assert_eq!(nobody_judged(), most_cautious([], &event));
+}
+
+fn context() -> Context {
+    Context {
+        now_ms: 0,
+        target: "orders".into(),
+        level: EscalationLevel::Normal,
+        level_since_ms: 0,
+        repairs: Vec::new(),
+        incidents: Vec::new(),
+        constraints: Vec::new(),
+        metrics: Vec::new(),
+        settings: Vec::new(),
+        memory: Vec::new(),
+    }
+}
+
+/// Two policies of the same code and different digests.
+fn two_policies() -> (Policy, Policy) {
+    const DEFAULT: &[u8] = include_bytes!("../../../../policies/prebuilt/default.wasm");
+    let runtime = Runtime::new(Limits {
+        start_deadline_ms: 30_000,
+        ..Limits::default()
+    })
+    .unwrap();
+    // A section of its own at the end: one letter for a name, and no content.
+    let other = [DEFAULT, &[0, 2, 1, b'n']].concat();
+    let load = |component| runtime.load(&component, &[]).unwrap();
+    (
+        load(Verified::built_in(DEFAULT)),
+        load(Verified::unsigned(other)),
+    )
+}
+
+/// Asks a line; each policy adds one byte to what it remembers. Says who was asked, with how much
+/// memory.
+fn asked(line: &mut Line) -> Vec<(String, usize)> {
+    let remember = |_: &str, _: &Policy, context: &Context| {
+        let mut memory = context.memory.clone();
+        memory.push(7);
+        serde_json::from_value(serde_json::json!({
+            "verdict": Verdict { memory, ..verdict(0, 0, 0) },
+            "failure": null,
+            "log": [],
+        }))
+        .unwrap()
+    };
+    let decided = line.decide(&event(), &context(), remember);
+    let who = |part: &Part| (part.digest.to_string(), part.context.memory.len());
+    decided.parts.iter().map(who).collect()
+}
+
+#[test]
+fn memory_stays_with_the_place_and_a_running_repair_with_who_chose_it() {
+    let (old, new) = two_policies();
+    let digest = |policy: &Policy| policy.digest().to_owned();
+    let mut line = Line::new([
+        ("default".to_owned(), old.clone(), vec![1, 2, 3]),
+        ("strict".to_owned(), old.clone(), Vec::new()),
+    ]);
+    assert_eq!(asked(&mut line), [(digest(&old), 3), (digest(&old), 0)]);
+    assert!(!line.swap("nobody", &new, false));
+    assert!(line.swap("default", &new, false));
+    assert_eq!(asked(&mut line), [(digest(&new), 4), (digest(&old), 1)]);
+    // While a repair runs, who chose it goes on being asked.
+    assert!(line.swap("default", &old, true));
+    assert_eq!(asked(&mut line)[0], (digest(&new), 5));
+    line.repair_ended();
+    assert_eq!(asked(&mut line)[0], (digest(&old), 6));
+    // A later swap overtakes one that waits.
+    assert!(line.swap("default", &new, true));
+    assert!(line.swap("default", &old, false));
+    line.repair_ended();
+    assert_eq!(asked(&mut line)[0], (digest(&old), 7));
+    let memories: Vec<_> = line.memories().map(|(name, m)| (name, m.len())).collect();
+    assert_eq!(memories, [("default", 8), ("strict", 5)]);
 }

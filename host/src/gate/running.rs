@@ -1,0 +1,388 @@
+//! The gate's own thread: it feeds the machines and does what they want.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
+use std::time::Duration;
+
+use super::arrivals::Several;
+use super::machine::{Compared, Input, Machine, Machines, Output, Service};
+use super::plan::Plan;
+use super::prepare::{Candidate, Tested, Workshop};
+use super::protocol::{PolicyReport, Reply, Request, Statistics};
+use super::record::{GateRecord, Known, Origin, Progress, Refusal, Step};
+use super::service::{Driver, Job, Message, Order, Prepared, SwapOrder};
+use super::source::{Lookout, read_candidate};
+use super::store::Store;
+use crate::clock::now_ms;
+use crate::model::Context;
+use crate::pipeline::Made;
+use crate::policy::{Policy, PolicyFailure};
+
+/// Between two looks at the sources where nothing tells of a change, and between two ticks.
+const POLL: Duration = Duration::from_secs(1);
+/// Between two looks while a file settles.
+const SETTLING: Duration = Duration::from_millis(100);
+
+/// A candidate in the shadow, with what it left for each target.
+pub(super) struct Shadow {
+    policy: Policy,
+    memories: BTreeMap<String, Vec<u8>>,
+}
+
+/// Everything that the gate's thread has.
+pub(super) struct Running {
+    pub(super) workshop: Arc<Workshop>,
+    pub(super) store: Store,
+    pub(super) plans: BTreeMap<String, Plan>,
+    pub(super) machines: Machines,
+    pub(super) ready: BTreeMap<(String, String), Tested>,
+    pub(super) lookouts: BTreeMap<String, Lookout>,
+    pub(super) shadows: BTreeMap<String, Shadow>,
+    /// Candidates that were found and are not prepared yet.
+    pub(super) found: BTreeMap<(String, String), Candidate>,
+    /// What is new in directories, until all of it is prepared.
+    pub(super) several: BTreeMap<String, Several>,
+    /// People who wait for what becomes of a candidate.
+    pub(super) waiting: Vec<(String, String, mpsc::Sender<Reply>)>,
+    pub(super) jobs: SyncSender<Job>,
+    pub(super) look_anew: Arc<AtomicBool>,
+    pub(super) driver: Driver,
+}
+
+impl Running {
+    pub(super) fn run(&mut self, receive: &mpsc::Receiver<Message>) {
+        self.offer_again();
+        let mut unsettled = self.look();
+        let mut next_tick_ms = now_ms();
+        loop {
+            let pause = if unsettled { SETTLING } else { POLL };
+            let message = receive.recv_timeout(pause);
+            let mut look = matches!(message, Err(RecvTimeoutError::Timeout));
+            match message {
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(Message::Made(made)) => self.made(made),
+                Ok(Message::Swapped { name, digest }) => {
+                    self.step(&name, Input::Swapped { digest });
+                }
+                Ok(Message::Passed { name, digest, step }) => {
+                    self.step(&name, Input::Passed { digest, step });
+                }
+                Ok(Message::Prepared(prepared)) => self.prepared(*prepared),
+                Ok(Message::Changed) => look = true,
+                Ok(Message::Asked((request, answer))) => self.asked(request, answer),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if self.look_anew.swap(false, Ordering::Relaxed) {
+                self.lookouts.values_mut().for_each(Lookout::forget);
+                look = true;
+            }
+            let at_ms = now_ms();
+            if at_ms >= next_tick_ms {
+                next_tick_ms = at_ms + 1000;
+                look = true;
+                let names: Vec<String> = self.machines.keys().cloned().collect();
+                for name in names {
+                    self.step(&name, Input::Tick);
+                }
+            }
+            if look || unsettled {
+                unsettled = self.look();
+            }
+        }
+    }
+
+    fn prepared(&mut self, prepared: Prepared) {
+        if prepared.one_of_several {
+            let name = prepared.name.clone();
+            return self.one_of_several(&name, prepared);
+        }
+        let Prepared {
+            name,
+            digest,
+            candidate,
+            result,
+            ..
+        } = prepared;
+        match result {
+            Ok(tested) => self.is_ready(&name, tested, &candidate),
+            Err(refusal) => {
+                let refusal = self.placed(&name, refusal);
+                self.step(&name, Input::Refused { digest, refusal });
+            }
+        }
+    }
+
+    pub(super) fn is_ready(&mut self, name: &str, tested: Tested, candidate: &Candidate) {
+        let known = tested.known().clone();
+        let digest = known.identity.digest.clone();
+        if let Err(error) = self.store.keep(&digest, candidate) {
+            let refusal = Refusal::new(Step::Swap, error.to_string());
+            self.step(name, Input::Refused { digest, refusal });
+            return;
+        }
+        self.ready.insert((name.to_owned(), digest), tested);
+        self.step(name, Input::Ready { candidate: known });
+    }
+
+    /// The fields of a refusal with the lines at which a person wrote them.
+    pub(super) fn placed(&self, name: &str, refusal: Refusal) -> Refusal {
+        match self.plans.get(name) {
+            Some(plan) => plan.placed(refusal),
+            None => refusal,
+        }
+    }
+
+    fn made(&mut self, all: Vec<Made>) {
+        for made in all {
+            let Made {
+                target,
+                event,
+                parts,
+                mut telemetry,
+                ..
+            } = made;
+            for part in parts {
+                let name = part.policy.to_string();
+                let slow_ms = self
+                    .plans
+                    .get(&name)
+                    .map_or(u64::MAX, |plan| plan.gate.probation.slow_ms);
+                let decision = &part.decision;
+                let against = decision.failure.as_ref().filter(|f| f.is_misbehaviour());
+                let input = Input::Decided {
+                    digest: part.digest.to_string(),
+                    failure: against.map(PolicyFailure::to_string),
+                    slow: decision.duration >= Duration::from_millis(slow_ms),
+                };
+                self.step(&name, input);
+                let (Some(shadow), Some(telemetry)) = (self.shadows.get_mut(&name), &mut telemetry)
+                else {
+                    continue;
+                };
+                // The candidate begins with what the present policy remembers, as it would in its
+                // place, and goes on with its own.
+                let memory = shadow.memories.entry(target.clone());
+                let memory = memory.or_insert_with(|| part.context.memory.clone());
+                let context = Context {
+                    settings: shadow.policy.settings().to_vec(),
+                    memory: memory.clone(),
+                    ..part.context
+                };
+                let candidate = shadow.policy.decide(&event, &context, telemetry);
+                memory.clone_from(&candidate.verdict.memory);
+                let compared = Compared {
+                    digest: shadow.policy.digest().to_owned(),
+                    target: target.clone(),
+                    event: event.clone(),
+                    present: part.decision.verdict,
+                    candidate,
+                };
+                self.step(&name, Input::Compared(Box::new(compared)));
+            }
+        }
+    }
+
+    fn asked(&mut self, request: Request, answer: mpsc::Sender<Reply>) {
+        // Who asked may have gone away.
+        let say = |reply| drop(answer.send(reply));
+        let unknown = |policy: &str| {
+            Reply::Error(format!(
+                "no policy is called `{policy}` in the configuration"
+            ))
+        };
+        match request {
+            Request::Status => say(Reply::Status(self.status())),
+            Request::Swap { policy, file } => {
+                if !self.machines.contains_key(&policy) {
+                    return say(unknown(&policy));
+                }
+                let most = (self.workshop.runtime.limits().component_mib as u64) << 20;
+                match read_candidate(&file, most) {
+                    Ok(candidate) => {
+                        let digest = candidate.digest();
+                        self.waiting.push((policy.clone(), digest, answer));
+                        self.offer(&policy, candidate, Origin::Person);
+                    }
+                    Err(error) => say(Reply::Error(format!("reading {}: {error}", file.display()))),
+                }
+            }
+            Request::Promote { policy } | Request::Rollback { policy }
+                if !self.machines.contains_key(&policy) =>
+            {
+                say(unknown(&policy));
+            }
+            Request::Promote { policy } => {
+                self.waiting.push((policy.clone(), String::new(), answer));
+                self.step(&policy, Input::Promote);
+            }
+            Request::Rollback { policy } => {
+                self.waiting.push((policy.clone(), String::new(), answer));
+                self.step(&policy, Input::RollBack);
+            }
+        }
+    }
+
+    fn status(&self) -> Vec<PolicyReport> {
+        let reports = self.machines.iter().map(|(name, machine)| {
+            let plan = self.plans.get(name);
+            let (decisions, failures) = machine.counts();
+            PolicyReport {
+                running: true,
+                targets: plan.map(|plan| plan.targets.clone()).unwrap_or_default(),
+                source: plan.map(|plan| plan.source.clone()),
+                require_signature: Some(self.workshop.trust.require_signature),
+                candidate: machine.candidate(),
+                statistics: Some(Statistics {
+                    decisions,
+                    failures,
+                }),
+                ..report(name, machine.service())
+            }
+        });
+        reports.collect()
+    }
+
+    /// Feeds the machine of a policy and does what it wants.
+    pub(super) fn step(&mut self, name: &str, input: Input) {
+        let Some(machine) = self.machines.get_mut(name) else {
+            return;
+        };
+        for output in machine.step(now_ms(), input) {
+            self.carry_out(name, output);
+        }
+    }
+
+    fn carry_out(&mut self, name: &str, output: Output) {
+        match output {
+            Output::Prepare { digest } => {
+                let key = (name.to_owned(), digest.clone());
+                let (Some(candidate), Some(plan)) = (self.found.remove(&key), self.plans.get(name))
+                else {
+                    return;
+                };
+                let job = Job {
+                    name: name.to_owned(),
+                    digest: digest.clone(),
+                    candidate,
+                    settings: plan.settings.clone(),
+                    one_of_several: false,
+                };
+                if self.jobs.try_send(job).is_err() {
+                    let reason = "too many candidates wait to be prepared; try again".to_owned();
+                    let refusal = Refusal::new(Step::Signature, reason);
+                    self.step(name, Input::Refused { digest, refusal });
+                }
+            }
+            Output::BeginShadow { digest } => {
+                if let Some(tested) = self.ready.get(&(name.to_owned(), digest)) {
+                    let shadow = Shadow {
+                        policy: tested.policy().clone(),
+                        memories: BTreeMap::new(),
+                    };
+                    self.shadows.insert(name.to_owned(), shadow);
+                    (self.driver.order)(Order::Shadow(true));
+                }
+            }
+            Output::EndShadow => {
+                self.shadows.remove(name);
+                if self.shadows.is_empty() {
+                    (self.driver.order)(Order::Shadow(false));
+                }
+            }
+            Output::Swap { digest, why } => {
+                if let Some(tested) = self.ready.get(&(name.to_owned(), digest)) {
+                    let order = SwapOrder {
+                        name: name.to_owned(),
+                        policy: tested.policy().clone(),
+                        why,
+                    };
+                    (self.driver.order)(Order::Swap(Box::new(order)));
+                }
+            }
+            Output::Record(record) => self.record(&record),
+            Output::Persist => self.persist(),
+        }
+    }
+
+    fn record(&mut self, record: &GateRecord) {
+        (self.driver.order)(Order::Note(record.to_string()));
+        (self.driver.write_down)(record);
+        let last = match &record.progress {
+            Progress::InService { .. } | Progress::AwaitsPerson { .. } => {
+                Some(Reply::Done(record.to_string()))
+            }
+            Progress::Began if record.step == Step::Shadow => Some(Reply::Done(format!(
+                "{record}; `dbmedic policy status` shows how it does"
+            ))),
+            Progress::Refused { .. } | Progress::Denied { .. } => {
+                Some(Reply::Error(record.to_string()))
+            }
+            Progress::Offered { .. } | Progress::Passed | Progress::Began => None,
+        };
+        // A rollback records first that the present one goes.
+        let goes = record.step == Step::Probation;
+        self.waiting.retain(|(policy, digest, answer)| {
+            let of_swap = !digest.is_empty();
+            if *policy != record.policy || (of_swap && *digest != record.digest) {
+                return true;
+            }
+            let said = match &last {
+                Some(last) if of_swap || !goes => last.clone(),
+                _ => Reply::Record(Box::new(record.clone())),
+            };
+            let more = !said.is_last();
+            answer.send(said).is_ok() && more
+        });
+    }
+
+    fn persist(&mut self) {
+        let services: BTreeMap<String, Service> = self
+            .machines
+            .iter()
+            .map(|(name, machine)| (name.clone(), machine.service().clone()))
+            .collect();
+        let needed: BTreeSet<(String, String)> = services
+            .iter()
+            .flat_map(|(name, service)| {
+                let known = [
+                    Some(&service.present),
+                    service.last_good.as_ref(),
+                    service.candidate.as_ref(),
+                ];
+                let digest = |known: &Known| (name.clone(), known.identity.digest.clone());
+                known.into_iter().flatten().map(digest).collect::<Vec<_>>()
+            })
+            .collect();
+        self.ready.retain(|key, _| needed.contains(key));
+        if let Err(error) = self.store.save(services) {
+            let text = format!("what is in service is not written down: {error}");
+            tracing::error!("{text}");
+            (self.driver.order)(Order::Note(text));
+        }
+    }
+}
+
+/// What is known of a policy without a dbmedic that runs.
+pub(super) fn report(name: &str, service: &Service) -> PolicyReport {
+    PolicyReport {
+        policy: name.to_owned(),
+        running: false,
+        targets: Vec::new(),
+        source: None,
+        require_signature: None,
+        present: service.present.clone(),
+        since_ms: service.since_ms,
+        on_probation: service.on_probation,
+        last_good: service.last_good.clone(),
+        candidate: None,
+        refused: service.refused.iter().rev().cloned().collect(),
+        statistics: None,
+    }
+}
+
+/// The machine of a policy that has just been put in service, or was.
+pub(super) fn machine(name: &str, plan: &Plan, service: Service) -> Machine {
+    Machine::new(name, plan.gate.clone(), service, now_ms())
+}
