@@ -315,3 +315,37 @@ fn state_outside_of_the_memory_is_found() {
         []
     );
 }
+
+#[test]
+fn a_refused_import_comes_with_the_way_to_build_without_it() {
+    let cases = [
+        (
+            r#"(processed-by "rustc" "1.95.0")"#,
+            "wasm32-unknown-unknown",
+        ),
+        (r#"(language "Go" "go1.27")"#, "an adapter"),
+        (r#"(processed-by "TinyGo" "0.40")"#, "an adapter"),
+        (r#"(processed-by "ComponentizeJS" "0.23")"#, "`fetch-event`"),
+        (r#"(processed-by "componentize-qjs" "0.4")"#, "`--sync`"),
+        (
+            r#"(processed-by "componentize-py" "0.25")"#,
+            "`--stub-wasi`",
+        ),
+        (r#"(processed-by "clang" "19")"#, "-mexec-model=reactor"),
+        ("", "templates in `sdk/`"),
+    ];
+    for (producers, words) in cases {
+        let text = format!(
+            r#"(component
+                 (import "wasi:clocks/wall-clock@0.2.3" (instance))
+                 (core module (@producers {producers})))"#
+        );
+        let bytes = wat::parse_str(text).unwrap();
+        let message = load(&RUNTIME, &bytes).unwrap_err().to_string();
+        assert!(message.contains(words), "{producers}: {message}");
+        assert!(
+            message.contains("wasi:clocks/wall-clock@0.2.3"),
+            "{message}"
+        );
+    }
+}

@@ -2,16 +2,18 @@
 //! counted; when a policy is out of service; and failures of one machine replayed on another.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use dbmedic::diagnose::DiagnoseOptions;
 use dbmedic::guard::{GuardLimits, Mode};
-use dbmedic::model::Context;
+use dbmedic::model::{Context, Fact, Finding, PolicyEvent, Value};
 use dbmedic::pipeline::{
     Carried, Decided, Effect, Event, Pipeline, PipelineOptions, TargetOptions, only_default,
 };
 use dbmedic::policy::{
-    BreakerOptions, Decision, Isolation, Limits, NoTelemetry, Policy, PolicyFailure, Runtime,
+    BreakerOptions, Decision, Isolation, Limits, NoTelemetry, Policy, PolicyFailure, Question,
+    Runtime, check_purity,
 };
 use dbmedic::recording::{Header, RecordingReader, RecordingWriter, VERSION};
 use dbmedic::replay::replay;
@@ -273,4 +275,85 @@ fn being_cut_off_by_the_clock_is_taken_over_at_replay() {
     assert_eq!(summary.events, 5);
     assert_eq!(summary.first_difference, None);
     assert_eq!(quick.status().decisions, 0);
+}
+
+/// Questions of several kinds, each with the memory that the one before would leave.
+fn questions(policy: &Policy) -> Vec<Question<NoTelemetry>> {
+    let PolicyEvent::Finding(plain) = finding() else {
+        unreachable!("it is one");
+    };
+    let kinds = [
+        "lock.stale-holder",
+        "wal.corrupt-frame",
+        "index.corrupt",
+        "constraint.violated",
+        "nobody.knows",
+    ];
+    let mut events = vec![PolicyEvent::Tick];
+    for (seen, kind) in (1..).zip(kinds) {
+        let finding = Finding {
+            kind: kind.into(),
+            severity: f64::from(seen) / 5.0,
+            sightings: seen,
+            facts: vec![Fact {
+                name: "age_ms".into(),
+                value: Value::Integer(i64::from(seen) * 100_000),
+            }],
+            ..plain.clone()
+        };
+        events.push(PolicyEvent::Finding(finding));
+    }
+    let mut context = context(policy);
+    let mut questions = Vec::new();
+    for event in events {
+        context.memory = policy
+            .decide(&event, &context, &mut NoTelemetry)
+            .verdict
+            .memory;
+        questions.push(Question {
+            event,
+            context: context.clone(),
+            telemetry: NoTelemetry,
+        });
+    }
+    questions
+}
+
+#[test]
+fn every_committed_policy_gives_the_same_bytes_each_time_fresh_and_reused() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let prebuilt = std::fs::read_dir(root.join("../policies/prebuilt")).unwrap();
+    let mut components: Vec<PathBuf> = prebuilt
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "wasm"))
+        .collect();
+    assert!(!components.is_empty());
+    components.push(root.join("guests/typical/typical.wasm"));
+    let runtime = Runtime::new(limits()).unwrap();
+    for path in components {
+        let component = Verified::unsigned(std::fs::read(&path).unwrap());
+        let bytes_of_a_run = || {
+            let policy = runtime.load(&component, &[]).unwrap();
+            let mut questions = questions(&policy);
+            assert_eq!(check_purity(&policy, &mut questions), [], "{path:?}");
+            let decide = |isolation| {
+                let policy = policy.with_isolation(isolation);
+                let decisions: Vec<Decision> = questions
+                    .iter()
+                    .map(|q| policy.decide(&q.event, &q.context, &mut NoTelemetry))
+                    .collect();
+                assert!(decisions.iter().all(|d| d.failure.is_none()), "{path:?}");
+                serde_json::to_vec(&decisions).unwrap()
+            };
+            let fresh = decide(Isolation::Fresh);
+            let recycle_after = 1_000;
+            assert_eq!(
+                decide(Isolation::Reused { recycle_after }),
+                fresh,
+                "{path:?}"
+            );
+            fresh
+        };
+        assert_eq!(bytes_of_a_run(), bytes_of_a_run(), "{path:?}");
+    }
 }
