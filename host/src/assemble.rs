@@ -10,12 +10,14 @@ use crate::clock::now_ms;
 use crate::config::{Config, Loaded, Places};
 use crate::diagnose::DiagnoseOptions;
 use crate::gate::{self, Gate, Place, Plan, Source, Store, Trust, Workshop};
+use crate::guard::Mode;
 use crate::journal::Journal;
 use crate::live::Setup;
 use crate::model::{Setting, Value};
-use crate::pipeline::{self, Carried, PipelineOptions, Policies, TargetOptions};
+use crate::pipeline::{self, Carried, Pipeline, PipelineOptions, Policies, TargetOptions};
 use crate::policy::{CacheLimits, CompiledCache, Runtime};
-use crate::recording::{self, Header};
+use crate::recording::{self, Header, RecordingWriter};
+use crate::resources;
 use crate::state_dir::StateDir;
 use crate::watch::{Pace, Site};
 
@@ -158,28 +160,7 @@ fn setup(
         journal,
     } = ready;
     let options = pipeline_options(config);
-    let recording = record.map(|path| {
-        let named = config.policies.iter().map(|named| {
-            let policy = recording::NamedPolicy {
-                identity: policies.get(&named.name).identity(),
-                settings: named.parameters.clone(),
-            };
-            (named.name.clone(), policy)
-        });
-        let header = Header {
-            dbmedic_recording: recording::VERSION,
-            dbmedic: env!("CARGO_PKG_VERSION").to_owned(),
-            seed,
-            started_ms: now_ms(),
-            policy: policies.get(pipeline::DEFAULT_POLICY).identity(),
-            settings: config.policy.parameters.clone(),
-            named: named.collect(),
-            limits: config.policy.limits.clone(),
-            options: options.clone(),
-            carried: Carried::default(),
-        };
-        (path, header)
-    });
+    let recording = record.map(|path| (path, header(config, &policies, &options, seed)));
     let sites = config
         .targets
         .iter()
@@ -197,7 +178,13 @@ fn setup(
         tick_interval_ms: observation.tick_interval_ms,
         wal_scan_interval_ms: observation.wal_scan_interval_ms,
         quick_check_interval_ms: observation.quick_check_interval_ms,
+        quick_check_timeout_ms: observation.quick_check_timeout_ms,
+        incremental_check_interval_ms: observation.incremental_check_interval_ms,
+        incremental_check_timeout_ms: observation.incremental_check_timeout_ms,
         integrity_interval_ms: observation.integrity_interval_ms,
+        integrity_timeout_ms: observation.integrity_timeout_ms,
+        resource_interval_ms: observation.resource_interval_ms,
+        resource_timeout_ms: observation.resource_timeout_ms,
         snapshot_interval_ms: config.snapshots.interval_ms,
         snapshots_kept: config.snapshots.keep,
     };
@@ -212,7 +199,73 @@ fn setup(
         journal,
         recording,
         exe,
+        resource_limits: resources::limits(
+            config.resources.warning_threshold,
+            config.resources.critical_threshold,
+        ),
     })
+}
+
+/// Makes ready what an engine that embeds dbmedic has: a pipeline with one target of this name that
+/// is only observed, and with `record` a recording in that file.
+pub fn assemble_embedded(
+    config: &Config,
+    name: &str,
+    record: Option<PathBuf>,
+) -> anyhow::Result<(Pipeline, Option<RecordingWriter>)> {
+    let policies = gate::once(
+        &workshop(config, None)?,
+        DEFAULT_POLICY,
+        &plans(config, None),
+    )?;
+    let mut options = pipeline_options(config);
+    options.targets = BTreeMap::from([(
+        name.to_owned(),
+        TargetOptions {
+            policies: pipeline::only_default(),
+            mode: Mode::Observe,
+            diagnose: DiagnoseOptions {
+                lock_hold_ms: config.observation.lock_hold_ms,
+                reader_hold_ms: config.observation.reader_hold_ms,
+                snapshot_recent_ms: config.snapshots.recent_ms,
+                may_end: Vec::new(),
+            },
+            constraints: config.constraints.clone(),
+        },
+    )]);
+    let recording = record
+        .map(|path| {
+            let header = header(config, &policies, &options, 0);
+            RecordingWriter::create(&path, &header)
+        })
+        .transpose()?;
+    Ok((
+        Pipeline::new(options, policies, Carried::default()),
+        recording,
+    ))
+}
+
+/// The beginning of a recording.
+fn header(config: &Config, policies: &Policies, options: &PipelineOptions, seed: u64) -> Header {
+    let named = config.policies.iter().map(|named| {
+        let policy = recording::NamedPolicy {
+            identity: policies.get(&named.name).identity(),
+            settings: named.parameters.clone(),
+        };
+        (named.name.clone(), policy)
+    });
+    Header {
+        dbmedic_recording: recording::VERSION,
+        dbmedic: env!("CARGO_PKG_VERSION").to_owned(),
+        seed,
+        started_ms: now_ms(),
+        policy: policies.get(pipeline::DEFAULT_POLICY).identity(),
+        settings: config.policy.parameters.clone(),
+        named: named.collect(),
+        limits: config.policy.limits.clone(),
+        options: options.clone(),
+        carried: Carried::default(),
+    }
 }
 
 fn pipeline_options(config: &Config) -> PipelineOptions {

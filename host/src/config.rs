@@ -57,6 +57,10 @@ pub struct Config {
     pub mode: Mode,
     /// How often what is looked at.
     pub observation: Observation,
+    /// From when on the host's resources are scarce.
+    pub resources: ResourceConfig,
+    /// Operations of an engine that embeds dbmedic.
+    pub operations: OperationConfig,
     /// What normal is learned from.
     pub baseline: BaselineConfig,
     /// Snapshots of the targets.
@@ -79,6 +83,8 @@ impl Default for Config {
             state_dir: "dbmedic-state".into(),
             mode: Mode::default(),
             observation: Observation::default(),
+            resources: ResourceConfig::default(),
+            operations: OperationConfig::default(),
             baseline: BaselineConfig::default(),
             snapshots: Snapshots::default(),
             guard: GuardLimits::default(),
@@ -99,6 +105,18 @@ pub struct Observation {
     pub integrity_interval_ms: u64,
     /// Between two quick checks, milliseconds; default one minute.
     pub quick_check_interval_ms: u64,
+    /// How long a full integrity check may take, milliseconds; default 30 s.
+    pub integrity_timeout_ms: u64,
+    /// How long a quick check may take, milliseconds; default 5 s.
+    pub quick_check_timeout_ms: u64,
+    /// Between two incremental integrity checks, milliseconds; default 5 minutes.
+    pub incremental_check_interval_ms: u64,
+    /// How long an incremental integrity check may take, milliseconds; default 10 s.
+    pub incremental_check_timeout_ms: u64,
+    /// Between two measurements of the host's resources, milliseconds; default 30 s.
+    pub resource_interval_ms: u64,
+    /// How long a measurement of the host's resources may take, milliseconds; default 1 s.
+    pub resource_timeout_ms: u64,
     /// Between two scans of every frame of the write-ahead log, milliseconds; default one minute.
     pub wal_scan_interval_ms: u64,
     /// Between two ticks that the policy gets without a finding, milliseconds; default 10 s.
@@ -117,11 +135,56 @@ impl Default for Observation {
             sample_interval_ms: 1000,
             integrity_interval_ms: 3_600_000,
             quick_check_interval_ms: 60_000,
+            integrity_timeout_ms: 30_000,
+            quick_check_timeout_ms: 5000,
+            incremental_check_interval_ms: 300_000,
+            incremental_check_timeout_ms: 10_000,
+            resource_interval_ms: 30_000,
+            resource_timeout_ms: 1000,
             wal_scan_interval_ms: 60_000,
             tick_interval_ms: 10_000,
             decide_interval_ms: 5000,
             lock_hold_ms: 1000,
             reader_hold_ms: 1000,
+        }
+    }
+}
+
+/// From when on the host's resources are scarce: shares of what there is.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ResourceConfig {
+    /// Above this share a resource is a warning, above 0 and below 1; default 0.8.
+    pub warning_threshold: f64,
+    /// Above this share a resource is critical, not below `warning_threshold`; default 0.95.
+    pub critical_threshold: f64,
+}
+
+impl Default for ResourceConfig {
+    fn default() -> Self {
+        Self {
+            warning_threshold: 0.8,
+            critical_threshold: 0.95,
+        }
+    }
+}
+
+/// Operations of an engine that embeds dbmedic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationConfig {
+    /// How long a bucket is, milliseconds, 1 s to 5 min; default 10 s.
+    pub bucket_ms: u64,
+    /// Names that are told apart, 1 to 4096; default 64.
+    pub max_names: usize,
+    /// Threads with counters of their own, 1 to 4096; default 64.
+    pub max_threads: usize,
+}
+
+impl Default for OperationConfig {
+    fn default() -> Self {
+        Self {
+            bucket_ms: 10_000,
+            max_names: 64,
+            max_threads: 64,
         }
     }
 }

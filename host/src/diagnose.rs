@@ -105,6 +105,11 @@ impl Diagnostician {
     ) -> Findings {
         let mut findings = match &seen.state {
             State::Sqlite(state) => self.holds.diagnose(seen, state, constraints, options),
+            // Its constraints and anomalies are all there is to say.
+            State::Samples => Findings {
+                problems: Vec::new(),
+                examined: BTreeSet::from([Part::Reach]),
+            },
             State::Unreachable { reason } => Findings {
                 problems: vec![Diagnosis {
                     kind: "target.unreachable".into(),

@@ -2,6 +2,7 @@
 //! and repairs what can be repaired safely. What a problem means is decided by a sandboxed
 //! WebAssembly policy.
 
+pub mod admission;
 pub mod assemble;
 pub mod baseline;
 pub mod cli;
@@ -12,18 +13,22 @@ pub mod demo;
 pub mod detect;
 pub mod diagnose;
 pub mod digest;
+pub mod embedded;
 pub mod gate;
 pub mod guard;
+pub mod health;
 pub mod incident;
 pub mod journal;
 pub mod live;
 pub mod model;
+pub mod operations;
 pub mod pipeline;
 pub mod policy;
 pub mod recording;
 pub mod repair;
 pub mod replay;
 pub mod report;
+pub mod resources;
 pub mod series;
 pub mod signature;
 pub mod signing;

@@ -16,17 +16,21 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::clock::now_ms;
+use crate::constraint::Constraint;
 use crate::gate::{Gate, GateHandle, GateRecord, Order};
 use crate::guard::ApprovedRepair;
+use crate::health::{self, CheckKind, CheckReport, CheckState, Health, Level, Sign, Status};
 use crate::journal::{Intent, Journal, JournalEntry, JournalError};
 use crate::model::Outcome;
 use crate::pipeline::{Carried, Effect, Event, Pipeline, PipelineOptions, Policies};
 use crate::recording::{Header, RecordingWriter};
 use crate::repair::{self, StepReport};
-use crate::source::Observation;
 use crate::state_dir::StateDir;
 use crate::target::sqlite::raw::RawProcess;
-use crate::watch::{Looker, Pace, Site, Watcher};
+use crate::watch::{Looker, Pace, Site, Watched, Watcher};
+
+/// Between the beginnings of two watchers, milliseconds.
+const APART_MS: u64 = 37;
 
 /// Something to tell, as it happens.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -89,17 +93,18 @@ pub struct Setup {
     pub recording: Option<(PathBuf, Header)>,
     /// The binary to run as raw process; this one.
     pub exe: PathBuf,
+    /// From when on a resource of the host is scarce.
+    pub resource_limits: Vec<Constraint>,
 }
 
 /// What a watcher or a repair sends.
 enum Message {
-    Seen(Observation),
+    Watched(String, Watched),
     Step(StepReport),
     RepairEnded {
         target: String,
         ended: Result<Outcome, JournalError>,
     },
-    Note(&'static str, String),
     Gate(Order),
 }
 
@@ -116,6 +121,11 @@ pub struct Live {
     /// The last decision that stands in the journal, by incident, so that the same is not written
     /// at each look.
     journalled: BTreeMap<String, String>,
+    /// The latest run of each check, by target.
+    reports: BTreeMap<String, BTreeMap<CheckKind, CheckReport>>,
+    /// How healthy each target was when it was told last.
+    health: BTreeMap<String, Health>,
+    resource_limits: Vec<Constraint>,
 }
 
 impl Live {
@@ -148,6 +158,9 @@ impl Live {
             pace: setup.pace,
             gate: setup.gate,
             journalled: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            health: BTreeMap::new(),
+            resource_limits: setup.resource_limits,
         };
         live.recover(tell)?;
         Ok(live)
@@ -196,6 +209,90 @@ impl Live {
     /// The pipeline's state, to look at.
     pub fn pipeline(&self) -> &Pipeline {
         &self.pipeline
+    }
+
+    /// Keeps what a check came to, and tells when the target's health changed with it.
+    fn checked(
+        &mut self,
+        target: &str,
+        report: CheckReport,
+        tell: &mut Listener<'_>,
+    ) -> anyhow::Result<()> {
+        if !matches!(report.state, CheckState::Passed | CheckState::Failed(_)) {
+            let text = format!("{target}: {} check {}", report.check.name(), report.state);
+            tell(now_ms(), Told::Note("check", &text));
+        }
+        let reports = self.reports.entry(target.to_owned()).or_default();
+        reports.insert(report.check, report);
+        self.tell_health(target, tell)
+    }
+
+    /// How healthy a target is, given the latest run of each check on it; none when there is no
+    /// such target.
+    pub fn health(
+        &self,
+        target: &str,
+        reports: &BTreeMap<CheckKind, CheckReport>,
+    ) -> Option<Health> {
+        let context = self.pipeline.context(target, now_ms())?;
+        let series = self.pipeline.series(target)?;
+        let mut signs: Vec<Sign> = Self::CHECKS
+            .into_iter()
+            .map(|check| health::sign_of(check, reports.get(&check)))
+            .collect();
+        let latest = |name: &str| Some(series.get(name)?.latest()?.value);
+        signs.extend(health::signs_of_limits(
+            Level::Subsystem,
+            &self.resource_limits,
+            &latest,
+        ));
+        signs.extend(health::signs_of_context(&context));
+        if self.pipeline.is_halted(target) {
+            signs.push(Sign {
+                level: Level::System,
+                subject: "halted".into(),
+                status: Status::Unhealthy,
+                reason: "no repair touches it until a person releases it".into(),
+            });
+        }
+        Some(health::roll_up(signs))
+    }
+
+    /// The checks without which nobody can call a target healthy.
+    const CHECKS: [CheckKind; 3] = [CheckKind::Quick, CheckKind::Full, CheckKind::Resource];
+
+    /// Tells a target's health when it changed, and keeps it for others to read.
+    fn tell_health(&mut self, target: &str, tell: &mut Listener<'_>) -> anyhow::Result<()> {
+        let none = BTreeMap::new();
+        let reports = self.reports.get(target).unwrap_or(&none);
+        let Some(health) = self.health(target, reports) else {
+            return Ok(());
+        };
+        let before = self.health.get(target);
+        if before == Some(&health) {
+            return Ok(());
+        }
+        let is_told = before.is_some_and(|before| before.status == health.status);
+        // Numbers move all the time; written down is which signs there are.
+        let is_kept = is_told
+            && before.is_some_and(|before| {
+                let subjects = |health: &Health| -> Vec<_> {
+                    let signs = health.signs.iter();
+                    signs
+                        .map(|sign| (sign.subject.clone(), sign.status))
+                        .collect()
+                };
+                subjects(before) == subjects(&health)
+            });
+        if !is_told {
+            let text = format!("{target}: {health}");
+            tell(now_ms(), Told::Note("health", &text));
+        }
+        self.health.insert(target.to_owned(), health);
+        if !is_kept {
+            self.state_dir.save_health(&self.health)?;
+        }
+        Ok(())
     }
 
     /// The targets.
@@ -297,7 +394,7 @@ impl Live {
         tell: &mut Listener<'_>,
     ) -> anyhow::Result<Outcome> {
         let (site, place) = self.place(approved)?;
-        let _turn = site.turn();
+        let _turn = site.turn_to_repair();
         let on_step = &mut |step: &StepReport| tell(step.at_ms, Told::Step(step));
         Ok(repair::run(
             &self.journal,
@@ -328,18 +425,18 @@ impl Live {
         let gate = self.start_gate(&send, tell)?;
         let mut watchers = BTreeMap::new();
         for (name, site) in &self.sites {
-            let (seen, note) = (send.clone(), send.clone());
+            let (seen, of) = (send.clone(), name.clone());
             let looker = Looker::new(
                 Arc::clone(site),
                 self.pace,
                 self.state_dir.clone(),
                 &self.exe,
             )?;
-            let watcher = Watcher::spawn(
-                looker,
-                move |observation| seen.send(Message::Seen(observation)).is_ok(),
-                move |label, text| drop(note.send(Message::Note(label, text))),
-            )?;
+            // Targets are apart, so that their checks do not begin together.
+            let begin_ms = now_ms() + APART_MS * watchers.len() as u64;
+            let watcher = Watcher::spawn(looker, begin_ms, move |watched| {
+                seen.send(Message::Watched(of.clone(), watched)).is_ok()
+            })?;
             watchers.insert(name.clone(), watcher);
         }
         let mut running = 0_usize;
@@ -352,9 +449,16 @@ impl Live {
             let mut events = self.inbox(tell)?;
             let pause = Duration::from_millis(next_tick_ms.saturating_sub(now_ms()).clamp(1, 100));
             match receive.recv_timeout(pause) {
-                Ok(Message::Seen(looked)) => events.push(Event::Observed(looked)),
+                Ok(Message::Watched(_, Watched::Seen(looked))) => {
+                    events.push(Event::Observed(*looked));
+                }
+                Ok(Message::Watched(target, Watched::Checked(report))) => {
+                    self.checked(&target, report, tell)?;
+                }
+                Ok(Message::Watched(_, Watched::Note(label, text))) => {
+                    tell(now_ms(), Told::Note(label, &text));
+                }
                 Ok(Message::Step(step)) => tell(step.at_ms, Told::Step(&step)),
-                Ok(Message::Note(label, text)) => tell(now_ms(), Told::Note(label, &text)),
                 Ok(Message::Gate(order)) => events.extend(self.obey(order, tell)),
                 // Without a journal nothing may be done: the next start closes what is open.
                 Ok(Message::RepairEnded { target, ended }) => {
@@ -373,6 +477,9 @@ impl Live {
             }
             for event in events {
                 let asked = self.feed(&event, tell)?;
+                if let Event::Observed(seen) = &event {
+                    self.tell_health(&seen.target, tell)?;
+                }
                 if let Some(gate) = &gate {
                     gate.made(self.pipeline.take_made());
                     if let Event::PolicySwapped { policy, to, .. } = &event {
@@ -453,7 +560,7 @@ impl Live {
         let journal = Arc::clone(&self.journal);
         let thread = thread::Builder::new().name(format!("repair {}", approved.target()));
         let work = move || {
-            let turn = site.turn();
+            let turn = site.turn_to_repair();
             let steps = send.clone();
             let ended = repair::run(&journal, &approved, &place, &now_ms, &mut |step| {
                 drop(steps.send(Message::Step(step.clone())));

@@ -554,6 +554,18 @@ impl Pipeline {
         self.targets.get(target).map(|t| &t.readings.series)
     }
 
+    /// What a policy would be handed of a target now; none when there is no such target.
+    pub fn context(&self, target: &str, at_ms: u64) -> Option<Context> {
+        let found = self.targets.get(target)?;
+        Some(found.context(target, at_ms))
+    }
+
+    /// Whether a target is halted until a person releases it.
+    pub fn is_halted(&self, target: &str) -> bool {
+        let record = self.guard.record(target);
+        record.is_some_and(|record| record.halted.is_some())
+    }
+
     /// The policies in service.
     pub fn policies(&self) -> &Policies {
         &self.policies
@@ -659,9 +671,16 @@ impl Pipeline {
             }
         }
         let constraints = target.constraints.states(&target.readings.series);
-        let findings = target
-            .diagnostician
-            .diagnose(seen, &constraints, &target.options.diagnose);
+        let mut findings =
+            target
+                .diagnostician
+                .diagnose(seen, &constraints, &target.options.diagnose);
+        // While a repair works on the target, that a problem is gone is the repair's doing: it is
+        // over when the repair has verified it.
+        let record = self.guard.record(&seen.target);
+        if record.is_some_and(|record| record.running.is_some()) {
+            findings.examined.clear();
+        }
         let next = &mut self.next_incident;
         let changes = target
             .incidents

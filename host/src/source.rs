@@ -39,6 +39,9 @@ pub struct Observation {
 pub enum State {
     /// A SQLite database file with its companions.
     Sqlite(crate::target::sqlite::SqliteState),
+    /// A target of which only the numbers are known: one that embeds dbmedic, or telemetry that was
+    /// imported.
+    Samples,
     /// The look itself failed: what was tried and why it did not work.
     Unreachable {
         /// One line for a person.

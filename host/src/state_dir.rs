@@ -2,6 +2,7 @@
 //!
 //! Never beside the patient's files under their names; each file is written whole or not at all.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::Write;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::health::Health;
 use crate::pipeline::{Carried, Event};
 
 /// The version of the files in here.
@@ -83,6 +85,12 @@ struct Versioned<T> {
     content: T,
 }
 
+/// What `health.json` holds.
+#[derive(Serialize)]
+struct HealthOfTargets<'a> {
+    targets: &'a BTreeMap<String, Health>,
+}
+
 /// The directory.
 #[derive(Debug, Clone)]
 pub struct StateDir {
@@ -151,6 +159,17 @@ impl StateDir {
             &Versioned {
                 v: VERSION,
                 content: carried,
+            },
+        )
+    }
+
+    /// Writes how healthy each target is, for others to read (`health.json`).
+    pub fn save_health(&self, targets: &BTreeMap<String, Health>) -> Result<(), StateError> {
+        write_whole(
+            &self.root.join("health.json"),
+            &Versioned {
+                v: VERSION,
+                content: HealthOfTargets { targets },
             },
         )
     }

@@ -12,6 +12,7 @@ use crate::assemble::assemble;
 use crate::clock::now_ms;
 use crate::config::{Config, Target};
 use crate::guard::Mode;
+use crate::health::{CheckReport, Health};
 use crate::live::{Live, Setup, Told};
 use crate::model::{Finding, Outcome, OutcomeResult, Verdict};
 use crate::pipeline::{Effect, Event, RulingSummary};
@@ -75,6 +76,10 @@ struct Visit {
     v: u32,
     target: String,
     healthy: bool,
+    /// How healthy it is on each level, with the reasons.
+    health: Health,
+    /// The checks that were made.
+    checks: Vec<CheckReport>,
     problems: Vec<Problem>,
     repairs: Vec<Outcome>,
 }
@@ -264,6 +269,10 @@ fn visit(setup: Setup, args: &VisitArgs) -> anyhow::Result<Visit> {
         std::thread::sleep(std::time::Duration::from_millis(pace.sample_interval_ms));
     }
     visit.healthy = visit.problems.is_empty();
+    visit.health = live
+        .health(&visit.target, looker.reports())
+        .unwrap_or_default();
+    visit.checks = looker.reports().values().cloned().collect();
     Ok(visit)
 }
 

@@ -10,7 +10,10 @@ use super::policies::{named_policies, policy_config};
 use super::resolve::Resolve;
 use super::section::{Section, kind, number_of};
 use super::targets::{Surroundings, targets};
-use super::{BaselineConfig, Config, GuardLimits, Mode, Observation, Snapshots, VERSION};
+use super::{
+    BaselineConfig, Config, GuardLimits, Mode, Observation, OperationConfig, ResourceConfig,
+    Snapshots, VERSION,
+};
 use crate::model::{Setting, Value};
 use crate::policy::{BreakerOptions, Isolation, Limits};
 
@@ -45,6 +48,8 @@ pub(super) fn config(root: &mut Section<'_, '_>, base: &Path, resolve: &Resolve)
     }
     let mode = root.choice("mode", default.mode, &MODES);
     let observation = root.table("observation", observation);
+    let resources = root.table("resources", resources);
+    let operations = root.table("operations", operations);
     let baseline = root.table("baseline", baseline);
     let snapshots = root.table("snapshots", snapshots);
     let guard = root.table("guard", guard);
@@ -64,6 +69,8 @@ pub(super) fn config(root: &mut Section<'_, '_>, base: &Path, resolve: &Resolve)
         state_dir,
         mode,
         observation,
+        resources,
+        operations,
         baseline,
         snapshots,
         guard,
@@ -111,6 +118,36 @@ fn observation(section: &mut Section<'_, '_>) -> Observation {
             default.quick_check_interval_ms,
             10 * SECOND..=HOUR,
         ),
+        integrity_timeout_ms: interval(
+            "integrity_timeout_ms",
+            default.integrity_timeout_ms,
+            SECOND..=HOUR,
+        ),
+        quick_check_timeout_ms: interval(
+            "quick_check_timeout_ms",
+            default.quick_check_timeout_ms,
+            100..=30 * SECOND,
+        ),
+        incremental_check_interval_ms: interval(
+            "incremental_check_interval_ms",
+            default.incremental_check_interval_ms,
+            10 * SECOND..=HOUR,
+        ),
+        incremental_check_timeout_ms: interval(
+            "incremental_check_timeout_ms",
+            default.incremental_check_timeout_ms,
+            SECOND..=5 * MINUTE,
+        ),
+        resource_interval_ms: interval(
+            "resource_interval_ms",
+            default.resource_interval_ms,
+            SECOND..=5 * MINUTE,
+        ),
+        resource_timeout_ms: interval(
+            "resource_timeout_ms",
+            default.resource_timeout_ms,
+            100..=30 * SECOND,
+        ),
         wal_scan_interval_ms: interval(
             "wal_scan_interval_ms",
             default.wal_scan_interval_ms,
@@ -143,6 +180,37 @@ fn observation(section: &mut Section<'_, '_>) -> Observation {
         }
     }
     observation
+}
+
+fn resources(section: &mut Section<'_, '_>) -> ResourceConfig {
+    let default = ResourceConfig::default();
+    let mut share = |key, default| section.number(key, default, 0.01..=0.999, 0.5..=0.99);
+    let resources = ResourceConfig {
+        warning_threshold: share("warning_threshold", default.warning_threshold),
+        critical_threshold: share("critical_threshold", default.critical_threshold),
+    };
+    if resources.critical_threshold < resources.warning_threshold {
+        section.error(
+            "critical_threshold",
+            "`critical_threshold` is below `warning_threshold`",
+            "a warning comes first",
+        );
+    }
+    resources
+}
+
+fn operations(section: &mut Section<'_, '_>) -> OperationConfig {
+    let default = OperationConfig::default();
+    OperationConfig {
+        bucket_ms: section.whole(
+            "bucket_ms",
+            default.bucket_ms,
+            SECOND..=5 * MINUTE,
+            10 * SECOND..=30 * SECOND,
+        ),
+        max_names: section.whole("max_names", default.max_names, 1..=4096, 8..=256),
+        max_threads: section.whole("max_threads", default.max_threads, 1..=4096, 8..=256),
+    }
 }
 
 fn baseline(section: &mut Section<'_, '_>) -> BaselineConfig {

@@ -726,3 +726,19 @@ fn init_writes_the_template_once() {
         "nothing left behind"
     );
 }
+
+#[test]
+fn shares_of_resources_and_bounds_of_operations_are_checked() {
+    let text = "version = 1\n[resources]\nwarning_threshold = 0.9\ncritical_threshold = 0.85\n";
+    assert!(wrong(text).contains("below `warning_threshold`"));
+    let text = "version = 1\n[operations]\nmax_names = 0\n";
+    assert!(wrong(text).contains("from 1 to 4_096"), "{}", wrong(text));
+    let loaded = parsed("version = 1\n[operations]\nbucket_ms = 1_000\n").unwrap();
+    assert_eq!(loaded.config.operations.bucket_ms, 1000);
+    assert!(
+        loaded
+            .warnings
+            .iter()
+            .any(|w| w.message.contains("unusual"))
+    );
+}

@@ -86,10 +86,14 @@ impl Holds {
             examined.insert(Part::LogFrames);
         }
         if let Some(integrity) = state.integrity.as_ref().filter(|i| i.error.is_none()) {
-            examined.insert(Part::Pages);
             // A quick check does not compare indexes with tables: its silence says nothing of them.
-            if integrity.mode == Mode::Full {
-                examined.insert(Part::Indexes);
+            // That of a part says nothing at all of what was damaged before.
+            match integrity.mode {
+                Mode::Full => examined.extend([Part::Pages, Part::Indexes]),
+                Mode::Quick => {
+                    examined.insert(Part::Pages);
+                }
+                Mode::Sampled { .. } | Mode::Incremental => {}
             }
             problems.extend(look.page_problems(integrity));
         }

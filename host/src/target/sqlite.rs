@@ -11,6 +11,7 @@ pub mod locks;
 pub mod look;
 pub mod raw;
 pub mod repairs;
+pub mod trail;
 pub mod wal;
 pub mod wal_index;
 
@@ -151,6 +152,20 @@ pub struct Integrity {
     pub faults: Vec<IntegrityFault>,
     /// Why it could not be done (for example: busy); then `faults` says nothing.
     pub error: Option<String>,
+    /// How much a check of a part looked at; none for one of the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Coverage>,
+}
+
+/// How much a check of a part looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Rows that were read whole.
+    pub rows: u64,
+    /// Entries of indexes that were compared with their rows.
+    pub entries: u64,
+    /// Tables that were looked at.
+    pub tables: u64,
 }
 
 /// One line of the integrity check, laid to the object it speaks of.

@@ -172,7 +172,7 @@ fn look_at_log(
     }
 }
 
-fn read_index(shm: Option<&File>) -> io::Result<Option<WalIndexState>> {
+pub(super) fn read_index(shm: Option<&File>) -> io::Result<Option<WalIndexState>> {
     let Some(file) = shm else { return Ok(None) };
     for _ in 0..TRIES {
         let mut bytes = [0; wal_index::PREFIX_BYTES];
@@ -288,7 +288,7 @@ pub(super) fn open(path: &Path) -> Result<Option<File>, FileError> {
 }
 
 /// The length of a file; none when it is missing or empty.
-fn length(path: &Path) -> Result<Option<u64>, FileError> {
+pub(super) fn length(path: &Path) -> Result<Option<u64>, FileError> {
     match fs::metadata(path) {
         Ok(metadata) => Ok(Some(metadata.len()).filter(|&bytes| bytes > 0)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -4,6 +4,7 @@
 //! place; where SQLite would have to (recovery of a log or a journal), the check is made on a copy.
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     time::{Duration, Instant},
 };
@@ -11,7 +12,12 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use serde::{Deserialize, Serialize};
 
-use super::{DamagedObject, Integrity, IntegrityFault};
+use super::{Coverage, DamagedObject, Integrity, IntegrityFault};
+
+mod incremental;
+mod sample;
+
+pub use incremental::Proven;
 
 /// How long to wait for a lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -26,6 +32,14 @@ pub enum Mode {
     Quick,
     /// `PRAGMA integrity_check`: everything, the indexes' content included.
     Full,
+    /// A sample of the rows with their indexes, in under 100 ms whatever the size.
+    Sampled {
+        /// The seed of the generator that draws: the same seed on the same database draws the same
+        /// rows, as far as time allows.
+        seed: u64,
+    },
+    /// The tables in which something was written since they were proven.
+    Incremental,
 }
 
 /// How the database is opened.
@@ -36,6 +50,9 @@ pub enum Access {
     InPlace,
     /// A copy, which SQLite may recover.
     Copy,
+    /// Where it is, and nobody has it open: whoever asks must see to it that nobody had until the
+    /// end, and throw the answer away otherwise. There is no log with anything in it.
+    Alone,
 }
 
 /// What to check, and how far.
@@ -51,10 +68,69 @@ pub struct Check {
 
 /// Checks a database. What keeps the check from being made is in [`Integrity::error`].
 pub fn check(path: &Path, access: Access, check: Check) -> Integrity {
+    made(path, access, check, |connection, begun, faults| {
+        let Mode::Sampled { seed } = check.mode else {
+            return run(connection, check, faults).map(|()| None);
+        };
+        connection.busy_timeout(sample::BUDGET / 4)?;
+        let most = usize::try_from(check.max_faults).unwrap_or(usize::MAX);
+        sample::run(connection, seed, begun, faults, most).map(Some)
+    })
+}
+
+/// Checks everything, and keeps account of what was proven when all is well, for
+/// [`check_changed`].
+pub fn check_and_prove(path: &Path, access: Access, check: Check) -> (Integrity, Option<Proven>) {
+    let mut proven = None;
+    let integrity = made(path, access, check, |connection, _, faults| {
+        // One moment for the check and the account.
+        let _transaction = connection.unchecked_transaction()?;
+        run(connection, check, faults)?;
+        if faults.is_empty() {
+            // Without an account the check still counts.
+            proven = Proven::take(connection).ok().flatten();
+        }
+        Ok(None)
+    });
+    (integrity, proven)
+}
+
+/// Checks the tables in which one of these pages lies, and renews the account when all is well.
+pub fn check_changed(
+    path: &Path,
+    access: Access,
+    check: Check,
+    proven: &mut Proven,
+    touched: &BTreeSet<u32>,
+) -> Integrity {
+    made(path, access, check, |connection, _, faults| {
+        let tables = incremental::run(connection, proven, touched, check, faults)?;
+        Ok(Some(Coverage {
+            tables,
+            ..Coverage::default()
+        }))
+    })
+}
+
+/// Opens a connection, has the work done, and says what came of it.
+fn made(
+    path: &Path,
+    access: Access,
+    check: Check,
+    work: impl FnOnce(
+        &Connection,
+        Instant,
+        &mut Vec<IntegrityFault>,
+    ) -> rusqlite::Result<Option<Coverage>>,
+) -> Integrity {
     let begin = Instant::now();
     let mut faults = Vec::new();
-    let error = open(path, access, check.deadline)
-        .and_then(|connection| run(&connection, check, &mut faults))
+    let mut coverage = None;
+    let error = open(path, access, check.deadline())
+        .and_then(|connection| {
+            coverage = work(&connection, begin, &mut faults)?;
+            Ok(())
+        })
         .err()
         .and_then(|error| match broken_object(&error) {
             Some(object) => {
@@ -81,6 +157,18 @@ pub fn check(path: &Path, access: Access, check: Check) -> Integrity {
         duration_ms: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
         faults,
         error,
+        coverage,
+    }
+}
+
+impl Check {
+    fn deadline(&self) -> Option<Duration> {
+        match self.mode {
+            Mode::Sampled { .. } => {
+                Some(self.deadline.unwrap_or(sample::BUDGET).min(sample::BUDGET))
+            }
+            Mode::Quick | Mode::Full | Mode::Incremental => self.deadline,
+        }
     }
 }
 
@@ -96,7 +184,13 @@ pub fn open(
 ) -> rusqlite::Result<Connection> {
     let mut connection = match access {
         Access::InPlace => Connection::open_with_flags(
-            read_only_uri(path),
+            uri(path, "mode=ro&readonly_shm=1"),
+            OpenFlags::SQLITE_OPEN_READ_ONLY
+                | OpenFlags::SQLITE_OPEN_URI
+                | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?,
+        Access::Alone => Connection::open_with_flags(
+            uri(path, "immutable=1"),
             OpenFlags::SQLITE_OPEN_READ_ONLY
                 | OpenFlags::SQLITE_OPEN_URI
                 | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -140,7 +234,7 @@ pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn read_only_uri(path: &Path) -> String {
+fn uri(path: &Path, options: &str) -> String {
     use std::{fmt::Write as _, os::unix::ffi::OsStrExt as _};
     let mut uri = "file:".to_owned();
     for &byte in path.as_os_str().as_bytes() {
@@ -151,7 +245,7 @@ fn read_only_uri(path: &Path) -> String {
             let _infallible = write!(uri, "%{byte:02x}");
         }
     }
-    uri + "?mode=ro&readonly_shm=1"
+    uri + "?" + options
 }
 
 /// What an open connection sees, inside its transaction if it has one. The deadline is the
@@ -175,12 +269,21 @@ fn run(
     let schema = Schema::read(connection)?;
     let pragma = match check.mode {
         Mode::Quick => "quick_check",
-        Mode::Full => "integrity_check",
+        // A part is no substitute here: what is asked is what the whole is like.
+        Mode::Full | Mode::Sampled { .. } | Mode::Incremental => "integrity_check",
     };
-    let mut statement = connection.prepare(&format!(
-        "PRAGMA main.{pragma}({})",
-        check.max_faults.max(1)
-    ))?;
+    let pragma = format!("PRAGMA main.{pragma}({})", check.max_faults.max(1));
+    collect(connection, &schema, &pragma, faults)
+}
+
+/// Runs a pragma of the kind and lays what it says to the objects.
+fn collect(
+    connection: &Connection,
+    schema: &Schema,
+    pragma: &str,
+    faults: &mut Vec<IntegrityFault>,
+) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(pragma)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let text: String = row.get(0)?;

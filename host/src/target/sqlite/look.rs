@@ -2,6 +2,7 @@
 //! one is due, and the numbers that follow from both. It never writes to the target.
 
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
 };
@@ -9,8 +10,9 @@ use std::{
 use super::{
     Integrity, Lock, SqliteState, WalState, copies,
     files::Looked,
-    integrity::{self, Access, Check},
+    integrity::{self, Access, Check, Mode, Proven},
     raw::{RawError, RawProcess},
+    trail::{Mark, Trail},
 };
 use crate::source::Sample;
 
@@ -75,7 +77,7 @@ impl SqliteSource {
                 path: self.path.clone(),
                 source,
             })?;
-        let integrity = integrity.map(|check| self.check(&looked, check));
+        let integrity = integrity.map(|check| self.check_looked(&looked, check));
         let mut state = looked.state;
         state.integrity = integrity;
         Ok(state)
@@ -105,20 +107,111 @@ impl SqliteSource {
         }
     }
 
-    fn check(&mut self, looked: &Looked, check: Check) -> Integrity {
-        match self.readable(looked) {
-            Ok(Readable::InPlace(path)) => integrity::check(&path, Access::InPlace, check),
-            Ok(Readable::Copy(copy)) => integrity::check(
-                &copy.path().join(copies::DATABASE_NAME),
-                Access::Copy,
+    /// Makes a check and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::look`].
+    pub fn check(&mut self, check: Check) -> Result<Integrity, LookError> {
+        let looked = self.raw_look()?;
+        Ok(self.check_looked(&looked, check))
+    }
+
+    /// Checks everything, and keeps account of what was proven when all is well.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::look`].
+    pub fn check_and_prove(
+        &mut self,
+        check: Check,
+    ) -> Result<(Integrity, Option<Proven>), LookError> {
+        let looked = self.raw_look()?;
+        Ok(match self.readable(&looked) {
+            Ok(readable) => integrity::check_and_prove(&readable.path(), readable.access(), check),
+            Err(error) => (not_made(check, error), None),
+        })
+    }
+
+    /// Checks the tables in which one of these pages lies, and renews the account when all is well.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::look`].
+    pub fn check_changed(
+        &mut self,
+        check: Check,
+        proven: &mut Proven,
+        touched: &BTreeSet<u32>,
+    ) -> Result<Integrity, LookError> {
+        let looked = self.raw_look()?;
+        Ok(match self.readable(&looked) {
+            Ok(readable) => integrity::check_changed(
+                &readable.path(),
+                readable.access(),
                 check,
+                proven,
+                touched,
             ),
-            Err(error) => Integrity {
-                mode: check.mode,
-                duration_ms: 0,
-                faults: Vec::new(),
-                error: Some(error),
-            },
+            Err(error) => not_made(check, error),
+        })
+    }
+
+    /// Which pages were written since a mark.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::look`].
+    pub fn trail(&mut self, since: Option<&Mark>) -> Result<Trail, LookError> {
+        let path = &self.path;
+        self.raw
+            .trail(path, since)
+            .map_err(|source| LookError::Raw {
+                path: path.clone(),
+                source,
+            })
+    }
+
+    fn raw_look(&mut self) -> Result<Looked, LookError> {
+        self.raw
+            .look(&self.path, false, &[std::process::id()])
+            .map_err(|source| LookError::Raw {
+                path: self.path.clone(),
+                source,
+            })
+    }
+
+    fn check_looked(&mut self, looked: &Looked, check: Check) -> Integrity {
+        // A copy takes longer than a sample may.
+        if matches!(check.mode, Mode::Sampled { .. }) && needs_copy(looked) {
+            let checked = self.check_alone(looked, check);
+            return checked.unwrap_or_else(|error| not_made(check, error));
+        }
+        match self.readable(looked) {
+            Ok(readable) => integrity::check(&readable.path(), readable.access(), check),
+            Err(error) => not_made(check, error),
+        }
+    }
+
+    /// Checks a database in write-ahead mode that nobody has open and whose log is empty: what is
+    /// in the file is all there is. Should somebody have opened it meanwhile, nothing is said.
+    fn check_alone(&mut self, looked: &Looked, check: Check) -> Result<Integrity, String> {
+        let state = &looked.state;
+        if state.wal.is_some() || state.journal_bytes.is_some() || !state.locks.is_empty() {
+            return Err("nobody keeps the log: only a copy could be read".into());
+        }
+        let stamp = || {
+            let meta = std::fs::metadata(&self.path).ok()?;
+            Some((meta.len(), meta.modified().ok()?))
+        };
+        let before = stamp();
+        let integrity = integrity::check(&self.path, Access::Alone, check);
+        let unchanged = before.is_some() && stamp() == before;
+        let after = self.raw_look().map_err(|error| error.to_string())?;
+        if unchanged && after.state.locks.is_empty() && after.state.wal.is_none() {
+            Ok(integrity)
+        } else {
+            Err("somebody opened it meanwhile".into())
         }
     }
 
@@ -153,7 +246,26 @@ pub enum Readable {
     Copy(tempfile::TempDir),
 }
 
+/// A check that could not be made, and why.
+fn not_made(check: Check, error: String) -> Integrity {
+    Integrity {
+        mode: check.mode,
+        duration_ms: 0,
+        faults: Vec::new(),
+        error: Some(error),
+        coverage: None,
+    }
+}
+
 impl Readable {
+    /// How to open it.
+    fn access(&self) -> Access {
+        match self {
+            Self::InPlace(_) => Access::InPlace,
+            Self::Copy(_) => Access::Copy,
+        }
+    }
+
     /// What to open.
     pub fn path(&self) -> PathBuf {
         match self {

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     copies::{self, CopiedFile, CopyError, Manifest},
     files::{self, Looked},
+    trail::{self, Mark, Trail},
 };
 
 /// The hidden subcommand that serves.
@@ -59,6 +60,13 @@ pub enum Request {
         /// What the files may be overwritten as; none: as anything.
         over: Option<Vec<CopiedFile>>,
     },
+    /// Tell which pages were written since a mark.
+    Trail {
+        /// The database.
+        path: PathBuf,
+        /// The mark; none for a first one.
+        since: Option<Mark>,
+    },
     /// Tell length and SHA-256 of each file.
     Digest {
         /// The database.
@@ -74,6 +82,7 @@ enum Answer {
     Copied(Manifest),
     Restored(Manifest),
     Digested(Vec<CopiedFile>),
+    Trailed(Trail),
     Failed(Failure),
 }
 
@@ -163,6 +172,9 @@ fn perform(request: Request) -> Answer {
         Request::Restore { path, from, over } => {
             copies::restore(&path, &from, over.as_deref()).map(Answer::Restored)
         }
+        Request::Trail { path, since } => trail::trail(&path, since.as_ref())
+            .map(Answer::Trailed)
+            .map_err(CopyError::from),
         Request::Digest { path } => copies::digests(&path)
             .map(Answer::Digested)
             .map_err(CopyError::from),
@@ -336,6 +348,22 @@ impl RawProcess {
         };
         match self.ask(&request, COPY_TIMEOUT)? {
             Answer::Restored(manifest) => Ok(manifest),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Which pages were written since a mark; see [`super::trail`].
+    ///
+    /// # Errors
+    ///
+    /// See [`RawError`].
+    pub fn trail(&mut self, path: &Path, since: Option<&Mark>) -> Result<Trail, RawError> {
+        let request = Request::Trail {
+            path: path.to_owned(),
+            since: since.copied(),
+        };
+        match self.ask(&request, self.look_timeout)? {
+            Answer::Trailed(trail) => Ok(trail),
             other => Err(self.unexpected(&other)),
         }
     }

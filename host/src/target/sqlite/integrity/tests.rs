@@ -254,3 +254,172 @@ fn locked() {
     assert!(locked.error.unwrap().contains("locked"));
     assert_eq!(locked.faults, []);
 }
+
+fn sampled(path: &Path, seed: u64) -> Integrity {
+    let mode = Mode::Sampled { seed };
+    let found = check(path, Access::InPlace, Check { mode, ..CHECK });
+    assert_eq!(found.error, None, "seed {seed}");
+    found
+}
+
+#[test]
+fn a_sample_of_a_sound_database_finds_nothing_and_the_seed_says_what_it_drew() {
+    let (_directory, path) = database();
+    for seed in 0..20 {
+        let found = sampled(&path, seed);
+        assert_eq!(found.faults, [], "seed {seed}");
+        let coverage = found.coverage.unwrap();
+        assert!(
+            coverage.rows >= 100 && coverage.entries >= coverage.rows,
+            "{coverage:?}"
+        );
+        assert_eq!(
+            sampled(&path, seed).coverage.unwrap(),
+            coverage,
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
+fn a_sample_finds_an_index_that_disagrees_and_a_table_that_is_torn() {
+    let (_directory, path) = database();
+    let page = leaves(&path, "the index")[1];
+    let mut cell = [0; 2];
+    let file = File::open(&path).unwrap();
+    file.read_exact_at(&mut cell, (page - 1) * PAGE + 8)
+        .unwrap();
+    overwrite(&path, page, u64::from(u16::from_be_bytes(cell)) + 4, b"~");
+    // One key in 2000, 100 rows in runs of eight a time.
+    let found = (0..200).flat_map(|seed| sampled(&path, seed).faults);
+    let objects: BTreeSet<_> = found.map(|fault| fault.object).collect();
+    assert_eq!(objects, BTreeSet::from([index("the index", true)]));
+
+    let (_directory, path) = database();
+    for page in leaves(&path, "a.b") {
+        overwrite(&path, page, 0, &[0xff; 16]);
+    }
+    let found = sampled(&path, 1);
+    assert_eq!(found.faults[0].object, table("a.b"));
+}
+
+#[test]
+fn a_sample_takes_what_sql_allows() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    execute(
+        &path,
+        r#"CREATE TABLE "od""d"(rowid TEXT, "select" BLOB, n NUMERIC, v AS (n + 1), s AS (n * 2) STORED);
+        CREATE INDEX i1 ON "od""d"("select", n);
+        CREATE INDEX i2 ON "od""d"(rowid COLLATE NOCASE DESC);
+        CREATE INDEX i3 ON "od""d"(v);
+        CREATE INDEX i4 ON "od""d"(n) WHERE n > 3;
+        CREATE INDEX i5 ON "od""d"(n + 2);
+        CREATE TABLE three(rowid, _rowid_, oid);
+        CREATE TABLE far(id INTEGER PRIMARY KEY, x UNIQUE);
+        CREATE VIRTUAL TABLE words USING fts5(t);
+        CREATE TABLE empty(x);
+        INSERT INTO three VALUES (1, 2, 3);
+        INSERT INTO words VALUES ('a b c');
+        INSERT INTO far VALUES (-9223372036854775808, NULL), (9223372036854775807, 1.5), (0, 'x');
+        WITH RECURSIVE c(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM c WHERE i < 500)
+        INSERT INTO "od""d"(rowid, "select", n) SELECT
+            CASE i % 3 WHEN 0 THEN NULL WHEN 1 THEN 'A' || i ELSE 'a' || (i - 1) END,
+            CASE i % 4 WHEN 0 THEN NULL WHEN 1 THEN zeroblob(100000) WHEN 2 THEN x'00ff' ELSE 'text' END,
+            CASE i % 5 WHEN 0 THEN NULL WHEN 1 THEN i WHEN 2 THEN i / 7.0 WHEN 3 THEN 'abc' ELSE -i END
+        FROM c;"#,
+    );
+    for seed in 0..30 {
+        let found = sampled(&path, seed);
+        assert_eq!(found.faults, [], "seed {seed}");
+        assert!(found.coverage.unwrap().entries > 50);
+    }
+}
+
+/// The pages of these trees.
+fn pages_of(path: &Path, names: &[&str]) -> BTreeSet<u32> {
+    let connection = Connection::open(path).unwrap();
+    let mut statement = connection
+        .prepare("SELECT pageno FROM dbstat WHERE name = ?1")
+        .unwrap();
+    let mut pages = BTreeSet::new();
+    for name in names {
+        let found = statement
+            .query_map([name], |row| row.get::<_, u32>(0))
+            .unwrap();
+        pages.extend(found.map(Result::unwrap));
+    }
+    pages
+}
+
+/// The pages that differ between two states of a file.
+fn differing(before: &[u8], after: &[u8]) -> BTreeSet<u32> {
+    let page = usize::try_from(PAGE).unwrap();
+    let pages = after.chunks(page).enumerate();
+    let differs = pages.filter(|(at, bytes)| before.get(at * page..(at + 1) * page) != Some(bytes));
+    differs
+        .map(|(at, _)| u32::try_from(at + 1).unwrap())
+        .collect()
+}
+
+const CHANGED: Check = Check {
+    mode: Mode::Incremental,
+    ..CHECK
+};
+
+#[test]
+fn an_incremental_check_looks_at_what_was_written_and_at_nothing_else() {
+    let (_directory, path) = database();
+    let (clean, proven) = check_and_prove(&path, Access::InPlace, CHECK);
+    assert_eq!((clean.faults, clean.error), (Vec::new(), None));
+    let mut proven = proven.unwrap();
+    let mut look = |touched: &BTreeSet<u32>| {
+        let found = check_changed(&path, Access::InPlace, CHANGED, &mut proven, touched);
+        assert_eq!(found.error, None);
+        let objects: BTreeSet<_> = found.faults.into_iter().map(|fault| fault.object).collect();
+        (objects, found.coverage.unwrap().tables)
+    };
+    assert_eq!(look(&BTreeSet::new()), (BTreeSet::new(), 0));
+
+    // Each kind of change, by the pages that it wrote: what follows rests on the account that it
+    // left.
+    for (sql, tables) in [
+        ("INSERT INTO a VALUES (1)", 1),
+        ("INSERT INTO w VALUES ('new', 1)", 1),
+        ("UPDATE \"a.b\" SET v = v || 'x' WHERE id % 3 = 0", 1),
+        (
+            "CREATE TABLE later(x UNIQUE); INSERT INTO later SELECT id FROM \"a.b\"",
+            2,
+        ),
+        ("DELETE FROM w WHERE k > '8'", 1),
+        // It takes pages that `w` gave up: they are still laid to it.
+        ("INSERT INTO later SELECT 'n' || id FROM \"a.b\"", 2),
+        ("DROP TABLE w; CREATE INDEX ia ON a(x)", 2),
+    ] {
+        let before = fs::read(&path).unwrap();
+        execute(&path, sql);
+        let mut touched = differing(&before, &fs::read(&path).unwrap());
+        // Every commit writes the header on page 1, which is the schema's.
+        assert!(touched.remove(&1), "{sql}");
+        let (faults, looked_at) = look(&touched);
+        assert_eq!(faults, BTreeSet::new(), "{sql}");
+        let schema = u64::from(sql.contains("CREATE"));
+        assert!(
+            (1..=tables + schema).contains(&looked_at),
+            "{sql}: {looked_at} tables"
+        );
+    }
+
+    // Damage in what was written is found; damage elsewhere is not looked at.
+    let page = leaves(&path, "the index")[1];
+    let mut cell = [0; 2];
+    File::open(&path)
+        .unwrap()
+        .read_exact_at(&mut cell, (page - 1) * PAGE + 8)
+        .unwrap();
+    overwrite(&path, page, u64::from(u16::from_be_bytes(cell)) + 4, b"~");
+    let elsewhere = pages_of(&path, &["a", "later"]);
+    assert_eq!(look(&elsewhere), (BTreeSet::new(), 2));
+    let here = BTreeSet::from([u32::try_from(leaves(&path, "a.b")[0]).unwrap()]);
+    assert_eq!(look(&here).0, BTreeSet::from([index("the index", true)]));
+}

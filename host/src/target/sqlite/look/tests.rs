@@ -38,6 +38,7 @@ fn corruption_only_when_checked() {
         duration_ms: 0,
         faults: Vec::new(),
         error: Some("busy".to_owned()),
+        coverage: None,
     });
     assert_eq!(corruption_count(&state), None);
     state.wal = Some(crate::target::sqlite::WalState {

@@ -1,0 +1,398 @@
+//! Health of a target: which check is due when, and what all of them come to. Sections 1.1, 1.3
+//! and 7.1 of the specification.
+//!
+//! Pure: time is handed in, checks are run by whoever asks what is due. It sums up what others
+//! found; it decides nothing and repairs nothing.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::constraint::Constraint;
+use crate::model::{Classification, ConstraintStatus, Context};
+
+mod schedule;
+
+pub use schedule::{CheckPlan, Due, Overrun, Schedule};
+
+/// What a check is for. The names stand in reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckKind {
+    /// Integrity of a sample of the rows.
+    Quick,
+    /// Integrity of what changed since it was last proven.
+    Incremental,
+    /// Integrity of everything.
+    Full,
+    /// The host's resources.
+    Resource,
+    /// A snapshot, checked before it is kept.
+    Snapshot,
+}
+
+impl CheckKind {
+    /// As it stands in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Quick => "quick",
+            Self::Incremental => "incremental",
+            Self::Full => "full",
+            Self::Resource => "resource",
+            Self::Snapshot => "snapshot",
+        }
+    }
+}
+
+/// What became of the latest run of a check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckState {
+    /// It found nothing wrong.
+    Passed,
+    /// It found something wrong: what.
+    Failed(String),
+    /// It could not be made: why. Says nothing about the target.
+    NotDone(String),
+    /// It took longer than it may and was cut off.
+    TimedOut {
+        /// What it may take, milliseconds.
+        timeout_ms: u64,
+    },
+}
+
+/// The latest run of a check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckReport {
+    /// Which check.
+    pub check: CheckKind,
+    /// When it began, milliseconds since the Unix epoch.
+    pub begun_ms: u64,
+    /// How long it took, or was waited for, milliseconds.
+    pub took_ms: u64,
+    /// What became of it.
+    pub state: CheckState,
+}
+
+/// The four levels of section 1.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Single operations.
+    Operation,
+    /// Operational metrics and their bounds.
+    Metric,
+    /// Parts of the target: its pages, its log, its host.
+    Subsystem,
+    /// The target as a whole.
+    System,
+}
+
+impl Level {
+    /// All of them, the finest first.
+    pub const ALL: [Self; 4] = [Self::Operation, Self::Metric, Self::Subsystem, Self::System];
+}
+
+/// How healthy something is; the later, the worse.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// All that was looked at is well.
+    #[default]
+    Healthy,
+    /// Nothing is known to be wrong, but not everything was looked at yet.
+    Checking,
+    /// Something is not as it should be, and the target does its work.
+    Degraded,
+    /// Something is broken, or will be soon.
+    Unhealthy,
+}
+
+impl Status {
+    /// As a person reads it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Checking => "checking",
+            Self::Degraded => "degraded",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// One thing that is not simply healthy, or one that is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sign {
+    /// On which level it shows.
+    pub level: Level,
+    /// What it is about: a check, a constraint, an incident.
+    pub subject: String,
+    /// How healthy that is.
+    pub status: Status,
+    /// Why, in one line; empty when it is healthy.
+    pub reason: String,
+}
+
+/// How healthy a target is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// The worst of the four levels.
+    pub status: Status,
+    /// By level.
+    pub levels: Levels,
+    /// Everything that is not healthy, the worst first.
+    pub signs: Vec<Sign>,
+}
+
+/// How healthy each level is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Levels {
+    /// Single operations.
+    pub operation: Status,
+    /// Operational metrics and their bounds.
+    pub metric: Status,
+    /// Parts of the target.
+    pub subsystem: Status,
+    /// The target as a whole.
+    pub system: Status,
+}
+
+/// Sums signs up: each level is as healthy as its worst sign, the whole as its worst level.
+///
+/// The rule of section 7.1 counts instead: no violation is healthy, one is degraded, more are
+/// unhealthy, and what is left is "checking". So a full disk alone is only degraded, two mild
+/// warnings are unhealthy, a failed full integrity check is called "checking", and a target that
+/// was never looked at is healthy. Here the weight of each sign counts: a warning degrades, however
+/// many there are; damage, a critical bound or an unreachable target is unhealthy; and "checking"
+/// is what was not looked at yet.
+pub fn roll_up(mut signs: Vec<Sign>) -> Health {
+    let mut levels = Levels::default();
+    for sign in &signs {
+        let level = match sign.level {
+            Level::Operation => &mut levels.operation,
+            Level::Metric => &mut levels.metric,
+            Level::Subsystem => &mut levels.subsystem,
+            Level::System => &mut levels.system,
+        };
+        *level = (*level).max(sign.status);
+    }
+    signs.retain(|sign| sign.status != Status::Healthy);
+    signs.sort_by(|a, b| b.status.cmp(&a.status).then(a.level.cmp(&b.level)));
+    Health {
+        status: signs.first().map_or(Status::Healthy, |worst| worst.status),
+        levels,
+        signs,
+    }
+}
+
+/// What a check says about a target; `report` is none when it never ran.
+///
+/// Damage that was found makes it unhealthy. A check that could not be made leaves it unknown; one
+/// that was cut off says nothing about the data either, but that nobody can tell in time is not as
+/// it should be.
+pub fn sign_of(check: CheckKind, report: Option<&CheckReport>) -> Sign {
+    let sign = |status, reason| Sign {
+        level: Level::Subsystem,
+        subject: check.name().into(),
+        status,
+        reason,
+    };
+    match report.map(|report| &report.state) {
+        None => sign(Status::Checking, "not looked at yet".into()),
+        Some(CheckState::Passed) => sign(Status::Healthy, String::new()),
+        // That no snapshot could be made breaks nothing that is.
+        Some(CheckState::Failed(what)) if check == CheckKind::Snapshot => {
+            sign(Status::Degraded, what.clone())
+        }
+        Some(CheckState::Failed(what)) => sign(Status::Unhealthy, what.clone()),
+        Some(CheckState::NotDone(why)) => {
+            sign(Status::Degraded, format!("could not be made: {why}"))
+        }
+        Some(CheckState::TimedOut { timeout_ms }) => {
+            sign(Status::Degraded, format!("cut off after {timeout_ms} ms"))
+        }
+    }
+}
+
+/// How a bound stands.
+fn status_of(status: ConstraintStatus) -> Status {
+    match status {
+        ConstraintStatus::Ok => Status::Healthy,
+        ConstraintStatus::Warning => Status::Degraded,
+        ConstraintStatus::Critical => Status::Unhealthy,
+    }
+}
+
+/// What bounds say about a target, given the latest value of a series. One whose series was never
+/// measured says nothing.
+pub fn signs_of_limits(
+    level: Level,
+    limits: &[Constraint],
+    latest: &dyn Fn(&str) -> Option<f64>,
+) -> Vec<Sign> {
+    let sign = |limit: &Constraint| {
+        let value = latest(&limit.metric)?;
+        let status = status_of(limit.check(value).0);
+        Some(Sign {
+            level,
+            subject: limit.name.clone(),
+            status,
+            reason: if status == Status::Healthy {
+                String::new()
+            } else {
+                format!("`{}` is {value:.0} ({})", limit.metric, limit.description)
+            },
+        })
+    };
+    limits.iter().filter_map(sign).collect()
+}
+
+/// What is known of a target when nothing new is looked at: its bounds and its open incidents.
+pub fn signs_of_context(context: &Context) -> Vec<Sign> {
+    let bounds = context.constraints.iter().map(|constraint| {
+        let status = status_of(constraint.status);
+        Sign {
+            level: Level::Metric,
+            subject: constraint.name.clone(),
+            status,
+            reason: if status == Status::Healthy {
+                String::new()
+            } else {
+                let used = constraint.utilization * 100.0;
+                format!(
+                    "`{}` is {:.0}, its bound used to {used:.0} %",
+                    constraint.metric, constraint.value
+                )
+            },
+        }
+    });
+    let incidents = context.incidents.iter().map(|incident| Sign {
+        level: Level::System,
+        subject: incident.id.clone(),
+        // What it means is the policy's word; before it spoke it is at least not healthy.
+        status: match incident.classification {
+            Some(Classification::Wall | Classification::Crisis) => Status::Unhealthy,
+            _ if incident.kind == "target.unreachable" => Status::Unhealthy,
+            _ => Status::Degraded,
+        },
+        reason: format!("{}: {}", incident.kind, incident.subject),
+    });
+    let looked_at = context.metrics.is_empty() && context.incidents.is_empty();
+    let unknown = looked_at.then(|| Sign {
+        level: Level::System,
+        subject: "target".into(),
+        status: Status::Checking,
+        reason: "not looked at yet".into(),
+    });
+    bounds.chain(incidents).chain(unknown).collect()
+}
+
+impl fmt::Display for CheckState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Passed => write!(f, "passed"),
+            Self::Failed(what) => write!(f, "failed: {what}"),
+            Self::NotDone(why) => write!(f, "not made: {why}"),
+            Self::TimedOut { timeout_ms } => write!(f, "cut off after {timeout_ms} ms"),
+        }
+    }
+}
+
+impl fmt::Display for Health {
+    /// The status and its worst reason, in one line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.status.name())?;
+        match self.signs.as_slice() {
+            [] => Ok(()),
+            [sign] => write!(f, ": {}: {}", sign.subject, sign.reason),
+            [sign, rest @ ..] => {
+                write!(
+                    f,
+                    ": {}: {}, and {} more",
+                    sign.subject,
+                    sign.reason,
+                    rest.len()
+                )
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sign(level: Level, status: Status) -> Sign {
+        Sign {
+            level,
+            subject: "x".into(),
+            status,
+            reason: "y".into(),
+        }
+    }
+
+    fn report(check: CheckKind, state: CheckState) -> CheckReport {
+        CheckReport {
+            check,
+            begun_ms: 0,
+            took_ms: 1,
+            state,
+        }
+    }
+
+    #[test]
+    fn the_whole_is_as_healthy_as_its_worst_level() {
+        use Status::{Checking, Degraded, Healthy, Unhealthy};
+        let table: [(&[Status], Status); 6] = [
+            (&[], Healthy),
+            (&[Healthy, Healthy], Healthy),
+            (&[Healthy, Checking], Checking),
+            (&[Checking, Degraded], Degraded),
+            (&[Degraded, Degraded, Degraded], Degraded),
+            (&[Degraded, Unhealthy, Checking], Unhealthy),
+        ];
+        for (given, expected) in table {
+            let signs = Level::ALL.into_iter().zip(given).map(|(l, s)| sign(l, *s));
+            let health = roll_up(signs.collect());
+            assert_eq!(health.status, expected, "{given:?}");
+            assert!(health.signs.iter().all(|sign| sign.status != Healthy));
+            assert!(health.signs.is_sorted_by(|a, b| a.status >= b.status));
+        }
+        let health = roll_up(vec![
+            sign(Level::Metric, Degraded),
+            sign(Level::System, Checking),
+        ]);
+        assert_eq!(health.levels.metric, Degraded);
+        assert_eq!(health.levels.system, Checking);
+        assert_eq!(health.levels.subsystem, Healthy);
+    }
+
+    #[test]
+    fn a_failed_full_check_is_unhealthy_and_one_that_was_cut_off_is_not() {
+        use CheckKind::{Full, Snapshot};
+        let failed = CheckState::Failed("2 faults".into());
+        let timed_out = CheckState::TimedOut { timeout_ms: 30_000 };
+        let table = [
+            (Full, None, Status::Checking),
+            (Full, Some(CheckState::Passed), Status::Healthy),
+            (Full, Some(failed.clone()), Status::Unhealthy),
+            (Full, Some(timed_out), Status::Degraded),
+            (
+                Full,
+                Some(CheckState::NotDone("busy".into())),
+                Status::Degraded,
+            ),
+            (Snapshot, Some(failed), Status::Degraded),
+        ];
+        for (check, state, expected) in table {
+            let report = state.map(|state| report(check, state));
+            assert_eq!(
+                sign_of(check, report.as_ref()).status,
+                expected,
+                "{report:?}"
+            );
+        }
+    }
+}
