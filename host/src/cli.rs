@@ -13,7 +13,10 @@ use crate::config::PolicyConfig;
 use crate::gate::Source;
 
 mod config;
+mod diagnose;
+mod episode;
 mod history;
+mod learn;
 mod oneshot;
 mod policy;
 mod replay;
@@ -45,6 +48,10 @@ enum Command {
     Release(history::ReleaseArgs),
     /// Feed a recording through the pipeline and print the verdicts
     Replay(replay::ReplayArgs),
+    /// Learn what a trouble looks like from the rows of a table in which it happened
+    Learn(learn::LearnArgs),
+    /// Say which known trouble the abnormal rows of a table look like
+    Diagnose(diagnose::DiagnoseArgs),
     /// Sign policies, check them, and see which one is in service
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -109,6 +116,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Release(args) => (history::release(&args), ExitCode::FAILURE),
         Command::Policy(command) => (policy::run(&command), ExitCode::FAILURE),
         Command::Replay(args) => (replay::run(&args), ExitCode::FAILURE),
+        Command::Learn(args) => (learn::run(&args), ExitCode::FAILURE),
+        Command::Diagnose(args) => (diagnose::run(&args), ExitCode::FAILURE),
         Command::Config(command) => (config::run(&command), ExitCode::FAILURE),
         Command::Raw => {
             let served = crate::target::sqlite::raw::serve(

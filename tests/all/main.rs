@@ -50,3 +50,6 @@ mod policy_command;
 
 /// A pipeline under load with a gate beside it, for the tests of both.
 mod ward;
+
+/// `learn` and `diagnose`: what they print, keep and refuse.
+mod signatures;

@@ -56,6 +56,11 @@ impl SignatureDir {
         &self.path
     }
 
+    /// The file of a signature.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(format!("{name}.toml"))
+    }
+
     /// All signatures, by name. A directory that is not there holds none.
     ///
     /// # Errors
@@ -90,7 +95,7 @@ impl SignatureDir {
         if !is_name(name) {
             return Err(SignatureDirError::Name(bad_name(name)));
         }
-        let path = self.path.join(format!("{name}.toml"));
+        let path = self.file(name);
         let mut signature = if path.symlink_metadata().is_ok() {
             Self::read(&path)?
         } else {
