@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 
 use crate::clock::now_ms;
 use crate::config::{Config, Loaded, Places};
+use crate::decision_log::{About, DecisionLog, Room};
 use crate::diagnose::DiagnoseOptions;
 use crate::gate::{self, Gate, Place, Plan, Source, Store, Trust, Workshop};
 use crate::guard::Mode;
@@ -161,6 +162,7 @@ fn setup(
     } = ready;
     let options = pipeline_options(config);
     let recording = record.map(|path| (path, header(config, &policies, &options, seed)));
+    let decision_log = decision_log(config, &state_dir)?;
     let sites = config
         .targets
         .iter()
@@ -197,6 +199,7 @@ fn setup(
         pace,
         state_dir,
         journal,
+        decision_log,
         recording,
         exe,
         resource_limits: resources::limits(
@@ -204,6 +207,30 @@ fn setup(
             config.resources.critical_threshold,
         ),
     })
+}
+
+fn decision_log(config: &Config, state_dir: &StateDir) -> anyhow::Result<Option<DecisionLog>> {
+    let log = &config.decision_log;
+    if !log.enabled {
+        return Ok(None);
+    }
+    let directory = log.directory.clone().unwrap_or(state_dir.decisions());
+    let room = Room {
+        file_bytes: log.max_file_mib << 20,
+        total_bytes: log.max_total_mib << 20,
+    };
+    let named = config.policies.iter();
+    let about = About {
+        limits: config.policy.limits.clone(),
+        parameters: named
+            .map(|named| (named.name.clone(), named.parameters.clone()))
+            .chain([(
+                pipeline::DEFAULT_POLICY.to_owned(),
+                config.policy.parameters.clone(),
+            )])
+            .collect(),
+    };
+    Ok(Some(DecisionLog::open(&directory, room, &about)?))
 }
 
 /// Makes ready what an engine that embeds dbmedic has: a pipeline with one target of this name that

@@ -19,6 +19,7 @@ mod history;
 mod learn;
 mod oneshot;
 mod policy;
+mod progress;
 mod replay;
 mod watch;
 
@@ -114,7 +115,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Incidents(args) => (history::incidents(&args), ExitCode::FAILURE),
         Command::Approve(args) => (history::approve(&args), ExitCode::FAILURE),
         Command::Release(args) => (history::release(&args), ExitCode::FAILURE),
-        Command::Policy(command) => (policy::run(&command), ExitCode::FAILURE),
+        Command::Policy(command) => (policy::run(&command), policy::could_not(&command)),
         Command::Replay(args) => (replay::run(&args), ExitCode::FAILURE),
         Command::Learn(args) => (learn::run(&args), ExitCode::FAILURE),
         Command::Diagnose(args) => (diagnose::run(&args), ExitCode::FAILURE),

@@ -71,6 +71,8 @@ pub struct Config {
     pub policy: PolicyConfig,
     /// Other policies, for the targets that name them; default none.
     pub policies: Vec<NamedPolicyConfig>,
+    /// The log of every decision.
+    pub decision_log: DecisionLogConfig,
     /// The bounds that hold for every target: [`Constraint::defaults`] as overridden by name.
     pub constraints: Vec<Constraint>,
     /// The databases under care; none by default.
@@ -90,6 +92,7 @@ impl Default for Config {
             guard: GuardLimits::default(),
             policy: PolicyConfig::default(),
             policies: Vec::new(),
+            decision_log: DecisionLogConfig::default(),
             constraints: Constraint::defaults(),
             targets: Vec::new(),
         }
@@ -225,6 +228,31 @@ impl Default for Snapshots {
             interval_ms: 3_600_000,
             keep: 3,
             recent_ms: 86_400_000,
+        }
+    }
+}
+
+/// The log of every decision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecisionLogConfig {
+    /// Whether it is kept; default yes.
+    pub enabled: bool,
+    /// Where; default `decisions` in the state directory.
+    pub directory: Option<PathBuf>,
+    /// A file is closed and compressed when it has grown to this, MiB, 1 to 1024; default 16.
+    pub max_file_mib: u64,
+    /// All files together, MiB as they are on disk, at least twice `max_file_mib`; default 256.
+    /// Crises are kept even beyond.
+    pub max_total_mib: u64,
+}
+
+impl Default for DecisionLogConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            directory: None,
+            max_file_mib: 16,
+            max_total_mib: 256,
         }
     }
 }

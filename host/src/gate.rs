@@ -37,7 +37,7 @@ use crate::pipeline::{DEFAULT_POLICY, Policies};
 use crate::policy::Policy;
 use crate::signing::{Provenance, Verified};
 
-pub use comparison::{Comparison, ComparisonReport, Count, Essence, Example, Pair};
+pub use comparison::{Comparison, ComparisonReport, Count, Essence, Example, Pair, about};
 pub use machine::{
     CandidateState, Compared, Input, Machine, Machines, Output, RefusedCandidate, Service,
 };

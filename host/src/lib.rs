@@ -9,6 +9,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod constraint;
+pub mod decision_log;
 pub mod demo;
 pub mod detect;
 pub mod diagnose;

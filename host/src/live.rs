@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use crate::clock::now_ms;
 use crate::constraint::Constraint;
+use crate::decision_log::DecisionLog;
 use crate::gate::{Gate, GateHandle, GateRecord, Order};
 use crate::guard::ApprovedRepair;
 use crate::health::{self, CheckKind, CheckReport, CheckState, Health, Level, Sign, Status};
@@ -89,6 +90,8 @@ pub struct Setup {
     pub state_dir: StateDir,
     /// The journal, open and exclusive.
     pub journal: Journal,
+    /// Where every decision is written down; none when that is switched off.
+    pub decision_log: Option<DecisionLog>,
     /// Where to keep a recording, and its header's particulars.
     pub recording: Option<(PathBuf, Header)>,
     /// The binary to run as raw process; this one.
@@ -115,6 +118,7 @@ pub struct Live {
     state_dir: StateDir,
     journal: Arc<Journal>,
     recording: Option<RecordingWriter>,
+    decision_log: Option<DecisionLog>,
     exe: PathBuf,
     pace: Pace,
     gate: Option<Gate>,
@@ -154,6 +158,7 @@ impl Live {
             state_dir: setup.state_dir,
             journal: Arc::new(setup.journal),
             recording,
+            decision_log: setup.decision_log,
             exe: setup.exe,
             pace: setup.pace,
             gate: setup.gate,
@@ -162,6 +167,12 @@ impl Live {
             health: BTreeMap::new(),
             resource_limits: setup.resource_limits,
         };
+        if let Some(log) = &mut live.decision_log {
+            live.pipeline.listen(true);
+            for note in log.take_notes() {
+                tell(now_ms(), Told::Note("decision log", &note));
+            }
+        }
         live.recover(tell)?;
         Ok(live)
     }
@@ -307,6 +318,14 @@ impl Live {
         let effects = self.pipeline.step(event);
         if let Some(recording) = &mut self.recording {
             recording.write(event, &effects)?;
+        }
+        // Before the effects, so that a crisis is on disk when they are carried out.
+        if let Some(log) = &mut self.decision_log {
+            let (made, policies) = self.pipeline.made_mut();
+            if let Err(error) = log.note(made, policies) {
+                let text = format!("a crisis is not in the decision log: {error}");
+                tell(at_ms, Told::Note("decision log", &text));
+            }
         }
         let mut asked = Asked::default();
         let mut carry = false;

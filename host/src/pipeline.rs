@@ -18,8 +18,8 @@ use crate::model::{
     PolicyEvent, RepairHistory, Verbosity, Verdict,
 };
 use crate::policy::{
-    Breaker, BreakerOptions, Decision, Line, Part, Policy, PolicyFailure, PolicyIdentity,
-    Telemetry, TelemetryCopy,
+    Breaker, BreakerOptions, Decision, HeardTelemetry, Line, Overheard, Part, Policy,
+    PolicyFailure, PolicyIdentity, Telemetry, TelemetryCopy,
 };
 use crate::series::{SERIES_LIMIT, SeriesTable};
 use crate::source::Observation;
@@ -392,6 +392,9 @@ pub struct Made {
     pub parts: Vec<Part>,
     /// What telemetry held, where that was asked for by [`Pipeline::keep_telemetry`].
     pub telemetry: Option<TelemetryCopy>,
+    /// What each of them asked telemetry, in the order of the line, where that was asked for by
+    /// [`Pipeline::listen`].
+    pub heard: Vec<HeardTelemetry>,
 }
 
 /// A failure that depended on the machine, as a recording holds it: a replay meets it again.
@@ -458,6 +461,7 @@ pub struct Pipeline {
     standing_by: BTreeMap<String, Policy>,
     made: Vec<Made>,
     keeps_telemetry: bool,
+    listens: bool,
     breaker_options: BreakerOptions,
     /// By the configured names of the policies.
     breakers: BTreeMap<String, Breaker>,
@@ -519,6 +523,7 @@ impl Pipeline {
             standing_by: BTreeMap::new(),
             made: Vec::new(),
             keeps_telemetry: false,
+            listens: false,
             breaker_options: options.breaker,
             breakers: BTreeMap::new(),
             recorded_failures: Vec::new(),
@@ -581,7 +586,17 @@ impl Pipeline {
         self.keeps_telemetry = keep;
     }
 
-    /// The decisions of the last step, each with everything that led to it.
+    /// Whether decisions are to come with what policies asked telemetry, and were answered.
+    pub fn listen(&mut self, listen: bool) {
+        self.listens = listen;
+    }
+
+    /// The decisions of the last step, each with everything that led to it, and the policies.
+    pub fn made_mut(&mut self) -> (&mut [Made], &Policies) {
+        (&mut self.made, &self.policies)
+    }
+
+    /// The decisions of the last step, taken.
     pub fn take_made(&mut self) -> Vec<Made> {
         std::mem::take(&mut self.made)
     }
@@ -783,6 +798,7 @@ impl Pipeline {
         };
         let context = target.context(name, at_ms);
         let readings = &mut target.readings;
+        let (listens, mut heard) = (self.listens, Vec::new());
         let decision = target
             .line
             .decide(event, &context, |policy_name, policy, context| {
@@ -794,15 +810,24 @@ impl Pipeline {
                     let in_line = r.policy.as_deref().is_none_or(|name| name == policy_name);
                     in_line && r.target == name && r.asked == asked && r.incident == incident
                 });
+                let mut asked_of_telemetry = HeardTelemetry::default();
                 let decision = if let Err(until_ms) = breaker.admit(at_ms) {
                     let why = PolicyFailure::OutOfService { until_ms };
                     Decision::without_policy(event, context, why)
                 } else if let Some(recorded) = failed_before {
                     policy.recycle(name);
                     Decision::without_policy(event, context, recorded.failure.clone())
+                } else if listens {
+                    let mut overheard = Overheard::new(std::mem::take(readings));
+                    let decision = policy.decide(event, context, &mut overheard);
+                    (*readings, asked_of_telemetry) = overheard.finish();
+                    decision
                 } else {
                     policy.decide(event, context, readings)
                 };
+                if listens {
+                    heard.push(asked_of_telemetry);
+                }
                 breaker.record(at_ms, decision.failure.as_ref());
                 decision
             });
@@ -857,6 +882,7 @@ impl Pipeline {
             event: event.clone(),
             parts: decision.parts,
             telemetry: self.keeps_telemetry.then(|| target.readings.copy()),
+            heard,
         });
         if let PolicyEvent::Finding(finding) = event {
             target

@@ -15,6 +15,7 @@ mod cache;
 mod cautious;
 mod compiled;
 mod failure;
+mod heard;
 mod idle;
 mod limits;
 mod line;
@@ -44,6 +45,7 @@ pub use cache::{CacheError, CacheLimits, CompiledCache};
 pub use cautious::cautious;
 pub use compiled::Compiled;
 pub use failure::PolicyFailure;
+pub use heard::{Heard, HeardTelemetry, Overheard, Retold};
 pub use limits::{
     ITEMS, Isolation, LOG_LINE_BYTES, LOG_LINES, Limits, MEMORY_BYTES, RECENT_POINTS, RULE_BYTES,
     SETTINGS_BYTES, TEXT_BYTES,

@@ -128,6 +128,11 @@ impl StateDir {
         self.root.join("preserved").join(target).join(incident)
     }
 
+    /// Where every decision is written down, unless the configuration says otherwise.
+    pub fn decisions(&self) -> PathBuf {
+        self.root.join("decisions")
+    }
+
     /// Where repairs put their copies.
     pub fn copies(&self) -> PathBuf {
         self.root.join("copies")

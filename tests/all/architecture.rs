@@ -68,6 +68,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("table", &[]),
     ("gate", &["clock", "model", "pipeline", "policy", "signing"]),
     (
+        "decision_log",
+        &[
+            "clock", "digest", "gate", "model", "pipeline", "policy", "signing",
+        ],
+    ),
+    (
         "watch",
         &[
             "clock",
@@ -84,6 +90,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "clock",
             "constraint",
+            "decision_log",
             "gate",
             "guard",
             "health",
@@ -122,6 +129,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "clock",
             "config",
+            "decision_log",
             "diagnose",
             "gate",
             "guard",
@@ -158,6 +166,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "assemble",
             "clock",
             "config",
+            "decision_log",
             "demo",
             "detect",
             "gate",
@@ -311,6 +320,7 @@ fn only_an_explicit_setting_lets_unsigned_policies_run() {
         let may = ["signing", "assemble", "gate"].contains(&module.as_str())
             || path.ends_with("tests.rs")
             || path.ends_with("cli/policy.rs")
+            || path.parent().is_some_and(|dir| dir.ends_with("cli/policy"))
             || path.ends_with("cli/replay.rs");
         assert!(
             may || !text.contains("Verified::unsigned"),

@@ -24,6 +24,9 @@ mod common;
 /// What keeps decisions apart, what is counted, and when a policy is out of service.
 mod containment;
 
+/// Every decision in a chained log: kept, replayed, compared, tampered with.
+mod decision_log;
+
 /// Each fault by hand: `check`, `repair`, `repair --apply`.
 mod faults;
 

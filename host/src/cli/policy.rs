@@ -1,5 +1,7 @@
 //! `policy`: keys, signatures, and the policy in service.
 
+mod diff;
+mod replay;
 mod show;
 
 use std::fs::{self, OpenOptions};
@@ -36,6 +38,10 @@ pub(crate) enum PolicyCommand {
     Promote(ServiceArgs),
     /// Put the last good policy back
     Rollback(ServiceArgs),
+    /// Make every decision of a decision log again, and compare byte for byte
+    Replay(replay::ReplayArgs),
+    /// Which decisions of a log another policy, or other parameters, would have changed: exit 0 when none
+    Diff(diff::DiffArgs),
 }
 
 /// Arguments of `policy status`.
@@ -111,12 +117,22 @@ fn time(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "write a day as 2027-06-30, or a time as 2027-06-30T12:00:00Z".into())
 }
 
+/// The exit code for a command that could not do its work, where 1 is an answer.
+pub(crate) fn could_not(command: &PolicyCommand) -> ExitCode {
+    match command {
+        PolicyCommand::Replay(_) | PolicyCommand::Diff(_) => ExitCode::from(2),
+        _ => ExitCode::FAILURE,
+    }
+}
+
 pub(crate) fn run(command: &PolicyCommand) -> Ended {
     match command {
         PolicyCommand::Keygen(args) => keygen(args),
         PolicyCommand::Sign(args) => sign(args),
         PolicyCommand::Verify(args) => verify(args),
         PolicyCommand::Status(args) => status(args),
+        PolicyCommand::Replay(args) => replay::run(args),
+        PolicyCommand::Diff(args) => diff::run(args),
         PolicyCommand::Swap(args) => {
             let file = fs::canonicalize(&args.file)
                 .with_context(|| format!("reading policy {}", args.file.display()))?;

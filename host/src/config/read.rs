@@ -11,8 +11,8 @@ use super::resolve::Resolve;
 use super::section::{Section, kind, number_of};
 use super::targets::{Surroundings, targets};
 use super::{
-    BaselineConfig, Config, GuardLimits, Mode, Observation, OperationConfig, ResourceConfig,
-    Snapshots, VERSION,
+    BaselineConfig, Config, DecisionLogConfig, GuardLimits, Mode, Observation, OperationConfig,
+    ResourceConfig, Snapshots, VERSION,
 };
 use crate::model::{Setting, Value};
 use crate::policy::{BreakerOptions, Isolation, Limits};
@@ -55,6 +55,9 @@ pub(super) fn config(root: &mut Section<'_, '_>, base: &Path, resolve: &Resolve)
     let guard = root.table("guard", guard);
     let policy = root.table("policy", |policy| policy_config(policy, base, resolve));
     let policies = named_policies(root, base, resolve, &policy);
+    let decision_log = root.table("decision_log", |section| {
+        decision_log(section, base, &state_dir)
+    });
     let constraints = constraints(root, &default.constraints);
     let surroundings = Surroundings {
         base,
@@ -76,6 +79,7 @@ pub(super) fn config(root: &mut Section<'_, '_>, base: &Path, resolve: &Resolve)
         guard,
         policy,
         policies,
+        decision_log,
         constraints,
         targets,
     })
@@ -235,6 +239,39 @@ fn baseline(section: &mut Section<'_, '_>) -> BaselineConfig {
         );
     }
     baseline
+}
+
+fn decision_log(section: &mut Section<'_, '_>, base: &Path, state_dir: &Path) -> DecisionLogConfig {
+    let default = DecisionLogConfig::default();
+    let right = "a directory of its own";
+    let directory = section.text("directory", right).map(|text| base.join(text));
+    let config = DecisionLogConfig {
+        enabled: section.flag("enabled", default.enabled),
+        directory,
+        max_file_mib: section.whole("max_file_mib", default.max_file_mib, 1..=1024, 4..=128),
+        max_total_mib: section.whole(
+            "max_total_mib",
+            default.max_total_mib,
+            2..=1 << 20,
+            32..=16_384,
+        ),
+    };
+    if config.max_total_mib < 2 * config.max_file_mib {
+        let message = format!(
+            "`max_total_mib` is less than two files of `max_file_mib` ({})",
+            config.max_file_mib
+        );
+        section.error(
+            "max_total_mib",
+            message,
+            "raise it, or make the files smaller",
+        );
+    }
+    if config.directory.as_deref() == Some(state_dir) {
+        let message = "`directory` is the state directory itself";
+        section.error("directory", message, format!("name {right}"));
+    }
+    config
 }
 
 fn snapshots(section: &mut Section<'_, '_>) -> Snapshots {

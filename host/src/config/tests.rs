@@ -46,6 +46,8 @@ fn each_option_in_the_template_shows_its_default() {
     let mut config = loaded.config;
     let source = std::mem::take(&mut config.policy.source);
     assert_eq!(source, Source::File("policy.wasm".into()));
+    let directory = config.decision_log.directory.take();
+    assert_eq!(directory, Some("decisions".into()));
     let key = config.policy.trusted_keys.pop().unwrap();
     assert_eq!(key.expires_ms, crate::signing::parse_time("2027-06-30"));
     let strict = config.policies.pop().unwrap();
@@ -725,6 +727,23 @@ fn init_writes_the_template_once() {
         1,
         "nothing left behind"
     );
+}
+
+#[test]
+fn the_decision_log_has_room_for_two_files_and_a_place_of_its_own() {
+    let log = |options: &str| format!("version = 1\n{TARGET}[decision_log]\n{options}\n");
+    let small = wrong(&log("max_file_mib = 64\nmax_total_mib = 100"));
+    assert!(
+        small.starts_with("dbmedic.toml:7:1: `max_total_mib` is less than"),
+        "{small}"
+    );
+    let state = wrong(&log("directory = \"dbmedic-state\""));
+    assert!(state.contains("the state directory itself"), "{state}");
+    let slip = wrong(&log("max_fil_mib = 64"));
+    assert!(slip.contains("did you mean `max_file_mib`?"), "{slip}");
+    let off = parsed(&log("enabled = false")).unwrap().config.decision_log;
+    assert!(!off.enabled);
+    assert_eq!(off.directory, None);
 }
 
 #[test]

@@ -161,6 +161,25 @@ impl Comparison {
         }
     }
 
+    /// Takes up what was compared after this.
+    pub fn merge(&mut self, later: Self) {
+        self.decisions += later.decisions;
+        self.differences += later.differences;
+        self.failures += later.failures;
+        self.first_failure = self.first_failure.take().or(later.first_failure);
+        self.longest = self.longest.max(later.longest);
+        self.uncounted += later.uncounted;
+        for (pair, decisions) in later.pairs {
+            if self.pairs.len() < PAIRS || self.pairs.contains_key(&pair) {
+                *self.pairs.entry(pair).or_default() += decisions;
+            } else {
+                self.uncounted += decisions;
+            }
+        }
+        let room = EXAMPLES.saturating_sub(self.examples.len());
+        self.examples.extend(later.examples.into_iter().take(room));
+    }
+
     /// Decisions so far.
     pub fn decisions(&self) -> u64 {
         self.decisions
@@ -206,7 +225,7 @@ impl Comparison {
 }
 
 /// An event in a few words.
-fn about(event: &PolicyEvent) -> String {
+pub fn about(event: &PolicyEvent) -> String {
     match event {
         PolicyEvent::Finding(finding) => {
             format!(

@@ -127,7 +127,8 @@ fn compared(report: &ComparisonReport, add: &mut impl FnMut(&str, String)) {
     }
 }
 
-fn essence(essence: &Essence) -> String {
+/// A verdict in three words.
+pub(super) fn essence(essence: &Essence) -> String {
     let class = essence.classification.as_deref().unwrap_or("no problem");
     let repair = match (&essence.repair, essence.halt) {
         (Some(repair), _) => repair.as_str(),

@@ -1,0 +1,389 @@
+//! Every decision of a log, made again by the component that made it, compared byte for byte.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+
+use super::DecisionLogError;
+use super::crew::{self, Batch, Progress, Surroundings};
+use super::line::{Answer, Decided};
+use super::reader::Chain;
+use crate::gate::about;
+use crate::policy::{Decision, Limits, Policy, PolicyFailure, Retold, Runtime};
+use crate::signing::Verified;
+
+/// Differences that are told one by one; more are counted.
+const DIFFERENCES: usize = 10;
+/// Bytes on each side of the first one that differs, as they are shown.
+const AROUND: usize = 40;
+/// Wall-clock time for one decision of a replay, milliseconds: on a busy machine nothing may be cut
+/// off that was not cut off then.
+pub(super) const DEADLINE_MS: u64 = 10_000;
+
+/// What a replay came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Replayed {
+    /// Decisions in the log.
+    pub decisions: u64,
+    /// Decisions that came out the same, byte for byte.
+    pub same: u64,
+    /// Decisions that came out otherwise.
+    pub different: u64,
+    /// The first of them.
+    pub differences: Vec<Difference>,
+    /// Decisions that could not be made again: the reason, and how many.
+    pub skipped: BTreeMap<Skipped, u64>,
+    /// Components that are not at hand: digest, name where it is known, and how many decisions.
+    pub absent: BTreeMap<String, Absent>,
+    /// What following the chain came to.
+    pub chain: Chain,
+}
+
+impl Replayed {
+    /// Whether every decision was made again and came out the same, and the chain holds.
+    pub fn reproduced(&self) -> bool {
+        let by_machine = self.skipped.get(&Skipped::ByMachine).copied();
+        self.chain.holds() && self.same + by_machine.unwrap_or_default() == self.decisions
+    }
+}
+
+/// Why a decision was not made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Skipped {
+    /// The clock or a want of instances ended it, then or now: that says nothing of the policy.
+    ByMachine,
+    /// Its component is not at hand.
+    ComponentAbsent,
+    /// Its settings do not stand in the log.
+    SettingsAbsent,
+    /// It read more telemetry than the log holds.
+    TelemetryCut,
+    /// The entry cannot be understood.
+    Unreadable,
+}
+
+/// A component that is not at hand.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Absent {
+    /// Its name and version, where they are known.
+    pub called: Option<String>,
+    /// Decisions that it made.
+    pub decisions: u64,
+    /// Why it cannot be loaded, if it was found.
+    pub why: Option<String>,
+}
+
+/// A decision that came out otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// The entry.
+    pub entry: u64,
+    /// The target.
+    pub target: String,
+    /// When, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// What was to be judged, in a few words.
+    pub about: String,
+    /// The first byte of the answer that differs, counted from 0.
+    pub offset: usize,
+    /// What stands in the log around it.
+    pub recorded: String,
+    /// What came out now.
+    pub now: String,
+}
+
+/// Makes every decision of a log again. `component` finds a component by its digest.
+///
+/// # Errors
+/// When the log cannot be read. What is wrong with its chain is no error: see [`Replayed::chain`].
+pub fn replay(
+    log: &Path,
+    component: &(dyn Fn(&str) -> Option<Verified> + Sync),
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Replayed, DecisionLogError> {
+    let policies = Policies::new(component);
+    let mut all = Replayed::default();
+    let work = |batch: Batch| {
+        let mut part = Part::default();
+        for (entry, text) in &batch.entries {
+            part.add(*entry, text, &batch.surroundings, &policies);
+        }
+        part
+    };
+    let chain = crew::work_through(log, work, |part| part.add_to(&mut all), progress)?;
+    for (digest, absent) in &mut all.absent {
+        absent.why = policies.why(digest);
+    }
+    all.chain = chain;
+    Ok(all)
+}
+
+/// What a few entries came to.
+#[derive(Default)]
+struct Part {
+    decisions: u64,
+    same: u64,
+    different: u64,
+    differences: Vec<Difference>,
+    skipped: Vec<Skipped>,
+    absent: BTreeMap<String, Absent>,
+}
+
+impl Part {
+    fn add(
+        &mut self,
+        entry: u64,
+        text: &[u8],
+        surroundings: &Surroundings,
+        policies: &Policies<'_>,
+    ) {
+        self.decisions += 1;
+        let Ok(decided) = serde_json::from_slice::<Decided<'_>>(text) else {
+            self.skipped.push(Skipped::Unreadable);
+            return;
+        };
+        let Some(policy) = policies.find(&decided.digest, &surroundings.limits) else {
+            self.skipped.push(Skipped::ComponentAbsent);
+            let called = surroundings.called.get(&*decided.digest).cloned();
+            let digest = decided.digest.into_owned();
+            let absent = self.absent.entry(digest).or_default();
+            absent.called = called;
+            absent.decisions += 1;
+            return;
+        };
+        let recorded = decided.answer.clone();
+        let (at_ms, target) = (decided.at_ms, decided.target.to_string());
+        let question = match Question::of(decided, surroundings) {
+            Ok(question) => question,
+            Err(why) => {
+                self.skipped.push(why);
+                return;
+            }
+        };
+        let (decision, _) = question.ask(&policy, None);
+        if is_by_machine(decision.failure.as_ref()) {
+            self.skipped.push(Skipped::ByMachine);
+            return;
+        }
+        // Serialises as it was serialised then: cannot fail.
+        let now = serde_json::to_string(&Answer::from(&decision)).unwrap_or_default();
+        let Some(offset) = first_difference(recorded.get(), &now) else {
+            self.same += 1;
+            return;
+        };
+        self.different += 1;
+        if self.differences.len() < DIFFERENCES {
+            self.differences.push(Difference {
+                entry,
+                target,
+                at_ms,
+                about: about(&question.event),
+                offset,
+                recorded: around(recorded.get(), offset),
+                now: around(&now, offset),
+            });
+        }
+    }
+
+    fn add_to(self, all: &mut Replayed) {
+        all.decisions += self.decisions;
+        all.same += self.same;
+        all.different += self.different;
+        let room = DIFFERENCES - all.differences.len();
+        all.differences
+            .extend(self.differences.into_iter().take(room));
+        for skipped in self.skipped {
+            *all.skipped.entry(skipped).or_default() += 1;
+        }
+        for (digest, absent) in self.absent {
+            let known = all.absent.entry(digest).or_default();
+            known.called = absent.called.or(known.called.take());
+            known.decisions += absent.decisions;
+        }
+    }
+}
+
+/// A decision of a log, ready to be asked for again.
+pub(super) struct Question {
+    pub(super) event: crate::model::PolicyEvent,
+    context: crate::model::Context,
+    telemetry: Retold,
+}
+
+impl Question {
+    /// With the settings that were in force; why not, where it cannot be asked again.
+    pub(super) fn of(decided: Decided<'_>, surroundings: &Surroundings) -> Result<Self, Skipped> {
+        if decided.telemetry_cut {
+            return Err(Skipped::TelemetryCut);
+        }
+        // Most have none; that shows without reading the whole answer.
+        if !decided.answer.get().ends_with("\"failure\":null}") {
+            let answer = serde_json::from_str::<Answer<'_>>(decided.answer.get());
+            let answer = answer.map_err(|_| Skipped::Unreadable)?;
+            if is_by_machine(answer.failure.as_ref().as_ref()) {
+                return Err(Skipped::ByMachine);
+            }
+        }
+        let settings = surroundings.packed.get(&*decided.settings);
+        let settings = settings.ok_or(Skipped::SettingsAbsent)?;
+        let mut context = decided.context.into_owned();
+        context.settings = settings.to_vec();
+        Ok(Self {
+            event: decided.event.into_owned(),
+            context,
+            telemetry: Retold::new(decided.telemetry),
+        })
+    }
+
+    /// Asks a policy, with other settings where some are given. Says whether it asked for telemetry
+    /// that the log does not hold.
+    pub(super) fn ask(&self, policy: &Policy, settings: Option<&[u8]>) -> (Decision, bool) {
+        let context = match settings {
+            Some(settings) => Cow::Owned(crate::model::Context {
+                settings: settings.to_vec(),
+                ..self.context.clone()
+            }),
+            None => Cow::Borrowed(&self.context),
+        };
+        let mut telemetry = self.telemetry.clone();
+        let decision = policy.decide(&self.event, &context, &mut telemetry);
+        let missed = telemetry.missed();
+        (decision, missed)
+    }
+}
+
+/// Whether a failure comes of the machine and its load, so that it says nothing of the policy.
+pub(super) fn is_by_machine(failure: Option<&PolicyFailure>) -> bool {
+    matches!(
+        failure,
+        Some(PolicyFailure::Deadline { .. } | PolicyFailure::Busy { .. })
+    )
+}
+
+/// The limits of a replay: what they were, with time enough.
+pub fn patient(limits: &Limits) -> Limits {
+    let workers = u32::try_from(crew::workers()).unwrap_or(u32::MAX);
+    Limits {
+        deadline_ms: limits.deadline_ms.max(DEADLINE_MS),
+        max_instances: limits.max_instances.max(2 * workers),
+        ..limits.clone()
+    }
+}
+
+/// Policies by component and limits, loaded when they are first needed.
+struct Policies<'a> {
+    component: &'a (dyn Fn(&str) -> Option<Verified> + Sync),
+    loaded: Mutex<Loaded>,
+}
+
+#[derive(Default)]
+struct Loaded {
+    runtimes: Vec<(Limits, Runtime)>,
+    /// By component, and the place of the runtime.
+    policies: HashMap<(String, usize), Option<Policy>>,
+    why: HashMap<String, String>,
+}
+
+impl<'a> Policies<'a> {
+    fn new(component: &'a (dyn Fn(&str) -> Option<Verified> + Sync)) -> Self {
+        Self {
+            component,
+            loaded: Mutex::default(),
+        }
+    }
+
+    fn why(&self, digest: &str) -> Option<String> {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.why.get(digest).cloned()
+    }
+
+    fn find(&self, digest: &str, limits: &Limits) -> Option<Policy> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = loaded
+            .runtimes
+            .iter()
+            .position(|(known, _)| known == limits);
+        if let Some(place) = place
+            && let Some(known) = loaded.policies.get(&(digest.to_owned(), place))
+        {
+            return known.clone();
+        }
+        let place = place.unwrap_or(loaded.runtimes.len());
+        let policy = loaded
+            .load(digest, self.component, limits, place)
+            .unwrap_or_else(|why| {
+                loaded.why.insert(digest.to_owned(), why);
+                None
+            });
+        let key = (digest.to_owned(), place);
+        loaded.policies.insert(key, policy.clone());
+        policy
+    }
+}
+
+impl Loaded {
+    /// The settings that it is loaded with are not those that it decides with: the log has these.
+    fn load(
+        &mut self,
+        digest: &str,
+        component: &dyn Fn(&str) -> Option<Verified>,
+        limits: &Limits,
+        place: usize,
+    ) -> Result<Option<Policy>, String> {
+        if place == self.runtimes.len() {
+            let runtime = Runtime::new(patient(limits)).map_err(|error| error.to_string())?;
+            self.runtimes.push((limits.clone(), runtime));
+        }
+        let Some(component) = component(digest) else {
+            return Ok(None);
+        };
+        let policy = self.runtimes[place].1.load(&component, &[]);
+        policy
+            .map(Some)
+            .map_err(|error| format!("{:#}", anyhow::Error::from(error)))
+    }
+}
+
+/// The first byte that differs; none when all are the same.
+fn first_difference(one: &str, other: &str) -> Option<usize> {
+    if one == other {
+        return None;
+    }
+    let mut pairs = one.bytes().zip(other.bytes());
+    let shorter = one.len().min(other.len());
+    Some(pairs.position(|(a, b)| a != b).unwrap_or(shorter))
+}
+
+/// What stands around a byte, in one line.
+fn around(text: &str, offset: usize) -> String {
+    let from = text.floor_char_boundary(offset.saturating_sub(AROUND));
+    let to = text.ceil_char_boundary((offset + AROUND).min(text.len()));
+    let (more, rest) = (from > 0, to < text.len());
+    format!(
+        "{}{}{}",
+        if more { "…" } else { "" },
+        &text[from..to],
+        if rest { "…" } else { "" }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_byte_that_differs_is_shown_with_what_is_around() {
+        assert_eq!(first_difference("abc", "abc"), None);
+        assert_eq!(first_difference("abc", "abd"), Some(2));
+        assert_eq!(first_difference("abc", "ab"), Some(2));
+        let text = format!("{}ü|{}", "x".repeat(60), "y".repeat(60));
+        let shown = around(&text, 62);
+        assert!(shown.starts_with("…x") && shown.ends_with("y…"), "{shown}");
+        assert!(shown.contains("ü|y"));
+        assert_eq!(around("short", 5), "short");
+    }
+}
