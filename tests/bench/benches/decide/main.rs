@@ -78,8 +78,8 @@ impl Bench {
         let verdict = dbmedic_policy::decide::<Typical>(&event, &context).unwrap();
         assert_eq!((verdict.reasons.len(), verdict.memory.len()), (3, 64));
         let expected = Answer {
-            classification: format!("{:?}", verdict.classification.unwrap()),
-            level: format!("{:?}", verdict.level),
+            classification: peers::case_of(&verdict.classification.unwrap()),
+            level: peers::case_of(&verdict.level),
             repair: verdict.repair.clone(),
             reasons: verdict.reasons.iter().map(|r| r.text.clone()).collect(),
         };

@@ -21,12 +21,18 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn of(verdict: &Verdict) -> Self {
         Self {
-            classification: format!("{:?}", verdict.classification.unwrap()),
-            level: format!("{:?}", verdict.level),
+            classification: case_of(&verdict.classification.unwrap()),
+            level: case_of(&verdict.level),
             repair: verdict.repair.clone(),
             reasons: verdict.reasons.iter().map(|r| r.text.clone()).collect(),
         }
     }
+}
+
+/// The case of an enum of the contract, as JSON has it: without the type's name.
+pub(crate) fn case_of(value: &impl std::fmt::Debug) -> String {
+    let text = format!("{value:?}");
+    text.rsplit("::").next().unwrap_or_default().to_owned()
 }
 
 fn input(event: &PolicyEvent, context: &Context) -> serde_json::Value {
