@@ -4,43 +4,50 @@
 //!
 //! A [`Detector`] watches any number of series. Each is named once and then known by a number, so
 //! that [`Detector::step`] handles no text while all is normal. A row may have gaps.
+//!
+//! Two things bring an alarm. One series alone has become as unusual as it hardly ever was
+//! (`evidence`, statistical); or several have shifted together, each beyond what it usually does,
+//! for some rows in a row (`evidence` and `alarm`, behaviour). Both hold a value against the
+//! history of its own series, so there is nothing to set for a metric, a unit or a period.
 
+mod alarm;
 mod anomaly;
 mod constraints;
+mod evidence;
+mod normal;
+mod season;
+mod surge;
+mod tail;
 
 use std::collections::BTreeMap;
 
-pub use anomaly::add_score;
-pub use constraints::ConstraintTable;
+use serde::{Deserialize, Serialize};
 
-use crate::baseline::Baseline;
+pub use anomaly::add_score;
+pub use constraints::{ConstraintTable, bound_score};
+pub use normal::Normal;
+pub use surge::{Surge, SurgeLevel};
+
+use crate::baseline::usable;
 use crate::model::{Anomaly, BaselineSummary};
+use alarm::{Alarm, Level, Strongest};
+use anomaly::Carrier;
+use evidence::{Evidence, SeriesEvidence};
+use normal::Learned;
 
 /// Series that one detector watches at most; later ones are not taken up.
 pub const SERIES_LIMIT: usize = 1024;
 
-/// Robust deviations from which on a value counts as anomalous. The specification's 3 unscaled MAD
-/// are 2 standard deviations of a normal distribution: an alarm every 22 samples on healthy data.
-/// Five is one in 1.7 million.
-const DEVIATIONS: f64 = 5.0;
-
-/// Scales a MAD to the standard deviation of a normal distribution: 1 / quantile(3/4).
-const MAD_TO_SIGMA: f64 = 1.4826;
-
-/// The least deviation that counts, as a share of the median (of 1 when that is smaller): a series
-/// that never moves has a MAD of zero, and its first small step is not an incident.
-const LEAST_SHARE: f64 = 0.05;
-
-/// Anomalous values in a row after which the baseline learns from them all the same: the level has
-/// changed for good.
-const ACCEPT_AFTER: u32 = 300;
+/// Rows before which there is no alarm, whatever the options say: the tails of the evidence rest on
+/// sixty values, and these on a reference of ten.
+pub const ROWS_BEFORE_ALARM: u32 = 72;
 
 /// What a detector needs to know beforehand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DetectOptions {
     /// Values of one series that its baseline rests on at most.
     pub window: usize,
-    /// Rows from which on the detector judges; values from which on a series counts.
+    /// Values from which on a baseline may be judged by; no alarm before so many rows.
     pub established_after: usize,
 }
 
@@ -70,24 +77,25 @@ pub struct Judged {
 }
 
 /// One series.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Watched {
     name: String,
-    baseline: Baseline,
-    /// Anomalous values in a row.
-    in_a_row: u32,
+    learned: Learned,
+    evidence: SeriesEvidence,
 }
 
 /// Watches the series of one target or one table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Detector {
     options: DetectOptions,
     ids: BTreeMap<String, usize>,
     series: Vec<Watched>,
+    alarm: Alarm,
+    rows: u32,
     /// By series: signed robust deviations of the last row.
     deviations: Vec<Option<f64>>,
-    rows: usize,
-    alarm: bool,
+    /// By series: what the last row says.
+    evidence: Vec<Evidence>,
 }
 
 impl Default for Detector {
@@ -103,10 +111,16 @@ impl Detector {
             options,
             ids: BTreeMap::new(),
             series: Vec::new(),
-            deviations: Vec::new(),
+            alarm: Alarm::default(),
             rows: 0,
-            alarm: false,
+            deviations: Vec::new(),
+            evidence: Vec::new(),
         }
+    }
+
+    /// The options it was made with.
+    pub fn options(&self) -> DetectOptions {
+        self.options
     }
 
     /// The number by which a series is known from now on: its place in the rows. None beyond
@@ -122,10 +136,15 @@ impl Detector {
         self.ids.insert(name.to_owned(), id);
         self.series.push(Watched {
             name: name.to_owned(),
-            baseline: Baseline::new(self.options.window, self.options.established_after),
-            in_a_row: 0,
+            learned: Learned::new(
+                self.options.window,
+                self.options.established_after,
+                is_p99(name),
+            ),
+            evidence: SeriesEvidence::new(),
         });
         self.deviations.push(None);
+        self.evidence.push(Evidence::default());
         Some(id)
     }
 
@@ -134,78 +153,77 @@ impl Detector {
         self.series.get(id).map(|watched| watched.name.as_str())
     }
 
-    /// What is normal for a series; none before its first value.
+    /// What is normal for a series, in full; none before its first value.
     pub fn baseline(&self, name: &str) -> Option<BaselineSummary> {
-        self.series[*self.ids.get(name)?].baseline.summary()
+        self.series[*self.ids.get(name)?].learned.summary()
+    }
+
+    /// What is normal for a series, to hold single values against; none before it is established.
+    pub fn normal(&self, name: &str) -> Option<&Normal> {
+        self.series[*self.ids.get(name)?].learned.normal()
     }
 
     /// How far each value of the last row is from what is normal for its series, in robust standard
     /// deviations, below zero when it is too low; by the series' number. None for a gap, and for a
-    /// series that has not been seen often enough.
+    /// series whose baseline is not established. What is normal is not learned from an anomaly.
     pub fn deviations(&self) -> &[Option<f64>] {
         &self.deviations
     }
 
     /// Judges a row, then learns from it. `row` holds the values by the series' number; `None`, a
-    /// value that is not finite and a row that is too short are gaps. Times rise, milliseconds.
+    /// value that is not finite and a row that is too short are gaps. Times rise, milliseconds
+    /// since the Unix epoch.
     pub fn step(&mut self, at_ms: u64, row: &[Option<f64>]) -> Judged {
         self.rows = self.rows.saturating_add(1);
-        let mut strongest = 0.0_f64;
+        let established =
+            self.rows > ROWS_BEFORE_ALARM && self.rows as usize > self.options.established_after;
+        let mut strongest = Strongest::default();
         for (id, watched) in self.series.iter_mut().enumerate() {
-            self.deviations[id] = None;
-            let Some(value) = row.get(id).copied().flatten().filter(|v| v.is_finite()) else {
+            let value = row.get(id).copied().flatten().filter(|v| usable(*v));
+            let Some(value) = value else {
+                self.deviations[id] = None;
+                self.evidence[id] = Evidence::default();
                 continue;
             };
-            let normal = watched.baseline.summary().filter(|b| b.established);
-            let deviation = normal.map(|baseline| deviation(value, &baseline));
-            self.deviations[id] = deviation;
-            let magnitude = deviation.map_or(0.0, f64::abs);
-            strongest = strongest.max(magnitude);
-            if magnitude > DEVIATIONS {
-                watched.in_a_row = watched.in_a_row.saturating_add(1);
-            } else {
-                watched.in_a_row = 0;
-            }
-            if watched.in_a_row == 0 || watched.in_a_row > ACCEPT_AFTER {
-                watched.baseline.record(value);
-            }
+            self.deviations[id] = watched.learned.step(at_ms, value);
+            self.evidence[id] = watched.evidence.push(at_ms, value);
+            strongest.add(self.evidence[id]);
         }
-        let was = std::mem::replace(&mut self.alarm, strongest > DEVIATIONS);
+        let level = self.alarm.step(&strongest, established);
+        let greatest = level.alone.max(level.together);
         Judged {
             // Half at the threshold, then on towards one: 4 and 40 deviations do not look alike.
-            score: strongest / (strongest + DEVIATIONS),
-            alarm: self.alarm,
-            onset: self.alarm && !was,
-            established: self.rows > self.options.established_after,
-            anomaly: self.alarm.then(|| self.anomaly(at_ms, row)),
+            score: greatest / (1.0 + greatest),
+            alarm: level.on,
+            onset: level.onset,
+            established,
+            anomaly: level.on.then(|| self.anomaly(at_ms, row, level)),
         }
     }
 
-    fn anomaly(&self, at_ms: u64, row: &[Option<f64>]) -> Anomaly {
-        let mut carriers: Vec<anomaly::Carrier> = self
+    fn anomaly(&self, at_ms: u64, row: &[Option<f64>], level: Level) -> Anomaly {
+        let mut carriers: Vec<Carrier<'_>> = self
             .series
             .iter()
             .enumerate()
             .filter_map(|(id, watched)| {
-                let deviation = self.deviations[id].filter(|d| d.abs() > DEVIATIONS)?;
-                Some(anomaly::Carrier {
+                Some(Carrier {
                     name: &watched.name,
-                    value: (*row.get(id)?)?,
-                    deviation,
-                    normal: watched.baseline.summary()?,
+                    value: row.get(id).copied().flatten()?,
+                    part: alarm::part(self.evidence[id]),
+                    deviation: self.deviations[id].unwrap_or(0.0),
+                    normal: watched.learned.normal()?,
                 })
             })
             .collect();
-        carriers.sort_by(|a, b| b.deviation.abs().total_cmp(&a.deviation.abs()));
-        anomaly::of(at_ms, &carriers)
+        carriers.sort_by(Carrier::stronger);
+        anomaly::of(at_ms, &carriers, level)
     }
 }
 
-/// Distance from the median in robust standard deviations, signed.
-fn deviation(value: f64, baseline: &BaselineSummary) -> f64 {
-    let spread = (MAD_TO_SIGMA * baseline.mad)
-        .max(LEAST_SHARE * baseline.median.abs().max(1.0) / DEVIATIONS);
-    (value - baseline.median) / spread
+/// Whether a series carries a 99th percentile, which has a bound of its own.
+fn is_p99(name: &str) -> bool {
+    name.to_ascii_lowercase().contains("p99")
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Candidate, ConstraintState, ConstraintStatus, Fact, Value};
+use crate::model::{Anomaly, Candidate, ConstraintState, ConstraintStatus, Fact, Severity, Value};
 use crate::source::{Observation, State};
 
 mod sqlite;
@@ -65,12 +65,15 @@ pub enum Part {
     Metrics,
 }
 
+/// The kind of an anomaly that no diagnosed problem explains.
+pub const UNEXPLAINED: &str = "anomaly.unexplained";
+
 /// The part in which a kind of problem shows.
 pub fn part_of(kind: &str) -> Part {
     match kind {
         "target.unreachable" => Part::Reach,
         "wal.corrupt-frame" => Part::LogFrames,
-        "wal.oversized" | "constraint.violated" | "anomaly.unexplained" => Part::Metrics,
+        "wal.oversized" | "constraint.violated" | UNEXPLAINED => Part::Metrics,
         _ => match kind.split('.').next() {
             Some("lock" | "wal") => Part::Locks,
             Some("index") => Part::Indexes,
@@ -130,6 +133,34 @@ impl Diagnostician {
                 .extend(constraints.iter().filter_map(violated));
         }
         findings
+    }
+}
+
+/// An anomaly that no diagnosed problem explains. `series` carried it most when it began; `recent`
+/// are the anomalous looks of the last minute, and those among them that errors carry.
+pub fn unexplained(anomaly: &Anomaly, series: &str, recent: (usize, usize)) -> Diagnosis {
+    let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    Diagnosis {
+        kind: UNEXPLAINED.into(),
+        subject: series.into(),
+        summary: anomaly.reasons.first().map_or_else(
+            || format!("`{series}` left its normal range"),
+            |reason| format!("no known problem explains this: {reason}"),
+        ),
+        severity: match anomaly.severity {
+            Severity::Low => 0.3,
+            Severity::Medium => 0.5,
+            Severity::High => 0.7,
+        },
+        facts: vec![
+            text("series", series),
+            number("confidence", anomaly.confidence),
+            integer("series_count", count(anomaly.series.len())),
+            integer("anomalies_last_minute", count(recent.0)),
+            integer("error_anomalies_last_minute", count(recent.1)),
+        ],
+        series: &[],
+        candidates: Vec::new(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::diagnose::{Diagnosis, Findings, Part, part_of};
+use crate::diagnose::{Diagnosis, Findings, Part, UNEXPLAINED, part_of};
 use crate::model::{
     Anomaly, Classification, Finding, OpenIncident, Outcome, OutcomeResult, RepairHistory,
 };
@@ -137,6 +137,13 @@ impl Incidents {
         self.open.get(id)
     }
 
+    /// Whether nothing is open but incidents of this kind.
+    pub fn only_open(&self, kind: &str) -> bool {
+        self.open
+            .values()
+            .all(|incident| incident.finding.kind == kind)
+    }
+
     /// Whether nothing is open.
     pub fn is_quiet(&self) -> bool {
         self.open.is_empty()
@@ -243,10 +250,11 @@ impl Incident {
         finding.facts = problem.facts;
         finding.candidates = problem.candidates;
         let related = evidence.filter(|anomaly| {
-            anomaly
-                .series
-                .iter()
-                .any(|series| problem.series.contains(&series.as_str()))
+            finding.kind == UNEXPLAINED
+                || anomaly
+                    .series
+                    .iter()
+                    .any(|series| problem.series.contains(&series.as_str()))
         });
         if let Some(anomaly) = related {
             if finding.evidence.len() == EVIDENCE_LIMIT {

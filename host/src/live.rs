@@ -26,12 +26,15 @@ use crate::model::Outcome;
 use crate::pipeline::{Carried, Effect, Event, Pipeline, PipelineOptions, Policies};
 use crate::recording::{Header, RecordingWriter};
 use crate::repair::{self, StepReport};
-use crate::state_dir::StateDir;
+use crate::state_dir::{StateDir, StateError};
 use crate::target::sqlite::raw::RawProcess;
 use crate::watch::{Looker, Pace, Site, Watched, Watcher};
 
 /// Between the beginnings of two watchers, milliseconds.
 const APART_MS: u64 = 37;
+
+/// Between two times that the baselines are kept, milliseconds: what a crash forgets at most.
+const SAVE_BASELINES_MS: u64 = 600_000;
 
 /// Something to tell, as it happens.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -139,7 +142,18 @@ impl Live {
     /// When the journal, the carried state or the recording cannot be read or written, or when an
     /// open repair can neither be finished nor taken back.
     pub fn start(setup: Setup, tell: &mut Listener<'_>) -> anyhow::Result<Self> {
-        let carried = setup.state_dir.load_carried()?;
+        let mut carried = setup.state_dir.load_carried()?;
+        carried.detectors = match setup.state_dir.load_baselines() {
+            Ok(learned) => learned,
+            // What is normal can be learned anew; the watch must not wait for a person.
+            Err(error @ StateError::Damaged { .. }) => {
+                let aside = setup.state_dir.set_baselines_aside()?;
+                let text = format!("learned anew: {error}; now {}", aside.display());
+                tell(now_ms(), Told::Note("baselines", &text));
+                BTreeMap::new()
+            }
+            Err(error) => return Err(error.into()),
+        };
         let recording = setup
             .recording
             .map(|(path, mut header)| {
@@ -460,6 +474,7 @@ impl Live {
         }
         let mut running = 0_usize;
         let mut next_tick_ms = now_ms();
+        let mut next_save_ms = now_ms() + SAVE_BASELINES_MS;
         loop {
             let stopping = stop.load(Ordering::Relaxed);
             if stopping && running == 0 {
@@ -490,6 +505,10 @@ impl Live {
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
+            if now_ms() >= next_save_ms {
+                next_save_ms = now_ms() + SAVE_BASELINES_MS;
+                self.state_dir.save_baselines(&self.pipeline.detectors())?;
+            }
             if now_ms() >= next_tick_ms {
                 next_tick_ms = now_ms() + self.pace.tick_interval_ms;
                 events.push(Event::Tick { at_ms: now_ms() });
@@ -517,6 +536,7 @@ impl Live {
         }
         let carried = self.pipeline.carried();
         self.state_dir.save_carried(&carried)?;
+        self.state_dir.save_baselines(&self.pipeline.detectors())?;
         Ok(carried)
     }
 

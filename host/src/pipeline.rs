@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::constraint::Constraint;
-use crate::detect::{ConstraintTable, DetectOptions, Detector, Judged};
-use crate::diagnose::{DiagnoseOptions, Diagnostician};
+use crate::detect::{self, ConstraintTable, DetectOptions, Detector, Judged, Surge, SurgeLevel};
+use crate::diagnose::{self, DiagnoseOptions, Diagnosis, Diagnostician, Findings};
 use crate::guard::{ApprovedRepair, Choice, Guard, GuardLimits, Mode, Ruling, TargetRecord};
 use crate::incident::{Incidents, Resolved};
 use crate::model::{
-    Alert, Anomaly, BaselineSummary, Context, EscalationLevel, Finding, Metric, Outcome, Point,
-    PolicyEvent, RepairHistory, Verbosity, Verdict,
+    Alert, Anomaly, BaselineSummary, Context, DetectionMethod, EscalationLevel, Finding, Metric,
+    Outcome, Point, PolicyEvent, RepairHistory, Verbosity, Verdict,
 };
 use crate::policy::{
     Breaker, BreakerOptions, Decision, HeardTelemetry, Line, Overheard, Part, Policy,
@@ -26,6 +26,10 @@ use crate::source::Observation;
 
 /// Main metrics that a policy is handed with each event.
 const CONTEXT_METRICS: usize = 64;
+
+/// Looks that an anomaly must last without an explanation to become an incident of its own: most
+/// problems show in the values a look or two before they can be diagnosed.
+const UNEXPLAINED_AFTER: u32 = 3;
 
 /// What the pipeline needs to know beforehand. Part of a recording's header.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -93,12 +97,15 @@ pub fn only_default() -> Vec<String> {
 }
 
 /// What is carried from one run to the next. Part of a recording's header.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Carried {
     /// The number of the next incident.
     pub next_incident: u64,
     /// By target.
     pub targets: BTreeMap<String, CarriedTarget>,
+    /// What was learned to be normal, by target. Kept in a file of its own; here in a recording.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub detectors: BTreeMap<String, Detector>,
 }
 
 impl Default for Carried {
@@ -106,6 +113,7 @@ impl Default for Carried {
         Self {
             next_incident: 1,
             targets: BTreeMap::new(),
+            detectors: BTreeMap::new(),
         }
     }
 }
@@ -447,8 +455,11 @@ struct Target {
     established_after: usize,
     /// The incident whose repair a person approved.
     approved: Option<String>,
-    /// Series of the anomaly that was told last; empty when all is normal.
-    anomalous: bool,
+    /// The anomaly that lasts, and whether it is an incident of its own.
+    unexplained: Option<Unexplained>,
+    surge: Surge,
+    /// What the policy asked for last; the host writes down no less in a surge.
+    asked_verbosity: Verbosity,
     /// The last ruling told, so that the same word is not told at each look.
     told_ruling: Option<(String, String, RulingSummary)>,
 }
@@ -481,10 +492,18 @@ impl Pipeline {
     ) -> Self {
         let policies = policies.into();
         let mut records = BTreeMap::new();
+        let detect = DetectOptions {
+            window: options.baseline_window,
+            established_after: options.baseline_established_after,
+        };
         let targets = options
             .targets
             .into_iter()
             .map(|(name, target)| {
+                // What was learned under other options would be kept wrongly.
+                let learned = carried.detectors.remove(&name);
+                let learned = learned.filter(|detector| detector.options() == detect);
+                let looks = learned.as_ref().map_or(0, |_| detect.established_after);
                 let mut from_before = carried.targets.remove(&name).unwrap_or_default();
                 let line = Line::new(target.policies.iter().map(|policy| {
                     let memory = from_before.memories.remove(policy).unwrap_or_default();
@@ -494,10 +513,7 @@ impl Pipeline {
                 let state = Target {
                     readings: Readings {
                         series: SeriesTable::default(),
-                        detector: Detector::new(DetectOptions {
-                            window: options.baseline_window,
-                            established_after: options.baseline_established_after,
-                        }),
+                        detector: learned.unwrap_or_else(|| Detector::new(detect)),
                     },
                     row: Vec::new(),
                     constraints: ConstraintTable::new(target.constraints.clone()),
@@ -507,10 +523,12 @@ impl Pipeline {
                     level_since_ms: from_before.level_since_ms,
                     verbosity: Verbosity::Normal,
                     line,
-                    looks: 0,
+                    looks,
                     established_after: options.baseline_established_after,
                     approved: None,
-                    anomalous: false,
+                    unexplained: None,
+                    surge: Surge::default(),
+                    asked_verbosity: Verbosity::Normal,
                     told_ruling: None,
                     options: target,
                 };
@@ -533,7 +551,15 @@ impl Pipeline {
         }
     }
 
-    /// What the next run must know.
+    /// What was learned to be normal, by target.
+    pub fn detectors(&self) -> BTreeMap<&str, &Detector> {
+        let targets = self.targets.iter();
+        targets
+            .map(|(name, target)| (name.as_str(), &target.readings.detector))
+            .collect()
+    }
+
+    /// What the next run must know, but for what was learned to be normal.
     pub fn carried(&self) -> Carried {
         let targets = self.targets.iter().map(|(name, target)| {
             let memories = target.line.memories();
@@ -551,6 +577,7 @@ impl Pipeline {
         Carried {
             next_incident: self.next_incident,
             targets: targets.collect(),
+            detectors: BTreeMap::new(),
         }
     }
 
@@ -675,8 +702,10 @@ impl Pipeline {
         let Some(target) = self.targets.get_mut(&seen.target) else {
             return effects;
         };
-        let anomaly = target.judge(seen).anomaly;
         target.constraints.note(seen.at_ms, &seen.samples);
+        let Judged {
+            mut anomaly, onset, ..
+        } = target.judge(seen);
         if target.looks < target.established_after {
             target.looks += 1;
             if target.looks == target.established_after {
@@ -686,6 +715,11 @@ impl Pipeline {
             }
         }
         let constraints = target.constraints.states(&target.readings.series);
+        if let Some(anomaly) = &mut anomaly
+            && let Some((score, reason)) = detect::bound_score(&constraints)
+        {
+            detect::add_score(anomaly, DetectionMethod::Constraint, score, Some(reason));
+        }
         let mut findings =
             target
                 .diagnostician
@@ -693,9 +727,13 @@ impl Pipeline {
         // While a repair works on the target, that a problem is gone is the repair's doing: it is
         // over when the repair has verified it.
         let record = self.guard.record(&seen.target);
-        if record.is_some_and(|record| record.running.is_some()) {
+        let running = record.is_some_and(|record| record.running.is_some());
+        if running {
             findings.examined.clear();
         }
+        let unexplained = target.unexplained(seen.at_ms, anomaly.as_ref(), &findings, running);
+        findings.problems.extend(unexplained);
+        effects.extend(target.verbosity_changed(&seen.target, seen.at_ms));
         let next = &mut self.next_incident;
         let changes = target
             .incidents
@@ -704,16 +742,10 @@ impl Pipeline {
                 *next += 1;
                 id
             });
-        if let Some(anomaly) = anomaly {
-            if !std::mem::replace(&mut target.anomalous, true) {
-                effects.push(Effect::Noticed {
-                    target: seen.target.clone(),
-                    anomaly,
-                });
-            }
-        } else {
-            target.anomalous = false;
-        }
+        effects.extend(anomaly.filter(|_| onset).map(|anomaly| Effect::Noticed {
+            target: seen.target.clone(),
+            anomaly,
+        }));
         for id in changes.opened {
             if let Some(incident) = target.incidents.get(&id) {
                 let finding = incident.finding().clone();
@@ -838,7 +870,7 @@ impl Pipeline {
         let verdict = decision.verdict;
         let mut effects = Vec::new();
         let changes_anything = verdict.level != target.level
-            || verdict.verbosity != target.verbosity
+            || verdict.verbosity != target.asked_verbosity
             || !verdict.alerts.is_empty()
             || decision.failure.is_some();
         // A tick that changes nothing is not worth a line.
@@ -868,14 +900,8 @@ impl Pipeline {
                 to: verdict.level,
             });
         }
-        if verdict.verbosity != target.verbosity {
-            target.verbosity = verdict.verbosity;
-            let to = verdict.verbosity;
-            effects.push(Effect::VerbosityChanged {
-                target: name.to_owned(),
-                to,
-            });
-        }
+        target.asked_verbosity = verdict.verbosity;
+        effects.extend(target.verbosity_changed(name, at_ms));
         self.made.push(Made {
             target: name.to_owned(),
             at_ms,
@@ -955,6 +981,15 @@ impl Pipeline {
     }
 }
 
+/// An anomaly that lasts.
+#[derive(Debug)]
+struct Unexplained {
+    /// The series that carried it most when it began.
+    series: String,
+    /// Looks on which nothing diagnosed explained it.
+    looks: u32,
+}
+
 /// What a policy may read of one target beside its event.
 #[derive(Debug, Default)]
 struct Readings {
@@ -1002,6 +1037,53 @@ impl Target {
             }
         }
         self.readings.detector.step(seen.at_ms, &self.row)
+    }
+
+    /// The problem that an anomaly is by itself, when it has lasted and nothing else explains it.
+    fn unexplained(
+        &mut self,
+        at_ms: u64,
+        anomaly: Option<&Anomaly>,
+        findings: &Findings,
+        repair_runs: bool,
+    ) -> Option<Diagnosis> {
+        let Some(anomaly) = anomaly else {
+            self.unexplained = None;
+            return None;
+        };
+        self.surge.report(at_ms, &anomaly.series);
+        let lasting = self.unexplained.get_or_insert_with(|| Unexplained {
+            series: anomaly.series.first().cloned().unwrap_or_default(),
+            looks: 0,
+        });
+        // A problem that is known, or a repair at work, is the explanation.
+        if repair_runs
+            || !findings.problems.is_empty()
+            || !self.incidents.only_open(diagnose::UNEXPLAINED)
+        {
+            lasting.looks = 0;
+            return None;
+        }
+        lasting.looks = lasting.looks.saturating_add(1);
+        (lasting.looks >= UNEXPLAINED_AFTER)
+            .then(|| diagnose::unexplained(anomaly, &lasting.series, self.surge.counts(at_ms)))
+    }
+
+    /// What is written down from now on, when it has changed: what the policy asked for, and no
+    /// less than a surge of anomalies asks for (section 3.3 of the specification).
+    fn verbosity_changed(&mut self, name: &str, at_ms: u64) -> Option<Effect> {
+        let least = self.surge.level(at_ms);
+        let to = match self.asked_verbosity {
+            Verbosity::Incident => Verbosity::Incident,
+            _ if least == SurgeLevel::Incident => Verbosity::Incident,
+            Verbosity::Normal if least == SurgeLevel::None => Verbosity::Normal,
+            _ => Verbosity::Elevated,
+        };
+        let changed = std::mem::replace(&mut self.verbosity, to) != to;
+        changed.then(|| Effect::VerbosityChanged {
+            target: name.to_owned(),
+            to,
+        })
     }
 
     /// Everything but settings and memory, which are each policy's own.

@@ -22,7 +22,7 @@ pub const VERSION: u32 = 1;
 const LONGEST_LINE: u64 = 64 << 20;
 
 /// The first line.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Header {
     /// The version of the format.
     pub dbmedic_recording: u32,

@@ -10,12 +10,18 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
+use crate::detect::Detector;
+use crate::digest::hex;
 use crate::health::Health;
 use crate::pipeline::{Carried, Event};
 
 /// The version of the files in here.
 const VERSION: u32 = 1;
+
+/// The first word of the file of baselines.
+const BASELINES: &str = "dbmedic-baselines";
 
 /// Words that are taken at a time; more wait for the next look.
 const WORDS_AT_ONCE: usize = 64;
@@ -168,6 +174,61 @@ impl StateDir {
         )
     }
 
+    /// What earlier runs learned to be normal, by target; nothing when there was none.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is damaged or of another version.
+    pub fn load_baselines(&self) -> Result<BTreeMap<String, Detector>, StateError> {
+        let path = self.baselines();
+        let damaged = |what: &str| StateError::Damaged {
+            path: path.clone(),
+            what: what.to_owned(),
+        };
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(source) => return Err(StateError::Io { path, source }),
+        };
+        let end = bytes.iter().position(|&b| b == b'\n');
+        let (first, content) = bytes.split_at(end.ok_or_else(|| damaged("no first line"))?);
+        let content = &content[1..];
+        let mut words = std::str::from_utf8(first).unwrap_or_default().split(' ');
+        if words.next() != Some(BASELINES) {
+            return Err(damaged("not a file of baselines"));
+        }
+        let version = words.next().unwrap_or_default();
+        if version != VERSION.to_string() {
+            let what = format!("version {version}, this dbmedic reads {VERSION}");
+            return Err(damaged(&what));
+        }
+        if words.next() != Some(hex(&Sha256::digest(content)).as_str()) {
+            return Err(damaged("its digest is wrong"));
+        }
+        postcard::from_bytes(content).map_err(|e| damaged(&format!("not readable: {e}")))
+    }
+
+    /// Keeps what was learned to be normal.
+    pub fn save_baselines(&self, learned: &BTreeMap<&str, &Detector>) -> Result<(), StateError> {
+        let path = self.baselines();
+        let content = postcard::to_allocvec(learned)
+            .map_err(|e| io(&path)(std::io::Error::other(e.to_string())))?;
+        let digest = hex(&Sha256::digest(&content));
+        let mut bytes = format!("{BASELINES} {VERSION} {digest}\n").into_bytes();
+        bytes.extend(content);
+        write_bytes_whole(&path, &bytes)
+    }
+
+    /// Moves baselines that cannot be read out of the way, to be looked at; says where to.
+    pub fn set_baselines_aside(&self) -> Result<PathBuf, StateError> {
+        let aside = self.baselines().with_extension("damaged");
+        fs::rename(self.baselines(), &aside).map_err(io(&aside))?;
+        Ok(aside)
+    }
+
+    fn baselines(&self) -> PathBuf {
+        self.root.join("baselines.bin")
+    }
+
     /// Writes how healthy each target is, for others to read (`health.json`).
     pub fn save_health(&self, targets: &BTreeMap<String, Health>) -> Result<(), StateError> {
         write_whole(
@@ -246,15 +307,65 @@ fn parse<T: for<'de> Deserialize<'de>>(path: &Path, bytes: &[u8]) -> Result<T, S
 
 /// Writes a file whole: under another name, synced, then renamed, then the directory synced.
 fn write_whole(path: &Path, content: &impl Serialize) -> Result<(), StateError> {
-    let new = path.with_extension("new");
     let bytes = serde_json::to_vec(content).map_err(|e| io(path)(e.into()))?;
+    write_bytes_whole(path, &bytes)
+}
+
+fn write_bytes_whole(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+    let new = path.with_extension("new");
     let write = || {
         let mut file = File::create(&new)?;
-        file.write_all(&bytes)?;
+        file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&new, path)?;
         path.parent()
             .map_or(Ok(()), |dir| File::open(dir)?.sync_all())
     };
     write().map_err(io(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn baselines_come_back_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        assert!(state.load_baselines().unwrap().is_empty());
+
+        let mut detector = Detector::default();
+        detector.series("commits_per_s").unwrap();
+        for at_ms in 0..100_u32 {
+            detector.step(u64::from(at_ms), &[Some(f64::from(at_ms % 7))]);
+        }
+        let learned = BTreeMap::from([("orders", &detector)]);
+        state.save_baselines(&learned).unwrap();
+        let mut restored = state.load_baselines().unwrap();
+        let restored = restored.get_mut("orders").unwrap();
+        assert_eq!(
+            restored.step(100, &[Some(3.0)]),
+            detector.step(100, &[Some(3.0)])
+        );
+
+        let path = state.baselines();
+        let good = fs::read(&path).unwrap();
+        let mut flipped = good.clone();
+        flipped[good.len() / 2] ^= 1;
+        let newer = [b"dbmedic-baselines 9 ", &good[20..]].concat();
+        let cases: [(&[u8], &str); 5] = [
+            (&flipped, "digest"),
+            (&good[..good.len() - 1], "digest"),
+            (&newer, "version 9"),
+            (b"junk\n", "not a file of baselines"),
+            (b"", "no first line"),
+        ];
+        for (bytes, expected) in cases {
+            fs::write(&path, bytes).unwrap();
+            let error = state.load_baselines().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        let aside = state.set_baselines_aside().unwrap();
+        assert!(aside.exists() && state.load_baselines().unwrap().is_empty());
+    }
 }

@@ -16,7 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("admission", &["constraint", "source"]),
     ("resources", &["constraint", "model", "source"]),
     ("health", &["constraint", "model"]),
-    ("series", &["baseline", "model", "policy"]),
+    ("series", &["model", "policy"]),
     (
         "detect",
         &["baseline", "constraint", "model", "series", "source"],
@@ -41,7 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "source",
         ],
     ),
-    ("state_dir", &["health", "pipeline"]),
+    ("state_dir", &["detect", "digest", "health", "pipeline"]),
     (
         "journal",
         &["digest", "gate", "model", "pipeline", "state_dir"],
@@ -57,6 +57,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "config",
         &[
             "constraint",
+            "document",
             "gate",
             "guard",
             "model",
@@ -67,6 +68,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("table", &[]),
     ("gate", &["clock", "model", "pipeline", "policy", "signing"]),
+    ("document", &["model"]),
+    (
+        "policy_tests",
+        &["document", "model", "pipeline", "policy", "recording"],
+    ),
     (
         "decision_log",
         &[
@@ -177,6 +183,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "model",
             "pipeline",
             "policy",
+            "policy_tests",
             "recording",
             "replay",
             "report",

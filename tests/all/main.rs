@@ -39,6 +39,9 @@ mod kills;
 /// `run` in its three modes, approving, stopping.
 mod live;
 
+/// `dbmedic policy test`: a policy's cases, and the default policy under its own.
+mod policy_cases;
+
 /// The whole demo, its recording replayed, and damaged recordings.
 mod replay;
 

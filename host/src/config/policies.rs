@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use super::constraints::name;
-use super::read::{DAY, MINUTE, SECOND, breaker, isolation, policy_limits, policy_parameters};
+use super::read::{DAY, MINUTE, SECOND, breaker, isolation, policy_limits};
 use super::resolve::Resolve;
-use super::section::Section;
 use super::{NamedPolicyConfig, PolicyConfig};
+use crate::document::{self, Section};
 use crate::gate::{GateSettings, ProbationSettings, ShadowSettings, Source};
 use crate::pipeline::DEFAULT_POLICY;
 use crate::policy::Limits;
@@ -39,7 +39,7 @@ pub(super) fn policy_config(
             ..section.table("limits", policy_limits)
         },
         breaker: section.table("breaker", breaker),
-        parameters: section.table("parameters", policy_parameters),
+        parameters: section.table("parameters", document::settings),
     };
     if !policy.require_signature {
         section.warning(
@@ -69,7 +69,7 @@ pub(super) fn named_policies(
         }
         let source = source(section, base, resolve);
         needs_a_key(section, &source, policy);
-        let parameters = section.table("parameters", policy_parameters);
+        let parameters = section.table("parameters", document::settings);
         policies.extend(name.map(|name| NamedPolicyConfig {
             name,
             source,

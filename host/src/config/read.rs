@@ -3,18 +3,15 @@
 
 use std::path::{Path, PathBuf};
 
-use toml::de::DeValue;
-
 use super::constraints::constraints;
 use super::policies::{named_policies, policy_config};
 use super::resolve::Resolve;
-use super::section::{Section, kind, number_of};
 use super::targets::{Surroundings, targets};
 use super::{
     BaselineConfig, Config, DecisionLogConfig, GuardLimits, Mode, Observation, OperationConfig,
     ResourceConfig, Snapshots, VERSION,
 };
-use crate::model::{Setting, Value};
+use crate::document::{self, Section};
 use crate::policy::{BreakerOptions, Isolation, Limits};
 
 pub(super) const SECOND: u64 = 1000;
@@ -23,8 +20,6 @@ const HOUR: u64 = 60 * MINUTE;
 pub(super) const DAY: u64 = 24 * HOUR;
 /// The least and the greatest interval, milliseconds.
 const INTERVAL: std::ops::RangeInclusive<u64> = 10..=30 * DAY;
-/// Integers beyond this lose digits in languages whose numbers are floats.
-const WHOLE_MAX: i128 = (1 << 53) - 1;
 /// What `mode` may be.
 pub(super) const MODES: [(&str, Mode); 3] = [
     ("observe", Mode::Observe),
@@ -34,7 +29,7 @@ pub(super) const MODES: [(&str, Mode); 3] = [
 
 /// The configuration; none when its version is not ours, and nothing more can be said then.
 pub(super) fn config(root: &mut Section<'_, '_>, base: &Path, resolve: &Resolve) -> Option<Config> {
-    if !version(root) {
+    if !document::version(root, VERSION) {
         return None;
     }
     let default = Config::default();
@@ -83,24 +78,6 @@ pub(super) fn config(root: &mut Section<'_, '_>, base: &Path, resolve: &Resolve)
         constraints,
         targets,
     })
-}
-
-/// Whether the file is one that can be judged.
-fn version(root: &mut Section<'_, '_>) -> bool {
-    if !root.has("version") {
-        let hint = format!("begin the file with `version = {VERSION}`");
-        root.error("version", "`version` is missing", hint);
-        return true;
-    }
-    let Some(found) = root.finite("version", &format!("`version = {VERSION}`")) else {
-        return true;
-    };
-    let known = (found - f64::from(VERSION)).abs() < f64::EPSILON;
-    if !known {
-        let message = format!("version {found} is unknown, this dbmedic reads version {VERSION}");
-        root.error("version", message, "use the dbmedic that the file is for");
-    }
-    known
 }
 
 fn observation(section: &mut Section<'_, '_>) -> Observation {
@@ -447,50 +424,4 @@ pub(super) fn policy_limits(section: &mut Section<'_, '_>) -> Limits {
         fuel,
         component_mib: section.whole("component_mib", default.component_mib, 1..=1024, 1..=256),
     }
-}
-
-/// Whatever is there, as long as it has a type that a policy knows. The rest is the policy's.
-pub(super) fn policy_parameters(section: &mut Section<'_, '_>) -> Vec<Setting> {
-    let mut settings = Vec::new();
-    for (name, value) in section.entries() {
-        let value = match value {
-            DeValue::Boolean(flag) => Some(Value::Boolean(*flag)),
-            DeValue::String(text) => Some(Value::Text(text.to_string())),
-            DeValue::Integer(integer) => {
-                let whole = i128::from_str_radix(integer.as_str(), integer.radix())
-                    .ok()
-                    .filter(|whole| (-WHOLE_MAX..=WHOLE_MAX).contains(whole))
-                    .and_then(|whole| i64::try_from(whole).ok());
-                if whole.is_none() {
-                    let message = format!("`{name}` is {integer}, too large for a policy");
-                    section.error(name, message, "whole numbers stay below 2^53");
-                }
-                whole.map(Value::Integer)
-            }
-            DeValue::Float(_) => {
-                let number = number_of(value).filter(|number| number.is_finite());
-                if number.is_none() {
-                    section.error(
-                        name,
-                        format!("`{name}` is not a finite number"),
-                        "give a number that is finite",
-                    );
-                }
-                number.map(Value::Number)
-            }
-            other => {
-                section.error(
-                    name,
-                    format!("`{name}` is {}", kind(other)),
-                    "a parameter is true or false, a number, or text",
-                );
-                None
-            }
-        };
-        settings.extend(value.map(|value| Setting {
-            name: name.to_owned(),
-            value,
-        }));
-    }
-    settings
 }

@@ -64,3 +64,19 @@ impl ConstraintTable {
             .collect()
     }
 }
+
+/// What the bounds say of an anomaly: the share of the room that is used where it is used most, for
+/// a constraint past its warning threshold, and a line for a person.
+pub fn bound_score(states: &[ConstraintState]) -> Option<(f64, String)> {
+    let worst = states
+        .iter()
+        .filter(|state| state.status != ConstraintStatus::Ok)
+        .max_by(|a, b| a.utilization.total_cmp(&b.utilization))?;
+    let reason = format!(
+        "`{}` uses {:.0} % of its bound `{}`",
+        worst.metric,
+        worst.utilization * 100.0,
+        worst.name
+    );
+    Some((worst.utilization.clamp(0.0, 1.0), reason))
+}

@@ -1,44 +1,233 @@
-use super::*;
+use proptest::prelude::*;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
 
-/// A detector that has learned values around 100.
-fn learned(count: u64) -> Detector {
+use super::*;
+use normal::ACCEPT_AFTER;
+
+const SEED: u64 = 20_261_124;
+const MINUTE_MS: u64 = 60_000;
+
+fn detector(series: usize) -> Detector {
     let mut detector = Detector::new(DetectOptions {
         window: 1000,
         established_after: 30,
     });
-    detector.series("commits_per_s").unwrap();
-    for at_ms in 0..count {
-        let value = [98.0, 100.0, 102.0][usize::try_from(at_ms % 3).unwrap()];
-        detector.step(at_ms, &[Some(value)]);
+    for id in 0..series {
+        detector.series(&format!("series_{id}")).unwrap();
     }
     detector
 }
 
+/// Steady noise around 100 for each of the series.
+fn noise(rng: &mut StdRng, series: usize) -> Vec<Option<f64>> {
+    (0..series)
+        .map(|_| Some(100.0 + (0..4).map(|_| rng.random_range(-1.0..1.0)).sum::<f64>()))
+        .collect()
+}
+
+/// A detector that has seen `rows` rows of noise, a minute apart, and the source of more.
+fn learned(series: usize, rows: u64) -> (Detector, StdRng) {
+    let (mut detector, mut rng) = (detector(series), StdRng::seed_from_u64(SEED));
+    for row in 0..rows {
+        detector.step(row * MINUTE_MS, &noise(&mut rng, series));
+    }
+    (detector, rng)
+}
+
 #[test]
-fn nothing_is_anomalous_before_there_is_a_baseline() {
-    let judged = learned(29).step(29, &[Some(1e6)]);
+fn nothing_is_anomalous_before_there_is_enough_to_judge_by() {
+    let (mut detector, _) = learned(1, 40);
+    let judged = detector.step(40 * MINUTE_MS, &[Some(1e6)]);
     assert_eq!((judged.alarm, judged.established), (false, false));
+    let (mut detector, _) = learned(1, 100);
+    assert!(detector.step(100 * MINUTE_MS, &[Some(1e6)]).established);
 }
 
 #[test]
 fn four_and_forty_deviations_do_not_look_alike() {
-    let confidence = |value| {
-        let judged = learned(300).step(300, &[Some(value)]);
-        judged.anomaly.map(|a| a.confidence)
+    let score = |value| {
+        let (mut detector, _) = learned(1, 1000);
+        detector.step(1000 * MINUTE_MS, &[Some(value)]).score
     };
-    assert_eq!(confidence(103.0), None);
-    let (near, far) = (confidence(120.0).unwrap(), confidence(300.0).unwrap());
-    assert!(0.5 < near && near < far && far < 1.0, "{near} {far}");
+    let (usual, near, far) = (score(101.0), score(106.0), score(160.0));
+    assert!(
+        usual < near && near < far && far < 1.0,
+        "{usual} {near} {far}"
+    );
+}
+
+#[test]
+fn several_series_that_shift_together_are_one_anomaly_with_one_onset() {
+    let (mut detector, mut rng) = learned(10, 500);
+    let (mut alarms, mut onsets) = (0, Vec::new());
+    for row in 500..540 {
+        let mut values = noise(&mut rng, 10);
+        if (510..530).contains(&row) {
+            for value in values[3..8].iter_mut().flatten() {
+                *value += 40.0;
+            }
+        }
+        let judged = detector.step(row * MINUTE_MS, &values);
+        alarms += usize::from(judged.alarm);
+        if judged.onset {
+            let anomaly = judged.anomaly.unwrap();
+            let mut carriers = anomaly.series.clone();
+            carriers.sort();
+            let expected: Vec<_> = (3..8).map(|id| format!("series_{id}")).collect();
+            assert_eq!(carriers, expected);
+            assert!(anomaly.confidence > 0.8, "{anomaly:?}");
+            assert!(anomaly.reasons[0].contains("normal 97"), "{anomaly:?}");
+            assert!(
+                anomaly.reasons[0].ends_with("over the last 8 h"),
+                "{anomaly:?}"
+            );
+            onsets.push(row);
+        }
+    }
+    assert_eq!(onsets.len(), 1, "{onsets:?}");
+    assert!(
+        onsets[0] < 515 && alarms > 5,
+        "{onsets:?}, {alarms} rows in alarm"
+    );
+    assert!(!detector.step(540 * MINUTE_MS, &noise(&mut rng, 10)).alarm);
+}
+
+#[test]
+fn one_series_of_many_must_be_much_more_unusual_than_one_alone() {
+    let score = |series| {
+        let (mut detector, mut rng) = learned(series, 1000);
+        let mut values = noise(&mut rng, series);
+        values[0] = Some(120.0);
+        detector.step(1000 * MINUTE_MS, &values).score
+    };
+    assert!(score(1) > 1.2 * score(50), "{} {}", score(1), score(50));
+}
+
+#[test]
+fn healthy_noise_is_left_alone() {
+    let (mut detector, mut rng) = learned(20, 100);
+    let onsets: Vec<u64> = (100..3000)
+        .filter(|row| detector.step(row * MINUTE_MS, &noise(&mut rng, 20)).onset)
+        .collect();
+    assert!(onsets.is_empty(), "{onsets:?}");
+}
+
+#[test]
+fn slow_drift_is_followed() {
+    let (mut detector, mut rng) = learned(1, 100);
+    for row in 100..3000_u32 {
+        let value = noise(&mut rng, 1)[0].unwrap() + f64::from(row - 100) * 0.02;
+        let judged = detector.step(u64::from(row) * MINUTE_MS, &[Some(value)]);
+        assert!(!judged.onset, "row {row}");
+    }
+    let baseline = detector.baseline("series_0").unwrap();
+    assert!((143.0..153.0).contains(&baseline.median), "{baseline:?}");
 }
 
 #[test]
 fn an_incident_is_not_learned_but_a_lasting_change_is() {
-    let mut detector = learned(300);
-    let count = |detector: &Detector| detector.baseline("commits_per_s").unwrap().count;
+    let (mut detector, _) = learned(1, 300);
+    let count = |detector: &Detector| detector.baseline("series_0").unwrap().count;
     for n in 1..=ACCEPT_AFTER {
-        detector.step(300, &[Some(0.0)]);
+        detector.step((300 + u64::from(n)) * MINUTE_MS, &[Some(0.0)]);
         assert_eq!(count(&detector), 300, "value {n}");
+        assert!(detector.deviations()[0].unwrap() < -5.0);
     }
-    detector.step(300, &[Some(0.0)]);
-    assert_eq!(count(&detector), 301);
+    for n in 1..=310 {
+        detector.step((700 + n) * MINUTE_MS, &[Some(0.0)]);
+    }
+    assert_eq!(count(&detector), 610);
+    assert!(
+        detector.deviations()[0].unwrap().abs() < 1.0,
+        "the new level is normal"
+    );
+}
+
+#[test]
+fn an_hour_of_the_day_has_its_own_normal() {
+    let (mut detector, mut rng) = (detector(1), StdRng::seed_from_u64(SEED));
+    // Five minutes a row: at night 20, by day 120.
+    let usual = |row: u64| {
+        if (8..20).contains(&(row / 12 % 24)) {
+            120.0
+        } else {
+            20.0
+        }
+    };
+    let mut step = |row: u64, level: f64| {
+        let value = level + rng.random_range(-2.0..2.0);
+        detector.step(row * 5 * MINUTE_MS, &[Some(value)])
+    };
+    for row in 0..288 * 10 {
+        let judged = step(row, usual(row));
+        assert!(row < 288 * 3 || !judged.onset, "row {row}");
+    }
+    let night = 288 * 10 + 12 * 2;
+    let onset = (night..night + 12).find(|&row| step(row, 120.0).onset);
+    assert!(onset.is_some(), "daylight at two in the night is noticed");
+}
+
+#[test]
+fn a_99th_percentile_is_held_against_twice_its_baseline() {
+    let mut detector = Detector::default();
+    detector.series("p99_latency_ms").unwrap();
+    let mut rng = StdRng::seed_from_u64(SEED);
+    for row in 0..200 {
+        detector.step(row * MINUTE_MS, &[Some(rng.random_range(20.0..80.0))]);
+    }
+    let normal = detector.normal("p99_latency_ms").unwrap();
+    assert!((normal.upper - 2.0 * normal.median).abs() < 1e-9);
+    assert!(normal.is_anomalous(2.1 * normal.median) && !normal.is_anomalous(1.9 * normal.median));
+}
+
+#[test]
+fn gaps_and_rows_that_are_too_short_are_no_values() {
+    let (mut detector, mut rng) = learned(3, 200);
+    for values in [vec![], vec![None, Some(f64::NAN), Some(f64::INFINITY)]] {
+        let judged = detector.step(200 * MINUTE_MS, &values);
+        assert!(!judged.alarm);
+        assert_eq!(detector.deviations(), [None, None, None]);
+    }
+    detector.step(201 * MINUTE_MS, &noise(&mut rng, 3));
+    assert!(detector.deviations().iter().all(Option::is_some));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// Units and column order change nothing; a power of two keeps every digit.
+    #[test]
+    fn units_and_order_of_the_series_do_not_matter(seed: u64, exponent in -20_i32..40, turn in 0_usize..6) {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let (mut plain, mut other) = (detector(6), detector(6));
+        for row in 0..400_u64 {
+            let mut values = noise(&mut rng, 6);
+            if row % 97 > 80 {
+                values[2] = Some(130.0);
+                values[4] = None;
+            }
+            let mut turned: Vec<_> = values.iter().map(|v| v.map(|v| v * 2_f64.powi(exponent))).collect();
+            turned.rotate_left(turn);
+            let (a, b) = (plain.step(row * MINUTE_MS, &values), other.step(row * MINUTE_MS, &turned));
+            prop_assert_eq!((a.score.to_bits(), a.alarm, a.onset), (b.score.to_bits(), b.alarm, b.onset));
+        }
+    }
+
+    /// What was saved goes on as if it had never stopped.
+    #[test]
+    fn a_restored_detector_judges_the_same(seed: u64, at in 1_u64..400) {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut plain = detector(3);
+        for row in 0..at {
+            plain.step(row * MINUTE_MS, &noise(&mut rng, 3));
+        }
+        let mut restored: Detector = serde_json::from_slice(&serde_json::to_vec(&plain).unwrap()).unwrap();
+        for row in at..at + 200 {
+            let mut values = noise(&mut rng, 3);
+            values[0] = values[0].map(|v| if row % 50 > 40 { v * 3.0 } else { v });
+            prop_assert_eq!(plain.step(row * MINUTE_MS, &values), restored.step(row * MINUTE_MS, &values));
+            prop_assert_eq!(plain.deviations(), restored.deviations());
+        }
+    }
 }

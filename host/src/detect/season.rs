@@ -1,0 +1,59 @@
+//! What is expected at an hour of the day or of the week.
+
+use serde::{Deserialize, Serialize};
+
+const HOUR_MS: u64 = 3_600_000;
+
+/// Values of one hour that are kept for its median: enough for it, whatever the sampling period.
+const VALUES_KEPT: usize = 720;
+
+/// The weight of the newest cycle in an hour's expected value.
+const NEWEST: f64 = 0.3;
+
+/// The hours of a day and of a week.
+const DAY: usize = 24;
+const WEEK: usize = 168;
+
+/// For each hour of the day and of the week an exponentially weighted mean of that hour's medians,
+/// cycle by cycle. The median keeps an incident within an hour from being learned; the weight lets
+/// slow change through.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Season {
+    /// By hour of the week, then by hour of the day; none for hours not yet seen.
+    expected: Vec<Option<f64>>,
+    hour: usize,
+    values: Vec<f64>,
+}
+
+impl Season {
+    pub(super) fn new() -> Self {
+        Self {
+            expected: vec![None; WEEK + DAY],
+            hour: 0,
+            values: Vec::new(),
+        }
+    }
+
+    /// What was expected at this time, before the value is learned: by the hour of the day, or of
+    /// the week where that is nearer. None in the first day.
+    pub(super) fn step(&mut self, at_ms: u64, value: f64) -> Option<f64> {
+        let hour = usize::try_from(at_ms / HOUR_MS % WEEK as u64).unwrap_or(0);
+        if hour != self.hour && !self.values.is_empty() {
+            let middle = self.values.len() / 2;
+            let (_, &mut median, _) = self.values.select_nth_unstable_by(middle, f64::total_cmp);
+            for at in [self.hour, WEEK + self.hour % DAY] {
+                let expected = &mut self.expected[at];
+                *expected = Some(expected.map_or(median, |old| old + NEWEST * (median - old)));
+            }
+            self.values.clear();
+        }
+        self.hour = hour;
+        if self.values.len() < VALUES_KEPT {
+            self.values.push(value);
+        }
+        match (self.expected[WEEK + hour % DAY], self.expected[hour]) {
+            (Some(day), Some(week)) if (value - week).abs() < (value - day).abs() => Some(week),
+            (day, _) => day,
+        }
+    }
+}
