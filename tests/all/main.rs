@@ -59,3 +59,6 @@ mod ward;
 
 /// `learn` and `diagnose`: what they print, keep and refuse.
 mod signatures;
+
+/// Tables of telemetry from outside: `detect` and `import`, live pipes among them.
+mod tables;
