@@ -38,6 +38,7 @@ fn pipeline(policy: Policy) -> Pipeline {
         baseline_window: 100,
         baseline_established_after: 10,
         guard: GuardLimits::default(),
+        breaker: dbmedic::policy::BreakerOptions::default(),
         targets: (0..TARGETS).map(|n| (format!("t{n}"), target())).collect(),
     };
     Pipeline::new(options, policy, Carried::default())

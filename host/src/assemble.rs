@@ -336,6 +336,7 @@ fn pipeline_options(config: &Config) -> PipelineOptions {
         baseline_window: config.baseline.window,
         baseline_established_after: config.baseline.established_after,
         guard: config.guard.clone(),
+        breaker: config.policy.breaker.clone(),
         targets,
     }
 }

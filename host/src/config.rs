@@ -27,7 +27,7 @@ use crate::document::{Findings, Section, line_of};
 use crate::gate::{GateSettings, Source};
 use crate::guard::{GuardLimits, Mode};
 use crate::model::Setting;
-use crate::policy::Limits;
+use crate::policy::{BreakerOptions, Limits};
 use crate::signing::TrustedKey;
 
 pub use crate::document::{DocumentErrors as ConfigErrors, Problem, ProblemSeverity};
@@ -268,6 +268,8 @@ pub struct PolicyConfig {
     pub gate: GateSettings,
     /// What policies may use: the runtime's own limits, within bounds that [`Config::load`] checks.
     pub limits: Limits,
+    /// When it is taken out of service.
+    pub breaker: BreakerOptions,
     /// Its parameters, sorted by name. The policy itself checks them: see [`Places::problem`].
     pub parameters: Vec<Setting>,
 }
@@ -281,6 +283,7 @@ impl Default for PolicyConfig {
             trusted_keys: Vec::new(),
             gate: GateSettings::default(),
             limits: Limits::default(),
+            breaker: BreakerOptions::default(),
             parameters: Vec::new(),
         }
     }

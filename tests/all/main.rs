@@ -6,14 +6,23 @@
     reason = "a test stops at the first surprise, in its helpers too"
 )]
 
+/// Arbitrary verdicts through a real component, up to the guard.
+mod arbitrary;
+
 /// The direction of imports in host/src, and who may make what.
 mod architecture;
+
+/// Hostile components, one file each, and how each ends.
+mod attacks;
 
 /// Command lines, configurations, policies, targets and state that are wrong.
 mod bad_input;
 
 /// The binary under test, and real databases to do harm to.
 mod common;
+
+/// What keeps decisions apart, what is counted, and when a policy is out of service.
+mod containment;
 
 /// Every decision in a chained log: kept, replayed, compared, tampered with.
 mod decision_log;

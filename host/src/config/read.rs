@@ -12,7 +12,7 @@ use super::{
     ResourceConfig, Snapshots, VERSION,
 };
 use crate::document::{self, Section};
-use crate::policy::Limits;
+use crate::policy::{BreakerOptions, Isolation, Limits};
 
 pub(super) const SECOND: u64 = 1000;
 pub(super) const MINUTE: u64 = 60 * SECOND;
@@ -320,10 +320,82 @@ fn guard(section: &mut Section<'_, '_>) -> GuardLimits {
     }
 }
 
+pub(super) fn isolation(section: &mut Section<'_, '_>) -> Isolation {
+    let recycle_after = section.whole("recycle_after", 1000, 1..=1_000_000_000, 10..=1_000_000);
+    section.choice(
+        "isolation",
+        Isolation::default(),
+        &[
+            ("fresh", Isolation::Fresh),
+            ("reused", Isolation::Reused { recycle_after }),
+        ],
+    )
+}
+
+pub(super) fn breaker(section: &mut Section<'_, '_>) -> BreakerOptions {
+    let default = BreakerOptions::default();
+    let breaker = BreakerOptions {
+        failures_in_a_row: section.whole(
+            "failures_in_a_row",
+            default.failures_in_a_row,
+            1..=100,
+            2..=10,
+        ),
+        rate_decisions: section.whole(
+            "rate_decisions",
+            default.rate_decisions,
+            10..=1000,
+            20..=200,
+        ),
+        rate_percent: section.number(
+            "rate_percent",
+            default.rate_percent,
+            1.0..=100.0,
+            5.0..=50.0,
+        ),
+        backoff_ms: section.whole(
+            "backoff_ms",
+            default.backoff_ms,
+            SECOND..=DAY,
+            10 * SECOND..=HOUR,
+        ),
+        backoff_max_ms: section.whole(
+            "backoff_max_ms",
+            default.backoff_max_ms,
+            SECOND..=30 * DAY,
+            MINUTE..=DAY,
+        ),
+    };
+    if breaker.backoff_max_ms < breaker.backoff_ms {
+        section.error(
+            if section.has("backoff_max_ms") {
+                "backoff_max_ms"
+            } else {
+                "backoff_ms"
+            },
+            format!(
+                "`backoff_max_ms` is below `backoff_ms` ({})",
+                breaker.backoff_ms
+            ),
+            "the wait begins with `backoff_ms` and doubles up to `backoff_max_ms`",
+        );
+    }
+    breaker
+}
+
 /// Within the bounds that the runtime holds itself, and closer where a person may slip.
 pub(super) fn policy_limits(section: &mut Section<'_, '_>) -> Limits {
     let default = Limits::default();
+    let fuel = section.has("fuel").then(|| {
+        section.whole(
+            "fuel",
+            10_000_000,
+            10_000..=u64::MAX,
+            1_000_000..=1_000_000_000,
+        )
+    });
     Limits {
+        isolation: default.isolation,
         deadline_ms: section.whole("deadline_ms", default.deadline_ms, 1..=10_000, 5..=1000),
         start_deadline_ms: section.whole(
             "start_deadline_ms",
@@ -333,6 +405,9 @@ pub(super) fn policy_limits(section: &mut Section<'_, '_>) -> Limits {
         ),
         memory_mib: section.whole("memory_mib", default.memory_mib, 1..=1024, 1..=256),
         max_instances: section.whole("max_instances", default.max_instances, 1..=1000, 1..=64),
+        core_instances: section.whole("core_instances", default.core_instances, 1..=1000, 1..=100),
+        memories: section.whole("memories", default.memories, 1..=16, 1..=16),
+        tables: section.whole("tables", default.tables, 1..=100, 1..=100),
         table_elements: section.whole(
             "table_elements",
             default.table_elements,
@@ -346,6 +421,7 @@ pub(super) fn policy_limits(section: &mut Section<'_, '_>) -> Limits {
             1 << 16..=1 << 30,
             1 << 18..=1 << 26,
         ),
+        fuel,
         component_mib: section.whole("component_mib", default.component_mib, 1..=1024, 1..=256),
     }
 }
