@@ -4,6 +4,8 @@
 //! It has no I/O, no clock and no randomness of its own: the same events give the same effects,
 //! live and at replay. Carrying out an effect is the driver's part.
 
+mod service;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -18,11 +20,15 @@ use crate::model::{
     Outcome, Point, PolicyEvent, RepairHistory, Verbosity, Verdict,
 };
 use crate::policy::{
-    Breaker, BreakerOptions, Decision, HeardTelemetry, Line, Overheard, Part, Policy,
-    PolicyFailure, PolicyIdentity, Telemetry, TelemetryCopy,
+    BreakerOptions, Decision, HeardTelemetry, Line, Overheard, Part, Policy, PolicyFailure,
+    PolicyIdentity, Telemetry, TelemetryCopy,
 };
 use crate::series::{SERIES_LIMIT, SeriesTable};
 use crate::source::Observation;
+
+pub use service::RecordedFailure;
+
+use service::{Matter, Service};
 
 /// Main metrics that a policy is handed with each event.
 const CONTEXT_METRICS: usize = 64;
@@ -405,21 +411,6 @@ pub struct Made {
     pub heard: Vec<HeardTelemetry>,
 }
 
-/// A failure that depended on the machine, as a recording holds it: a replay meets it again.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RecordedFailure {
-    /// The target.
-    pub target: String,
-    /// The incident, unless the event was a tick.
-    pub incident: Option<String>,
-    /// What was put to the policy.
-    pub asked: Asked,
-    /// The policy's configured name where several are in line.
-    pub policy: Option<String>,
-    /// Why the policy's own answer did not count.
-    pub failure: PolicyFailure,
-}
-
 /// The guard's word, as it is told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -473,11 +464,7 @@ pub struct Pipeline {
     made: Vec<Made>,
     keeps_telemetry: bool,
     listens: bool,
-    breaker_options: BreakerOptions,
-    /// By the configured names of the policies.
-    breakers: BTreeMap<String, Breaker>,
-    /// Failures that the next step meets again, instead of asking the policy.
-    recorded_failures: Vec<RecordedFailure>,
+    service: Service,
     guard: Guard,
     targets: BTreeMap<String, Target>,
     next_incident: u64,
@@ -542,9 +529,7 @@ impl Pipeline {
             made: Vec::new(),
             keeps_telemetry: false,
             listens: false,
-            breaker_options: options.breaker,
-            breakers: BTreeMap::new(),
-            recorded_failures: Vec::new(),
+            service: Service::new(options.breaker),
             guard: Guard::new(options.guard, records),
             targets,
             next_incident: carried.next_incident,
@@ -631,9 +616,9 @@ impl Pipeline {
     /// The same as [`Pipeline::step`], but what is named in `failures` fails as it did before: a
     /// policy that was cut off on a busy machine need not be cut off on another.
     pub fn step_again(&mut self, event: &Event, failures: Vec<RecordedFailure>) -> Vec<Effect> {
-        self.recorded_failures = failures;
+        self.service.meet_again(failures);
         let effects = self.step(event);
-        self.recorded_failures.clear();
+        self.service.meet_again(Vec::new());
         effects
     }
 
@@ -680,8 +665,7 @@ impl Pipeline {
                 after_repair.push(target_name.clone());
             }
         }
-        // Nothing speaks against the new one yet.
-        self.breakers.remove(name);
+        self.service.begin_anew(name);
         let from = self.policies.get(name).identity();
         if name == DEFAULT_POLICY {
             self.policies.default = policy;
@@ -830,25 +814,20 @@ impl Pipeline {
         };
         let context = target.context(name, at_ms);
         let readings = &mut target.readings;
+        let matter = Matter {
+            target: name,
+            at_ms,
+            asked,
+            incident: incident.as_deref(),
+        };
         let (listens, mut heard) = (self.listens, Vec::new());
         let decision = target
             .line
             .decide(event, &context, |policy_name, policy, context| {
-                let breaker = self
-                    .breakers
-                    .entry(policy_name.to_owned())
-                    .or_insert_with(|| Breaker::new(self.breaker_options.clone()));
-                let failed_before = self.recorded_failures.iter().find(|r| {
-                    let in_line = r.policy.as_deref().is_none_or(|name| name == policy_name);
-                    in_line && r.target == name && r.asked == asked && r.incident == incident
-                });
                 let mut asked_of_telemetry = HeardTelemetry::default();
-                let decision = if let Err(until_ms) = breaker.admit(at_ms) {
-                    let why = PolicyFailure::OutOfService { until_ms };
-                    Decision::without_policy(event, context, why)
-                } else if let Some(recorded) = failed_before {
+                let decision = if let Some(why) = self.service.hindrance(policy_name, &matter) {
                     policy.recycle(name);
-                    Decision::without_policy(event, context, recorded.failure.clone())
+                    Decision::without_policy(event, context, why)
                 } else if listens {
                     let mut overheard = Overheard::new(std::mem::take(readings));
                     let decision = policy.decide(event, context, &mut overheard);
@@ -860,7 +839,8 @@ impl Pipeline {
                 if listens {
                     heard.push(asked_of_telemetry);
                 }
-                breaker.record(at_ms, decision.failure.as_ref());
+                let failure = decision.failure.as_ref();
+                self.service.note(policy_name, at_ms, failure);
                 decision
             });
         let line = match &decision.parts[..] {
