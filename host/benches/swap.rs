@@ -39,6 +39,7 @@ fn pipeline(policy: Policy) -> Pipeline {
         baseline_established_after: 10,
         guard: GuardLimits::default(),
         targets: (0..TARGETS).map(|n| (format!("t{n}"), target())).collect(),
+        signatures: None,
     };
     Pipeline::new(options, policy, Carried::default())
 }

@@ -23,6 +23,7 @@ pub mod journal;
 pub mod live;
 pub mod model;
 pub mod operations;
+pub mod pattern;
 pub mod pipeline;
 pub mod policy;
 pub mod recording;

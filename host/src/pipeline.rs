@@ -17,11 +17,13 @@ use crate::model::{
     Alert, Anomaly, BaselineSummary, Context, DetectionMethod, EscalationLevel, Finding, Metric,
     Outcome, Point, PolicyEvent, RepairHistory, Verbosity, Verdict,
 };
+use crate::pattern::Pattern;
 use crate::policy::{
     HeardTelemetry, Line, Overheard, Part, Policy, PolicyFailure, PolicyIdentity, Telemetry,
     TelemetryCopy,
 };
 use crate::series::{SERIES_LIMIT, SeriesTable};
+use crate::signature::{Signature, Signatures};
 use crate::source::Observation;
 
 /// Main metrics that a policy is handed with each event.
@@ -44,6 +46,10 @@ pub struct PipelineOptions {
     pub guard: GuardLimits,
     /// The targets by name.
     pub targets: BTreeMap<String, TargetOptions>,
+    /// The learned signatures that anomalies are compared with, beside the built-in ones. None
+    /// compares with nothing, as recordings do that were made before there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signatures: Option<Vec<Signature>>,
 }
 
 /// The name of the policy that decides where nothing else is configured.
@@ -439,6 +445,7 @@ struct Target {
     approved: Option<String>,
     /// The anomaly that lasts, and whether it is an incident of its own.
     unexplained: Option<Unexplained>,
+    pattern: Pattern,
     surge: Surge,
     /// What the policy asked for last; the host writes down no less in a surge.
     asked_verbosity: Verbosity,
@@ -456,6 +463,7 @@ pub struct Pipeline {
     keeps_telemetry: bool,
     listens: bool,
     guard: Guard,
+    signatures: Option<Signatures>,
     targets: BTreeMap<String, Target>,
     next_incident: u64,
 }
@@ -504,6 +512,7 @@ impl Pipeline {
                     established_after: options.baseline_established_after,
                     approved: None,
                     unexplained: None,
+                    pattern: Pattern::default(),
                     surge: Surge::default(),
                     asked_verbosity: Verbosity::Normal,
                     told_ruling: None,
@@ -520,6 +529,7 @@ impl Pipeline {
             keeps_telemetry: false,
             listens: false,
             guard: Guard::new(options.guard, records),
+            signatures: options.signatures.map(Signatures::new),
             targets,
             next_incident: carried.next_incident,
         }
@@ -682,6 +692,11 @@ impl Pipeline {
             && let Some((score, reason)) = detect::bound_score(&constraints)
         {
             detect::add_score(anomaly, DetectionMethod::Constraint, score, Some(reason));
+        }
+        if let Some(signatures) = &self.signatures {
+            let detector = &target.readings.detector;
+            let pattern = &mut target.pattern;
+            pattern.step(signatures, detector, &target.row, anomaly.as_mut());
         }
         let mut findings =
             target
@@ -1007,8 +1022,10 @@ impl Target {
             return None;
         }
         lasting.looks = lasting.looks.saturating_add(1);
-        (lasting.looks >= UNEXPLAINED_AFTER)
-            .then(|| diagnose::unexplained(anomaly, &lasting.series, self.surge.counts(at_ms)))
+        (lasting.looks >= UNEXPLAINED_AFTER).then(|| {
+            let recent = self.surge.counts(at_ms);
+            diagnose::unexplained(anomaly, &lasting.series, recent, self.pattern.ranking())
+        })
     }
 
     /// What is written down from now on, when it has changed: what the policy asked for, and no

@@ -71,6 +71,7 @@ fn keep_a_log(directory: &Path, looks: u64, room: Room) -> u64 {
         baseline_established_after: 10,
         guard: GuardLimits::default(),
         targets: BTreeMap::from([("shop".to_owned(), target)]),
+        signatures: None,
     };
     let mut pipeline = Pipeline::new(options, policies(), Carried::default());
     pipeline.listen(true);

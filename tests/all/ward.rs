@@ -384,6 +384,7 @@ fn pipeline_options(options: &WardOptions) -> PipelineOptions {
         baseline_established_after: 10,
         guard: GuardLimits::default(),
         targets: targets.collect(),
+        signatures: None,
     }
 }
 
