@@ -16,7 +16,7 @@ use dbmedic::gate::{Candidate, Held, Trust, Workshop};
 use dbmedic::guard::{GuardLimits, Mode};
 use dbmedic::pipeline::{Carried, Event, Pipeline, PipelineOptions, TargetOptions, only_default};
 use dbmedic::policy::{CacheLimits, CompiledCache, Limits, Policy, Runtime};
-use dbmedic::signing::{self, Comment, Password, TrustedKey};
+use dbmedic::signing::{self, Comment, Password, TrustedKey, Verified};
 
 const DEFAULT: &[u8] = include_bytes!("../../policies/prebuilt/default.wasm");
 const TARGETS: usize = 16;
@@ -38,6 +38,7 @@ fn pipeline(policy: Policy) -> Pipeline {
         baseline_window: 100,
         baseline_established_after: 10,
         guard: GuardLimits::default(),
+        breaker: dbmedic::policy::BreakerOptions::default(),
         targets: (0..TARGETS).map(|n| (format!("t{n}"), target())).collect(),
         signatures: None,
     };
@@ -74,8 +75,26 @@ fn swap(criterion: &mut Criterion) {
             .unwrap()
     };
     let policy = prepare().policy().clone();
-    // Signature, digest, authentication of the code, contract, description and settings included.
-    criterion.bench_function("ready from the cache", |bencher| bencher.iter(prepare));
+    // Digest and signature, authentication of the code, contract, description and settings.
+    criterion.bench_function(
+        "from the file's bytes to ready, code from the cache",
+        |bencher| {
+            bencher.iter(prepare);
+        },
+    );
+    let key = &workshop.trust.keys;
+    let signature = candidate.signature.as_deref();
+    criterion.bench_function("of that, digest and signature", |bencher| {
+        bencher.iter(|| Verified::signed(black_box(DEFAULT), signature, key, 1).unwrap());
+    });
+    let verified = Verified::signed(DEFAULT, signature, key, 1).unwrap();
+    criterion.bench_function("of that, from the cache to ready", |bencher| {
+        bencher.iter(|| {
+            workshop
+                .prepare_verified(black_box(&verified), &[], &mut |_| {})
+                .unwrap()
+        });
+    });
 
     let mut pipeline = pipeline(policy.clone());
     let to = policy.identity();

@@ -241,6 +241,30 @@ pub fn assemble_embedded(
     name: &str,
     record: Option<PathBuf>,
 ) -> anyhow::Result<(Pipeline, Option<RecordingWriter>)> {
+    let (pipeline, header) = assemble_samples(config, name)?;
+    let recording = record
+        .map(|path| RecordingWriter::create(&path, &header))
+        .transpose()?;
+    Ok((pipeline, recording))
+}
+
+/// Makes ready what an imported table needs: a pipeline with one target of this name that is only
+/// observed, and the header of a recording of it that begins at `started_ms`.
+pub fn assemble_import(
+    config: &Config,
+    name: &str,
+    started_ms: u64,
+) -> anyhow::Result<(Pipeline, Header)> {
+    let (pipeline, header) = assemble_samples(config, name)?;
+    let header = Header {
+        started_ms,
+        ..header
+    };
+    Ok((pipeline, header))
+}
+
+/// A pipeline with one target of which only the numbers are known, and the header of a recording.
+fn assemble_samples(config: &Config, name: &str) -> anyhow::Result<(Pipeline, Header)> {
     let policies = gate::once(
         &workshop(config, None)?,
         DEFAULT_POLICY,
@@ -261,16 +285,9 @@ pub fn assemble_embedded(
             constraints: config.constraints.clone(),
         },
     )]);
-    let recording = record
-        .map(|path| {
-            let header = header(config, &policies, &options, 0);
-            RecordingWriter::create(&path, &header)
-        })
-        .transpose()?;
-    Ok((
-        Pipeline::new(options, policies, Carried::default()),
-        recording,
-    ))
+    let header = header(config, &policies, &options, 0);
+    let pipeline = Pipeline::new(options, policies, Carried::default());
+    Ok((pipeline, header))
 }
 
 /// The beginning of a recording.
@@ -320,6 +337,7 @@ fn pipeline_options(config: &Config) -> anyhow::Result<PipelineOptions> {
         baseline_window: config.baseline.window,
         baseline_established_after: config.baseline.established_after,
         guard: config.guard.clone(),
+        breaker: config.policy.breaker.clone(),
         targets,
         signatures: Some(SignatureDir::at(&config.signature_dir).load()?),
     })

@@ -13,14 +13,17 @@ use crate::config::PolicyConfig;
 use crate::gate::Source;
 
 mod config;
+mod detect;
 mod diagnose;
 mod episode;
 mod history;
+mod import;
 mod learn;
 mod oneshot;
 mod policy;
 mod progress;
 mod replay;
+mod table;
 mod watch;
 
 /// Databases that look after themselves.
@@ -49,6 +52,10 @@ enum Command {
     Release(history::ReleaseArgs),
     /// Feed a recording through the pipeline and print the verdicts
     Replay(replay::ReplayArgs),
+    /// Find anomalies in a table of telemetry, row by row: CSV in, CSV out
+    Detect(detect::DetectArgs),
+    /// Make a recording of a table of telemetry, for `replay` and for tests of policies
+    Import(import::ImportArgs),
     /// Learn what a trouble looks like from the rows of a table in which it happened
     Learn(learn::LearnArgs),
     /// Say which known trouble the abnormal rows of a table look like
@@ -117,6 +124,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Release(args) => (history::release(&args), ExitCode::FAILURE),
         Command::Policy(command) => (policy::run(&command), policy::could_not(&command)),
         Command::Replay(args) => (replay::run(&args), ExitCode::FAILURE),
+        Command::Detect(args) => (detect::run(&args), ExitCode::from(2)),
+        Command::Import(args) => (import::run(&args), ExitCode::from(2)),
         Command::Learn(args) => (learn::run(&args), ExitCode::FAILURE),
         Command::Diagnose(args) => (diagnose::run(&args), ExitCode::FAILURE),
         Command::Config(command) => (config::run(&command), ExitCode::FAILURE),

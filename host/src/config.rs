@@ -7,12 +7,9 @@
 //! nothing is ever written but by [`init`].
 
 mod constraints;
-mod findings;
 mod policies;
-mod problem;
 mod read;
 mod resolve;
-mod section;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -26,17 +23,16 @@ use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
 use crate::constraint::Constraint;
+use crate::document::{Findings, Section, line_of};
 use crate::gate::{GateSettings, Source};
 use crate::guard::{GuardLimits, Mode};
 use crate::model::Setting;
-use crate::policy::Limits;
+use crate::policy::{BreakerOptions, Limits};
 use crate::signing::TrustedKey;
 
-pub use problem::{ConfigErrors, Problem, ProblemSeverity};
+pub use crate::document::{DocumentErrors as ConfigErrors, Problem, ProblemSeverity};
 
-use findings::Findings;
 use resolve::Resolve;
-use section::Section;
 
 /// The version of the file's format that is read.
 pub const VERSION: u32 = 1;
@@ -275,6 +271,8 @@ pub struct PolicyConfig {
     pub gate: GateSettings,
     /// What policies may use: the runtime's own limits, within bounds that [`Config::load`] checks.
     pub limits: Limits,
+    /// When it is taken out of service.
+    pub breaker: BreakerOptions,
     /// Its parameters, sorted by name. The policy itself checks them: see [`Places::problem`].
     pub parameters: Vec<Setting>,
 }
@@ -288,6 +286,7 @@ impl Default for PolicyConfig {
             trusted_keys: Vec::new(),
             gate: GateSettings::default(),
             limits: Limits::default(),
+            breaker: BreakerOptions::default(),
             parameters: Vec::new(),
         }
     }
@@ -398,7 +397,7 @@ fn text_of(path: &Path) -> Result<String, ConfigErrors> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
-        let line = problem::line_of(&String::from_utf8_lossy(&error.as_bytes()[..valid]), valid);
+        let line = line_of(&String::from_utf8_lossy(&error.as_bytes()[..valid]), valid);
         let message = format!("line {line} is not UTF-8 text");
         fail(message, "save the file as UTF-8")
     })

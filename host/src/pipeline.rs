@@ -19,8 +19,8 @@ use crate::model::{
 };
 use crate::pattern::Pattern;
 use crate::policy::{
-    HeardTelemetry, Line, Overheard, Part, Policy, PolicyFailure, PolicyIdentity, Telemetry,
-    TelemetryCopy,
+    Breaker, BreakerOptions, Decision, HeardTelemetry, Line, Overheard, Part, Policy,
+    PolicyFailure, PolicyIdentity, Telemetry, TelemetryCopy,
 };
 use crate::series::{SERIES_LIMIT, SeriesTable};
 use crate::signature::{Signature, Signatures};
@@ -44,6 +44,9 @@ pub struct PipelineOptions {
     pub baseline_established_after: usize,
     /// The limits that no policy can move.
     pub guard: GuardLimits,
+    /// When the policy is taken out of service.
+    #[serde(default)]
+    pub breaker: BreakerOptions,
     /// The targets by name.
     pub targets: BTreeMap<String, TargetOptions>,
     /// The learned signatures that anomalies are compared with, beside the built-in ones. None
@@ -408,6 +411,21 @@ pub struct Made {
     pub heard: Vec<HeardTelemetry>,
 }
 
+/// A failure that depended on the machine, as a recording holds it: a replay meets it again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordedFailure {
+    /// The target.
+    pub target: String,
+    /// The incident, unless the event was a tick.
+    pub incident: Option<String>,
+    /// What was put to the policy.
+    pub asked: Asked,
+    /// The policy's configured name where several are in line.
+    pub policy: Option<String>,
+    /// Why the policy's own answer did not count.
+    pub failure: PolicyFailure,
+}
+
 /// The guard's word, as it is told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -462,6 +480,11 @@ pub struct Pipeline {
     made: Vec<Made>,
     keeps_telemetry: bool,
     listens: bool,
+    breaker_options: BreakerOptions,
+    /// By the configured names of the policies.
+    breakers: BTreeMap<String, Breaker>,
+    /// Failures that the next step meets again, instead of asking the policy.
+    recorded_failures: Vec<RecordedFailure>,
     guard: Guard,
     signatures: Option<Signatures>,
     targets: BTreeMap<String, Target>,
@@ -528,6 +551,9 @@ impl Pipeline {
             made: Vec::new(),
             keeps_telemetry: false,
             listens: false,
+            breaker_options: options.breaker,
+            breakers: BTreeMap::new(),
+            recorded_failures: Vec::new(),
             guard: Guard::new(options.guard, records),
             signatures: options.signatures.map(Signatures::new),
             targets,
@@ -612,6 +638,15 @@ impl Pipeline {
         std::mem::take(&mut self.made)
     }
 
+    /// The same as [`Pipeline::step`], but what is named in `failures` fails as it did before: a
+    /// policy that was cut off on a busy machine need not be cut off on another.
+    pub fn step_again(&mut self, event: &Event, failures: Vec<RecordedFailure>) -> Vec<Effect> {
+        self.recorded_failures = failures;
+        let effects = self.step(event);
+        self.recorded_failures.clear();
+        effects
+    }
+
     /// Takes one event and says what is to be done.
     pub fn step(&mut self, event: &Event) -> Vec<Effect> {
         self.made.clear();
@@ -655,6 +690,8 @@ impl Pipeline {
                 after_repair.push(target_name.clone());
             }
         }
+        // Nothing speaks against the new one yet.
+        self.breakers.remove(name);
         let from = self.policies.get(name).identity();
         if name == DEFAULT_POLICY {
             self.policies.default = policy;
@@ -801,31 +838,52 @@ impl Pipeline {
         let Some(target) = self.targets.get_mut(name) else {
             return Vec::new();
         };
+        let (asked, incident, finding) = match event {
+            PolicyEvent::Finding(f) => (Asked::Finding, Some(f.incident.clone()), Some(f.clone())),
+            PolicyEvent::Outcome(o) => (Asked::Outcome, Some(o.incident.clone()), None),
+            PolicyEvent::Tick => (Asked::Tick, None, None),
+        };
         let context = target.context(name, at_ms);
         let readings = &mut target.readings;
         let (listens, mut heard) = (self.listens, Vec::new());
-        let decision = target.line.decide(event, &context, |_, policy, context| {
-            if !listens {
-                return policy.decide(event, context, readings);
-            }
-            let mut overheard = Overheard::new(std::mem::take(readings));
-            let decision = policy.decide(event, context, &mut overheard);
-            let (back, asked) = overheard.finish();
-            *readings = back;
-            heard.push(asked);
-            decision
-        });
+        let decision = target
+            .line
+            .decide(event, &context, |policy_name, policy, context| {
+                let breaker = self
+                    .breakers
+                    .entry(policy_name.to_owned())
+                    .or_insert_with(|| Breaker::new(self.breaker_options.clone()));
+                let failed_before = self.recorded_failures.iter().find(|r| {
+                    let in_line = r.policy.as_deref().is_none_or(|name| name == policy_name);
+                    in_line && r.target == name && r.asked == asked && r.incident == incident
+                });
+                let mut asked_of_telemetry = HeardTelemetry::default();
+                let decision = if let Err(until_ms) = breaker.admit(at_ms) {
+                    let why = PolicyFailure::OutOfService { until_ms };
+                    Decision::without_policy(event, context, why)
+                } else if let Some(recorded) = failed_before {
+                    policy.recycle(name);
+                    Decision::without_policy(event, context, recorded.failure.clone())
+                } else if listens {
+                    let mut overheard = Overheard::new(std::mem::take(readings));
+                    let decision = policy.decide(event, context, &mut overheard);
+                    (*readings, asked_of_telemetry) = overheard.finish();
+                    decision
+                } else {
+                    policy.decide(event, context, readings)
+                };
+                if listens {
+                    heard.push(asked_of_telemetry);
+                }
+                breaker.record(at_ms, decision.failure.as_ref());
+                decision
+            });
         let line = match &decision.parts[..] {
             [_] => Vec::new(),
             parts => parts.iter().map(SaidInLine::from).collect(),
         };
         let verdict = decision.verdict;
         let mut effects = Vec::new();
-        let (asked, incident, finding) = match event {
-            PolicyEvent::Finding(f) => (Asked::Finding, Some(f.incident.clone()), Some(f.clone())),
-            PolicyEvent::Outcome(o) => (Asked::Outcome, Some(o.incident.clone()), None),
-            PolicyEvent::Tick => (Asked::Tick, None, None),
-        };
         let changes_anything = verdict.level != target.level
             || verdict.verbosity != target.asked_verbosity
             || !verdict.alerts.is_empty()

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::model::Setting;
-use crate::pipeline::{Carried, Effect, Event, PipelineOptions};
-use crate::policy::{Limits, PolicyIdentity};
+use crate::pipeline::{Carried, Decided, Effect, Event, PipelineOptions, RecordedFailure};
+use crate::policy::{Limits, PolicyFailure, PolicyIdentity};
 
 /// The version of the format that this dbmedic writes and reads.
 pub const VERSION: u32 = 1;
@@ -71,6 +71,41 @@ pub struct Recorded {
     pub event: Event,
     /// What it answered, as JSON, byte for byte.
     pub effects: Box<RawValue>,
+}
+
+impl Recorded {
+    /// The failures of the policy that depended on the machine. None where the effects cannot be
+    /// read: they are then told as a difference.
+    pub fn failures_of_machine(&self) -> Vec<RecordedFailure> {
+        #[derive(Deserialize)]
+        struct OnlyDecided {
+            decided: Option<Decided>,
+        }
+        let effects: Vec<OnlyDecided> =
+            serde_json::from_str(self.effects.get()).unwrap_or_default();
+        effects
+            .into_iter()
+            .filter_map(|effect| effect.decided)
+            .flat_map(|decided| {
+                let said: Vec<_> = if decided.line.is_empty() {
+                    vec![(None, decided.failure)]
+                } else {
+                    let line = decided.line.into_iter();
+                    line.map(|said| (Some(said.policy), said.failure)).collect()
+                };
+                let (target, incident, asked) = (decided.target, decided.incident, decided.asked);
+                said.into_iter().filter_map(move |(policy, failure)| {
+                    Some(RecordedFailure {
+                        target: target.clone(),
+                        incident: incident.clone(),
+                        asked,
+                        policy,
+                        failure: failure.filter(PolicyFailure::depends_on_machine)?,
+                    })
+                })
+            })
+            .collect()
+    }
 }
 
 /// What can go wrong with a recording.

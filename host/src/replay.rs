@@ -1,11 +1,12 @@
 //! The replay driver: a recording through the same pipeline, effects compared, not carried out.
 //!
-//! It reads no clock and touches no target.
+//! It reads no clock and touches no target. Where the recorded policy was cut off by the clock, the
+//! same policy counts as cut off here.
 
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
-use crate::pipeline::{Effect, Event, Pipeline, Policies};
+use crate::pipeline::{DEFAULT_POLICY, Effect, Event, Pipeline, Policies};
 use crate::policy::{Policy, PolicyIdentity};
 use crate::recording::{RecordingError, RecordingReader};
 
@@ -32,15 +33,28 @@ pub fn replay<E: From<RecordingError>>(
     mut on_event: impl FnMut(&Event, &[Effect]) -> Result<(), E>,
 ) -> Result<Summary, E> {
     let header = recording.header();
+    let policies = policies.into();
+    // Which policies decide as recorded; the failures of others are not taken over.
+    let mut same_policies = policies.get(DEFAULT_POLICY).digest() == header.policy.digest
+        && header
+            .named
+            .iter()
+            .all(|(name, named)| policies.get(name).digest() == named.identity.digest);
     let mut pipeline = Pipeline::new(header.options.clone(), policies, header.carried.clone());
     let mut summary = Summary::default();
     while let Some(recorded) = recording.next_event()? {
-        if let Event::PolicySwapped { policy, to, .. } = &recorded.event
-            && let Some(ready) = policy_for(policy, to)?
-        {
-            pipeline.stand_by(policy, ready);
+        if let Event::PolicySwapped { policy, to, .. } = &recorded.event {
+            let ready = policy_for(policy, to)?;
+            same_policies &= ready.as_ref().is_some_and(|p| p.digest() == to.digest);
+            if let Some(ready) = ready {
+                pipeline.stand_by(policy, ready);
+            }
         }
-        let effects = pipeline.step(&recorded.event);
+        let effects = if same_policies {
+            pipeline.step_again(&recorded.event, recorded.failures_of_machine())
+        } else {
+            pipeline.step(&recorded.event)
+        };
         summary.events += 1;
         let decided = effects
             .iter()

@@ -119,9 +119,18 @@ pub struct TableReader {
 impl TableReader {
     /// Opens a file. Its first row is read ahead, to tell metrics from text.
     pub fn open(path: &Path, options: &TableOptions) -> Result<Self, TableError> {
+        Self::open_with(path, options, |file| file)
+    }
+
+    /// Opens a file and reads it through what `through` makes of it.
+    pub fn open_with<R: Read + 'static>(
+        path: &Path,
+        options: &TableOptions,
+        through: impl FnOnce(File) -> R,
+    ) -> Result<Self, TableError> {
         let name = path.display().to_string();
         match File::open(path) {
-            Ok(file) => Self::new(name, file, options),
+            Ok(file) => Self::new(name, through(file), options),
             Err(error) => Err(TableError {
                 place: Place {
                     file: name,

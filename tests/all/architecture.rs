@@ -60,6 +60,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "config",
         &[
             "constraint",
+            "document",
             "gate",
             "guard",
             "model",
@@ -70,6 +71,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("table", &[]),
     ("gate", &["clock", "model", "pipeline", "policy", "signing"]),
+    ("document", &["model"]),
+    (
+        "policy_tests",
+        &["document", "model", "pipeline", "policy", "recording"],
+    ),
     (
         "decision_log",
         &[
@@ -181,6 +187,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "model",
             "pipeline",
             "policy",
+            "policy_tests",
             "recording",
             "replay",
             "report",

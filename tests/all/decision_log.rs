@@ -70,6 +70,7 @@ fn keep_a_log(directory: &Path, looks: u64, room: Room) -> u64 {
         baseline_window: 100,
         baseline_established_after: 10,
         guard: GuardLimits::default(),
+        breaker: dbmedic::policy::BreakerOptions::default(),
         targets: BTreeMap::from([("shop".to_owned(), target)]),
         signatures: None,
     };

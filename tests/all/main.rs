@@ -6,14 +6,23 @@
     reason = "a test stops at the first surprise, in its helpers too"
 )]
 
+/// Arbitrary verdicts through a real component, up to the guard.
+mod arbitrary;
+
 /// The direction of imports in host/src, and who may make what.
 mod architecture;
+
+/// Hostile components, one file each, and how each ends.
+mod attacks;
 
 /// Command lines, configurations, policies, targets and state that are wrong.
 mod bad_input;
 
 /// The binary under test, and real databases to do harm to.
 mod common;
+
+/// What keeps decisions apart, what is counted, and when a policy is out of service.
+mod containment;
 
 /// Every decision in a chained log: kept, replayed, compared, tampered with.
 mod decision_log;
@@ -29,6 +38,9 @@ mod kills;
 
 /// `run` in its three modes, approving, stopping.
 mod live;
+
+/// `dbmedic policy test`: a policy's cases, and the default policy under its own.
+mod policy_cases;
 
 /// The whole demo, its recording replayed, and damaged recordings.
 mod replay;
@@ -50,3 +62,6 @@ mod pattern;
 
 /// `learn` and `diagnose`: what they print, keep and refuse.
 mod signatures;
+
+/// Tables of telemetry from outside: `detect` and `import`, live pipes among them.
+mod tables;

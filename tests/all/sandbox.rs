@@ -8,18 +8,19 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use dbmedic::model::{
-    BaselineSummary, Candidate, CascadeLevel, Classification, Context, DataLoss, EscalationLevel,
-    Finding, Outcome, OutcomeResult, Point, PolicyEvent, Setting, Value, Verbosity,
+    BaselineSummary, Classification, DataLoss, EscalationLevel, Outcome, OutcomeResult, Point,
+    PolicyEvent, Setting, Value, Verbosity,
 };
 use dbmedic::policy::{
     Decision, LOG_LINE_BYTES, LOG_LINES, Limits, LoadError, NoTelemetry, Policy, PolicyFailure,
     RECENT_POINTS, Runtime, Telemetry, cautious,
 };
 use dbmedic::signing::Verified;
+use dbmedic_tests::{context, finding};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-const HOSTILE: &[u8] = include_bytes!("../guests/hostile/hostile.wasm");
+pub(crate) const HOSTILE: &[u8] = include_bytes!("../guests/hostile/hostile.wasm");
 
 /// One runtime for all tests, as in the host: what one policy breaks, another would notice. More
 /// time than by default, so that a good policy is not cut off on a busy machine.
@@ -35,7 +36,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 static WELL_BEHAVED: LazyLock<Policy> =
     LazyLock::new(|| RUNTIME.load(&Verified::unsigned(HOSTILE), &[]).unwrap());
 
-fn misbehave(how: &str) -> Vec<Setting> {
+pub(crate) fn misbehave(how: &str) -> Vec<Setting> {
     vec![Setting {
         name: "misbehave".into(),
         value: Value::Text(how.into()),
@@ -44,48 +45,6 @@ fn misbehave(how: &str) -> Vec<Setting> {
 
 fn policy(how: &str) -> Policy {
     WELL_BEHAVED.with_settings(&misbehave(how)).unwrap()
-}
-
-fn finding() -> PolicyEvent {
-    PolicyEvent::Finding(Finding {
-        incident: "i-1".into(),
-        kind: "lock.stale-holder".into(),
-        subject: "orders.db".into(),
-        summary: "a process holds the write lock and does nothing".into(),
-        severity: 0.6,
-        first_seen_ms: 1_000,
-        last_seen_ms: 2_000,
-        sightings: 3,
-        facts: Vec::new(),
-        evidence: Vec::new(),
-        candidates: vec![Candidate {
-            id: "lock.end-holder".into(),
-            summary: "end the holder".into(),
-            level: CascadeLevel::InPlace,
-            preconditions: Vec::new(),
-            expected_duration_ms: 100,
-            expected_loss: DataLoss {
-                commits: 0,
-                percent: 0.0,
-            },
-            undoable: false,
-        }],
-    })
-}
-
-fn context(policy: &Policy) -> Context {
-    Context {
-        now_ms: 2_000,
-        target: "orders".into(),
-        level: EscalationLevel::Normal,
-        level_since_ms: 0,
-        repairs: Vec::new(),
-        incidents: Vec::new(),
-        constraints: Vec::new(),
-        metrics: Vec::new(),
-        settings: policy.settings().to_vec(),
-        memory: vec![41],
-    }
 }
 
 fn decide(policy: &Policy) -> Decision {
@@ -559,7 +518,7 @@ fn wasi_is_refused_with_a_hint() {
            (import "evil:door/open@1.0.0" (instance))"#,
     ));
     match error {
-        LoadError::Imports { names } => {
+        LoadError::Imports { names, .. } => {
             assert_eq!(
                 names,
                 ["wasi:cli/environment@0.2.0", "evil:door/open@1.0.0"]

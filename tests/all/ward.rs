@@ -383,6 +383,7 @@ fn pipeline_options(options: &WardOptions) -> PipelineOptions {
         baseline_window: 100,
         baseline_established_after: 10,
         guard: GuardLimits::default(),
+        breaker: dbmedic::policy::BreakerOptions::default(),
         targets: targets.collect(),
         signatures: None,
     }

@@ -1,1 +1,63 @@
-//! Nothing here: the tests stand in `all/`.
+//! What the end-to-end tests and the benches have in common.
+
+pub mod attacks;
+
+use dbmedic::model::{
+    Candidate, CascadeLevel, Context, DataLoss, EscalationLevel, Finding, PolicyEvent,
+};
+use dbmedic::policy::Policy;
+
+/// A problem with one repair, `lock.end-holder`.
+pub fn finding() -> PolicyEvent {
+    PolicyEvent::Finding(Finding {
+        incident: "i-1".into(),
+        kind: "lock.stale-holder".into(),
+        subject: "orders.db".into(),
+        summary: "a process holds the write lock and does nothing".into(),
+        severity: 0.6,
+        first_seen_ms: 1_000,
+        last_seen_ms: 2_000,
+        sightings: 3,
+        facts: Vec::new(),
+        evidence: Vec::new(),
+        candidates: vec![Candidate {
+            id: "lock.end-holder".into(),
+            summary: "end the holder".into(),
+            level: CascadeLevel::InPlace,
+            preconditions: Vec::new(),
+            expected_duration_ms: 100,
+            expected_loss: DataLoss {
+                commits: 0,
+                percent: 0.0,
+            },
+            undoable: false,
+        }],
+    })
+}
+
+/// What a policy is told beside it, with its settings and one byte of memory, 41.
+pub fn context(policy: &Policy) -> Context {
+    Context {
+        now_ms: 2_000,
+        target: "orders".into(),
+        level: EscalationLevel::Normal,
+        level_since_ms: 0,
+        repairs: Vec::new(),
+        incidents: Vec::new(),
+        constraints: Vec::new(),
+        metrics: Vec::new(),
+        settings: policy.settings().to_vec(),
+        memory: vec![41],
+    }
+}
+
+/// What the process holds in memory now, bytes.
+///
+/// # Panics
+/// Where `/proc/self/status` does not say so.
+pub fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux says it");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.expect("VmRSS stands there in kB") << 10
+}

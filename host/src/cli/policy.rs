@@ -3,6 +3,7 @@
 mod diff;
 mod replay;
 mod show;
+mod test;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -42,6 +43,8 @@ pub(crate) enum PolicyCommand {
     Replay(replay::ReplayArgs),
     /// Which decisions of a log another policy, or other parameters, would have changed: exit 0 when none
     Diff(diff::DiffArgs),
+    /// Run a policy's test cases: exit 0 passed, 1 failed, 2 could not run
+    Test(test::TestArgs),
 }
 
 /// Arguments of `policy status`.
@@ -120,7 +123,9 @@ fn time(text: &str) -> Result<u64, String> {
 /// The exit code for a command that could not do its work, where 1 is an answer.
 pub(crate) fn could_not(command: &PolicyCommand) -> ExitCode {
     match command {
-        PolicyCommand::Replay(_) | PolicyCommand::Diff(_) => ExitCode::from(2),
+        PolicyCommand::Replay(_) | PolicyCommand::Diff(_) | PolicyCommand::Test(_) => {
+            ExitCode::from(2)
+        }
         _ => ExitCode::FAILURE,
     }
 }
@@ -133,6 +138,7 @@ pub(crate) fn run(command: &PolicyCommand) -> Ended {
         PolicyCommand::Status(args) => status(args),
         PolicyCommand::Replay(args) => replay::run(args),
         PolicyCommand::Diff(args) => diff::run(args),
+        PolicyCommand::Test(args) => test::run(args),
         PolicyCommand::Swap(args) => {
             let file = fs::canonicalize(&args.file)
                 .with_context(|| format!("reading policy {}", args.file.display()))?;

@@ -1,7 +1,7 @@
 //! Reads constraints, as overrides of those that are given, and names.
 
-use super::section::Section;
 use crate::constraint::Constraint;
+use crate::document::Section;
 
 /// The longest name of a target or constraint, bytes.
 const NAME_BYTES: usize = 64;

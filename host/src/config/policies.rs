@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use super::constraints::name;
-use super::read::{DAY, MINUTE, SECOND, policy_limits, policy_parameters};
+use super::read::{DAY, MINUTE, SECOND, breaker, isolation, policy_limits};
 use super::resolve::Resolve;
-use super::section::Section;
 use super::{NamedPolicyConfig, PolicyConfig};
+use crate::document::{self, Section};
 use crate::gate::{GateSettings, ProbationSettings, ShadowSettings, Source};
 use crate::pipeline::DEFAULT_POLICY;
+use crate::policy::Limits;
 use crate::signing::{TrustedKey, parse_time, read_public_key};
 
 pub(super) fn policy_config(
@@ -22,6 +23,7 @@ pub(super) fn policy_config(
     let require_signature = section.flag("require_signature", default.require_signature);
     let allow_downgrade = section.flag("allow_downgrade", default.gate.allow_downgrade);
     let trusted_keys = trusted_keys(section);
+    let isolation = isolation(section);
     let policy = PolicyConfig {
         source,
         watch,
@@ -32,8 +34,12 @@ pub(super) fn policy_config(
             shadow: section.table("shadow", shadow),
             probation: section.table("probation", probation),
         },
-        limits: section.table("limits", policy_limits),
-        parameters: section.table("parameters", policy_parameters),
+        limits: Limits {
+            isolation,
+            ..section.table("limits", policy_limits)
+        },
+        breaker: section.table("breaker", breaker),
+        parameters: section.table("parameters", document::settings),
     };
     if !policy.require_signature {
         section.warning(
@@ -63,7 +69,7 @@ pub(super) fn named_policies(
         }
         let source = source(section, base, resolve);
         needs_a_key(section, &source, policy);
-        let parameters = section.table("parameters", policy_parameters);
+        let parameters = section.table("parameters", document::settings);
         policies.extend(name.map(|name| NamedPolicyConfig {
             name,
             source,

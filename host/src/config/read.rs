@@ -3,19 +3,16 @@
 
 use std::path::{Path, PathBuf};
 
-use toml::de::DeValue;
-
 use super::constraints::constraints;
 use super::policies::{named_policies, policy_config};
 use super::resolve::Resolve;
-use super::section::{Section, kind, number_of};
 use super::targets::{Surroundings, targets};
 use super::{
     BaselineConfig, Config, DecisionLogConfig, GuardLimits, Mode, Observation, OperationConfig,
     ResourceConfig, Snapshots, VERSION,
 };
-use crate::model::{Setting, Value};
-use crate::policy::Limits;
+use crate::document::{self, Section};
+use crate::policy::{BreakerOptions, Isolation, Limits};
 
 pub(super) const SECOND: u64 = 1000;
 pub(super) const MINUTE: u64 = 60 * SECOND;
@@ -23,8 +20,6 @@ const HOUR: u64 = 60 * MINUTE;
 pub(super) const DAY: u64 = 24 * HOUR;
 /// The least and the greatest interval, milliseconds.
 const INTERVAL: std::ops::RangeInclusive<u64> = 10..=30 * DAY;
-/// Integers beyond this lose digits in languages whose numbers are floats.
-const WHOLE_MAX: i128 = (1 << 53) - 1;
 /// What `mode` may be.
 pub(super) const MODES: [(&str, Mode); 3] = [
     ("observe", Mode::Observe),
@@ -34,7 +29,7 @@ pub(super) const MODES: [(&str, Mode); 3] = [
 
 /// The configuration; none when its version is not ours, and nothing more can be said then.
 pub(super) fn config(root: &mut Section<'_, '_>, base: &Path, resolve: &Resolve) -> Option<Config> {
-    if !version(root) {
+    if !document::version(root, VERSION) {
         return None;
     }
     let default = Config::default();
@@ -99,24 +94,6 @@ pub(super) fn config(root: &mut Section<'_, '_>, base: &Path, resolve: &Resolve)
         constraints,
         targets,
     })
-}
-
-/// Whether the file is one that can be judged.
-fn version(root: &mut Section<'_, '_>) -> bool {
-    if !root.has("version") {
-        let hint = format!("begin the file with `version = {VERSION}`");
-        root.error("version", "`version` is missing", hint);
-        return true;
-    }
-    let Some(found) = root.finite("version", &format!("`version = {VERSION}`")) else {
-        return true;
-    };
-    let known = (found - f64::from(VERSION)).abs() < f64::EPSILON;
-    if !known {
-        let message = format!("version {found} is unknown, this dbmedic reads version {VERSION}");
-        root.error("version", message, "use the dbmedic that the file is for");
-    }
-    known
 }
 
 fn observation(section: &mut Section<'_, '_>) -> Observation {
@@ -359,10 +336,82 @@ fn guard(section: &mut Section<'_, '_>) -> GuardLimits {
     }
 }
 
+pub(super) fn isolation(section: &mut Section<'_, '_>) -> Isolation {
+    let recycle_after = section.whole("recycle_after", 1000, 1..=1_000_000_000, 10..=1_000_000);
+    section.choice(
+        "isolation",
+        Isolation::default(),
+        &[
+            ("fresh", Isolation::Fresh),
+            ("reused", Isolation::Reused { recycle_after }),
+        ],
+    )
+}
+
+pub(super) fn breaker(section: &mut Section<'_, '_>) -> BreakerOptions {
+    let default = BreakerOptions::default();
+    let breaker = BreakerOptions {
+        failures_in_a_row: section.whole(
+            "failures_in_a_row",
+            default.failures_in_a_row,
+            1..=100,
+            2..=10,
+        ),
+        rate_decisions: section.whole(
+            "rate_decisions",
+            default.rate_decisions,
+            10..=1000,
+            20..=200,
+        ),
+        rate_percent: section.number(
+            "rate_percent",
+            default.rate_percent,
+            1.0..=100.0,
+            5.0..=50.0,
+        ),
+        backoff_ms: section.whole(
+            "backoff_ms",
+            default.backoff_ms,
+            SECOND..=DAY,
+            10 * SECOND..=HOUR,
+        ),
+        backoff_max_ms: section.whole(
+            "backoff_max_ms",
+            default.backoff_max_ms,
+            SECOND..=30 * DAY,
+            MINUTE..=DAY,
+        ),
+    };
+    if breaker.backoff_max_ms < breaker.backoff_ms {
+        section.error(
+            if section.has("backoff_max_ms") {
+                "backoff_max_ms"
+            } else {
+                "backoff_ms"
+            },
+            format!(
+                "`backoff_max_ms` is below `backoff_ms` ({})",
+                breaker.backoff_ms
+            ),
+            "the wait begins with `backoff_ms` and doubles up to `backoff_max_ms`",
+        );
+    }
+    breaker
+}
+
 /// Within the bounds that the runtime holds itself, and closer where a person may slip.
 pub(super) fn policy_limits(section: &mut Section<'_, '_>) -> Limits {
     let default = Limits::default();
+    let fuel = section.has("fuel").then(|| {
+        section.whole(
+            "fuel",
+            10_000_000,
+            10_000..=u64::MAX,
+            1_000_000..=1_000_000_000,
+        )
+    });
     Limits {
+        isolation: default.isolation,
         deadline_ms: section.whole("deadline_ms", default.deadline_ms, 1..=10_000, 5..=1000),
         start_deadline_ms: section.whole(
             "start_deadline_ms",
@@ -372,6 +421,9 @@ pub(super) fn policy_limits(section: &mut Section<'_, '_>) -> Limits {
         ),
         memory_mib: section.whole("memory_mib", default.memory_mib, 1..=1024, 1..=256),
         max_instances: section.whole("max_instances", default.max_instances, 1..=1000, 1..=64),
+        core_instances: section.whole("core_instances", default.core_instances, 1..=1000, 1..=100),
+        memories: section.whole("memories", default.memories, 1..=16, 1..=16),
+        tables: section.whole("tables", default.tables, 1..=100, 1..=100),
         table_elements: section.whole(
             "table_elements",
             default.table_elements,
@@ -385,52 +437,7 @@ pub(super) fn policy_limits(section: &mut Section<'_, '_>) -> Limits {
             1 << 16..=1 << 30,
             1 << 18..=1 << 26,
         ),
+        fuel,
         component_mib: section.whole("component_mib", default.component_mib, 1..=1024, 1..=256),
     }
-}
-
-/// Whatever is there, as long as it has a type that a policy knows. The rest is the policy's.
-pub(super) fn policy_parameters(section: &mut Section<'_, '_>) -> Vec<Setting> {
-    let mut settings = Vec::new();
-    for (name, value) in section.entries() {
-        let value = match value {
-            DeValue::Boolean(flag) => Some(Value::Boolean(*flag)),
-            DeValue::String(text) => Some(Value::Text(text.to_string())),
-            DeValue::Integer(integer) => {
-                let whole = i128::from_str_radix(integer.as_str(), integer.radix())
-                    .ok()
-                    .filter(|whole| (-WHOLE_MAX..=WHOLE_MAX).contains(whole))
-                    .and_then(|whole| i64::try_from(whole).ok());
-                if whole.is_none() {
-                    let message = format!("`{name}` is {integer}, too large for a policy");
-                    section.error(name, message, "whole numbers stay below 2^53");
-                }
-                whole.map(Value::Integer)
-            }
-            DeValue::Float(_) => {
-                let number = number_of(value).filter(|number| number.is_finite());
-                if number.is_none() {
-                    section.error(
-                        name,
-                        format!("`{name}` is not a finite number"),
-                        "give a number that is finite",
-                    );
-                }
-                number.map(Value::Number)
-            }
-            other => {
-                section.error(
-                    name,
-                    format!("`{name}` is {}", kind(other)),
-                    "a parameter is true or false, a number, or text",
-                );
-                None
-            }
-        };
-        settings.extend(value.map(|value| Setting {
-            name: name.to_owned(),
-            value,
-        }));
-    }
-    settings
 }

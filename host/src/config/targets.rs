@@ -6,9 +6,9 @@ use super::constraints::{constraints, name};
 use super::policies::line;
 use super::read::MODES;
 use super::resolve::Resolve;
-use super::section::Section;
 use super::{Mode, NamedPolicyConfig, Target};
 use crate::constraint::Constraint;
+use crate::document::Section;
 
 /// The kernel cuts `/proc/PID/comm` off here, bytes.
 const COMM_BYTES: usize = 15;

@@ -52,6 +52,7 @@ fn each_option_in_the_template_shows_its_default() {
     assert_eq!(key.expires_ms, crate::signing::parse_time("2027-06-30"));
     let strict = config.policies.pop().unwrap();
     assert_eq!(strict.source, Source::Directory("strict".into()));
+    assert_eq!(config.policy.limits.fuel.take(), Some(10_000_000));
     let target = config.targets.pop().unwrap();
     assert_eq!(target.mode, Mode::default());
     assert_eq!(target.constraints, Constraint::defaults());
@@ -80,7 +81,13 @@ fn no_option_is_missing_from_the_template() {
         } else if label == "[[policies]]" && name == "parameters" {
             text.contains("\n[policies.parameters]")
         } else {
-            text.contains(&format!("\n{name} = ")) || text.contains(&format!("\n[[{name}]]"))
+            [
+                format!("\n{name} = "),
+                format!("\n[[{name}]]"),
+                format!("\n[policy.{name}]"),
+            ]
+            .iter()
+            .any(|line| text.contains(line))
         };
         assert!(there, "`{name}` of `{label}` is not in the template");
     }
@@ -290,6 +297,23 @@ const WRONG: &[(&str, &[&str])] = &[
     (
         "[policy.limits]\nmemory = 5",
         &["did you mean `memory_mib`?"],
+    ),
+    (
+        "[policy]\nisolation = \"none\"",
+        &["`isolation` is \"none\"", "one of \"fresh\", \"reused\""],
+    ),
+    (
+        "[policy]\nrecycle_after = 0",
+        &["`recycle_after` is 0", "the default is 1_000"],
+    ),
+    ("[policy.limits]\nfuel = 0", &["`fuel` is 0", "from 10_000"]),
+    (
+        "[policy.breaker]\nbackoff_ms = 60_000\nbackoff_max_ms = 30_000",
+        &["dbmedic.toml:7:1: `backoff_max_ms` is below `backoff_ms`"],
+    ),
+    (
+        "[policy.breaker]\nfailures = 3",
+        &["did you mean `failures_in_a_row`?"],
     ),
     (
         "[policy.parameters]\nx = [1]",

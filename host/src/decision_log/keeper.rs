@@ -211,8 +211,9 @@ fn item(
         notes: Cow::Borrowed(&decision.log),
         cost: Cost {
             us: u64::try_from(decision.duration.as_micros()).unwrap_or(u64::MAX),
-            fuel: None,
-            memory_bytes: None,
+            fuel: decision.fuel,
+            // None where the policy was not asked.
+            memory_bytes: (decision.memory_bytes > 0).then_some(decision.memory_bytes),
         },
     };
     let decided = serde_json::to_vec(&decided)?;

@@ -75,8 +75,8 @@ impl Tested {
 }
 
 impl Workshop {
-    /// Takes a candidate through signature, contract, compile, parameters and its own tests.
-    /// `passed` hears each step.
+    /// Takes a candidate through signature, contract, compile and parameters. `passed` hears each
+    /// step.
     ///
     /// # Errors
     /// The step that said no, and why.

@@ -249,8 +249,16 @@ impl Running {
         let Some(machine) = self.machines.get_mut(name) else {
             return;
         };
+        let mut persist = false;
         for output in machine.step(now_ms(), input) {
-            self.carry_out(name, output);
+            match output {
+                // Once, when everything else is done.
+                Output::Persist => persist = true,
+                output => self.carry_out(name, output),
+            }
+        }
+        if persist {
+            self.persist();
         }
     }
 

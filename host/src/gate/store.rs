@@ -97,6 +97,12 @@ impl Store {
     /// # Errors
     /// When it cannot be written.
     pub fn keep(&self, digest: &str, candidate: &Candidate) -> Result<(), StoreError> {
+        // What is there already needs no new writing and syncing; what is damaged is replaced.
+        if let Ok(Some(kept)) = self.read(digest)
+            && kept.signature == candidate.signature
+        {
+            return Ok(());
+        }
         let path = self.component(digest, "wasm");
         // The signature first: a component without one would be refused at the next start.
         let signature = self.component(digest, "wasm.minisig");

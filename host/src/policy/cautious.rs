@@ -40,6 +40,7 @@ pub fn cautious(event: &PolicyEvent, context: &Context, failure: &PolicyFailure)
 fn reasons(failure: &PolicyFailure) -> Vec<Reason> {
     let text = match failure {
         PolicyFailure::Deadline { .. } => "the policy did not answer in time".into(),
+        PolicyFailure::Fuel { .. } => "the policy did not answer within its fuel".into(),
         PolicyFailure::Memory { .. } => "the policy wanted more memory than it may have".into(),
         PolicyFailure::Stack { .. } => "the policy used up its stack".into(),
         PolicyFailure::Trap { .. } => "the policy broke off".into(),
@@ -50,6 +51,9 @@ fn reasons(failure: &PolicyFailure) -> Vec<Reason> {
         }
         PolicyFailure::Refused(_) => "the policy says that it cannot judge".into(),
         PolicyFailure::Busy { .. } => "too many decisions were running at the same time".into(),
+        PolicyFailure::OutOfService { .. } => {
+            "the policy failed too often and is not asked for a while".into()
+        }
     };
     let mut reasons = vec![Reason {
         rule: failure.rule().into(),

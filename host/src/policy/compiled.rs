@@ -8,7 +8,7 @@ use wasmtime::component::Component;
 use super::cache::CompiledCache;
 use super::runtime::{self, Inner};
 use super::sandbox::{State, foreign_imports};
-use super::{LoadError, Policy, Runtime};
+use super::{Common, LoadError, Policy, Runtime, Toolchain};
 use crate::model::generated::PolicyPre;
 use crate::model::{Description, Setting};
 use crate::signing::{Provenance, Verified};
@@ -42,7 +42,8 @@ impl Compiled {
     pub fn configure(&self, settings: &[Setting]) -> Result<Policy, LoadError> {
         let packed = runtime::configure(&self.runtime, &self.pre, settings)?;
         Ok(Policy {
-            runtime: Arc::clone(&self.runtime),
+            common: Common::new(&self.runtime),
+            isolation: self.runtime.limits.isolation,
             pre: self.pre.clone(),
             digest: Arc::clone(&self.digest),
             description: Arc::clone(&self.description),
@@ -77,7 +78,8 @@ impl Runtime {
         };
         let names = foreign_imports(&code);
         if !names.is_empty() {
-            return Err(LoadError::Imports { names });
+            let toolchain = Toolchain::of(bytes);
+            return Err(LoadError::Imports { names, toolchain });
         }
         let pre = runtime
             .linker

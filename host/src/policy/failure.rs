@@ -11,7 +11,7 @@ use crate::model::Reason;
 pub(super) const FRAMES: usize = 16;
 
 /// Why a policy's answer does not count. What is in it does not change from run to run, but for
-/// [`PolicyFailure::Deadline`] and [`PolicyFailure::Busy`], which depend on the machine.
+/// those of which [`PolicyFailure::depends_on_machine`] says so.
 #[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -21,6 +21,12 @@ pub enum PolicyFailure {
     Deadline {
         /// The time it had.
         limit_ms: u64,
+    },
+    /// It was not done within its fuel.
+    #[error("no answer within {limit} units of fuel")]
+    Fuel {
+        /// What it had.
+        limit: u64,
     },
     /// It wanted more memory than it may have, and gave up.
     #[error("it wanted more than {limit_mib} MiB of memory")]
@@ -43,8 +49,8 @@ pub enum PolicyFailure {
         /// The innermost frames, the deepest first: function and offset in the component.
         backtrace: Vec<String>,
     },
-    /// Its answer, or what it gave to an import, is not of the contract's types or holds more than
-    /// the host copies.
+    /// The contract is broken: its answer, or what it gave to an import, is not of the contract's
+    /// types or holds more than the host copies.
     #[error("it handed over what cannot be read: {detail}")]
     Unreadable {
         /// The engine's words.
@@ -71,6 +77,12 @@ pub enum PolicyFailure {
         /// How many may run.
         limit: u32,
     },
+    /// It failed too often and is not asked for a while.
+    #[error("it is out of service after failures")]
+    OutOfService {
+        /// When it is tried again, milliseconds since the Unix epoch.
+        until_ms: u64,
+    },
 }
 
 impl PolicyFailure {
@@ -78,6 +90,7 @@ impl PolicyFailure {
     pub fn rule(&self) -> &'static str {
         match self {
             Self::Deadline { .. } => "policy.deadline",
+            Self::Fuel { .. } => "policy.fuel",
             Self::Memory { .. } => "policy.memory",
             Self::Stack { .. } => "policy.stack",
             Self::Trap { .. } => "policy.trap",
@@ -86,12 +99,22 @@ impl PolicyFailure {
             Self::UnknownCandidate { .. } => "policy.unknown-candidate",
             Self::Refused(_) => "policy.refused",
             Self::Busy { .. } => "policy.busy",
+            Self::OutOfService { .. } => "policy.out-of-service",
         }
     }
 
-    /// Whether it speaks against the policy: neither an honest refusal nor a host that is busy.
+    /// Whether it speaks against the policy: neither an honest refusal nor a host that did not ask.
     pub fn is_misbehaviour(&self) -> bool {
-        !matches!(self, Self::Refused(_) | Self::Busy { .. })
+        !matches!(
+            self,
+            Self::Refused(_) | Self::Busy { .. } | Self::OutOfService { .. }
+        )
+    }
+
+    /// Whether another machine, or the same one at another time, may not see it: a replay takes it
+    /// over from the recording.
+    pub fn depends_on_machine(&self) -> bool {
+        matches!(self, Self::Deadline { .. } | Self::Busy { .. })
     }
 
     /// Names what ended a call. By the engine's types, never by its words.
@@ -102,6 +125,9 @@ impl PolicyFailure {
         match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => Self::Deadline {
                 limit_ms: state.limit_ms,
+            },
+            Some(Trap::OutOfFuel) => Self::Fuel {
+                limit: limits.fuel.unwrap_or_default(),
             },
             Some(Trap::StackOverflow) => Self::Stack {
                 limit_kib: limits.stack_kib,

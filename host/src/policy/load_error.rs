@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::io;
 
-use super::PolicyFailure;
+use super::{PolicyFailure, Toolchain};
 use crate::model::SettingError;
 
 /// What the engine said.
@@ -64,10 +64,12 @@ pub enum LoadError {
     #[error("the component does not compile; it is damaged, or larger than the limits allow")]
     Compile(#[source] EngineError),
     /// It wants what a policy must not have.
-    #[error("{}", imports_message(.names))]
+    #[error("{}", imports_message(.names, *.toolchain))]
     Imports {
         /// The imports that are not offered, in the order of the component.
         names: Vec<String>,
+        /// What built it, as far as it shows.
+        toolchain: Option<Toolchain>,
     },
     /// It was built against another contract.
     #[error(
@@ -101,19 +103,21 @@ pub enum LoadError {
     },
 }
 
-fn imports_message(names: &[String]) -> String {
-    let mut message = format!(
+fn imports_message(names: &[String], toolchain: Option<Toolchain>) -> String {
+    let message = format!(
         "the component imports {}; a policy may import dbmedic:policy/telemetry and \
          dbmedic:policy/log, nothing else",
         names.join(", ")
     );
-    if names.iter().any(|name| name.starts_with("wasi:")) {
-        message.push_str(
-            "; build it without WASI: for Rust with `--target wasm32-unknown-unknown`, for other \
-             languages with the templates in `sdk/`",
-        );
+    if !names.iter().any(|name| name.starts_with("wasi:")) {
+        return message;
     }
-    message
+    let advice = toolchain.map_or(
+        "build it without WASI: for Rust with `--target wasm32-unknown-unknown`, for other \
+         languages with the templates in `sdk/`",
+        Toolchain::advice,
+    );
+    format!("{message}; {advice}")
 }
 
 fn settings_message(errors: &[SettingError]) -> String {

@@ -2,20 +2,23 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
 
 use wasmtime::component::{HasSelf, Linker};
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::answer::{check_configured, check_description, check_settings};
 use super::failure::FRAMES;
+use super::idle::Idle;
 use super::load_error::EngineError;
-use super::sandbox::{CORE_INSTANCES, MEMORIES, Sandbox, State, TABLES};
+use super::sandbox::{Allowance, Sandbox, State};
 use super::ticker::Ticker;
 use super::{Limits, LoadError, NoTelemetry, PolicyFailure, RuntimeError};
 use crate::model::generated::{Policy as World, PolicyPre};
 use crate::model::{Description, Setting};
 
-/// Loads policies; one for the whole process.
+/// Loads policies and holds them to one set of limits. Usually one for the whole process.
 pub struct Runtime(Arc<Inner>);
 
 /// What a runtime and its policies share.
@@ -24,6 +27,9 @@ pub(super) struct Inner {
     pub(super) linker: Linker<State>,
     pub(super) limits: Limits,
     pub(super) ticker: Ticker,
+    pub(super) idle: Idle,
+    /// The number of the next policy; a policy with other settings is another one.
+    pub(super) next_policy: AtomicU64,
 }
 
 impl std::fmt::Debug for Runtime {
@@ -50,8 +56,10 @@ impl Runtime {
         Ok(Self(Arc::new(Inner {
             engine: machine,
             linker,
+            idle: Idle::new(limits.max_instances as usize),
             limits,
             ticker,
+            next_policy: AtomicU64::new(0),
         })))
     }
 
@@ -65,24 +73,33 @@ impl Runtime {
     }
 }
 
+/// Of a memory or a table, what stays in the process between two instances, bytes.
+const RESIDENT_BYTES: usize = 1 << 17;
+
 fn config(limits: &Limits) -> Config {
     let memory_bytes = limits.memory_mib << 20;
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(limits.max_instances)
-        .total_core_instances(limits.max_instances.saturating_mul(CORE_INSTANCES))
-        .total_memories(limits.max_instances.saturating_mul(MEMORIES))
-        .total_tables(limits.max_instances.saturating_mul(TABLES))
-        .max_core_instances_per_component(CORE_INSTANCES)
-        .max_memories_per_component(MEMORIES)
-        .max_tables_per_component(TABLES)
-        .max_tables_per_module(TABLES)
+        .total_core_instances(limits.max_instances.saturating_mul(limits.core_instances))
+        .total_memories(limits.max_instances.saturating_mul(limits.memories))
+        .total_tables(limits.max_instances.saturating_mul(limits.tables))
+        .max_core_instances_per_component(limits.core_instances)
+        .max_memories_per_component(limits.memories)
+        .max_tables_per_component(limits.tables)
+        .max_tables_per_module(limits.tables)
         .table_elements(limits.table_elements)
-        .max_memory_size(memory_bytes);
+        .max_memory_size(memory_bytes)
+        // What an ordinary decision dirties is set back by copying, which is cheaper than to give
+        // the pages up and fault them in again. The kernel says which pages those are.
+        .linear_memory_keep_resident(RESIDENT_BYTES.min(memory_bytes))
+        .table_keep_resident(RESIDENT_BYTES)
+        .pagemap_scan(Enabled::Auto);
     let mut config = Config::new();
     config
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .concurrency_support(false)
         .epoch_interruption(true)
+        .consume_fuel(limits.fuel.is_some())
         .max_wasm_stack(limits.stack_kib << 10)
         .wasm_backtrace_max_frames(NonZeroUsize::new(FRAMES))
         // The same answer on every machine: NaNs and relaxed SIMD are where they differ.
@@ -108,20 +125,21 @@ pub(super) fn check_header(bytes: &[u8], limit: usize) -> Result<(), LoadError> 
 }
 
 pub(super) fn describe(runtime: &Inner, pre: &PolicyPre<State>) -> Result<Description, LoadError> {
+    let limits = &runtime.limits;
+    let _ticking = runtime.ticker.hold();
     let mut sandbox = outside_of_decisions(runtime);
     // Whether the functions have the contract's types shows here, not when linking: the engine
     // then says so, and nothing of the policy has run.
-    let instance = match sandbox.start(pre) {
-        Ok(instance) => instance,
-        Err(error) => {
-            return Err(match sandbox.failure(&error) {
-                PolicyFailure::Unreadable { .. } => LoadError::Contract(EngineError::from(error)),
-                failure => LoadError::Start(failure),
-            });
-        }
-    };
+    if let Err(error) = sandbox.start(pre) {
+        return Err(match sandbox.failure(limits, &error) {
+            PolicyFailure::Unreadable { .. } => LoadError::Contract(EngineError::from(error)),
+            failure => LoadError::Start(failure),
+        });
+    }
     let mut description = sandbox
-        .ask(|store| instance.dbmedic_policy_decision().call_describe(store))
+        .call(limits, pre, |policy, store| {
+            policy.dbmedic_policy_decision().call_describe(store)
+        })
         .map_err(LoadError::Describe)?;
     check_description(&mut description).map_err(|what| LoadError::MalformedDescription { what })?;
     Ok(description)
@@ -136,8 +154,9 @@ pub(super) fn configure(
     if !errors.is_empty() {
         return Err(LoadError::Settings(errors));
     }
+    let _ticking = runtime.ticker.hold();
     let answer = outside_of_decisions(runtime)
-        .call(pre, |policy, store| {
+        .call(&runtime.limits, pre, |policy, store| {
             policy
                 .dbmedic_policy_decision()
                 .call_configure(store, settings)
@@ -146,8 +165,17 @@ pub(super) fn configure(
     check_configured(answer)
 }
 
-/// With more time, and without telemetry.
-fn outside_of_decisions(runtime: &Inner) -> Sandbox<'_> {
-    let limit_ms = runtime.limits.start_deadline_ms;
-    Sandbox::new(runtime, limit_ms, Box::new(NoTelemetry))
+/// With more time, fuel without end, and without telemetry.
+fn outside_of_decisions(runtime: &Inner) -> Sandbox {
+    let mut sandbox = Sandbox::new(runtime);
+    sandbox.allow(
+        &runtime.limits,
+        Allowance {
+            started: Instant::now(),
+            limit_ms: runtime.limits.start_deadline_ms,
+            fuel: u64::MAX,
+            lent: Box::new(NoTelemetry),
+        },
+    );
+    sandbox
 }

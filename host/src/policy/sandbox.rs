@@ -1,5 +1,5 @@
-//! One call into a policy: a fresh store with its limits, thrown away afterwards. A trap poisons a
-//! store for good, so none is ever used twice.
+//! One store with its limits, and the calls into it. A trap poisons a store for good, so none is
+//! ever used again after a failure.
 
 use std::time::{Duration, Instant};
 
@@ -8,41 +8,68 @@ use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 
 use super::answer::cut;
 use super::runtime::Inner;
-use super::ticker::Ticking;
-use super::{LOG_LINE_BYTES, LOG_LINES, LogLine, PolicyFailure, RECENT_POINTS, Telemetry};
+use super::{
+    LOG_LINE_BYTES, LOG_LINES, Limits, LogLine, NoTelemetry, PolicyFailure, RECENT_POINTS,
+    Telemetry,
+};
 use crate::model::generated::dbmedic::policy as imports;
 use crate::model::generated::{Policy as Instance, PolicyPre};
 use crate::model::{BaselineSummary, LogLevel, Point};
 
-/// The most memories, tables and core instances of one component. Python brings some ten modules.
-pub(super) const MEMORIES: u32 = 4;
-pub(super) const TABLES: u32 = 16;
-pub(super) const CORE_INSTANCES: u32 = 64;
-
 /// What a store holds of the host's.
 pub(super) struct State {
-    pub(super) lent: Box<dyn Telemetry>,
-    pub(super) log: Vec<LogLine>,
+    lent: Box<dyn Telemetry>,
+    log: Vec<LogLine>,
+    cut_off: Instant,
     pub(super) limit_ms: u64,
     pub(super) memory: Ceiling,
 }
 
-pub(super) struct Sandbox<'a> {
-    runtime: &'a Inner,
-    store: Store<State>,
-    _ticking: Ticking<'a>,
+/// What one call may use.
+pub(super) struct Allowance {
+    /// When it began.
+    pub(super) started: Instant,
+    /// Wall-clock time, milliseconds.
+    pub(super) limit_ms: u64,
+    /// Where fuel is counted at all.
+    pub(super) fuel: u64,
+    /// What it may read.
+    pub(super) lent: Box<dyn Telemetry>,
 }
 
-impl<'a> Sandbox<'a> {
-    pub(super) fn new(runtime: &'a Inner, limit_ms: u64, lent: Box<dyn Telemetry>) -> Self {
+/// What a call leaves.
+pub(super) struct Used {
+    pub(super) lent: Box<dyn Telemetry>,
+    pub(super) log: Vec<LogLine>,
+    /// Fuel used, where it is counted.
+    pub(super) fuel: Option<u64>,
+    /// All memories of the instance together at their highest, bytes.
+    pub(super) memory_bytes: usize,
+}
+
+pub(super) struct Sandbox {
+    store: Store<State>,
+    /// None until the first call.
+    instance: Option<Instance>,
+    /// Fuel given to the call that runs or ran last.
+    fuel: u64,
+}
+
+impl Sandbox {
+    /// A store of this engine. Whoever calls into it holds the runtime's ticker meanwhile.
+    pub(super) fn new(runtime: &Inner) -> Self {
         let limits = &runtime.limits;
         let state = State {
-            lent,
+            lent: Box::new(NoTelemetry),
             log: Vec::new(),
-            limit_ms,
+            cut_off: Instant::now(),
+            limit_ms: 0,
             memory: Ceiling {
                 memory_bytes: limits.memory_mib << 20,
                 table_elements: limits.table_elements,
+                core_instances: limits.core_instances as usize,
+                memories: limits.memories as usize,
+                tables: limits.tables as usize,
                 used_bytes: 0,
                 denied: false,
             },
@@ -51,51 +78,75 @@ impl<'a> Sandbox<'a> {
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(limits.hostcall_fuel);
         // Ticks only wake this up: their number says nothing under load, the clock does.
-        let cut_off = Instant::now() + Duration::from_millis(limit_ms);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(move |_| {
-            Ok(if Instant::now() >= cut_off {
+        store.epoch_deadline_callback(|store| {
+            Ok(if Instant::now() >= store.data().cut_off {
                 UpdateDeadline::Interrupt
             } else {
                 UpdateDeadline::Continue(1)
             })
         });
         Self {
-            runtime,
             store,
-            _ticking: runtime.ticker.hold(),
+            instance: None,
+            fuel: 0,
         }
     }
 
-    /// Makes the instance; what the engine says when it cannot.
-    pub(super) fn start(&mut self, pre: &PolicyPre<State>) -> wasmtime::Result<Instance> {
-        pre.instantiate(&mut self.store)
+    /// Readies the store for one call.
+    pub(super) fn allow(&mut self, limits: &Limits, allowance: Allowance) {
+        let state = self.store.data_mut();
+        state.cut_off = allowance.started + Duration::from_millis(allowance.limit_ms);
+        state.limit_ms = allowance.limit_ms;
+        state.lent = allowance.lent;
+        self.store.set_epoch_deadline(1);
+        if limits.fuel.is_some() {
+            self.fuel = allowance.fuel;
+            // Fails only where no fuel is counted, and then nothing could run.
+            if self.store.set_fuel(self.fuel).is_err() {
+                tracing::error!("the engine does not count fuel");
+            }
+        }
     }
 
-    /// Calls an instance of this sandbox.
-    pub(super) fn ask<R>(
-        &mut self,
-        call: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R>,
-    ) -> Result<R, PolicyFailure> {
-        call(&mut self.store).map_err(|error| self.failure(&error))
+    /// Makes the instance unless there is one; what the engine says when it cannot.
+    pub(super) fn start(&mut self, pre: &PolicyPre<State>) -> wasmtime::Result<()> {
+        if self.instance.is_none() {
+            self.instance = Some(pre.instantiate(&mut self.store)?);
+        }
+        Ok(())
     }
 
-    /// Makes the instance and calls it once.
+    /// Makes the instance unless there is one, and calls it.
     pub(super) fn call<R>(
         &mut self,
+        limits: &Limits,
         pre: &PolicyPre<State>,
         call: impl FnOnce(&Instance, &mut Store<State>) -> wasmtime::Result<R>,
     ) -> Result<R, PolicyFailure> {
-        let instance = self.start(pre).map_err(|error| self.failure(&error))?;
-        self.ask(|store| call(&instance, store))
+        let instance = match &self.instance {
+            Some(instance) => instance,
+            None => match pre.instantiate(&mut self.store) {
+                Ok(instance) => self.instance.insert(instance),
+                Err(error) => return Err(self.failure(limits, &error)),
+            },
+        };
+        call(instance, &mut self.store).map_err(|error| self.failure(limits, &error))
     }
 
-    pub(super) fn failure(&self, error: &wasmtime::Error) -> PolicyFailure {
-        PolicyFailure::of_call(error, self.store.data(), &self.runtime.limits)
+    pub(super) fn failure(&self, limits: &Limits, error: &wasmtime::Error) -> PolicyFailure {
+        PolicyFailure::of_call(error, self.store.data(), limits)
     }
 
-    pub(super) fn close(self) -> State {
-        self.store.into_data()
+    /// Takes back what the call was lent, and what it left.
+    pub(super) fn settle(&mut self) -> Used {
+        let left = self.store.get_fuel().ok();
+        let state = self.store.data_mut();
+        Used {
+            lent: std::mem::replace(&mut state.lent, Box::new(NoTelemetry)),
+            log: std::mem::take(&mut state.log),
+            fuel: left.map(|left| self.fuel.saturating_sub(left)),
+            memory_bytes: state.memory.used_bytes,
+        }
     }
 }
 
@@ -104,6 +155,9 @@ impl<'a> Sandbox<'a> {
 pub(super) struct Ceiling {
     memory_bytes: usize,
     table_elements: usize,
+    core_instances: usize,
+    memories: usize,
+    tables: usize,
     used_bytes: usize,
     pub(super) denied: bool,
 }
@@ -141,15 +195,15 @@ impl ResourceLimiter for Ceiling {
     }
 
     fn instances(&self) -> usize {
-        CORE_INSTANCES as usize
+        self.core_instances
     }
 
     fn tables(&self) -> usize {
-        TABLES as usize
+        self.tables
     }
 
     fn memories(&self) -> usize {
-        MEMORIES as usize
+        self.memories
     }
 }
 

@@ -3,14 +3,25 @@
 use std::fmt;
 
 /// A table that cannot be read any further.
-#[derive(Debug, thiserror::Error)]
-#[error("{place}: {problem}")]
+#[derive(Debug)]
 pub struct TableError {
     /// Where.
     pub place: Place,
     /// What is wrong, and what to do.
-    #[source]
     pub problem: Problem,
+}
+
+impl fmt::Display for TableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.problem)
+    }
+}
+
+impl std::error::Error for TableError {
+    /// Place and problem make one message; its cause is the problem's.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&self.problem)
+    }
 }
 
 /// A place in a table.
@@ -51,7 +62,7 @@ impl fmt::Display for Place {
 #[non_exhaustive]
 pub enum Problem {
     /// The file cannot be opened or read.
-    #[error("{0}")]
+    #[error("cannot be read")]
     Io(#[source] std::io::Error),
     /// What was compressed cannot be decompressed.
     #[error("the gzip data is damaged or cut off: {0}")]

@@ -11,9 +11,13 @@ use toml::de::{DeTable, DeValue};
 
 use super::findings::{Findings, Unknown};
 use super::problem::ProblemSeverity;
+use crate::model::{Setting, Value};
+
+/// Integers beyond this lose digits in languages whose numbers are floats.
+const WHOLE_MAX: i128 = (1 << 53) - 1;
 
 /// One table of the document, or its absence.
-pub(super) struct Section<'s, 't> {
+pub(crate) struct Section<'s, 't> {
     findings: &'s mut Findings<'t>,
     table: Option<&'t DeTable<'t>>,
     /// As a person writes it: empty at the top, `[guard]`, `[[targets]]`.
@@ -25,7 +29,7 @@ pub(super) struct Section<'s, 't> {
 
 impl<'s, 't> Section<'s, 't> {
     /// The document itself.
-    pub(super) fn root(findings: &'s mut Findings<'t>, table: &'t DeTable<'t>) -> Self {
+    pub(crate) fn root(findings: &'s mut Findings<'t>, table: &'t DeTable<'t>) -> Self {
         Self {
             findings,
             table: Some(table),
@@ -36,7 +40,7 @@ impl<'s, 't> Section<'s, 't> {
     }
 
     /// Notes what was not asked for.
-    pub(super) fn finish(self) {
+    pub(crate) fn finish(self) {
         for (key, value) in self.table.into_iter().flatten() {
             let name: &str = key.get_ref();
             if !self.findings.knows(&self.label, name) {
@@ -61,7 +65,7 @@ impl<'s, 't> Section<'s, 't> {
     }
 
     /// The line of an option, or of the section when it is not there; counted from 1.
-    pub(super) fn line(&self, key: &str) -> usize {
+    pub(crate) fn line(&self, key: &str) -> usize {
         self.findings.line(self.offset_of(key))
     }
 
@@ -72,12 +76,12 @@ impl<'s, 't> Section<'s, 't> {
     }
 
     /// An option that makes no sense.
-    pub(super) fn error(&mut self, key: &str, message: impl Into<String>, hint: impl Into<String>) {
+    pub(crate) fn error(&mut self, key: &str, message: impl Into<String>, hint: impl Into<String>) {
         self.report(ProblemSeverity::Error, key, message.into(), hint.into());
     }
 
     /// An option that is odd.
-    pub(super) fn warning(
+    pub(crate) fn warning(
         &mut self,
         key: &str,
         message: impl Into<String>,
@@ -93,12 +97,12 @@ impl<'s, 't> Section<'s, 't> {
     }
 
     /// Whether the option is written down.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
     /// A table of this table, absent or not.
-    pub(super) fn table<T>(
+    pub(crate) fn table<T>(
         &mut self,
         key: &'static str,
         read: impl FnOnce(&mut Section<'_, 't>) -> T,
@@ -127,7 +131,7 @@ impl<'s, 't> Section<'s, 't> {
     }
 
     /// A list of tables of this table.
-    pub(super) fn tables(&mut self, key: &'static str, mut read: impl FnMut(&mut Section<'_, 't>)) {
+    pub(crate) fn tables(&mut self, key: &'static str, mut read: impl FnMut(&mut Section<'_, 't>)) {
         let Some((offset, value)) = self.ask(key) else {
             return;
         };
@@ -160,7 +164,7 @@ impl<'s, 't> Section<'s, 't> {
     }
 
     /// Every entry of a table whose names are free, sorted by name.
-    pub(super) fn entries(&mut self) -> Vec<(&'t str, &'t DeValue<'t>)> {
+    pub(crate) fn entries(&mut self) -> Vec<(&'t str, &'t DeValue<'t>)> {
         let mut entries = Vec::new();
         for (key, value) in self.table.into_iter().flatten() {
             let name: &'t str = key.get_ref();
@@ -172,8 +176,59 @@ impl<'s, 't> Section<'s, 't> {
         entries
     }
 
+    /// Every entry as a setting: whatever is there, as long as it has a type that a policy knows.
+    pub(crate) fn settings(&mut self) -> Vec<Setting> {
+        let mut settings = Vec::new();
+        for (name, value) in self.entries() {
+            let value = match value {
+                DeValue::Boolean(flag) => Some(Value::Boolean(*flag)),
+                DeValue::String(text) => Some(Value::Text(text.to_string())),
+                DeValue::Integer(integer) => {
+                    let whole = i128::from_str_radix(integer.as_str(), integer.radix())
+                        .ok()
+                        .filter(|whole| (-WHOLE_MAX..=WHOLE_MAX).contains(whole))
+                        .and_then(|whole| i64::try_from(whole).ok());
+                    if whole.is_none() {
+                        let message = format!("`{name}` is {integer}, too large for a policy");
+                        self.error(name, message, "whole numbers stay below 2^53");
+                    }
+                    whole.map(Value::Integer)
+                }
+                DeValue::Float(_) => {
+                    let number = number_of(value).filter(|number| number.is_finite());
+                    if number.is_none() {
+                        self.error(
+                            name,
+                            format!("`{name}` is not a finite number"),
+                            "give a number that is finite",
+                        );
+                    }
+                    number.map(Value::Number)
+                }
+                other => {
+                    self.error(
+                        name,
+                        format!("`{name}` is {}", kind(other)),
+                        "a parameter is true or false, a number, or text",
+                    );
+                    None
+                }
+            };
+            settings.extend(value.map(|value| Setting {
+                name: name.to_owned(),
+                value,
+            }));
+        }
+        settings
+    }
+
+    /// Whether the table is there at all.
+    pub(crate) fn is_there(&self) -> bool {
+        self.table.is_some()
+    }
+
     /// A whole number. Outside `allowed` is an error, outside `usual` a warning.
-    pub(super) fn whole<T>(
+    pub(crate) fn whole<T>(
         &mut self,
         key: &'static str,
         default: T,
@@ -210,7 +265,7 @@ impl<'s, 't> Section<'s, 't> {
     }
 
     /// A number. Outside `allowed` is an error, outside `usual` a warning.
-    pub(super) fn number(
+    pub(crate) fn number(
         &mut self,
         key: &'static str,
         default: f64,
@@ -236,7 +291,7 @@ impl<'s, 't> Section<'s, 't> {
     }
 
     /// A finite number of any size; `right` says what would be right.
-    pub(super) fn finite(&mut self, key: &'static str, right: &str) -> Option<f64> {
+    pub(crate) fn finite(&mut self, key: &'static str, right: &str) -> Option<f64> {
         let (_, value) = self.ask(key)?;
         match number_of(value) {
             Some(number) if number.is_finite() => Some(number),
@@ -268,7 +323,7 @@ impl<'s, 't> Section<'s, 't> {
     }
 
     /// True or false.
-    pub(super) fn flag(&mut self, key: &'static str, default: bool) -> bool {
+    pub(crate) fn flag(&mut self, key: &'static str, default: bool) -> bool {
         match self.ask(key) {
             None => default,
             Some((_, DeValue::Boolean(flag))) => *flag,
@@ -280,7 +335,7 @@ impl<'s, 't> Section<'s, 't> {
     }
 
     /// Text that is not empty; `right` says what would be right.
-    pub(super) fn text(&mut self, key: &'static str, right: &str) -> Option<&'t str> {
+    pub(crate) fn text(&mut self, key: &'static str, right: &str) -> Option<&'t str> {
         let (_, value) = self.ask(key)?;
         match value {
             DeValue::String(text) if text.trim().is_empty() => {
@@ -293,7 +348,7 @@ impl<'s, 't> Section<'s, 't> {
     }
 
     /// A list of texts; `right` says what would be right.
-    pub(super) fn texts(&mut self, key: &'static str, right: &str) -> Vec<&'t str> {
+    pub(crate) fn texts(&mut self, key: &'static str, right: &str) -> Vec<&'t str> {
         let Some((_, value)) = self.ask(key) else {
             return Vec::new();
         };
@@ -312,7 +367,7 @@ impl<'s, 't> Section<'s, 't> {
     }
 
     /// One of several words.
-    pub(super) fn choice<T: Copy>(
+    pub(crate) fn choice<T: Copy>(
         &mut self,
         key: &'static str,
         default: T,
@@ -339,8 +394,13 @@ impl<'s, 't> Section<'s, 't> {
     }
 }
 
+/// Every entry of a table as a setting.
+pub(crate) fn settings(section: &mut Section<'_, '_>) -> Vec<Setting> {
+    section.settings()
+}
+
 /// A number of either kind; none when the value is something else.
-pub(super) fn number_of(value: &DeValue<'_>) -> Option<f64> {
+fn number_of(value: &DeValue<'_>) -> Option<f64> {
     match value {
         #[allow(
             clippy::cast_precision_loss,
@@ -355,7 +415,7 @@ pub(super) fn number_of(value: &DeValue<'_>) -> Option<f64> {
 }
 
 /// The type of a value, for a sentence.
-pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
+fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "text",
         DeValue::Integer(_) => "a whole number",

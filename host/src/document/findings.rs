@@ -9,7 +9,7 @@ use super::problem::{Problem, ProblemSeverity, line_of};
 const ALIKE: f64 = 0.85;
 
 /// What was found in a document so far.
-pub(super) struct Findings<'t> {
+pub(crate) struct Findings<'t> {
     file: &'t str,
     text: &'t str,
     problems: Vec<Problem>,
@@ -19,18 +19,18 @@ pub(super) struct Findings<'t> {
 }
 
 /// An option that nobody asked for.
-pub(super) struct Unknown {
+pub(crate) struct Unknown {
     /// The section as a person writes it; empty at the top.
-    pub(super) label: String,
+    pub(crate) label: String,
     /// The option's path.
-    pub(super) field: String,
-    pub(super) name: String,
-    pub(super) is_table: bool,
-    pub(super) offset: usize,
+    pub(crate) field: String,
+    pub(crate) name: String,
+    pub(crate) is_table: bool,
+    pub(crate) offset: usize,
 }
 
 impl<'t> Findings<'t> {
-    pub(super) fn new(file: &'t str, text: &'t str) -> Self {
+    pub(crate) fn new(file: &'t str, text: &'t str) -> Self {
         Self {
             file,
             text,
@@ -41,7 +41,7 @@ impl<'t> Findings<'t> {
         }
     }
 
-    pub(super) fn error(
+    pub(crate) fn error(
         &mut self,
         offset: usize,
         field: &str,
@@ -52,36 +52,36 @@ impl<'t> Findings<'t> {
     }
 
     /// Notes that a section has this option.
-    pub(super) fn know(&mut self, label: &str, key: &'static str) {
+    pub(crate) fn know(&mut self, label: &str, key: &'static str) {
         self.known.entry(label.to_owned()).or_default().insert(key);
     }
 
     /// Whether anybody asked for this option.
-    pub(super) fn knows(&self, label: &str, name: &str) -> bool {
+    pub(crate) fn knows(&self, label: &str, name: &str) -> bool {
         self.known
             .get(label)
             .is_some_and(|names| names.contains(name))
     }
 
-    pub(super) fn unknown(&mut self, unknown: Unknown) {
+    pub(crate) fn unknown(&mut self, unknown: Unknown) {
         self.unknown.push(unknown);
     }
 
     /// Notes where a field stands.
-    pub(super) fn place(&mut self, field: String, offset: usize) {
+    pub(crate) fn place(&mut self, field: String, offset: usize) {
         self.offsets.insert(field, offset);
     }
 
-    pub(super) fn offset_of(&self, field: &str) -> Option<usize> {
+    pub(crate) fn offset_of(&self, field: &str) -> Option<usize> {
         self.offsets.get(field).copied()
     }
 
     /// The line of an offset, counted from 1.
-    pub(super) fn line(&self, offset: usize) -> usize {
+    pub(crate) fn line(&self, offset: usize) -> usize {
         line_of(self.text, offset)
     }
 
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         severity: ProblemSeverity,
         offset: usize,
@@ -99,13 +99,13 @@ impl<'t> Findings<'t> {
 
     /// Every option that was asked for, with the section that it is in.
     #[cfg(test)]
-    pub(super) fn known(&self) -> impl Iterator<Item = (&str, &'static str)> {
+    pub(crate) fn known(&self) -> impl Iterator<Item = (&str, &'static str)> {
         let all = self.known.iter();
         all.flat_map(|(label, names)| names.iter().map(move |name| (label.as_str(), *name)))
     }
 
     /// All problems in the order of the file, and where each field stands.
-    pub(super) fn close(mut self) -> (Vec<Problem>, BTreeMap<String, usize>) {
+    pub(crate) fn close(mut self) -> (Vec<Problem>, BTreeMap<String, usize>) {
         for unknown in std::mem::take(&mut self.unknown) {
             let hint = self.hint_for(&unknown);
             let Unknown {

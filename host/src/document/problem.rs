@@ -1,4 +1,4 @@
-//! What is wrong or odd in a configuration, told by file, line, field, and what would be right.
+//! What is wrong or odd in a document, told by file, line, field, and what would be right.
 
 use std::fmt;
 use std::path::Path;
@@ -42,7 +42,7 @@ pub struct Problem {
 
 impl Problem {
     /// A problem of the whole file.
-    pub(super) fn of_file(file: &str, message: String, hint: Option<String>) -> Self {
+    pub(crate) fn of_file(file: &str, message: String, hint: Option<String>) -> Self {
         Self {
             severity: ProblemSeverity::Error,
             file: file.to_owned(),
@@ -56,7 +56,7 @@ impl Problem {
     }
 
     /// The same problem at a byte offset of the file's text.
-    pub(super) fn at(mut self, text: &str, offset: usize) -> Self {
+    pub(crate) fn at(mut self, text: &str, offset: usize) -> Self {
         let offset = text.floor_char_boundary(offset);
         let before = &text[..offset];
         let start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -75,7 +75,7 @@ impl Problem {
 }
 
 /// The line of a byte offset, counted from 1.
-pub(super) fn line_of(text: &str, offset: usize) -> usize {
+pub(crate) fn line_of(text: &str, offset: usize) -> usize {
     let offset = text.floor_char_boundary(offset);
     text[..offset].bytes().filter(|byte| *byte == b'\n').count() + 1
 }
@@ -101,21 +101,21 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that keeps a configuration from being used, in the order of the file, warnings
+/// Everything that keeps a document from being used, in the order of the file, warnings
 /// included. There is at least one error. Serialises as the list of problems.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct ConfigErrors(pub Vec<Problem>);
+pub struct DocumentErrors(pub Vec<Problem>);
 
-impl ConfigErrors {
+impl DocumentErrors {
     /// One problem of the whole file.
-    pub(super) fn of_file(path: &Path, message: String, hint: Option<String>) -> Self {
+    pub(crate) fn of_file(path: &Path, message: String, hint: Option<String>) -> Self {
         let file = path.display().to_string();
         Self(vec![Problem::of_file(&file, message, hint)])
     }
 }
 
-impl fmt::Display for ConfigErrors {
+impl fmt::Display for DocumentErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.0.iter().enumerate() {
             if index > 0 {
@@ -127,4 +127,4 @@ impl fmt::Display for ConfigErrors {
     }
 }
 
-impl std::error::Error for ConfigErrors {}
+impl std::error::Error for DocumentErrors {}

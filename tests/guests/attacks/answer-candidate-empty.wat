@@ -1,0 +1,4 @@
+;; The repair without a name.
+(func (export "@decide") (param i32) (result i32)
+  (i32.store (i32.const 3092) (i32.const 0))
+  (i32.const 3072))

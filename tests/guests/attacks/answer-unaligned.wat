@@ -1,0 +1,3 @@
+;; The answer lies askew.
+(func (export "@decide") (param i32) (result i32)
+  (i32.const 3073))

@@ -1,0 +1,5 @@
+;; Names two thousand million errors.
+(func (export "@configure") (param i32 i32) (result i32)
+  (i32.store8 (i32.const 2048) (i32.const 1))
+  (i32.store (i32.const 2056) (i32.const 0x7fffffff))
+  (i32.const 2048))

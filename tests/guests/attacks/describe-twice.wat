@@ -1,0 +1,9 @@
+;; Has the same parameter twice.
+(func (export "@describe") (result i32)
+  (i32.store (i32.const 1048) (i32.const 8192))
+  (i32.store (i32.const 1052) (i32.const 2))
+  (i32.store (i32.const 8192) (i32.const 256))
+  (i32.store (i32.const 8196) (i32.const 6))
+  (i32.store8 (i32.const 8208) (i32.const 2))
+  (memory.copy (i32.const 8256) (i32.const 8192) (i32.const 64))
+  (i32.const 1024))

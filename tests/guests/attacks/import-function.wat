@@ -1,0 +1,3 @@
+;; Wants a bare function.
+(component
+  (import "spawn" (func)))

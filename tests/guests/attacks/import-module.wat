@@ -1,0 +1,3 @@
+;; Wants a module from the host.
+(component
+  (import "libc" (core module)))

@@ -1,0 +1,4 @@
+;; Never gives the memory for the arguments.
+(func (export "cabi_realloc") (param i32 i32 i32) (param $size i32) (result i32)
+  (if (local.get $size) (then (loop $again (br $again))))
+  (local.get 2))

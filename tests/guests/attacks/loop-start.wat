@@ -1,0 +1,3 @@
+;; Never starts.
+(func $start (loop $again (br $again)))
+(start $start)

@@ -1,0 +1,2 @@
+;; 64 MiB from the start.
+(memory (export "memory") 1024)

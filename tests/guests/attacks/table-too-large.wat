@@ -1,0 +1,2 @@
+;; A table of a million elements from the start.
+(table 1000000 funcref)

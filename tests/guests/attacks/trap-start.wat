@@ -1,0 +1,3 @@
+;; Breaks off at its start.
+(func $start (unreachable))
+(start $start)

@@ -1,0 +1,4 @@
+;; Exports the decision of another contract.
+(component
+  (instance $i)
+  (export "dbmedic:policy/decision@0.2.0" (instance $i)))

@@ -1,0 +1,4 @@
+;; Imports telemetry with other types.
+(component
+  (import "dbmedic:policy/telemetry@0.1.0" (instance
+    (export "latest" (func (param "path" string) (result u32))))))
