@@ -40,6 +40,7 @@ fn pipeline(policy: Policy) -> Pipeline {
         guard: GuardLimits::default(),
         breaker: dbmedic::policy::BreakerOptions::default(),
         targets: (0..TARGETS).map(|n| (format!("t{n}"), target())).collect(),
+        signatures: None,
     };
     Pipeline::new(options, policy, Carried::default())
 }

@@ -19,6 +19,7 @@ use crate::pipeline::{self, Carried, Pipeline, PipelineOptions, Policies, Target
 use crate::policy::{CacheLimits, CompiledCache, Runtime};
 use crate::recording::{self, Header, RecordingWriter};
 use crate::resources;
+use crate::signature::SignatureDir;
 use crate::state_dir::StateDir;
 use crate::watch::{Pace, Site};
 
@@ -160,7 +161,7 @@ fn setup(
         state_dir,
         journal,
     } = ready;
-    let options = pipeline_options(config);
+    let options = pipeline_options(config)?;
     let recording = record.map(|path| (path, header(config, &policies, &options, seed)));
     let decision_log = decision_log(config, &state_dir)?;
     let sites = config
@@ -269,7 +270,7 @@ fn assemble_samples(config: &Config, name: &str) -> anyhow::Result<(Pipeline, He
         DEFAULT_POLICY,
         &plans(config, None),
     )?;
-    let mut options = pipeline_options(config);
+    let mut options = pipeline_options(config)?;
     options.targets = BTreeMap::from([(
         name.to_owned(),
         TargetOptions {
@@ -312,7 +313,7 @@ fn header(config: &Config, policies: &Policies, options: &PipelineOptions, seed:
     }
 }
 
-fn pipeline_options(config: &Config) -> PipelineOptions {
+fn pipeline_options(config: &Config) -> anyhow::Result<PipelineOptions> {
     let targets: BTreeMap<_, _> = config
         .targets
         .iter()
@@ -331,14 +332,15 @@ fn pipeline_options(config: &Config) -> PipelineOptions {
             (target.name.clone(), options)
         })
         .collect();
-    PipelineOptions {
+    Ok(PipelineOptions {
         decide_interval_ms: config.observation.decide_interval_ms,
         baseline_window: config.baseline.window,
         baseline_established_after: config.baseline.established_after,
         guard: config.guard.clone(),
         breaker: config.policy.breaker.clone(),
         targets,
-    }
+        signatures: Some(SignatureDir::at(&config.signature_dir).load()?),
+    })
 }
 
 /// Lays `NAME=VALUE` words over settings; the last word on a name counts.

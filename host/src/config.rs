@@ -49,6 +49,8 @@ pub struct Config {
     /// Where journal, snapshots and copies are kept; default `dbmedic-state`. Never a target's
     /// own file or a directory above one.
     pub state_dir: PathBuf,
+    /// Where learned signatures are kept, one file each; default `signatures`. It need not exist.
+    pub signature_dir: PathBuf,
     /// How much dbmedic may do by itself; default `observe`. A target may have its own.
     pub mode: Mode,
     /// How often what is looked at.
@@ -79,6 +81,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             state_dir: "dbmedic-state".into(),
+            signature_dir: "signatures".into(),
             mode: Mode::default(),
             observation: Observation::default(),
             resources: ResourceConfig::default(),

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Anomaly, Candidate, ConstraintState, ConstraintStatus, Fact, Severity, Value};
+use crate::signature::Ranking;
 use crate::source::{Observation, State};
 
 mod sqlite;
@@ -137,31 +138,66 @@ impl Diagnostician {
 }
 
 /// An anomaly that no diagnosed problem explains. `series` carried it most when it began; `recent`
-/// are the anomalous looks of the last minute, and those among them that errors carry.
-pub fn unexplained(anomaly: &Anomaly, series: &str, recent: (usize, usize)) -> Diagnosis {
+/// are the anomalous looks of the last minute, and those among them that errors carry. `ranking` is
+/// how it compares with the known signatures, where it was compared.
+pub fn unexplained(
+    anomaly: &Anomaly,
+    series: &str,
+    recent: (usize, usize),
+    ranking: Option<&Ranking>,
+) -> Diagnosis {
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    let left = || format!("`{series}` left its normal range");
+    let summary = match (
+        ranking.and_then(Ranking::diagnosis),
+        anomaly.reasons.first(),
+    ) {
+        (Some(best), reason) => format!(
+            "this looks like `{}` ({:.2}): {}",
+            best.name,
+            best.confidence,
+            reason.map_or_else(left, Clone::clone)
+        ),
+        (None, Some(reason)) => format!("no known problem explains this: {reason}"),
+        (None, None) => left(),
+    };
+    let mut facts = vec![
+        text("series", series),
+        number("confidence", anomaly.confidence),
+        integer("series_count", count(anomaly.series.len())),
+        integer("anomalies_last_minute", count(recent.0)),
+        integer("error_anomalies_last_minute", count(recent.1)),
+    ];
+    facts.extend(ranking.into_iter().flat_map(signature_facts));
     Diagnosis {
         kind: UNEXPLAINED.into(),
         subject: series.into(),
-        summary: anomaly.reasons.first().map_or_else(
-            || format!("`{series}` left its normal range"),
-            |reason| format!("no known problem explains this: {reason}"),
-        ),
+        summary,
         severity: match anomaly.severity {
             Severity::Low => 0.3,
             Severity::Medium => 0.5,
             Severity::High => 0.7,
         },
-        facts: vec![
-            text("series", series),
-            number("confidence", anomaly.confidence),
-            integer("series_count", count(anomaly.series.len())),
-            integer("anomalies_last_minute", count(recent.0)),
-            integer("error_anomalies_last_minute", count(recent.1)),
-        ],
+        facts,
         series: &[],
         candidates: Vec::new(),
     }
+}
+
+/// The signature that fits and the one after it, each with its probability; none below the bar of a
+/// diagnosis. The probability that it is none of the known ones is always told.
+fn signature_facts(ranking: &Ranking) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    if let Some(best) = ranking.diagnosis() {
+        facts.push(text("signature_best", &best.name));
+        facts.push(number("signature_confidence", best.confidence));
+        if let Some(second) = ranking.matches.get(1) {
+            facts.push(text("signature_second", &second.name));
+            facts.push(number("signature_second_confidence", second.confidence));
+        }
+    }
+    facts.push(number("signature_none", ranking.none));
+    facts
 }
 
 /// A bound that is violated, unless its own kind of problem tells of it.

@@ -19,11 +19,13 @@ use crate::model::{
     Alert, Anomaly, BaselineSummary, Context, DetectionMethod, EscalationLevel, Finding, Metric,
     Outcome, Point, PolicyEvent, RepairHistory, Verbosity, Verdict,
 };
+use crate::pattern::Pattern;
 use crate::policy::{
     BreakerOptions, Decision, HeardTelemetry, Line, Overheard, Part, Policy, PolicyFailure,
     PolicyIdentity, Telemetry, TelemetryCopy,
 };
 use crate::series::{SERIES_LIMIT, SeriesTable};
+use crate::signature::{Signature, Signatures};
 use crate::source::Observation;
 
 pub use service::RecordedFailure;
@@ -53,6 +55,10 @@ pub struct PipelineOptions {
     pub breaker: BreakerOptions,
     /// The targets by name.
     pub targets: BTreeMap<String, TargetOptions>,
+    /// The learned signatures that anomalies are compared with, beside the built-in ones. None
+    /// compares with nothing, as recordings do that were made before there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signatures: Option<Vec<Signature>>,
 }
 
 /// The name of the policy that decides where nothing else is configured.
@@ -448,6 +454,7 @@ struct Target {
     approved: Option<String>,
     /// The anomaly that lasts, and whether it is an incident of its own.
     unexplained: Option<Unexplained>,
+    pattern: Pattern,
     surge: Surge,
     /// What the policy asked for last; the host writes down no less in a surge.
     asked_verbosity: Verbosity,
@@ -466,6 +473,7 @@ pub struct Pipeline {
     listens: bool,
     service: Service,
     guard: Guard,
+    signatures: Option<Signatures>,
     targets: BTreeMap<String, Target>,
     next_incident: u64,
 }
@@ -514,6 +522,7 @@ impl Pipeline {
                     established_after: options.baseline_established_after,
                     approved: None,
                     unexplained: None,
+                    pattern: Pattern::default(),
                     surge: Surge::default(),
                     asked_verbosity: Verbosity::Normal,
                     told_ruling: None,
@@ -531,6 +540,7 @@ impl Pipeline {
             listens: false,
             service: Service::new(options.breaker),
             guard: Guard::new(options.guard, records),
+            signatures: options.signatures.map(Signatures::new),
             targets,
             next_incident: carried.next_incident,
         }
@@ -703,6 +713,11 @@ impl Pipeline {
             && let Some((score, reason)) = detect::bound_score(&constraints)
         {
             detect::add_score(anomaly, DetectionMethod::Constraint, score, Some(reason));
+        }
+        if let Some(signatures) = &self.signatures {
+            let detector = &target.readings.detector;
+            let pattern = &mut target.pattern;
+            pattern.step(signatures, detector, &target.row, anomaly.as_mut());
         }
         let mut findings =
             target
@@ -1045,8 +1060,10 @@ impl Target {
             return None;
         }
         lasting.looks = lasting.looks.saturating_add(1);
-        (lasting.looks >= UNEXPLAINED_AFTER)
-            .then(|| diagnose::unexplained(anomaly, &lasting.series, self.surge.counts(at_ms)))
+        (lasting.looks >= UNEXPLAINED_AFTER).then(|| {
+            let recent = self.surge.counts(at_ms);
+            diagnose::unexplained(anomaly, &lasting.series, recent, self.pattern.ranking())
+        })
     }
 
     /// What is written down from now on, when it has changed: what the policy asked for, and no

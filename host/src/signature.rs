@@ -20,7 +20,7 @@ mod roles;
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use built_in::built_in;
 pub use deviation::{Deviations, LEAST_NORMAL_ROWS, NORMAL_ROWS, strength};
@@ -31,7 +31,7 @@ pub use rank::{DIAGNOSIS_BAR, Evidence, Match, Ranking};
 pub use roles::{Roles, role_of};
 
 /// What one metric does in a trouble, over the episodes it was seen in.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Movement {
     /// Episodes in which the metric was measured.
     pub episodes: u32,
@@ -42,11 +42,12 @@ pub struct Movement {
     /// The strength in each example, the same episodes in the same order for every metric of a
     /// signature; NaN where the metric was not measured. At most [`EXAMPLES`]. They tell which
     /// metrics move together.
+    #[serde(with = "gaps")]
     pub seen: Vec<f64>,
 }
 
 /// What a known trouble looks like.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Signature {
     /// Its name: letters, digits, `_`, `-` and `.`, 64 at most.
     pub name: String,
@@ -107,6 +108,20 @@ impl Signatures {
     /// Compares an anomaly with every signature, the likeliest first.
     pub fn rank(&self, seen: &Deviations) -> Ranking {
         rank::rank(&self.learned, &self.built_in, &self.roles, seen)
+    }
+}
+
+/// Strengths with gaps in a format that has no NaN: a gap is null.
+mod gaps {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(seen: &[f64], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(seen.iter().map(|s| Some(*s).filter(|s| !s.is_nan())))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<f64>, D::Error> {
+        let seen = Vec::<Option<f64>>::deserialize(from)?;
+        Ok(seen.into_iter().map(|s| s.unwrap_or(f64::NAN)).collect())
     }
 }
 

@@ -72,6 +72,7 @@ fn keep_a_log(directory: &Path, looks: u64, room: Room) -> u64 {
         guard: GuardLimits::default(),
         breaker: dbmedic::policy::BreakerOptions::default(),
         targets: BTreeMap::from([("shop".to_owned(), target)]),
+        signatures: None,
     };
     let mut pipeline = Pipeline::new(options, policies(), Carried::default());
     pipeline.listen(true);

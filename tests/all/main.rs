@@ -57,6 +57,9 @@ mod policy_command;
 /// A pipeline under load with a gate beside it, for the tests of both.
 mod ward;
 
+/// Anomalies compared with the signatures: what a finding says of it, and at replay.
+mod pattern;
+
 /// `learn` and `diagnose`: what they print, keep and refuse.
 mod signatures;
 

@@ -385,6 +385,7 @@ fn pipeline_options(options: &WardOptions) -> PipelineOptions {
         guard: GuardLimits::default(),
         breaker: dbmedic::policy::BreakerOptions::default(),
         targets: targets.collect(),
+        signatures: None,
     }
 }
 

@@ -9,6 +9,7 @@ use super::{Ended, complain, say, say_json};
 use crate::assemble::check_policies;
 use crate::config::{self, Config, ConfigErrors, Loaded};
 use crate::gate::GateError;
+use crate::signature::SignatureDir;
 
 /// What can be done with a config file.
 #[derive(Debug, Subcommand)]
@@ -47,6 +48,7 @@ pub(crate) fn run(command: &ConfigCommand) -> Ended {
             }
             Err(errors) => Err(errors.into()),
             Ok(loaded) => {
+                SignatureDir::at(&loaded.config.signature_dir).load()?;
                 if let Err(error) = check_policies(&loaded) {
                     let wrong = in_the_file(&loaded, error)?;
                     if *json {

@@ -41,6 +41,21 @@ pub(super) fn config(root: &mut Section<'_, '_>, base: &Path, resolve: &Resolve)
         let message = format!("`state_dir` is {}, which is a file", state_dir.display());
         root.error("state_dir", message, "name a directory, existing or not");
     }
+    let signature_dir = root
+        .text("signature_dir", "the directory of learned signatures")
+        .map_or(default.signature_dir, PathBuf::from);
+    let signature_dir = base.join(signature_dir);
+    if matches!(resolve, Resolve::OnDisk) && signature_dir.exists() && !signature_dir.is_dir() {
+        let message = format!(
+            "`signature_dir` is {}, which is a file",
+            signature_dir.display()
+        );
+        root.error(
+            "signature_dir",
+            message,
+            "name a directory, existing or not",
+        );
+    }
     let mode = root.choice("mode", default.mode, &MODES);
     let observation = root.table("observation", observation);
     let resources = root.table("resources", resources);
@@ -65,6 +80,7 @@ pub(super) fn config(root: &mut Section<'_, '_>, base: &Path, resolve: &Resolve)
     let targets = targets(root, &surroundings);
     Some(Config {
         state_dir,
+        signature_dir,
         mode,
         observation,
         resources,

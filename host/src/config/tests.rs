@@ -761,3 +761,19 @@ fn shares_of_resources_and_bounds_of_operations_are_checked() {
             .any(|w| w.message.contains("unusual"))
     );
 }
+
+#[test]
+fn learned_signatures_have_a_directory_beside_the_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dbmedic.toml");
+    fs::write(&path, "version = 1\n").unwrap();
+    let loaded = Config::load(&path).unwrap();
+    assert_eq!(loaded.config.signature_dir, dir.path().join("signatures"));
+    fs::write(dir.path().join("known"), "a file").unwrap();
+    fs::write(&path, "version = 1\nsignature_dir = \"known\"\n").unwrap();
+    let said = Config::load(&path).unwrap_err().to_string();
+    assert!(
+        said.contains("dbmedic.toml:2:1: `signature_dir` is"),
+        "{said}"
+    );
+}
