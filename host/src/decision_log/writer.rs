@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
@@ -360,6 +360,7 @@ fn mend(dir: &Path, notes: &mut Vec<String>) -> io::Result<End> {
         .write(true)
         .create(true)
         .truncate(false)
+        .mode(0o600)
         .open(&path)?;
     file.set_len(bytes)?;
     io::Seek::seek(&mut file, io::SeekFrom::End(0))?;
