@@ -203,6 +203,7 @@ fn options() -> PipelineOptions {
         guard: GuardLimits::default(),
         breaker: BreakerOptions::default(),
         targets: BTreeMap::from([("orders".to_owned(), target)]),
+        signatures: None,
     }
 }
 
