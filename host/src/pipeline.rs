@@ -886,15 +886,7 @@ impl Pipeline {
                 alert: alert.clone(),
             });
         }
-        if verdict.level != target.level {
-            let from = std::mem::replace(&mut target.level, verdict.level);
-            target.level_since_ms = at_ms;
-            effects.push(Effect::LevelChanged {
-                target: name.to_owned(),
-                from,
-                to: verdict.level,
-            });
-        }
+        effects.extend(target.level_changed(name, at_ms, verdict.level));
         target.asked_verbosity = verdict.verbosity;
         effects.extend(target.verbosity_changed(name, at_ms));
         self.made.push(Made {
@@ -1063,6 +1055,20 @@ impl Target {
         (lasting.looks >= UNEXPLAINED_AFTER).then(|| {
             let recent = self.surge.counts(at_ms);
             diagnose::unexplained(anomaly, &lasting.series, recent, self.pattern.ranking())
+        })
+    }
+
+    /// The level in force from now on, and that it changed.
+    fn level_changed(&mut self, name: &str, at_ms: u64, to: EscalationLevel) -> Option<Effect> {
+        let from = std::mem::replace(&mut self.level, to);
+        if from == to {
+            return None;
+        }
+        self.level_since_ms = at_ms;
+        Some(Effect::LevelChanged {
+            target: name.to_owned(),
+            from,
+            to,
         })
     }
 

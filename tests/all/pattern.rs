@@ -67,6 +67,7 @@ fn options(signatures: Option<Vec<Signature>>) -> PipelineOptions {
         baseline_window: 1000,
         baseline_established_after: 30,
         guard: GuardLimits::default(),
+        breaker: dbmedic::policy::BreakerOptions::default(),
         targets: BTreeMap::from([("shop".to_owned(), target)]),
         signatures,
     }
