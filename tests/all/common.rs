@@ -14,14 +14,10 @@ pub(crate) fn dbmedic() -> &'static Path {
         let this = std::env::current_exe().unwrap();
         let profile_dir = this.parent().unwrap().parent().unwrap().to_owned();
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build.args([
-            "build",
-            "--quiet",
-            "--package",
-            "dbmedic",
-            "--bin",
-            "dbmedic",
-        ]);
+        // The whole workspace with a test target: the features are then those of `cargo test
+        // --workspace`, and what that built is not built a second time.
+        build.args(["build", "--quiet", "--workspace", "--bin", "dbmedic"]);
+        build.args(["--test", "watching"]);
         if profile_dir.file_name().unwrap() == "release" {
             build.arg("--release");
         }
