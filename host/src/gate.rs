@@ -1,6 +1,8 @@
 //! How a policy comes into service, and how it goes.
 //!
-//!     digest and signature → contract → compile → parameters → its own tests → shadow → swap → probation
+//! ```text
+//! digest and signature → contract → compile → parameters → shadow → swap → probation
+//! ```
 //!
 //! Each step is written into the journal, each refusal names its step and its reason, and the policy
 //! in service goes on undisturbed until the one moment, between two decisions, in which another one

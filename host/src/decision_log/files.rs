@@ -1,9 +1,11 @@
 //! The files of a decision log: how they are called, found and opened.
 //!
-//!     decisions-000041.jsonl.gz   closed and compressed
-//!     decisions-000042.jsonl      the one that grows
-//!     kept.jsonl.gz               what stayed of the files that made way
-//!     head.json                   how far the log is synced
+//! ```text
+//! decisions-000041.jsonl.gz   closed and compressed
+//! decisions-000042.jsonl      the one that grows
+//! kept.jsonl.gz               what stayed of the files that made way
+//! head.json                   how far the log is synced
+//! ```
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read as _, Write as _};
