@@ -1,7 +1,7 @@
 //! How a policy comes into service, and how it goes.
 //!
 //! ```text
-//! digest and signature → contract → compile → parameters → shadow → swap → probation
+//! digest and signature → contract → compile → parameters → its own tests → shadow → swap → probation
 //! ```
 //!
 //! Each step is written into the journal, each refusal names its step and its reason, and the policy

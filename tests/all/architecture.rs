@@ -70,7 +70,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("table", &[]),
-    ("gate", &["clock", "model", "pipeline", "policy", "signing"]),
+    (
+        "gate",
+        &[
+            "clock",
+            "model",
+            "pipeline",
+            "policy",
+            "policy_tests",
+            "signing",
+        ],
+    ),
     ("document", &["model"]),
     (
         "policy_tests",

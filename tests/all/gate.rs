@@ -155,6 +155,26 @@ fn unsigned_policies_need_an_explicit_setting_that_shows() {
     ward.stop();
 }
 
+/// A component that carries these test cases.
+fn with_cases(cases: &str) -> Vec<u8> {
+    const NAME: &str = "dbmedic:tests";
+    let mut bytes = component("0.2.0", 1);
+    let length = 1 + NAME.len() + cases.len();
+    assert!(length < 16_384);
+    bytes.push(0);
+    // The section's length as LEB128, one byte or two.
+    if length >= 128 {
+        bytes.push(u8::try_from(length % 128).unwrap() | 0x80);
+        bytes.push(u8::try_from(length / 128).unwrap());
+    } else {
+        bytes.push(u8::try_from(length).unwrap());
+    }
+    bytes.push(u8::try_from(NAME.len()).unwrap());
+    bytes.extend_from_slice(NAME.as_bytes());
+    bytes.extend_from_slice(cases.as_bytes());
+    bytes
+}
+
 #[test]
 fn what_is_no_policy_is_refused_at_its_step() {
     let home = tempfile::tempdir().unwrap();
@@ -178,6 +198,14 @@ fn what_is_no_policy_is_refused_at_its_step() {
         ("trap", hostile("describe=trap"), "contract: "),
         ("loop", hostile("describe=endless-loop"), "contract: "),
         ("nameless", hostile("describe=nameless"), "contract: "),
+        (
+            "unproven",
+            with_cases(
+                "version = 1\n[[cases]]\nname = \"stops\"\nexpect = { level = \"escalate\" }\n[[cases.events]]\ntick = true\n",
+            ),
+            "tests: stops: ",
+        ),
+        ("scribbled", with_cases("version = 9\n"), "tests: "),
     ] {
         let file = home.path().join(format!("{name}.wasm"));
         fs::write(&file, bytes).unwrap();

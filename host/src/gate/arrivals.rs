@@ -163,6 +163,7 @@ impl Running {
             Step::Contract,
             Step::Compile,
             Step::Parameters,
+            Step::Tests,
         ] {
             self.step(
                 name,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::record::{Known, Refusal, Step};
 use crate::model::{Setting, SettingError};
 use crate::policy::{Compiled, CompiledCache, LoadError, Policy, Runtime};
+use crate::policy_tests;
 use crate::signing::{Provenance, TrustedKey, Verified, sha256};
 
 /// A component as it was found.
@@ -107,6 +108,8 @@ impl Workshop {
         passed(Step::Compile);
         let policy = compiled.configure(settings).map_err(refused_load)?;
         passed(Step::Parameters);
+        own_tests(&policy, verified.bytes())?;
+        passed(Step::Tests);
         Ok(Tested {
             known: Known {
                 identity: policy.identity(),
@@ -144,6 +147,16 @@ impl Workshop {
             return Err(Refusal::new(Step::Contract, reason));
         }
         Ok(compiled)
+    }
+}
+
+/// Runs the cases that the component carries in itself; one that carries none passes.
+fn own_tests(policy: &Policy, component: &[u8]) -> Result<(), Refusal> {
+    let refused = |reason: String| Refusal::new(Step::Tests, reason);
+    let cases = policy_tests::carried(component).map_err(|error| refused(error.to_string()))?;
+    match policy_tests::run(policy, &cases).failure() {
+        Some(failed) => Err(refused(failed)),
+        None => Ok(()),
     }
 }
 
