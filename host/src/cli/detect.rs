@@ -29,9 +29,10 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// Arguments of `detect`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Writes the columns time, score (0 to 1), alarm (1 while an anomaly lasts), onset (1 on its first row),
-metrics (those that carry it, strongest first, separated by ;) and reason: one row for each row that is
-read, as soon as it is read. There is no alarm before enough rows were seen to say what is normal.
+Writes the columns time, score (0 to 1, half at the threshold), alarm (1 from the onset of an anomaly while
+its evidence stays, 8 rows at most: what stays longer is no longer new), onset (1 on its first row), metrics
+(those that carry it, strongest first, separated by ;) and reason: one row for each row that is read, as soon
+as it is read. There is no alarm before enough rows were seen to say what is normal.
 An anomaly that looks like a known trouble, built in or learned, names it in its reason.
 A column that only rises is a counter and is read by its rate per second; columns of text are left out.
 

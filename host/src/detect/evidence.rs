@@ -39,9 +39,9 @@ const SHIFT_TAIL: TailOptions = TailOptions {
 /// Views of a residual.
 const VIEWS: f64 = 5.0;
 
-/// The greatest say of one series in a common shift, as a natural logarithm: about seven times
-/// beyond what three values in a hundred reach. More says no more: the others have to join in.
-const LARGEST_SHIFT: f64 = 2.0;
+/// The greatest say of one series in a common shift, as a natural logarithm: ten times beyond what
+/// three values in a hundred reach. More says no more: the others have to join in.
+const LARGEST_SHIFT: f64 = std::f64::consts::LN_10;
 
 /// The least robust standard deviation, as a share of the median: below it a number is a constant
 /// that was rounded.
