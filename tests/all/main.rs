@@ -33,6 +33,9 @@ mod faults;
 /// How policies come into service: signatures, refusals, shadow, probation, watching, restart.
 mod gate;
 
+/// How healthy a target is: the levels rolled up, told and kept.
+mod health;
+
 /// dbmedic is killed at each step of each repair and started again.
 mod kills;
 
