@@ -6,6 +6,9 @@
     reason = "a test stops at the first surprise, in its helpers too"
 )]
 
+/// Anomalies in the pipeline: incidents of their own, surges, and what was learned before.
+mod anomalies;
+
 /// Arbitrary verdicts through a real component, up to the guard.
 mod arbitrary;
 
@@ -26,6 +29,9 @@ mod containment;
 
 /// Every decision in a chained log: kept, replayed, compared, tampered with.
 mod decision_log;
+
+/// The example of an engine that embeds dbmedic.
+mod embedded;
 
 /// Each fault by hand: `check`, `repair`, `repair --apply`.
 mod faults;

@@ -43,14 +43,15 @@ const ODD: &[Metric] = &[
     ("swans", 7.0, 90.0),
 ];
 
-fn policy() -> Policy {
+pub(crate) fn policy() -> Policy {
     let runtime = Runtime::new(Limits::default()).unwrap();
     runtime
         .load(&Verified::built_in(DEFAULT_POLICY), &[])
         .unwrap()
 }
 
-fn options(signatures: Option<Vec<Signature>>) -> PipelineOptions {
+/// A pipeline of one target, `shop`, that is only observed.
+pub(crate) fn options(signatures: Option<Vec<Signature>>) -> PipelineOptions {
     let target = TargetOptions {
         policies: only_default(),
         mode: Mode::Observe,

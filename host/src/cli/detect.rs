@@ -199,7 +199,7 @@ impl Output {
     }
 
     fn write(&mut self, row: &Row<'_>, judged: &Judged) -> io::Result<()> {
-        let anomaly = judged.anomaly.as_ref();
+        let anomaly = judged.anomaly.as_ref().filter(|_| judged.alarm);
         let series = anomaly.map_or(&[][..], |a| &a.series);
         join(&mut self.reason, anomaly.map_or(&[], |a| &a.reasons), "; ");
         match &mut self.rows {

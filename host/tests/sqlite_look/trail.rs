@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, fs};
 
 use dbmedic::target::sqlite::{look::SqliteSource, trail::Mark};
-use rusqlite::Connection;
+use rusqlite::{Connection, backup::Progress};
 
 use crate::Place;
 
@@ -57,7 +57,8 @@ impl Shop {
     /// The database as a reader sees it.
     fn pages(&self) -> Vec<u8> {
         let copy = self.place.directory.path().join("copy");
-        self.db.backup("main", &copy, None).unwrap();
+        let in_silence = None::<fn(Progress)>;
+        self.db.backup("main", &copy, in_silence).unwrap();
         let bytes = fs::read(&copy).unwrap();
         fs::remove_file(&copy).unwrap();
         bytes
@@ -105,7 +106,10 @@ fn a_log_that_was_begun_anew_still_tells_what_the_old_one_wrote() {
     shop.checkpoint();
     shop.run("INSERT INTO other VALUES (1, 'new')");
     let told = shop.touched(mark);
-    assert!(told.as_ref().unwrap().is_superset(&old), "{told:?} {old:?}");
+    assert!(
+        told.as_ref().is_some_and(|told| told.is_superset(&old)),
+        "{told:?} {old:?}"
+    );
     covers(told, &before, &shop.pages());
     // And from the new generation on as before.
     let (mark, before) = (shop.mark(), shop.pages());
