@@ -173,7 +173,7 @@ impl Workshop {
 /// Runs the cases that the component carries in itself and those beside it, and says how many there
 /// were; a policy without any passes.
 fn own_tests(policy: &Policy, component: &[u8], beside: &[CaseText]) -> Result<usize, Refusal> {
-    let refused = |reason: String| Refusal::new(Step::Tests, reason.replace('\n', " "));
+    let refused = |reason: String| Refusal::new(Step::Tests, one_line(&reason));
     let unreadable = |error: CasesError| refused(error.to_string());
     let mut files = policy_tests::carried(component).map_err(unreadable)?;
     for text in beside {
@@ -202,10 +202,14 @@ fn refused_load(error: LoadError) -> Refusal {
             .collect(),
         _ => Vec::new(),
     };
-    let reason = format!("{:#}", anyhow::Error::from(error)).replace('\n', " ");
+    let reason = one_line(&format!("{:#}", anyhow::Error::from(error)));
     Refusal {
         step,
         reason,
         fields,
     }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
