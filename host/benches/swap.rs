@@ -9,6 +9,7 @@
 )]
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use dbmedic::diagnose::DiagnoseOptions;
@@ -56,10 +57,13 @@ fn swap(criterion: &mut Criterion) {
     let candidate = Candidate {
         bytes: DEFAULT.into(),
         signature: Some(signature.into_bytes().into()),
+        cases: Arc::default(),
     };
     let workshop = Workshop {
         runtime: Runtime::new(Limits::default()).unwrap(),
-        cache: Some(CompiledCache::open(dir.path(), CacheLimits::default()).unwrap()),
+        cache: Some(Arc::new(
+            CompiledCache::open(dir.path(), CacheLimits::default()).unwrap(),
+        )),
         trust: Trust {
             require_signature: true,
             keys: vec![TrustedKey {

@@ -10,13 +10,13 @@ use crate::clock::now_ms;
 use crate::config::{Config, Loaded, Places};
 use crate::decision_log::{About, DecisionLog, Room};
 use crate::diagnose::DiagnoseOptions;
-use crate::gate::{self, Gate, Place, Plan, Source, Store, Trust, Workshop};
+use crate::gate::{self, Gate, Place, Plan, Store, Trust, Workshop};
 use crate::guard::Mode;
 use crate::journal::Journal;
 use crate::live::Setup;
 use crate::model::{Setting, Value};
 use crate::pipeline::{self, Carried, Pipeline, PipelineOptions, Policies, TargetOptions};
-use crate::policy::{CacheLimits, CompiledCache, Runtime};
+use crate::policy::{CacheLimits, CompiledCache, Limits, Runtime};
 use crate::recording::{self, Header, RecordingWriter};
 use crate::resources;
 use crate::signature::SignatureDir;
@@ -29,8 +29,7 @@ pub const DEFAULT_POLICY: &[u8] = include_bytes!("../../policies/prebuilt/defaul
 /// Makes everything ready for a run that ends by itself, with the policies that the configuration
 /// names, as they are. With `record`, a recording is begun in that file; `seed` stands in its header.
 pub fn assemble(config: &Config, record: Option<PathBuf>, seed: u64) -> anyhow::Result<Setup> {
-    let workshop = workshop(config, None)?;
-    let policies = gate::once(&workshop, DEFAULT_POLICY, &plans(config, None))?;
+    let policies = gate::once(DEFAULT_POLICY, &plans(config, None, None)?)?;
     let state_dir = StateDir::open(&config.state_dir)?;
     let journal = Journal::open(state_dir.root())?;
     setup(
@@ -59,9 +58,8 @@ pub fn assemble_service(
     let journal = Journal::open(state_dir.root())?;
     let compiled = Store::at(state_dir.root()).compiled();
     let cache = CompiledCache::open(&compiled, CacheLimits::default())?;
-    let workshop = workshop(config, Some(cache))?;
-    let plans = plans(config, Some(&loaded.places));
-    let gate = Gate::open(state_dir.root(), workshop, DEFAULT_POLICY, plans)?;
+    let plans = plans(config, Some(cache), Some(&loaded.places))?;
+    let gate = Gate::open(state_dir.root(), DEFAULT_POLICY, plans)?;
     let policies = gate.policies().context("no default policy")?;
     let gate = Some(gate);
     setup(
@@ -82,31 +80,53 @@ pub fn assemble_service(
 /// # Errors
 /// [`gate::GateError::Refused`] names the first that could not, with the fields that are wrong.
 pub fn check_policies(loaded: &Loaded) -> anyhow::Result<()> {
-    let config = &loaded.config;
-    gate::once(
-        &workshop(config, None)?,
-        DEFAULT_POLICY,
-        &plans(config, Some(&loaded.places)),
-    )?;
+    let plans = plans(&loaded.config, None, Some(&loaded.places))?;
+    gate::once(DEFAULT_POLICY, &plans)?;
     Ok(())
 }
 
-fn workshop(config: &Config, cache: Option<CompiledCache>) -> anyhow::Result<Workshop> {
-    let limits = config.policy.limits.clone();
-    Ok(Workshop {
-        runtime: Runtime::new(limits).context("starting the policy runtime")?,
-        cache,
-        trust: Trust {
-            require_signature: config.policy.require_signature,
-            keys: config.policy.trusted_keys.clone(),
-        },
-    })
+/// How the policy of a name comes into service, as the configuration has it.
+///
+/// # Errors
+/// When there is no policy of this name, or the policy runtime cannot be started.
+pub fn plan(loaded: &Loaded, name: &str) -> anyhow::Result<Plan> {
+    let mut plans = plans(&loaded.config, None, Some(&loaded.places))?;
+    plans
+        .remove(name)
+        .with_context(|| format!("no policy is called `{name}` in the configuration"))
 }
 
-/// The policies of a configuration, by their names.
-fn plans(config: &Config, places: Option<&Places>) -> BTreeMap<String, Plan> {
-    let plan = |name: &str, path: String, source: &Source, parameters: &[Setting]| {
-        let targets = config.targets.iter();
+/// The policies of a configuration, by their names. Those with the same limits share a runtime.
+fn plans(
+    config: &Config,
+    cache: Option<CompiledCache>,
+    places: Option<&Places>,
+) -> anyhow::Result<BTreeMap<String, Plan>> {
+    let cache = cache.map(Arc::new);
+    let mut workshops: Vec<Arc<Workshop>> = Vec::new();
+    let mut plans = BTreeMap::new();
+    for (name, policy) in config.every_policy() {
+        let trust = Trust {
+            require_signature: policy.require_signature,
+            keys: policy.trusted_keys.clone(),
+        };
+        let fits = |known: &&Arc<Workshop>| {
+            *known.runtime.limits() == policy.limits && known.trust == trust
+        };
+        let workshop = if let Some(known) = workshops.iter().find(fits) {
+            Arc::clone(known)
+        } else {
+            let runtime = Runtime::new(policy.limits.clone())
+                .with_context(|| format!("starting the runtime of the policy `{name}`"))?;
+            let workshop = Arc::new(Workshop {
+                runtime,
+                cache: cache.clone(),
+                trust,
+            });
+            workshops.push(Arc::clone(&workshop));
+            workshop
+        };
+        let path = config.path_of_policy(name);
         let place = places.cloned().map(|places| -> Place {
             Arc::new(move |name, message| {
                 let field = format!("{path}.parameters.{name}");
@@ -114,31 +134,31 @@ fn plans(config: &Config, places: Option<&Places>) -> BTreeMap<String, Plan> {
                 places.problem(&field, text, None).to_string()
             })
         });
+        let targets = config.targets.iter();
         let plan = Plan {
-            source: source.clone(),
-            watch: config.policy.watch,
-            settings: parameters.to_vec(),
-            gate: config.policy.gate.clone(),
+            workshop,
+            source: policy.source.clone(),
+            watch: policy.watch,
+            settings: policy.parameters.clone(),
+            gate: policy.gate.clone(),
             targets: targets
                 .filter(|target| target.policies.iter().any(|policy| policy == name))
                 .map(|target| target.name.clone())
                 .collect(),
             place,
         };
-        (name.to_owned(), plan)
-    };
-    let policy = &config.policy;
-    let default = plan(
-        pipeline::DEFAULT_POLICY,
-        "policy".to_owned(),
-        &policy.source,
-        &policy.parameters,
-    );
-    let named = config.policies.iter().enumerate().map(|(index, named)| {
-        let path = format!("policies[{index}]");
-        plan(&named.name, path, &named.source, &named.parameters)
-    });
-    named.chain([default]).collect()
+        plans.insert(name.to_owned(), plan);
+    }
+    Ok(plans)
+}
+
+/// The limits of the policies that have others than the default one, by their names.
+fn named_limits(config: &Config) -> BTreeMap<String, Limits> {
+    let named = config.policies.iter();
+    named
+        .filter(|named| named.policy.limits != config.policy.limits)
+        .map(|named| (named.name.clone(), named.policy.limits.clone()))
+        .collect()
 }
 
 /// What is ready before the rest is.
@@ -220,15 +240,12 @@ fn decision_log(config: &Config, state_dir: &StateDir) -> anyhow::Result<Option<
         file_bytes: log.max_file_mib << 20,
         total_bytes: log.max_total_mib << 20,
     };
-    let named = config.policies.iter();
     let about = About {
         limits: config.policy.limits.clone(),
-        parameters: named
-            .map(|named| (named.name.clone(), named.parameters.clone()))
-            .chain([(
-                pipeline::DEFAULT_POLICY.to_owned(),
-                config.policy.parameters.clone(),
-            )])
+        named_limits: named_limits(config),
+        parameters: config
+            .every_policy()
+            .map(|(name, policy)| (name.to_owned(), policy.parameters.clone()))
             .collect(),
     };
     Ok(Some(DecisionLog::open(&directory, room, &about)?))
@@ -265,11 +282,7 @@ pub fn assemble_import(
 
 /// A pipeline with one target of which only the numbers are known, and the header of a recording.
 fn assemble_samples(config: &Config, name: &str) -> anyhow::Result<(Pipeline, Header)> {
-    let policies = gate::once(
-        &workshop(config, None)?,
-        DEFAULT_POLICY,
-        &plans(config, None),
-    )?;
+    let policies = gate::once(DEFAULT_POLICY, &plans(config, None, None)?)?;
     let mut options = pipeline_options(config)?;
     options.targets = BTreeMap::from([(
         name.to_owned(),
@@ -295,7 +308,9 @@ fn header(config: &Config, policies: &Policies, options: &PipelineOptions, seed:
     let named = config.policies.iter().map(|named| {
         let policy = recording::NamedPolicy {
             identity: policies.get(&named.name).identity(),
-            settings: named.parameters.clone(),
+            settings: named.policy.parameters.clone(),
+            limits: (named.policy.limits != config.policy.limits)
+                .then(|| named.policy.limits.clone()),
         };
         (named.name.clone(), policy)
     });

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::assemble::merge_settings;
-use crate::config::PolicyConfig;
+use crate::config::Config;
 use crate::gate::Source;
 
 mod config;
@@ -91,9 +91,13 @@ pub(crate) struct PolicyArgs {
 
 impl PolicyArgs {
     /// Lays what was typed over a configuration.
-    pub(crate) fn lay_over(&self, policy: &mut PolicyConfig) -> anyhow::Result<()> {
+    pub(crate) fn lay_over(&self, config: &mut Config) -> anyhow::Result<()> {
+        let policy = &mut config.policy;
         if self.unsigned {
             policy.require_signature = false;
+            for named in &mut config.policies {
+                named.policy.require_signature = false;
+            }
         }
         if let Some(file) = &self.policy {
             if policy.require_signature && policy.trusted_keys.is_empty() {

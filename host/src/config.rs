@@ -27,6 +27,7 @@ use crate::document::{Findings, Section, line_of};
 use crate::gate::{GateSettings, Source};
 use crate::guard::{GuardLimits, Mode};
 use crate::model::Setting;
+use crate::pipeline::DEFAULT_POLICY;
 use crate::policy::{BreakerOptions, Limits};
 use crate::signing::TrustedKey;
 
@@ -256,7 +257,8 @@ impl Default for DecisionLogConfig {
     }
 }
 
-/// The policy that decides where a target names no other, and what holds for all policies.
+/// A policy: where it comes from, who is believed, what it may use. That of `[policy]` decides where
+/// a target names no other.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PolicyConfig {
     /// Where it comes from; default the built-in policy.
@@ -292,15 +294,15 @@ impl Default for PolicyConfig {
     }
 }
 
-/// Another policy than the default one, for the targets that name it.
+/// Another policy than the default one, for the targets that name it. What its section does not say
+/// is as in `[policy]`, but for where it comes from and its parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NamedPolicyConfig {
     /// Its name: letters, digits, `_`, `-` and `.`, 64 at most.
     pub name: String,
-    /// Where it comes from; default the built-in policy.
-    pub source: Source,
-    /// Its parameters, sorted by name.
-    pub parameters: Vec<Setting>,
+    /// Everything else.
+    #[serde(flatten)]
+    pub policy: PolicyConfig,
 }
 
 /// A database under care.
@@ -362,6 +364,22 @@ impl Places {
 }
 
 impl Config {
+    /// Every policy by its name: those of `[[policies]]`, then the default one.
+    pub fn every_policy(&self) -> impl Iterator<Item = (&str, &PolicyConfig)> {
+        let named = self.policies.iter();
+        named
+            .map(|named| (named.name.as_str(), &named.policy))
+            .chain([(DEFAULT_POLICY, &self.policy)])
+    }
+
+    /// Where the section of a policy is, as a field: `policy`, or `policies[0]`.
+    pub fn path_of_policy(&self, name: &str) -> String {
+        let mut named = self.policies.iter();
+        named
+            .position(|named| named.name == name)
+            .map_or_else(|| "policy".to_owned(), |index| format!("policies[{index}]"))
+    }
+
     /// Reads, parses and checks a file, and that the files which it names are there.
     ///
     /// # Errors

@@ -109,14 +109,12 @@ impl Gate {
     /// When there is no policy that can be put in service; nothing is begun then.
     pub fn open(
         state_dir: &Path,
-        workshop: Workshop,
         built_in: &'static [u8],
         plans: BTreeMap<String, Plan>,
     ) -> Result<Self, GateError> {
         let store = Store::open(state_dir)?;
         let mut stored = store.in_service()?;
         let mut opening = Opening {
-            workshop: &workshop,
             store: Some(&store),
             built_in: Verified::built_in(built_in),
             ready: BTreeMap::new(),
@@ -139,7 +137,6 @@ impl Gate {
         )?;
         Ok(Self {
             works: Works {
-                workshop,
                 store,
                 plans,
                 machines,
@@ -201,12 +198,10 @@ impl Gate {
 /// # Errors
 /// As [`Gate::open`].
 pub fn once(
-    workshop: &Workshop,
     built_in: &'static [u8],
     plans: &BTreeMap<String, Plan>,
 ) -> Result<Policies, GateError> {
     let mut opening = Opening {
-        workshop,
         store: None,
         built_in: Verified::built_in(built_in),
         ready: BTreeMap::new(),
@@ -239,7 +234,6 @@ pub fn at_rest(state_dir: &Path) -> Result<Vec<PolicyReport>, StoreError> {
 }
 
 struct Opening<'a> {
-    workshop: &'a Workshop,
     store: Option<&'a Store>,
     built_in: Verified,
     ready: BTreeMap<(String, String), Tested>,
@@ -318,13 +312,13 @@ impl Opening<'_> {
             let reason = "it is not there any more".to_owned();
             refused(Refusal::new(Step::Signature, reason))
         })?;
-        self.workshop
+        plan.workshop
             .prepare(&candidate, &plan.settings, Held::Earlier, &mut |_| {})
             .map_err(refused)
     }
 
     fn built_in(&self, name: &str, plan: &Plan) -> Result<Tested, GateError> {
-        self.workshop
+        plan.workshop
             .prepare_verified(&self.built_in, &plan.settings, &mut |_| {})
             .map_err(|refusal| GateError::Refused {
                 policy: name.to_owned(),
@@ -347,15 +341,14 @@ impl Opening<'_> {
             path: path.clone(),
             what,
         };
-        let most_bytes = (self.workshop.runtime.limits().component_mib as u64) << 20;
-        let found = Lookout::new(plan.source.clone(), most_bytes)
+        let found = Lookout::new(plan.source.clone(), plan.most_bytes())
             .look_now(at_ms)
             .map_err(|error| failed(error.to_string()))?;
         let mut newest: Option<(Option<Version>, Tested)> = None;
         let mut refused = None;
         for found in found {
             let held = Held::Now(at_ms);
-            let tested = self
+            let tested = plan
                 .workshop
                 .prepare(&found.candidate, &plan.settings, held, &mut |_| {});
             let tested = match tested {

@@ -7,6 +7,8 @@
 //! repairs are carried on from event to event. No database and no clock is touched.
 
 mod collect;
+mod host;
+mod questions;
 mod read;
 mod run;
 
@@ -20,7 +22,10 @@ use crate::model::{
 };
 use crate::policy::Heard;
 
-pub use collect::{CasesError, beside, carried, from_paths};
+pub use collect::{
+    CaseText, CasesError, FILE_BYTES, beside, carried, folder_beside, from_paths, is_case_file,
+};
+pub use questions::{Asked, questions, typical};
 pub use read::parse;
 pub use run::run;
 

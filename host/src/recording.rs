@@ -43,7 +43,7 @@ pub struct Header {
     /// The policies besides the default one, by their configured names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub named: BTreeMap<String, NamedPolicy>,
-    /// The limits that all were held to.
+    /// The limits that all were held to, but for named ones with limits of their own.
     pub limits: Limits,
     /// The pipeline's options.
     pub options: PipelineOptions,
@@ -59,6 +59,9 @@ pub struct NamedPolicy {
     pub identity: PolicyIdentity,
     /// The settings it was given, and those that come in its place.
     pub settings: Vec<Setting>,
+    /// The limits that it was held to, where they were others than those of the default policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
 }
 
 /// A line after the first.

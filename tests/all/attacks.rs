@@ -305,7 +305,7 @@ fn state_outside_of_the_memory_is_found() {
     };
     assert!(impurity.at.starts_with("/verdict/"), "{}", impurity.at);
     assert!(matches!(
-        impurity.reused.failure,
+        impurity.again.failure,
         Some(PolicyFailure::Trap { .. })
     ));
 

@@ -77,6 +77,7 @@ fn keep_a_log(directory: &Path, looks: u64, room: Room) -> u64 {
     let mut pipeline = Pipeline::new(options, policies(), Carried::default());
     pipeline.listen(true);
     let about = About {
+        named_limits: BTreeMap::new(),
         limits: LIMITS.clone(),
         parameters: BTreeMap::new(),
     };

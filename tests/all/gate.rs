@@ -216,6 +216,43 @@ fn what_is_no_policy_is_refused_at_its_step() {
     ward.stop();
 }
 
+/// A case that the default policy passes, or fails.
+fn case(passes: bool) -> String {
+    let level = if passes { "normal" } else { "escalate" };
+    format!(
+        "version = 1\n[[cases]]\nname = \"quiet\"\nexpect = {{ level = \"{level}\" }}\n\
+         [[cases.events]]\ntick = true\n"
+    )
+}
+
+#[test]
+fn cases_in_the_folder_beside_a_candidate_are_run_and_may_be_put_right() {
+    let home = tempfile::tempdir().unwrap();
+    let (ward, file) = watching(home.path());
+    let before = ward.present("default");
+    let folder = home.path().join("policy.tests");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("good.toml"), case(true)).unwrap();
+    fs::write(folder.join("bad.toml"), case(false)).unwrap();
+    let new = component("0.2.0", 1);
+    fs::write(&file, &new).unwrap();
+    let digest = signing::sha256(&new);
+    let refusal = ward.until_refused("default", &digest);
+    assert!(refusal.starts_with("tests: quiet: "), "{refusal}");
+    assert_eq!(ward.present("default"), before);
+    // The same component, by hand: the same answer.
+    let said = ward.swap("default", &file).unwrap_err();
+    assert!(said.contains("refused at tests: quiet: "), "{said}");
+    // A mistake in a file is told by file and line.
+    fs::write(folder.join("bad.toml"), "version = 1\nfrobnicate = 2\n").unwrap();
+    let said = ward.swap("default", &file).unwrap_err();
+    assert!(said.contains("bad.toml:2:1"), "{said}");
+    // Put right, it comes into service without a change of the component.
+    fs::write(folder.join("bad.toml"), case(true)).unwrap();
+    ward.until_in_service("default", &digest);
+    ward.stop();
+}
+
 #[test]
 fn parameters_that_the_candidate_refuses_are_told_where_they_stand() {
     let home = tempfile::tempdir().unwrap();

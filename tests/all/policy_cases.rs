@@ -77,3 +77,159 @@ fn mistakes_in_cases_are_told_by_file_and_line() {
     assert_eq!(empty.status.code(), Some(2));
     assert!(talk(&empty).contains("nowhere"), "{}", talk(&empty));
 }
+
+fn check(arguments: &[&str]) -> std::process::Output {
+    run(&[&["policy", "check"], arguments].concat())
+}
+
+fn component_in(dir: &Path, name: &str, bytes: &[u8]) -> String {
+    let path = dir.join(name);
+    std::fs::write(&path, bytes).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_pure_policy_passes_the_check() {
+    let result = check(&[DEFAULT]);
+    assert_eq!(result.status.code(), Some(0), "{}", data(&result));
+    let told = data(&result);
+    for step in [
+        "signature",
+        "contract",
+        "compile",
+        "parameters",
+        "tests",
+        "purity",
+    ] {
+        assert!(told.contains(&format!("ok     {step}")), "{step}: {told}");
+    }
+    assert!(told.contains("NOT SIGNED"), "{told}");
+    let json = check(&[DEFAULT, "--json", "--set", "stale_lock_age_ms=5000"]);
+    let report: serde_json::Value = serde_json::from_str(&data(&json)).unwrap();
+    assert_eq!(report["passed"], true, "{report}");
+    assert!(report["cases"].as_u64().unwrap() >= 30, "{report}");
+    assert!(
+        report["purity"]["events"].as_u64().unwrap() >= 60,
+        "{report}"
+    );
+}
+
+#[test]
+fn a_policy_that_remembers_outside_of_its_memory_is_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let counter = component_in(
+        dir.path(),
+        "counter.wasm",
+        &dbmedic_tests::attacks::component("state-counter"),
+    );
+    let hostile = concat!(env!("CARGO_MANIFEST_DIR"), "/guests/hostile/hostile.wasm");
+    for (arguments, place, first) in [
+        (
+            &[counter.as_str()][..],
+            "/verdict/memory/0 is 1 in a new instance, and 2",
+            "after 1 other event",
+        ),
+        (
+            &[hostile, "--set", "misbehave=counter"],
+            "/verdict/suggestions/0 is \"1\" in a new instance, and \"2\"",
+            "after 1 other event",
+        ),
+    ] {
+        let result = check(arguments);
+        assert_eq!(result.status.code(), Some(1), "{}", talk(&result));
+        let told = data(&result);
+        assert!(told.contains("FAILED purity"), "{told}");
+        assert!(told.contains("       typical events, "), "{told}");
+        assert!(told.contains(place) && told.contains(first), "{told}");
+        assert!(talk(&result).contains("must not come into service"));
+    }
+    let tame = check(&[hostile]);
+    assert_eq!(tame.status.code(), Some(0), "{}", data(&tame));
+    // An event of its own cases is named as they name it.
+    std::fs::create_dir(dir.path().join("counter.tests")).unwrap();
+    let cases = "version = 1\n[[cases]]\nname = \"twice\"\n\
+                 never = { halt = true }\n\
+                 [[cases.events]]\nfinding = { kind = \"x\", candidates = [\"lock.end-holder\"] }\n\
+                 [[cases.events]]\nfinding = { kind = \"x\", candidates = [\"lock.end-holder\"] }\n";
+    std::fs::write(dir.path().join("counter.tests/own.toml"), cases).unwrap();
+    let json = check(&[&counter, "--json"]);
+    assert_eq!(json.status.code(), Some(1));
+    let report: serde_json::Value = serde_json::from_str(&data(&json)).unwrap();
+    let first = &report["purity"]["impure"][0];
+    assert!(
+        first["event"]
+            .as_str()
+            .unwrap()
+            .ends_with("own.toml: twice: event 1 (finding x)"),
+        "{report}"
+    );
+    assert_eq!(first["fresh"], 1, "{report}");
+}
+
+#[test]
+fn what_is_no_policy_is_told_in_one_line_with_its_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let attack = |name: &str| {
+        let bytes = dbmedic_tests::attacks::component(name);
+        component_in(dir.path(), &format!("{name}.wasm"), &bytes)
+    };
+    let whole = std::fs::read(DEFAULT).unwrap();
+    let half = component_in(dir.path(), "half.wasm", &whole[..whole.len() / 2]);
+    for (file, expected) in [
+        (half, "FAILED compile"),
+        (attack("world-other-version"), "FAILED contract"),
+        (attack("import-filesystem"), "wasi:filesystem"),
+        (attack("trap-configure"), "FAILED parameters"),
+    ] {
+        let result = check(&[&file]);
+        assert_eq!(result.status.code(), Some(1), "{}", talk(&result));
+        let told = data(&result);
+        let failed: Vec<&str> = told.lines().filter(|l| !l.starts_with("ok ")).collect();
+        assert_eq!(failed.len(), 1, "{told}");
+        assert!(failed[0].contains(expected), "{told}");
+    }
+    let unknown = check(&[DEFAULT, "--set", "stale_lock=1"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(data(&unknown).contains("stale_lock"), "{}", data(&unknown));
+    let gone = check(&["nowhere.wasm"]);
+    assert_eq!(gone.status.code(), Some(2));
+    assert!(talk(&gone).contains("nowhere.wasm"), "{}", talk(&gone));
+}
+
+#[test]
+fn the_check_asks_for_signature_limits_and_parameters_of_the_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let made = run(&["policy", "keygen", &path("key"), "--no-password"]);
+    let config = format!(
+        "version = 1\n[policy]\n{}[policy.parameters]\nstale_lock_age_ms = 5_000\n\
+         [[policies]]\nname = \"small\"\n[policies.limits]\nmemory_mib = 1\n",
+        data(&made)
+    );
+    std::fs::write(path("dbmedic.toml"), config).unwrap();
+    let file = component_in(dir.path(), "p.wasm", &std::fs::read(DEFAULT).unwrap());
+    let of_config = |more: &[&str]| check(&[&[&file, "-c", &path("dbmedic.toml")], more].concat());
+    let unsigned = of_config(&[]);
+    assert!(
+        data(&unsigned).contains("it has no signature"),
+        "{}",
+        data(&unsigned)
+    );
+    let signed = run(&["policy", "sign", &file, "-k", &path("key")]);
+    assert!(signed.status.success(), "{}", talk(&signed));
+    let good = of_config(&[]);
+    assert_eq!(good.status.code(), Some(0), "{}", data(&good));
+    let by_key = check(&[&file, "-k", &path("key.pub")]);
+    assert!(data(&by_key).contains("by "), "{}", data(&by_key));
+    // 17 pages are what it begins with.
+    let small = of_config(&["--name", "small"]);
+    assert_eq!(small.status.code(), Some(1), "{}", data(&small));
+    assert!(data(&small).contains("memory"), "{}", data(&small));
+    let other = of_config(&["--name", "other"]);
+    assert_eq!(other.status.code(), Some(2));
+    assert!(
+        talk(&other).contains("no policy is called `other`"),
+        "{}",
+        talk(&other)
+    );
+}

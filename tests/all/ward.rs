@@ -161,10 +161,11 @@ impl Ward {
         let cache = CompiledCache::open(&state.join("policies/compiled"), CacheLimits::default());
         let workshop = Workshop {
             runtime: Runtime::new(limits).unwrap(),
-            cache: Some(cache.unwrap()),
+            cache: Some(Arc::new(cache.unwrap())),
             trust: options.trust.clone(),
         };
-        let gate = Gate::open(&state, workshop, DEFAULT, plans(&options)).unwrap();
+        let plans = plans(&options, &Arc::new(workshop));
+        let gate = Gate::open(&state, DEFAULT, plans).unwrap();
         let mut pipeline = Pipeline::new(
             pipeline_options(&options),
             gate.policies().unwrap(),
@@ -337,8 +338,9 @@ impl Ward {
     }
 }
 
-fn plans(options: &WardOptions) -> BTreeMap<String, Plan> {
+fn plans(options: &WardOptions, workshop: &Arc<Workshop>) -> BTreeMap<String, Plan> {
     let plan = |name: &str, source: &Source, gate: &GateSettings| Plan {
+        workshop: Arc::clone(workshop),
         source: source.clone(),
         watch: true,
         settings: options.settings.clone(),

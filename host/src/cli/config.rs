@@ -83,14 +83,7 @@ fn in_the_file(loaded: &Loaded, error: anyhow::Error) -> anyhow::Result<ConfigEr
     if refusal.fields.is_empty() {
         return Err(error);
     }
-    let named = loaded.config.policies.iter();
-    let table = named
-        .enumerate()
-        .find(|(_, named)| named.name == *policy)
-        .map_or_else(
-            || "policy".to_owned(),
-            |(index, _)| format!("policies[{index}]"),
-        );
+    let table = loaded.config.path_of_policy(policy);
     let problem = |(name, message): &(String, String)| {
         let field = format!("{table}.parameters.{name}");
         let text = format!("`{name}`: {message}");

@@ -48,7 +48,7 @@ pub(crate) fn run(args: &ImportArgs) -> Ended {
         Some(file) => Config::load(file)?.config,
         None => Config::default(),
     };
-    args.policy.lay_over(&mut config.policy)?;
+    args.policy.lay_over(&mut config)?;
     let target = args.target.clone().unwrap_or_else(|| args.table.name());
     let output = &args.output;
     if output.exists() {

@@ -196,7 +196,7 @@ fn config_for(args: &VisitArgs, mode: Mode, state_dir: PathBuf) -> anyhow::Resul
         mode,
         constraints: config.constraints.clone(),
     }];
-    args.policy.lay_over(&mut config.policy)?;
+    args.policy.lay_over(&mut config)?;
     Ok(config)
 }
 

@@ -1,5 +1,6 @@
 //! `policy`: keys, signatures, and the policy in service.
 
+mod check;
 mod diff;
 mod replay;
 mod show;
@@ -43,6 +44,9 @@ pub(crate) enum PolicyCommand {
     Replay(replay::ReplayArgs),
     /// Which decisions of a log another policy, or other parameters, would have changed: exit 0 when none
     Diff(diff::DiffArgs),
+    /// Check a policy as the gate would, and that it is a pure function: exit 0 good, 1 not, 2 could not
+    /// check
+    Check(check::CheckArgs),
     /// Run a policy's test cases: exit 0 passed, 1 failed, 2 could not run
     Test(test::TestArgs),
 }
@@ -123,9 +127,10 @@ fn time(text: &str) -> Result<u64, String> {
 /// The exit code for a command that could not do its work, where 1 is an answer.
 pub(crate) fn could_not(command: &PolicyCommand) -> ExitCode {
     match command {
-        PolicyCommand::Replay(_) | PolicyCommand::Diff(_) | PolicyCommand::Test(_) => {
-            ExitCode::from(2)
-        }
+        PolicyCommand::Replay(_)
+        | PolicyCommand::Diff(_)
+        | PolicyCommand::Check(_)
+        | PolicyCommand::Test(_) => ExitCode::from(2),
         _ => ExitCode::FAILURE,
     }
 }
@@ -138,6 +143,7 @@ pub(crate) fn run(command: &PolicyCommand) -> Ended {
         PolicyCommand::Status(args) => status(args),
         PolicyCommand::Replay(args) => replay::run(args),
         PolicyCommand::Diff(args) => diff::run(args),
+        PolicyCommand::Check(args) => check::run(args),
         PolicyCommand::Test(args) => test::run(args),
         PolicyCommand::Swap(args) => {
             let file = fs::canonicalize(&args.file)
@@ -225,21 +231,7 @@ struct Verdict<'a> {
 }
 
 fn verify(args: &VerifyArgs) -> Ended {
-    let mut keys = Vec::new();
-    for word in &args.keys {
-        let path = Path::new(word);
-        let text = if path.is_file() {
-            fs::read_to_string(path).with_context(|| format!("reading {word}"))?
-        } else {
-            word.clone()
-        };
-        let key = signing::read_public_key(&text).with_context(|| format!("key {word}"))?;
-        keys.push(TrustedKey {
-            name: word.clone(),
-            key,
-            expires_ms: None,
-        });
-    }
+    let keys = trusted_keys(&args.keys)?;
     let bytes = read(&args.policy)?;
     let signature = signing_file(&args.policy)?;
     let digest = signing::sha256(&bytes);
@@ -268,6 +260,25 @@ fn verify(args: &VerifyArgs) -> Ended {
         Err(_) if args.json => Ok(ExitCode::FAILURE),
         Err(error) => Err(error).context(args.policy.display().to_string()),
     }
+}
+
+/// The public keys that were typed, as files or as they are.
+fn trusted_keys(words: &[String]) -> anyhow::Result<Vec<TrustedKey>> {
+    let key = |word: &String| {
+        let path = Path::new(word);
+        let text = if path.is_file() {
+            fs::read_to_string(path).with_context(|| format!("reading {word}"))?
+        } else {
+            word.clone()
+        };
+        let key = signing::read_public_key(&text).with_context(|| format!("key {word}"))?;
+        Ok(TrustedKey {
+            name: word.clone(),
+            key,
+            expires_ms: None,
+        })
+    };
+    words.iter().map(key).collect()
 }
 
 /// Tells a running dbmedic what to do, and what it says while it does.

@@ -14,7 +14,7 @@ use crate::assemble::{DEFAULT_POLICY as DEFAULT_COMPONENT, merge_settings};
 use crate::gate::Store;
 use crate::model::Setting;
 use crate::pipeline::{Effect, Event, Policies};
-use crate::policy::{Policy, PolicyIdentity, Runtime};
+use crate::policy::{Limits, Policy, PolicyIdentity, Runtime};
 use crate::recording::RecordingReader;
 use crate::replay::replay;
 use crate::report::Narrator;
@@ -43,7 +43,6 @@ struct Line<'a> {
 
 /// Where the components of a replay come from.
 struct Components {
-    runtime: Runtime,
     store: Option<Store>,
     /// The one that was named.
     file: Option<Verified>,
@@ -71,6 +70,7 @@ impl Components {
     fn recorded(
         &self,
         name: &str,
+        runtime: &Runtime,
         identity: &PolicyIdentity,
         settings: &[Setting],
     ) -> anyhow::Result<Policy> {
@@ -81,7 +81,7 @@ impl Components {
                 identity.name, identity.version, identity.digest
             )
         })?;
-        Ok(self.runtime.load(&component, settings)?)
+        Ok(runtime.load(&component, settings)?)
     }
 }
 
@@ -98,7 +98,6 @@ pub(crate) fn run(args: &ReplayArgs) -> Ended {
         None => None,
     };
     let components = Components {
-        runtime: Runtime::new(header.limits.clone()).context("starting the policy runtime")?,
         store: args.state_dir.as_deref().map(Store::at),
         file,
     };
@@ -109,8 +108,10 @@ pub(crate) fn run(args: &ReplayArgs) -> Ended {
             .find(&header.policy.digest)?
             .unwrap_or_else(|| Verified::built_in(DEFAULT_COMPONENT)),
     };
-    let policy = components
-        .runtime
+    let start =
+        |limits: &Limits| Runtime::new(limits.clone()).context("starting the policy runtime");
+    let runtime = start(&header.limits)?;
+    let policy = runtime
         .load(&component, &settings)
         .context("loading the policy")?;
     let same_policy = policy.digest() == header.policy.digest && settings == header.settings;
@@ -123,9 +124,14 @@ pub(crate) fn run(args: &ReplayArgs) -> Ended {
             header.policy.version
         ));
     }
-    let mut named = BTreeMap::new();
+    let (mut named, mut runtimes) = (BTreeMap::new(), BTreeMap::new());
     for (name, recorded) in &header.named {
-        let policy = components.recorded(name, &recorded.identity, &recorded.settings)?;
+        if let Some(limits) = &recorded.limits {
+            runtimes.insert(name.as_str(), start(limits)?);
+        }
+        let runtime = runtimes.get(name.as_str()).unwrap_or(&runtime);
+        let (identity, settings) = (&recorded.identity, &recorded.settings);
+        let policy = components.recorded(name, runtime, identity, settings)?;
         named.insert(name.clone(), policy);
     }
     let other_component = policy.digest() != header.policy.digest;
@@ -136,7 +142,8 @@ pub(crate) fn run(args: &ReplayArgs) -> Ended {
             None if other_component => return Ok(None),
             None => &settings,
         };
-        components.recorded(name, to, settings).map(Some)
+        let runtime = runtimes.get(name).unwrap_or(&runtime);
+        components.recorded(name, runtime, to, settings).map(Some)
     };
     let mut narrator = Narrator::new(header.started_ms);
     let policies = Policies::new(policy, named);

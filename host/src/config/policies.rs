@@ -12,43 +12,50 @@ use crate::pipeline::DEFAULT_POLICY;
 use crate::policy::Limits;
 use crate::signing::{TrustedKey, parse_time, read_public_key};
 
+/// A policy's section; what it does not say is as in `inherited`, but for source and parameters.
 pub(super) fn policy_config(
     section: &mut Section<'_, '_>,
     base: &Path,
     resolve: &Resolve,
+    inherited: &PolicyConfig,
 ) -> PolicyConfig {
-    let default = PolicyConfig::default();
+    let PolicyConfig { gate, limits, .. } = inherited;
     let source = source(section, base, resolve);
-    let watch = section.flag("watch", default.watch);
-    let require_signature = section.flag("require_signature", default.require_signature);
-    let allow_downgrade = section.flag("allow_downgrade", default.gate.allow_downgrade);
-    let trusted_keys = trusted_keys(section);
-    let isolation = isolation(section);
+    let watch = section.flag("watch", inherited.watch);
+    let require_signature = section.flag("require_signature", inherited.require_signature);
+    let allow_downgrade = section.flag("allow_downgrade", gate.allow_downgrade);
+    let has_keys = section.has("trusted_keys");
+    let own_keys = trusted_keys(section);
+    let isolation = isolation(section, limits.isolation);
     let policy = PolicyConfig {
         source,
         watch,
         require_signature,
-        trusted_keys,
+        trusted_keys: if has_keys {
+            own_keys
+        } else {
+            inherited.trusted_keys.clone()
+        },
         gate: GateSettings {
             allow_downgrade,
-            shadow: section.table("shadow", shadow),
-            probation: section.table("probation", probation),
+            shadow: section.table("shadow", |section| shadow(section, &gate.shadow)),
+            probation: section.table("probation", |section| probation(section, &gate.probation)),
         },
         limits: Limits {
             isolation,
-            ..section.table("limits", policy_limits)
+            ..section.table("limits", |section| policy_limits(section, limits))
         },
-        breaker: section.table("breaker", breaker),
+        breaker: section.table("breaker", |section| breaker(section, &inherited.breaker)),
         parameters: section.table("parameters", document::settings),
     };
-    if !policy.require_signature {
+    if inherited.require_signature && !policy.require_signature {
         section.warning(
             "require_signature",
             "policies run without anybody vouching for them",
             "sign them with `dbmedic policy sign`, and trust the key in [[policy.trusted_keys]]",
         );
     }
-    needs_a_key(section, &policy.source, &policy);
+    needs_a_key(section, &policy);
     policy
 }
 
@@ -57,7 +64,7 @@ pub(super) fn named_policies(
     root: &mut Section<'_, '_>,
     base: &Path,
     resolve: &Resolve,
-    policy: &PolicyConfig,
+    inherited: &PolicyConfig,
 ) -> Vec<NamedPolicyConfig> {
     let mut policies = Vec::new();
     let mut names = Vec::new();
@@ -67,24 +74,19 @@ pub(super) fn named_policies(
             let message = format!("`{DEFAULT_POLICY}` is the policy of [policy]");
             section.error("name", message, "give it another name");
         }
-        let source = source(section, base, resolve);
-        needs_a_key(section, &source, policy);
-        let parameters = section.table("parameters", document::settings);
-        policies.extend(name.map(|name| NamedPolicyConfig {
-            name,
-            source,
-            parameters,
-        }));
+        let policy = policy_config(section, base, resolve, inherited);
+        policies.extend(name.map(|name| NamedPolicyConfig { name, policy }));
     });
     policies
 }
 
 /// A policy that nobody could ever vouch for.
-fn needs_a_key(section: &mut Section<'_, '_>, source: &Source, policy: &PolicyConfig) {
-    if *source == Source::BuiltIn || !policy.require_signature || !policy.trusted_keys.is_empty() {
+fn needs_a_key(section: &mut Section<'_, '_>, policy: &PolicyConfig) {
+    let by_nobody = policy.require_signature && policy.trusted_keys.is_empty();
+    if policy.source == Source::BuiltIn || !by_nobody {
         return;
     }
-    let field = match source {
+    let field = match policy.source {
         Source::Directory(_) => "directory",
         Source::File(_) | Source::BuiltIn => "file",
     };
@@ -180,8 +182,7 @@ fn trusted_keys(section: &mut Section<'_, '_>) -> Vec<TrustedKey> {
     keys
 }
 
-fn shadow(section: &mut Section<'_, '_>) -> ShadowSettings {
-    let default = ShadowSettings::default();
+fn shadow(section: &mut Section<'_, '_>, default: &ShadowSettings) -> ShadowSettings {
     let promote = [("auto", true), ("manual", false)];
     ShadowSettings {
         decisions: section.whole("decisions", default.decisions, 0..=1_000_000, 10..=10_000),
@@ -197,8 +198,7 @@ fn shadow(section: &mut Section<'_, '_>) -> ShadowSettings {
     }
 }
 
-fn probation(section: &mut Section<'_, '_>) -> ProbationSettings {
-    let default = ProbationSettings::default();
+fn probation(section: &mut Section<'_, '_>, default: &ProbationSettings) -> ProbationSettings {
     ProbationSettings {
         decisions: section.whole("decisions", default.decisions, 1..=1_000_000, 10..=100_000),
         time_ms: section.whole(

@@ -63,7 +63,9 @@ pub(super) fn config(root: &mut Section<'_, '_>, base: &Path, resolve: &Resolve)
     let baseline = root.table("baseline", baseline);
     let snapshots = root.table("snapshots", snapshots);
     let guard = root.table("guard", guard);
-    let policy = root.table("policy", |policy| policy_config(policy, base, resolve));
+    let policy = root.table("policy", |policy| {
+        policy_config(policy, base, resolve, &default.policy)
+    });
     let policies = named_policies(root, base, resolve, &policy);
     let decision_log = root.table("decision_log", |section| {
         decision_log(section, base, &state_dir)
@@ -336,20 +338,25 @@ fn guard(section: &mut Section<'_, '_>) -> GuardLimits {
     }
 }
 
-pub(super) fn isolation(section: &mut Section<'_, '_>) -> Isolation {
-    let recycle_after = section.whole("recycle_after", 1000, 1..=1_000_000_000, 10..=1_000_000);
+pub(super) fn isolation(section: &mut Section<'_, '_>, inherited: Isolation) -> Isolation {
+    let recycled = match inherited {
+        Isolation::Fresh => 1000,
+        Isolation::Reused { recycle_after } => recycle_after,
+    };
+    let recycle_after = section.whole("recycle_after", recycled, 1..=1_000_000_000, 10..=1_000_000);
+    let reused = Isolation::Reused { recycle_after };
+    let default = match inherited {
+        Isolation::Fresh => Isolation::Fresh,
+        Isolation::Reused { .. } => reused,
+    };
     section.choice(
         "isolation",
-        Isolation::default(),
-        &[
-            ("fresh", Isolation::Fresh),
-            ("reused", Isolation::Reused { recycle_after }),
-        ],
+        default,
+        &[("fresh", Isolation::Fresh), ("reused", reused)],
     )
 }
 
-pub(super) fn breaker(section: &mut Section<'_, '_>) -> BreakerOptions {
-    let default = BreakerOptions::default();
+pub(super) fn breaker(section: &mut Section<'_, '_>, default: &BreakerOptions) -> BreakerOptions {
     let breaker = BreakerOptions {
         failures_in_a_row: section.whole(
             "failures_in_a_row",
@@ -400,16 +407,14 @@ pub(super) fn breaker(section: &mut Section<'_, '_>) -> BreakerOptions {
 }
 
 /// Within the bounds that the runtime holds itself, and closer where a person may slip.
-pub(super) fn policy_limits(section: &mut Section<'_, '_>) -> Limits {
-    let default = Limits::default();
-    let fuel = section.has("fuel").then(|| {
-        section.whole(
-            "fuel",
-            10_000_000,
-            10_000..=u64::MAX,
-            1_000_000..=1_000_000_000,
-        )
-    });
+pub(super) fn policy_limits(section: &mut Section<'_, '_>, default: &Limits) -> Limits {
+    let is_counted = section.has("fuel") || default.fuel.is_some();
+    let fuel = section.whole(
+        "fuel",
+        default.fuel.unwrap_or(10_000_000),
+        10_000..=u64::MAX,
+        1_000_000..=1_000_000_000,
+    );
     Limits {
         isolation: default.isolation,
         deadline_ms: section.whole("deadline_ms", default.deadline_ms, 1..=10_000, 5..=1000),
@@ -437,7 +442,7 @@ pub(super) fn policy_limits(section: &mut Section<'_, '_>) -> Limits {
             1 << 16..=1 << 30,
             1 << 18..=1 << 26,
         ),
-        fuel,
+        fuel: is_counted.then_some(fuel),
         component_mib: section.whole("component_mib", default.component_mib, 1..=1024, 1..=256),
     }
 }

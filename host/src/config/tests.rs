@@ -50,9 +50,16 @@ fn each_option_in_the_template_shows_its_default() {
     assert_eq!(directory, Some("decisions".into()));
     let key = config.policy.trusted_keys.pop().unwrap();
     assert_eq!(key.expires_ms, crate::signing::parse_time("2027-06-30"));
-    let strict = config.policies.pop().unwrap();
-    assert_eq!(strict.source, Source::Directory("strict".into()));
-    assert_eq!(config.policy.limits.fuel.take(), Some(10_000_000));
+    assert_eq!(config.policy.limits.fuel, Some(10_000_000));
+    let mut strict = config.policies.pop().unwrap().policy;
+    let source = std::mem::take(&mut strict.source);
+    assert_eq!(source, Source::Directory("strict".into()));
+    assert_eq!(strict.trusted_keys.pop(), Some(key));
+    assert_eq!(
+        strict, config.policy,
+        "what it does not set is as in [policy]"
+    );
+    config.policy.limits.fuel = None;
     let target = config.targets.pop().unwrap();
     assert_eq!(target.mode, Mode::default());
     assert_eq!(target.constraints, Constraint::defaults());
@@ -78,8 +85,11 @@ fn no_option_is_missing_from_the_template() {
             true
         } else if label == "[policy]" && name == "trusted_keys" {
             text.contains("\n[[policy.trusted_keys]]")
-        } else if label == "[[policies]]" && name == "parameters" {
-            text.contains("\n[policies.parameters]")
+        } else if label == "[[policies]]" || label.starts_with("[policies") {
+            // The same as in [policy], where all of it stands.
+            text.contains(&format!("\n{name} = "))
+                || text.contains(&format!("\n[policy.{name}]"))
+                || text.contains(&format!("\n[[policy.{name}]]"))
         } else {
             [
                 format!("\n{name} = "),
@@ -314,6 +324,19 @@ const WRONG: &[(&str, &[&str])] = &[
     (
         "[policy.breaker]\nfailures = 3",
         &["did you mean `failures_in_a_row`?"],
+    ),
+    (
+        "[[policies]]\nname = \"a\"\n[policies.limits]\nmemory = 5",
+        &["unknown option `memory`", "did you mean `memory_mib`?"],
+    ),
+    (
+        "[[policies]]\nname = \"a\"\nisolate = \"fresh\"",
+        &["did you mean `isolation`?"],
+    ),
+    (
+        "[policy.breaker]\nbackoff_max_ms = 120_000\n[[policies]]\nname = \"a\"\n\
+         [policies.breaker]\nbackoff_ms = 300_000",
+        &["`backoff_max_ms` is below `backoff_ms`"],
     ),
     (
         "[policy.parameters]\nx = [1]",
@@ -776,4 +799,36 @@ fn learned_signatures_have_a_directory_beside_the_configuration() {
         said.contains("dbmedic.toml:2:1: `signature_dir` is"),
         "{said}"
     );
+}
+
+#[test]
+fn a_named_policy_has_what_it_sets_and_the_rest_of_the_default_one() {
+    let text = format!(
+        "version = 1\n{TARGET}\
+         [policy]\nisolation = \"reused\"\nrecycle_after = 50\n\
+         [policy.limits]\ndeadline_ms = 20\nfuel = 5_000_000\n\
+         [policy.probation]\nfailures = 4\n\
+         [policy.parameters]\nx = 1\n\
+         [[policies]]\nname = \"same\"\n\
+         [[policies]]\nname = \"other\"\nrecycle_after = 9\nwatch = false\n\
+         [policies.limits]\nmemory_mib = 32\n\
+         [policies.shadow]\ndecisions = 10\n\
+         [policies.breaker]\nfailures_in_a_row = 5\n\
+         [policies.parameters]\ny = 2\n"
+    );
+    let config = parsed(&text).unwrap().config;
+    let [same, other] = &config.policies[..] else {
+        panic!("{:?}", config.policies)
+    };
+    let mut expected = config.policy.clone();
+    expected.parameters.clear();
+    assert_eq!(same.policy, expected);
+    expected.watch = false;
+    expected.limits.isolation = crate::policy::Isolation::Reused { recycle_after: 9 };
+    expected.limits.memory_mib = 32;
+    expected.gate.shadow.decisions = 10;
+    expected.breaker.failures_in_a_row = 5;
+    expected.parameters.clone_from(&other.policy.parameters);
+    assert_eq!(other.policy, expected);
+    assert_eq!(other.policy.parameters[0].name, "y");
 }

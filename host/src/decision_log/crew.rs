@@ -11,7 +11,6 @@ use std::thread;
 use super::DecisionLogError;
 use super::line::{Begin, Kind, PolicyLine, VERSION};
 use super::reader::{self, Chain};
-use crate::model::Setting;
 use crate::policy::Limits;
 
 /// Entries that go through the hands together.
@@ -25,13 +24,20 @@ const WORKERS: usize = 16;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Surroundings {
     /// The limits that policies were held to.
-    pub(super) limits: Limits,
-    /// The operator's parameters, by the policies' configured names.
-    pub(super) parameters: BTreeMap<String, Vec<Setting>>,
+    limits: Limits,
+    /// The limits of those that were held to others, by their configured names.
+    named_limits: BTreeMap<String, Limits>,
     /// Packed settings by their digests.
     pub(super) packed: HashMap<String, Arc<[u8]>>,
     /// Names and versions by the components' digests.
     pub(super) called: HashMap<String, String>,
+}
+
+impl Surroundings {
+    /// The limits that the policy of a configured name was held to.
+    pub(super) fn limits_of(&self, name: &str) -> &Limits {
+        self.named_limits.get(name).unwrap_or(&self.limits)
+    }
 }
 
 /// Entries with what holds for them: number, and [`super::Decided`] as JSON.
@@ -175,7 +181,7 @@ impl Gather {
                     self.hand_out()?;
                     let surroundings = Arc::make_mut(&mut self.surroundings);
                     surroundings.limits = begin.limits;
-                    surroundings.parameters = begin.parameters;
+                    surroundings.named_limits = begin.named_limits;
                 }
             }
             Kind::Policy => {

@@ -35,6 +35,8 @@ const IDLE: Duration = Duration::from_mins(1);
 pub struct About {
     /// The limits that policies are held to.
     pub limits: Limits,
+    /// The limits of those that are held to others, by their configured names.
+    pub named_limits: BTreeMap<String, Limits>,
     /// The parameters that the operator set, by the policies' configured names.
     pub parameters: BTreeMap<String, Vec<Setting>>,
 }
@@ -72,6 +74,7 @@ impl DecisionLog {
             dbmedic: env!("CARGO_PKG_VERSION").to_owned(),
             at_ms: now_ms(),
             limits: about.limits.clone(),
+            named_limits: about.named_limits.clone(),
             parameters: about.parameters.clone(),
             dropped: Dropped::default(),
         };

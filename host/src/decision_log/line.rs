@@ -166,10 +166,20 @@ pub struct Begin {
     pub at_ms: u64,
     /// The limits that policies are held to.
     pub limits: Limits,
+    /// The limits of those that are held to others, by their configured names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub named_limits: BTreeMap<String, Limits>,
     /// The parameters that the operator set, by the policies' configured names.
     pub parameters: BTreeMap<String, Vec<Setting>>,
     /// What made way so far.
     pub dropped: Dropped,
+}
+
+impl Begin {
+    /// The limits that the policy of a configured name is held to.
+    pub fn limits_of(&self, name: &str) -> &Limits {
+        self.named_limits.get(name).unwrap_or(&self.limits)
+    }
 }
 
 /// What made way for newer entries, all in all. It stands in the chain, so that a gap that it does

@@ -146,7 +146,8 @@ impl Part {
             self.skipped.push(Skipped::Unreadable);
             return;
         };
-        let Some(policy) = policies.find(&decided.digest, &surroundings.limits) else {
+        let Some(policy) = policies.find(&decided.digest, surroundings.limits_of(&decided.policy))
+        else {
             self.skipped.push(Skipped::ComponentAbsent);
             let called = surroundings.called.get(&*decided.digest).cloned();
             let digest = decided.digest.into_owned();

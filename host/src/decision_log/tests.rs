@@ -31,6 +31,7 @@ fn begin() -> Begin {
         dbmedic: "0.0.0".into(),
         at_ms: 1,
         limits: Limits::default(),
+        named_limits: std::collections::BTreeMap::new(),
         parameters: std::collections::BTreeMap::new(),
         dropped: Dropped::default(),
     }

@@ -2,6 +2,8 @@
 //!
 //! It finds and offers; what becomes of a candidate is the machine's to say.
 
+use std::sync::Arc;
+
 use semver::Version;
 
 use super::machine::Input;
@@ -62,8 +64,7 @@ impl Running {
             };
             let service = machine.service();
             let refused = service.refused.iter().find(|r| r.digest == digest);
-            // A signature that came later is a reason to try again what was refused for want of it.
-            let again = refused.map(|refused| refused.refusal.step == Step::Signature);
+            let again = refused.map(|refused| refused.refusal.step.may_pass_later());
             let lookout = self.lookouts.get(&name);
             if matches!(lookout.map(Lookout::source), Some(Source::Directory(_))) {
                 if service.present.identity.digest != digest && again != Some(false) {
@@ -90,6 +91,7 @@ impl Running {
             digest,
             candidate,
             settings: plan.settings.clone(),
+            workshop: Arc::clone(&plan.workshop),
             one_of_several: true,
         };
         match self.jobs.try_send(job) {

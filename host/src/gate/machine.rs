@@ -365,8 +365,7 @@ impl Machine {
             let denied = self.record(&digest, None, Step::Swap, Progress::Denied { reason });
             return by_person.then_some(denied).into_iter().collect();
         }
-        // A signature may have come later than the component.
-        if !by_person && refused.is_some_and(|r| r.refusal.step != Step::Signature) {
+        if !by_person && refused.is_some_and(|r| !r.refusal.step.may_pass_later()) {
             return Vec::new();
         }
         let record = self.record(

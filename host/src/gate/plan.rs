@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::prepare::Workshop;
 use super::record::Refusal;
 use super::settings::GateSettings;
 use super::source::Source;
@@ -15,6 +16,9 @@ pub type Place = Arc<dyn Fn(&str, &str) -> String + Send + Sync>;
 /// One policy as it is configured.
 #[derive(Clone)]
 pub struct Plan {
+    /// What its candidates are prepared with: limits, cache and who is believed. Policies with the
+    /// same limits share one.
+    pub workshop: Arc<Workshop>,
     /// Where it comes from.
     pub source: Source,
     /// Whether its source is watched.
@@ -39,6 +43,11 @@ impl fmt::Debug for Plan {
 }
 
 impl Plan {
+    /// The largest component that is looked at, bytes.
+    pub(super) fn most_bytes(&self) -> u64 {
+        (self.workshop.runtime.limits().component_mib as u64) << 20
+    }
+
     /// A refusal whose wrong fields are told as the person wrote them.
     pub fn placed(&self, refusal: Refusal) -> Refusal {
         let (Some(place), false) = (&self.place, refusal.fields.is_empty()) else {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::record::{Known, Refusal, Step};
 use crate::model::{Setting, SettingError};
 use crate::policy::{Compiled, CompiledCache, LoadError, Policy, Runtime};
-use crate::policy_tests;
+use crate::policy_tests::{self, CaseText, CasesError};
 use crate::signing::{Provenance, TrustedKey, Verified, sha256};
 
 /// A component as it was found.
@@ -19,6 +19,8 @@ pub struct Candidate {
     pub bytes: Arc<[u8]>,
     /// The signature that lay beside it.
     pub signature: Option<Arc<[u8]>>,
+    /// The files of test cases that lay in the folder beside it.
+    pub cases: Arc<[CaseText]>,
 }
 
 impl Candidate {
@@ -51,7 +53,7 @@ pub struct Workshop {
     /// The engine.
     pub runtime: Runtime,
     /// Compiled code; none is kept without.
-    pub cache: Option<CompiledCache>,
+    pub cache: Option<Arc<CompiledCache>>,
     /// Who is believed.
     pub trust: Trust,
 }
@@ -61,6 +63,7 @@ pub struct Workshop {
 pub struct Tested {
     policy: Policy,
     known: Known,
+    cases: usize,
 }
 
 impl Tested {
@@ -73,11 +76,16 @@ impl Tested {
     pub fn known(&self) -> &Known {
         &self.known
     }
+
+    /// Test cases that it passed.
+    pub fn cases(&self) -> usize {
+        self.cases
+    }
 }
 
 impl Workshop {
-    /// Takes a candidate through signature, contract, compile and parameters. `passed` hears each
-    /// step.
+    /// Takes a candidate through signature, contract, compile, parameters and its own tests. `passed`
+    /// hears each step.
     ///
     /// # Errors
     /// The step that said no, and why.
@@ -90,7 +98,7 @@ impl Workshop {
     ) -> Result<Tested, Refusal> {
         let verified = self.verify(candidate, held)?;
         passed(Step::Signature);
-        self.prepare_verified(&verified, settings, passed)
+        self.rest(&verified, &candidate.cases, settings, passed)
     }
 
     /// The same for what is known already, as the policy that is built in.
@@ -103,12 +111,23 @@ impl Workshop {
         settings: &[Setting],
         passed: &mut dyn FnMut(Step),
     ) -> Result<Tested, Refusal> {
+        self.rest(verified, &[], settings, passed)
+    }
+
+    /// Everything after the signature.
+    fn rest(
+        &self,
+        verified: &Verified,
+        beside: &[CaseText],
+        settings: &[Setting],
+        passed: &mut dyn FnMut(Step),
+    ) -> Result<Tested, Refusal> {
         let compiled = self.compile(verified)?;
         passed(Step::Contract);
         passed(Step::Compile);
         let policy = compiled.configure(settings).map_err(refused_load)?;
         passed(Step::Parameters);
-        own_tests(&policy, verified.bytes())?;
+        let cases = own_tests(&policy, verified.bytes(), beside)?;
         passed(Step::Tests);
         Ok(Tested {
             known: Known {
@@ -116,6 +135,7 @@ impl Workshop {
                 provenance: policy.provenance().clone(),
             },
             policy,
+            cases,
         })
     }
 
@@ -137,7 +157,7 @@ impl Workshop {
     fn compile(&self, verified: &Verified) -> Result<Compiled, Refusal> {
         let compiled = self
             .runtime
-            .compile(verified, self.cache.as_ref())
+            .compile(verified, self.cache.as_deref())
             .map_err(refused_load)?;
         let own = &compiled.description().version;
         if let Provenance::Signed { comment, .. } = verified.provenance()
@@ -150,13 +170,19 @@ impl Workshop {
     }
 }
 
-/// Runs the cases that the component carries in itself; one that carries none passes.
-fn own_tests(policy: &Policy, component: &[u8]) -> Result<(), Refusal> {
-    let refused = |reason: String| Refusal::new(Step::Tests, reason);
-    let cases = policy_tests::carried(component).map_err(|error| refused(error.to_string()))?;
-    match policy_tests::run(policy, &cases).failure() {
+/// Runs the cases that the component carries in itself and those beside it, and says how many there
+/// were; a policy without any passes.
+fn own_tests(policy: &Policy, component: &[u8], beside: &[CaseText]) -> Result<usize, Refusal> {
+    let refused = |reason: String| Refusal::new(Step::Tests, one_line(&reason));
+    let unreadable = |error: CasesError| refused(error.to_string());
+    let mut files = policy_tests::carried(component).map_err(unreadable)?;
+    for text in beside {
+        files.push(text.read().map_err(unreadable)?);
+    }
+    let report = policy_tests::run(policy, &files);
+    match report.failure() {
         Some(failed) => Err(refused(failed)),
-        None => Ok(()),
+        None => Ok(report.passed),
     }
 }
 
@@ -176,10 +202,14 @@ fn refused_load(error: LoadError) -> Refusal {
             .collect(),
         _ => Vec::new(),
     };
-    let reason = format!("{:#}", anyhow::Error::from(error)).replace('\n', " ");
+    let reason = one_line(&format!("{:#}", anyhow::Error::from(error)));
     Refusal {
         step,
         reason,
         fields,
     }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

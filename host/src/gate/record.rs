@@ -20,7 +20,7 @@ pub enum Step {
     Compile,
     /// Its parameters.
     Parameters,
-    /// The test cases that it carries.
+    /// The test cases that it carries, and those in the folder beside it.
     Tests,
     /// Deciding beside the policy in service.
     Shadow,
@@ -28,6 +28,14 @@ pub enum Step {
     Swap,
     /// The first time in service.
     Probation,
+}
+
+impl Step {
+    /// Whether the same bytes may pass at another time, by what lies beside them: a signature that
+    /// comes later than the component, cases that are put right.
+    pub fn may_pass_later(self) -> bool {
+        matches!(self, Self::Signature | Self::Tests)
+    }
 }
 
 impl fmt::Display for Step {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::arrivals::Several;
 use super::machine::{Compared, Input, Machine, Machines, Output, Service};
 use super::plan::Plan;
-use super::prepare::{Candidate, Tested, Workshop};
+use super::prepare::{Candidate, Tested};
 use super::protocol::{PolicyReport, Reply, Request, Statistics};
 use super::record::{GateRecord, Known, Origin, Progress, Refusal, Step};
 use super::service::{Driver, Job, Message, Order, Prepared, SwapOrder};
@@ -33,7 +33,6 @@ pub(super) struct Shadow {
 
 /// Everything that the gate's thread has.
 pub(super) struct Running {
-    pub(super) workshop: Arc<Workshop>,
     pub(super) store: Store,
     pub(super) plans: BTreeMap<String, Plan>,
     pub(super) machines: Machines,
@@ -195,11 +194,10 @@ impl Running {
         match request {
             Request::Status => say(Reply::Status(self.status())),
             Request::Swap { policy, file } => {
-                if !self.machines.contains_key(&policy) {
+                let Some(plan) = self.plans.get(&policy) else {
                     return say(unknown(&policy));
-                }
-                let most = (self.workshop.runtime.limits().component_mib as u64) << 20;
-                match read_candidate(&file, most) {
+                };
+                match read_candidate(&file, plan.most_bytes()) {
                     Ok(candidate) => {
                         let digest = candidate.digest();
                         self.waiting.push((policy.clone(), digest, answer));
@@ -232,7 +230,7 @@ impl Running {
                 running: true,
                 targets: plan.map(|plan| plan.targets.clone()).unwrap_or_default(),
                 source: plan.map(|plan| plan.source.clone()),
-                require_signature: Some(self.workshop.trust.require_signature),
+                require_signature: plan.map(|plan| plan.workshop.trust.require_signature),
                 candidate: machine.candidate(),
                 statistics: Some(Statistics {
                     decisions,
@@ -275,6 +273,7 @@ impl Running {
                     digest: digest.clone(),
                     candidate,
                     settings: plan.settings.clone(),
+                    workshop: Arc::clone(&plan.workshop),
                     one_of_several: false,
                 };
                 if self.jobs.try_send(job).is_err() {

@@ -81,6 +81,7 @@ pub(super) struct Job {
     pub(super) digest: String,
     pub(super) candidate: Candidate,
     pub(super) settings: Vec<Setting>,
+    pub(super) workshop: Arc<Workshop>,
     /// Whether it is one of several, of which the newest becomes the candidate.
     pub(super) one_of_several: bool,
 }
@@ -130,7 +131,6 @@ impl Drop for GateHandle {
 
 /// Everything that the gate works with.
 pub(super) struct Works {
-    pub(super) workshop: Workshop,
     pub(super) store: Store,
     pub(super) plans: BTreeMap<String, Plan>,
     pub(super) machines: Machines,
@@ -148,7 +148,6 @@ pub(super) fn start(
 ) -> std::io::Result<GateHandle> {
     let (send, receive) = mpsc::sync_channel(WAITING);
     let (jobs, todo) = mpsc::sync_channel::<Job>(JOBS);
-    let workshop = Arc::new(works.workshop);
     let watcher = watcher(works.plans.values(), &send);
     let server = {
         let send = send.clone();
@@ -165,18 +164,19 @@ pub(super) fn start(
     thread::Builder::new()
         .name("policy-prepare".into())
         .spawn({
-            let (workshop, send) = (Arc::clone(&workshop), send.clone());
-            move || prepare(&workshop, &todo, &send)
+            let send = send.clone();
+            move || prepare(&todo, &send)
         })?;
-    let most_bytes = (workshop.runtime.limits().component_mib as u64) << 20;
     let lookouts = works
         .plans
         .iter()
         .filter(|(_, plan)| plan.watch)
-        .map(|(name, plan)| (name.clone(), Lookout::new(plan.source.clone(), most_bytes)))
+        .map(|(name, plan)| {
+            let lookout = Lookout::new(plan.source.clone(), plan.most_bytes());
+            (name.clone(), lookout)
+        })
         .collect();
     let mut running = Running {
-        workshop,
         store: works.store,
         plans: works.plans,
         machines: works.machines,
@@ -229,7 +229,7 @@ fn watcher<'a>(
 }
 
 /// Prepares one candidate after another, away from everything that must not wait.
-fn prepare(workshop: &Workshop, todo: &mpsc::Receiver<Job>, send: &SyncSender<Message>) {
+fn prepare(todo: &mpsc::Receiver<Job>, send: &SyncSender<Message>) {
     for job in todo {
         let passed = &mut |step| {
             drop(send.send(Message::Passed {
@@ -239,7 +239,9 @@ fn prepare(workshop: &Workshop, todo: &mpsc::Receiver<Job>, send: &SyncSender<Me
             }));
         };
         let held = Held::Now(now_ms());
-        let result = workshop.prepare(&job.candidate, &job.settings, held, passed);
+        let result = job
+            .workshop
+            .prepare(&job.candidate, &job.settings, held, passed);
         let prepared = Prepared {
             name: job.name,
             digest: job.digest,

@@ -1,7 +1,7 @@
 //! Where new policies are found: a file, or a directory of them.
 //!
 //! A file is read only when it has been the same for a while, through links and renames, and only
-//! if it still is after it was read: what is half written is not looked at, or is looked at again
+//! if it still is after it was read, and so are its signature and the test cases beside it: what is half written is not looked at, or is looked at again
 //! when it changes. Nothing here judges what it reads, and nothing is written.
 
 use std::collections::BTreeMap;
@@ -14,11 +14,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::prepare::Candidate;
+use crate::policy_tests::{self, CaseText};
 use crate::signing::SIGNATURE_BYTES;
 
 /// How long a file must have been the same before it is read, milliseconds.
 const SETTLE_MS: u64 = 200;
-/// Components of a directory that are looked at.
+/// Components of a directory that are looked at, and files of cases beside one of them.
 const FILES: usize = 256;
 
 /// Where a policy comes from.
@@ -70,8 +71,14 @@ impl From<Metadata> for Print {
     }
 }
 
-/// A component and its signature, as they lie there.
-type Prints = (Print, Option<Print>);
+/// A component, its signature, and the folder of its cases, as they lie there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Prints {
+    component: Print,
+    signature: Option<Print>,
+    /// Every file in the folder, by its path.
+    cases: BTreeMap<PathBuf, Print>,
+}
 
 /// What is known of one file.
 struct Seen {
@@ -128,7 +135,7 @@ impl Lookout {
         let mut look = Look::default();
         for path in self.paths() {
             let Ok(prints) = prints(&path) else {
-                // Gone, or not there yet; when it comes back it is new.
+                // Gone, or not there yet, or not to be read; when it comes back it is new.
                 self.seen.remove(&path);
                 continue;
             };
@@ -243,15 +250,56 @@ fn prints(path: &Path) -> io::Result<Prints> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
-    Ok((component, signature))
+    Ok(Prints {
+        component,
+        signature,
+        cases: prints_in(&policy_tests::folder_beside(path))?,
+    })
 }
 
-/// Component and signature, if they are and stay what was seen; none when they change meanwhile.
+/// Every file in a folder: the cases, and the recordings that they name. None without the folder.
+fn prints_in(folder: &Path) -> io::Result<BTreeMap<PathBuf, Print>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if is_absence(&error) => return Ok(BTreeMap::new()),
+        Err(error) => return Err(named(folder, &error)),
+    };
+    let mut prints = BTreeMap::new();
+    for entry in entries {
+        let path = entry?.path();
+        match fs::metadata(&path) {
+            Ok(about) if about.is_file() => drop(prints.insert(path, about.into())),
+            Ok(_) => {}
+            Err(error) if is_absence(&error) => {}
+            Err(error) => return Err(named(&path, &error)),
+        }
+        if prints.len() > FILES {
+            let error = io::Error::other(format!("more than {FILES} files of test cases"));
+            return Err(named(folder, &error));
+        }
+    }
+    Ok(prints)
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+/// An error that says which file it is about, where that is not the component.
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// Component, signature and cases, if they are and stay what was seen; none when they change
+/// meanwhile.
 fn read(path: &Path, expected: &Prints, most_bytes: u64) -> io::Result<Option<Candidate>> {
-    let Some(bytes) = read_one(path, &expected.0, most_bytes)? else {
+    let Some(bytes) = read_one(path, &expected.component, most_bytes)? else {
         return Ok(None);
     };
-    let signature = match &expected.1 {
+    let signature = match &expected.signature {
         None => None,
         Some(print) => {
             let path = signature_path(path);
@@ -263,13 +311,28 @@ fn read(path: &Path, expected: &Prints, most_bytes: u64) -> io::Result<Option<Ca
             }
         }
     };
-    // A link may have been turned between the two.
+    let mut cases = Vec::new();
+    for (path, print) in &expected.cases {
+        if !policy_tests::is_case_file(path) {
+            continue;
+        }
+        let read = read_one(path, print, policy_tests::FILE_BYTES as u64);
+        match read.map_err(|error| named(path, &error))? {
+            Some(bytes) => cases.push(CaseText {
+                path: path.clone(),
+                bytes: bytes.into(),
+            }),
+            None => return Ok(None),
+        }
+    }
+    // A link may have been turned between them.
     if prints(path)? != *expected {
         return Ok(None);
     }
     Ok(Some(Candidate {
         bytes: bytes.into(),
         signature,
+        cases: cases.into(),
     }))
 }
 

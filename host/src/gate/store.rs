@@ -130,6 +130,8 @@ impl Store {
         Ok(Some(Candidate {
             bytes: bytes.into(),
             signature: signature.map(Arc::from),
+            // It passed those that lay beside it when it came.
+            cases: Arc::default(),
         }))
     }
 

@@ -22,19 +22,20 @@ pub struct Question<T> {
 pub struct Impurity {
     /// The question, counted from 0.
     pub question: usize,
-    /// How many questions the instance had answered before.
+    /// How many questions the instance had answered before; 0 when a second new instance answered
+    /// otherwise than the first.
     pub after: usize,
     /// The first place where the answers differ, as a JSON pointer into the [`Decision`].
     pub at: String,
-    /// What an instance answers that was asked nothing before.
+    /// What an instance answered first that was asked nothing before.
     pub fresh: Decision,
     /// What this instance answered.
-    pub reused: Decision,
+    pub again: Decision,
 }
 
-/// Asks every question in an instance of its own, and then all of them of one and the same
-/// instance: in their order, once more, and backwards. Returns the answers that differ; none for a
-/// policy that keeps nothing outside of its `memory`.
+/// Asks every question in an instance of its own, then all of them of one and the same instance: in
+/// their order, once more, and backwards; and at last, backwards, in an instance of its own again.
+/// Returns the answers that differ; none for a policy that keeps nothing outside of its `memory`.
 ///
 /// A failure that depends on the machine, such as a deadline, is compared with nothing. After any
 /// failure the instance is a new one, as always.
@@ -50,41 +51,48 @@ pub fn check_purity<T: Telemetry + Default>(
     let together = policy.with_isolation(Isolation::Reused {
         recycle_after: u32::MAX,
     });
-    let forwards = 0..questions.len();
-    let order = forwards
-        .clone()
-        .chain(forwards.clone())
-        .chain(forwards.rev());
     let mut found = Vec::new();
-    let mut after = 0;
-    for number in order {
-        let question = &mut questions[number];
-        // One instance for all targets: what it knows of one must not show for another.
-        let reused = together.decide_in(
-            "",
-            &question.event,
-            &question.context,
-            &mut question.telemetry,
-        );
+    let mut compare = |number: usize, after: usize, again: &Decision| {
         let fresh = &answers[number];
-        let by_machine = [fresh, &reused].iter().any(|d| {
+        let by_machine = [fresh, again].iter().any(|d| {
             let failure = d.failure.as_ref();
             failure.is_some_and(PolicyFailure::depends_on_machine)
         });
-        if let Some(at) = difference(fresh, &reused).filter(|_| !by_machine) {
+        if let Some(at) = difference(fresh, again).filter(|_| !by_machine) {
             found.push(Impurity {
                 question: number,
                 after,
                 at,
                 fresh: fresh.clone(),
-                reused: reused.clone(),
+                again: again.clone(),
             });
         }
-        after = if reused.failure.is_some() {
+    };
+    let forwards = 0..questions.len();
+    let order = forwards
+        .clone()
+        .chain(forwards.clone())
+        .chain(forwards.clone().rev());
+    let mut after = 0;
+    for number in order {
+        let Question {
+            event,
+            context,
+            telemetry,
+        } = &mut questions[number];
+        // One instance for all targets: what it knows of one must not show for another.
+        let again = together.decide_in("", event, context, telemetry);
+        compare(number, after, &again);
+        after = if again.failure.is_some() {
             0
         } else {
             after + 1
         };
+    }
+    for number in forwards.rev() {
+        let q = &mut questions[number];
+        let again = alone.decide(&q.event, &q.context, &mut q.telemetry);
+        compare(number, 0, &again);
     }
     found
 }

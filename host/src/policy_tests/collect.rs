@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::{CaseFile, parse};
 use crate::document::DocumentErrors;
@@ -11,7 +12,7 @@ use crate::document::DocumentErrors;
 /// The custom section that holds cases, one file in each.
 const SECTION: &str = "dbmedic:tests";
 /// The largest file or section that is read, bytes.
-const FILE_BYTES: usize = 1 << 20;
+pub const FILE_BYTES: usize = 1 << 20;
 /// Components and modules within each other.
 const DEPTH: usize = 8;
 
@@ -46,12 +47,43 @@ pub enum CasesError {
     Mistakes(#[from] DocumentErrors),
 }
 
+/// A file of cases as it was read, to be understood later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaseText {
+    /// Where it lies: recordings are named from there.
+    pub path: PathBuf,
+    /// What stands in it.
+    pub bytes: Arc<[u8]>,
+}
+
+impl CaseText {
+    /// The cases in it.
+    ///
+    /// # Errors
+    /// When it holds mistakes.
+    pub fn read(&self) -> Result<CaseFile, CasesError> {
+        let base = self.path.parent().unwrap_or(Path::new(""));
+        case_file(&self.bytes, &self.path.display().to_string(), Some(base))
+    }
+}
+
+/// The folder of the cases of a component `NAME.wasm`: `NAME.tests` beside it.
+pub fn folder_beside(component: &Path) -> PathBuf {
+    component.with_extension("tests")
+}
+
+/// Whether a file in such a folder holds cases: `*.toml`. Others are what cases speak of.
+pub fn is_case_file(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension == "toml")
+}
+
 /// The cases of the folder `NAME.tests` beside a component `NAME.wasm`; none without one.
 ///
 /// # Errors
 /// When a file cannot be read or holds mistakes.
 pub fn beside(component: &Path) -> Result<Vec<CaseFile>, CasesError> {
-    let folder = component.with_extension("tests");
+    let folder = folder_beside(component);
     if folder.is_dir() {
         from_paths(&[folder])
     } else {
@@ -77,10 +109,7 @@ pub fn from_paths(paths: &[PathBuf]) -> Result<Vec<CaseFile>, CasesError> {
         let mut inside = Vec::new();
         for entry in fs::read_dir(path).map_err(failed(path))? {
             let entry = entry.map_err(failed(path))?.path();
-            if entry
-                .extension()
-                .is_some_and(|extension| extension == "toml")
-            {
+            if is_case_file(&entry) {
                 inside.push(entry);
             }
         }
@@ -90,9 +119,9 @@ pub fn from_paths(paths: &[PathBuf]) -> Result<Vec<CaseFile>, CasesError> {
     files
         .iter()
         .map(|path| {
-            let bytes = fs::read(path).map_err(failed(path))?;
-            let base = path.parent().unwrap_or(Path::new(""));
-            case_file(&bytes, &path.display().to_string(), Some(base))
+            let bytes = fs::read(path).map_err(failed(path))?.into();
+            let path = path.clone();
+            CaseText { path, bytes }.read()
         })
         .collect()
 }

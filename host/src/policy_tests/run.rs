@@ -1,20 +1,14 @@
 //! Runs cases: the component's own answers, held against what was expected.
 
 use std::fmt::Display;
+use std::path::Path;
 
+use super::host::Host;
 use super::{Case, CaseFile, CaseResult, Expect, Never, Report, Step, Story, called};
-use crate::model::{
-    Classification, Context, EscalationLevel, Metric, OpenIncident, OutcomeResult, PolicyEvent,
-    RepairHistory, Verdict,
-};
-use crate::pipeline::{Effect, Pipeline};
-use crate::policy::{Heard, Policy, PolicyFailure, Retold};
+use crate::model::{Classification, EscalationLevel, Verdict};
+use crate::pipeline::{Effect, Made, Pipeline};
+use crate::policy::{Policy, PolicyFailure, Retold};
 use crate::recording::RecordingReader;
-
-/// When a case begins, milliseconds since the Unix epoch.
-const BEGIN_MS: u64 = 1_000_000_000;
-/// Between two violations of a constraint, milliseconds.
-const VIOLATION_MS: u64 = 1000;
 
 /// Runs every case, each with the parameters that it names.
 pub fn run(policy: &Policy, files: &[CaseFile]) -> Report {
@@ -105,27 +99,16 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn recording(&mut self, policy: &Policy, path: &std::path::Path) -> anyhow::Result<()> {
-        let mut recording = RecordingReader::open(path)?;
-        let header = recording.header().clone();
-        let mut settings = header.settings;
-        for own in &self.case.parameters {
-            settings.retain(|setting| setting.name != own.name);
-            settings.push(own.clone());
-        }
-        let policy = policy.with_settings(&settings)?;
-        let mut pipeline = Pipeline::new(header.options, policy, header.carried);
-        let mut number = 0_u64;
-        while let Some(recorded) = recording.next_event()? {
-            number += 1;
-            for effect in pipeline.step(&recorded.event) {
+    fn recording(&mut self, policy: &Policy, path: &Path) -> anyhow::Result<()> {
+        feed_recording(policy, self.case, path, &mut |number, effects, _| {
+            for effect in effects {
                 if let Effect::Decided(decided) = effect {
                     let place = format!("event {number} of the recording");
                     self.answer(&place, &decided.verdict, decided.failure.as_ref(), None);
                 }
             }
-        }
-        Ok(())
+            true
+        })
     }
 
     /// Holds one answer against everything that is expected of it.
@@ -176,173 +159,33 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The host as far as a policy sees it.
-struct Host {
-    context: Context,
-    series: Vec<Heard>,
-}
-
-impl Host {
-    fn new(policy: &Policy) -> Self {
-        Self {
-            context: Context {
-                now_ms: BEGIN_MS,
-                target: "case".into(),
-                level: EscalationLevel::Normal,
-                level_since_ms: BEGIN_MS,
-                repairs: Vec::new(),
-                incidents: Vec::new(),
-                constraints: Vec::new(),
-                metrics: Vec::new(),
-                settings: policy.settings().to_vec(),
-                memory: Vec::new(),
-            },
-            series: Vec::new(),
+/// Feeds a recording to a policy, with the parameters of the case laid over its own. `heard` gets the
+/// number of each event, its effects and the decisions behind them, and says whether to go on.
+pub(super) fn feed_recording(
+    policy: &Policy,
+    case: &Case,
+    path: &Path,
+    heard: &mut dyn FnMut(u64, Vec<Effect>, Vec<Made>) -> bool,
+) -> anyhow::Result<()> {
+    let mut recording = RecordingReader::open(path)?;
+    let header = recording.header().clone();
+    let mut settings = header.settings;
+    for own in &case.parameters {
+        settings.retain(|setting| setting.name != own.name);
+        settings.push(own.clone());
+    }
+    let policy = policy.with_settings(&settings)?;
+    let mut pipeline = Pipeline::new(header.options, policy, header.carried);
+    pipeline.listen(true);
+    let mut number = 0_u64;
+    while let Some(recorded) = recording.next_event()? {
+        number += 1;
+        let effects = pipeline.step(&recorded.event);
+        if !heard(number, effects, pipeline.take_made()) {
+            break;
         }
     }
-
-    /// Lets time pass and takes up what the event says of the host's knowledge.
-    fn prepare(&mut self, step: &Step) -> PolicyEvent {
-        let context = &mut self.context;
-        context.now_ms += step.after_ms;
-        let now_ms = context.now_ms;
-        let known = &step.known;
-        if let Some(level) = known.level {
-            context.level = level;
-            context.level_since_ms = now_ms;
-        }
-        for (name, value) in &known.metrics {
-            context.metrics.retain(|metric| metric.name != *name);
-            context.metrics.push(Metric {
-                name: name.clone(),
-                value: *value,
-            });
-        }
-        context.metrics.sort_by(|a, b| a.name.cmp(&b.name));
-        for constraint in &known.constraints {
-            let mut constraint = constraint.clone();
-            let times = constraint.violations_ms.len() as u64;
-            for (at, back) in constraint.violations_ms.iter_mut().zip((0..times).rev()) {
-                *at = now_ms - back * VIOLATION_MS;
-            }
-            context.constraints.retain(|c| c.name != constraint.name);
-            context.constraints.push(constraint);
-        }
-        for repair in &known.repairs {
-            let history = history(&mut context.repairs, &repair.kind, &repair.repair);
-            *history = RepairHistory {
-                last_ms: now_ms,
-                ..repair.clone()
-            };
-        }
-        for heard in &known.series {
-            let mut heard = heard.clone();
-            if let Heard::Latest {
-                answer: Some(point),
-                ..
-            } = &mut heard
-            {
-                point.at_ms = now_ms;
-            }
-            self.series.insert(0, heard);
-        }
-        match &step.event {
-            PolicyEvent::Finding(finding) => {
-                let mut finding = finding.clone();
-                let incident = self.incident(&finding.incident, &finding.kind, &finding.subject);
-                finding.incident.clone_from(&incident.id);
-                finding.first_seen_ms = incident.opened_ms;
-                finding.last_seen_ms = now_ms;
-                finding.sightings = incident.sightings;
-                PolicyEvent::Finding(finding)
-            }
-            PolicyEvent::Outcome(outcome) => {
-                let mut outcome = outcome.clone();
-                let mut open = self.context.incidents.iter();
-                let found = open.rfind(|i| i.kind == outcome.kind && i.subject == outcome.subject);
-                if outcome.incident.is_empty() {
-                    outcome.incident = found.map_or("INC-1".into(), |i| i.id.clone());
-                }
-                let history = history(&mut self.context.repairs, &outcome.kind, &outcome.repair);
-                match outcome.outcome_result {
-                    OutcomeResult::Verified => {
-                        history.successes += 1;
-                        history.failures_in_a_row = 0;
-                    }
-                    OutcomeResult::RolledBack | OutcomeResult::Failed => {
-                        history.failures += 1;
-                        history.failures_in_a_row += 1;
-                    }
-                    OutcomeResult::Refused => {}
-                }
-                history.last_ms = now_ms;
-                PolicyEvent::Outcome(outcome)
-            }
-            PolicyEvent::Tick => PolicyEvent::Tick,
-        }
-    }
-
-    /// The incident of a kind on a subject, seen once more.
-    fn incident(&mut self, id: &str, kind: &str, subject: &str) -> &OpenIncident {
-        let context = &mut self.context;
-        let open = &mut context.incidents;
-        let at = open
-            .iter()
-            .position(|i| i.kind == kind && i.subject == subject && (id.is_empty() || i.id == id));
-        let at = at.unwrap_or_else(|| {
-            open.push(OpenIncident {
-                id: if id.is_empty() {
-                    format!("INC-{}", open.len() + 1)
-                } else {
-                    id.to_owned()
-                },
-                kind: kind.to_owned(),
-                subject: subject.to_owned(),
-                opened_ms: context.now_ms,
-                sightings: 0,
-                classification: None,
-            });
-            open.len() - 1
-        });
-        open[at].sightings += 1;
-        &open[at]
-    }
-
-    /// As the pipeline does after an answer.
-    fn carry_on(&mut self, event: &PolicyEvent, verdict: &Verdict) {
-        let context = &mut self.context;
-        context.memory.clone_from(&verdict.memory);
-        if verdict.level != context.level {
-            context.level = verdict.level;
-            context.level_since_ms = context.now_ms;
-        }
-        if let PolicyEvent::Finding(finding) = event
-            && let Some(incident) = context
-                .incidents
-                .iter_mut()
-                .find(|i| i.id == finding.incident)
-        {
-            incident.classification = verdict.classification;
-        }
-    }
-}
-
-fn history<'a>(all: &'a mut Vec<RepairHistory>, kind: &str, repair: &str) -> &'a mut RepairHistory {
-    let at = all
-        .iter()
-        .position(|h| h.kind == kind && h.repair == repair);
-    let at = at.unwrap_or_else(|| {
-        all.push(RepairHistory {
-            kind: kind.to_owned(),
-            repair: repair.to_owned(),
-            successes: 0,
-            failures: 0,
-            failures_in_a_row: 0,
-            last_ms: 0,
-        });
-        all.len() - 1
-    });
-    &mut all[at]
+    Ok(())
 }
 
 impl Expect {

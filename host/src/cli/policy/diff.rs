@@ -67,7 +67,8 @@ pub(super) fn run(args: &DiffArgs) -> Ended {
     let begin = newest_begin(&args.log)?;
     let name = args.name.as_deref().unwrap_or(DEFAULT_POLICY);
     let in_force = begin.parameters.get(name).cloned().unwrap_or_default();
-    let runtime = Runtime::new(patient(&begin.limits)).context("starting the policy runtime")?;
+    let runtime =
+        Runtime::new(patient(begin.limits_of(name))).context("starting the policy runtime")?;
     let (old, old_settings) = load(&runtime, &args.old, &in_force, &args.old_set)?;
     let (new, new_settings) = load(&runtime, &args.new, &in_force, &args.set)?;
     if old.digest() == new.digest() && old.settings() == new.settings() {

@@ -152,3 +152,38 @@ fn of_a_directory_every_component_is_looked_at() {
     lookout.look(1000);
     assert_eq!(bytes_of(&lookout.look(2000)), [b"c".to_vec()]);
 }
+
+#[test]
+fn cases_beside_a_component_are_part_of_it() {
+    let mut watch = Watch::on_file();
+    fs::write(watch.path("policy.wasm"), b"one").unwrap();
+    let folder = watch.path("policy.tests");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("a.toml"), b"first").unwrap();
+    fs::write(folder.join("a.jsonl"), b"a recording").unwrap();
+    watch.at_once();
+    // Half a folder is not read: it has to settle with the component.
+    fs::write(folder.join("b.toml"), b"second").unwrap();
+    watch.at_ms += SETTLE_MS;
+    assert!(watch.lookout.look(watch.at_ms).found.is_empty());
+    watch.at_ms += SETTLE_MS;
+    let look = watch.lookout.look(watch.at_ms);
+    let cases = &look.found[0].candidate.cases;
+    let texts: Vec<&[u8]> = cases.iter().map(|case| &*case.bytes).collect();
+    assert_eq!(texts, [&b"first"[..], b"second"]);
+    assert!(watch.settled().is_empty(), "nothing is new");
+    // What a case speaks of is part of it too.
+    fs::write(folder.join("a.jsonl"), b"another recording").unwrap();
+    assert_eq!(watch.settled(), [b"one"]);
+    fs::write(
+        folder.join("a.toml"),
+        vec![b'x'; policy_tests::FILE_BYTES + 1],
+    )
+    .unwrap();
+    watch.at_once();
+    watch.at_ms += SETTLE_MS;
+    let [(_, why)] = &watch.lookout.look(watch.at_ms).unreadable[..] else {
+        panic!("it was read");
+    };
+    assert!(why.contains("a.toml: it is 1048577 bytes long"), "{why}");
+}

@@ -1,0 +1,143 @@
+//! The events of cases as questions to a policy, each with what it would be handed in that case: for
+//! whoever asks them again, in another order.
+
+use std::path::Path;
+
+use super::host::Host;
+use super::run::feed_recording;
+use super::{Case, CaseFile, CasesError, Step, Story, called, parse};
+use crate::policy::{Policy, Question, Retold};
+
+/// Questions that are taken from one case; a recording may hold more.
+const FROM_ONE: usize = 2_000;
+/// Questions that are taken from all cases.
+const FROM_ALL: usize = 20_000;
+
+/// The cases of the built-in policy: events of every kind that the host knows.
+const TYPICAL: [(&str, &str); 5] = [
+    (
+        "constraints",
+        include_str!("../../../policies/default/cases/constraints.toml"),
+    ),
+    (
+        "damage",
+        include_str!("../../../policies/default/cases/damage.toml"),
+    ),
+    (
+        "locks",
+        include_str!("../../../policies/default/cases/locks.toml"),
+    ),
+    (
+        "repairs",
+        include_str!("../../../policies/default/cases/repairs.toml"),
+    ),
+    (
+        "wal",
+        include_str!("../../../policies/default/cases/wal.toml"),
+    ),
+];
+
+/// A question, and where it comes from.
+pub struct Asked {
+    /// Case and event, in a few words.
+    pub place: String,
+    /// The question.
+    pub question: Question<Retold>,
+}
+
+/// Typical events of every kind, put to a policy with the parameters that it has.
+///
+/// # Errors
+/// Never, as long as the cases of the built-in policy can be read.
+pub fn typical(policy: &Policy) -> Result<Vec<Asked>, CasesError> {
+    let mut all = Vec::new();
+    for (name, text) in TYPICAL {
+        let file = parse(text, &format!("typical events, {name}"), None)?;
+        for case in &file.cases {
+            if let Story::Events(steps) = &case.story {
+                all.extend(named(&file, case, of_events(policy, steps)));
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Every event of the cases with what comes with it. What a policy left for the next event in its
+/// `memory` is what this policy leaves, asked once in the order of each case.
+pub fn questions(policy: &Policy, files: &[CaseFile]) -> Vec<Asked> {
+    let mut all = Vec::new();
+    for file in files {
+        for case in &file.cases {
+            // Parameters that it refuses, or a recording that is gone, fail the case where it is run.
+            let Ok(policy) = policy.with_settings(&case.parameters) else {
+                continue;
+            };
+            let of_case = match &case.story {
+                Story::Events(steps) => of_events(&policy, steps),
+                Story::Recording(path) => of_recording(&policy, case, path),
+            };
+            all.extend(named(file, case, of_case).take(FROM_ONE));
+            if all.len() >= FROM_ALL {
+                all.truncate(FROM_ALL);
+                return all;
+            }
+        }
+    }
+    all
+}
+
+fn named<'a>(
+    file: &'a CaseFile,
+    case: &'a Case,
+    asked: Vec<Asked>,
+) -> impl Iterator<Item = Asked> + use<'a> {
+    let name = |asked: Asked| Asked {
+        place: format!("{}: {}: {}", file.name, case.name, asked.place),
+        ..asked
+    };
+    asked.into_iter().map(name)
+}
+
+fn of_events(policy: &Policy, steps: &[Step]) -> Vec<Asked> {
+    let mut host = Host::new(policy);
+    let steps = steps.iter().enumerate();
+    steps
+        .map(|(index, step)| {
+            let event = host.prepare(step);
+            let question = Question {
+                event: event.clone(),
+                context: host.context.clone(),
+                telemetry: Retold::new(host.series.clone()),
+            };
+            let mut telemetry = question.telemetry.clone();
+            let decision = policy.decide(&event, &host.context, &mut telemetry);
+            host.carry_on(&event, &decision.verdict);
+            Asked {
+                place: format!("event {} ({})", index + 1, called(&event)),
+                question,
+            }
+        })
+        .collect()
+}
+
+fn of_recording(policy: &Policy, case: &Case, path: &Path) -> Vec<Asked> {
+    let mut all = Vec::new();
+    let fed = feed_recording(policy, case, path, &mut |number, _, made| {
+        for made in made {
+            for (part, heard) in made.parts.into_iter().zip(made.heard) {
+                all.push(Asked {
+                    place: format!("event {number} of the recording ({})", called(&made.event)),
+                    question: Question {
+                        event: made.event.clone(),
+                        context: part.context,
+                        telemetry: Retold::new(heard.heard),
+                    },
+                });
+            }
+        }
+        all.len() < FROM_ONE
+    });
+    // What was read before it broke off can be asked; that it broke off fails the case.
+    drop(fed);
+    all
+}
