@@ -4,66 +4,32 @@
 //! target looks and sends what it saw; this thread feeds the pipeline and carries out its effects;
 //! a repair runs in a thread of its own. Nothing here decides.
 
+mod health;
+mod run;
+mod told;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
-use std::time::Duration;
 
 use anyhow::Context as _;
-use serde::Serialize;
 
 use crate::clock::now_ms;
 use crate::constraint::Constraint;
 use crate::decision_log::DecisionLog;
-use crate::gate::{Gate, GateHandle, GateRecord, Order};
+use crate::gate::Gate;
 use crate::guard::ApprovedRepair;
-use crate::health::{self, CheckKind, CheckReport, CheckState, Health, Level, Sign, Status};
-use crate::journal::{Intent, Journal, JournalEntry, JournalError};
+use crate::health::{CheckKind, CheckReport, Health};
+use crate::journal::{Intent, Journal, JournalEntry};
 use crate::model::Outcome;
 use crate::pipeline::{Carried, Effect, Event, Pipeline, PipelineOptions, Policies};
 use crate::recording::{Header, RecordingWriter};
 use crate::repair::{self, StepReport};
 use crate::state_dir::{StateDir, StateError};
 use crate::target::sqlite::raw::RawProcess;
-use crate::watch::{Looker, Pace, Site, Watched, Watcher};
+use crate::watch::{Pace, Site};
 
-/// Between the beginnings of two watchers, milliseconds.
-const APART_MS: u64 = 37;
-
-/// Between two times that the baselines are kept, milliseconds: what a crash forgets at most.
-const SAVE_BASELINES_MS: u64 = 600_000;
-
-/// Something to tell, as it happens.
-#[derive(Debug, Clone, Copy, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Told<'a> {
-    /// An effect of the pipeline.
-    Effect(&'a Effect),
-    /// A step of a repair.
-    Step(&'a StepReport),
-    /// Something the driver did: what, and a line for a person.
-    Note(&'static str, &'a str),
-}
-
-/// Something told, with its time.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct ToldAt<'a> {
-    /// Milliseconds since the Unix epoch.
-    pub at_ms: u64,
-    /// What.
-    #[serde(flatten)]
-    pub told: Told<'a>,
-}
-
-impl<'a> Told<'a> {
-    /// The same with its time.
-    pub fn at(self, at_ms: u64) -> ToldAt<'a> {
-        ToldAt { at_ms, told: self }
-    }
-}
+pub use told::{Listener, Told, ToldAt};
 
 /// What the pipeline asks the driver for.
 #[derive(Debug, Default)]
@@ -73,9 +39,6 @@ pub struct Asked {
     /// Targets to look at thoroughly.
     pub examine: Vec<String>,
 }
-
-/// Hears what happens, with its time in milliseconds since the Unix epoch.
-pub type Listener<'a> = dyn FnMut(u64, Told<'_>) + 'a;
 
 /// Everything a live run needs.
 pub struct Setup {
@@ -101,17 +64,6 @@ pub struct Setup {
     pub exe: PathBuf,
     /// From when on a resource of the host is scarce.
     pub resource_limits: Vec<Constraint>,
-}
-
-/// What a watcher or a repair sends.
-enum Message {
-    Watched(String, Watched),
-    Step(StepReport),
-    RepairEnded {
-        target: String,
-        ended: Result<Outcome, JournalError>,
-    },
-    Gate(Order),
 }
 
 /// A pipeline with its journal, its recording and its carried state.
@@ -234,84 +186,6 @@ impl Live {
     /// The pipeline's state, to look at.
     pub fn pipeline(&self) -> &Pipeline {
         &self.pipeline
-    }
-
-    /// Keeps what a check came to, and tells when the target's health changed with it.
-    fn checked(
-        &mut self,
-        target: &str,
-        report: CheckReport,
-        tell: &mut Listener<'_>,
-    ) -> anyhow::Result<()> {
-        if !matches!(report.state, CheckState::Passed | CheckState::Failed(_)) {
-            let text = format!("{target}: {} check {}", report.check.name(), report.state);
-            tell(now_ms(), Told::Note("check", &text));
-        }
-        let reports = self.reports.entry(target.to_owned()).or_default();
-        reports.insert(report.check, report);
-        self.tell_health(target, tell)
-    }
-
-    /// How healthy a target is, given the latest run of each check on it; none when there is no
-    /// such target.
-    pub fn health(
-        &self,
-        target: &str,
-        reports: &BTreeMap<CheckKind, CheckReport>,
-    ) -> Option<Health> {
-        let context = self.pipeline.context(target, now_ms())?;
-        let series = self.pipeline.series(target)?;
-        let mut signs: Vec<Sign> = health::signs_of_checks(reports);
-        let latest = |name: &str| Some(series.get(name)?.latest()?.value);
-        signs.extend(health::signs_of_limits(
-            Level::Subsystem,
-            &self.resource_limits,
-            &latest,
-        ));
-        signs.extend(health::signs_of_context(&context));
-        if self.pipeline.is_halted(target) {
-            signs.push(Sign {
-                level: Level::System,
-                subject: "halted".into(),
-                status: Status::Unhealthy,
-                reason: "no repair touches it until a person releases it".into(),
-            });
-        }
-        Some(health::roll_up(signs))
-    }
-
-    /// Tells a target's health when it changed, and keeps it for others to read.
-    fn tell_health(&mut self, target: &str, tell: &mut Listener<'_>) -> anyhow::Result<()> {
-        let none = BTreeMap::new();
-        let reports = self.reports.get(target).unwrap_or(&none);
-        let Some(health) = self.health(target, reports) else {
-            return Ok(());
-        };
-        let before = self.health.get(target);
-        if before == Some(&health) {
-            return Ok(());
-        }
-        let is_told = before.is_some_and(|before| before.status == health.status);
-        // Numbers move all the time; written down is which signs there are.
-        let is_kept = is_told
-            && before.is_some_and(|before| {
-                let subjects = |health: &Health| -> Vec<_> {
-                    let signs = health.signs.iter();
-                    signs
-                        .map(|sign| (sign.subject.clone(), sign.status))
-                        .collect()
-                };
-                subjects(before) == subjects(&health)
-            });
-        if !is_told {
-            let text = format!("{target}: {health}");
-            tell(now_ms(), Told::Note("health", &text));
-        }
-        self.health.insert(target.to_owned(), health);
-        if !is_kept {
-            self.state_dir.save_health(&self.health)?;
-        }
-        Ok(())
     }
 
     /// The targets.
@@ -444,178 +318,5 @@ impl Live {
             exe: self.exe.clone(),
         };
         Ok((site, place))
-    }
-
-    /// Watches all targets until `stop` is set. A repair that has begun is brought to its end first.
-    pub fn run(mut self, stop: &AtomicBool, tell: &mut Listener<'_>) -> anyhow::Result<Carried> {
-        let (send, receive) = mpsc::channel::<Message>();
-        let gate = self.start_gate(&send, tell)?;
-        let mut watchers = BTreeMap::new();
-        for (name, site) in &self.sites {
-            let (seen, of) = (send.clone(), name.clone());
-            let looker = Looker::new(
-                Arc::clone(site),
-                self.pace,
-                self.state_dir.clone(),
-                &self.exe,
-            )?;
-            // Targets are apart, so that their checks do not begin together.
-            let begin_ms = now_ms() + APART_MS * watchers.len() as u64;
-            let watcher = Watcher::spawn(looker, begin_ms, move |watched| {
-                seen.send(Message::Watched(of.clone(), watched)).is_ok()
-            })?;
-            watchers.insert(name.clone(), watcher);
-        }
-        let mut running = 0_usize;
-        let mut next_tick_ms = now_ms();
-        let mut next_save_ms = now_ms() + SAVE_BASELINES_MS;
-        loop {
-            let stopping = stop.load(Ordering::Relaxed);
-            if stopping && running == 0 {
-                break;
-            }
-            let mut events = self.inbox(tell)?;
-            let pause = Duration::from_millis(next_tick_ms.saturating_sub(now_ms()).clamp(1, 100));
-            match receive.recv_timeout(pause) {
-                Ok(Message::Watched(_, Watched::Seen(looked))) => {
-                    events.push(Event::Observed(*looked));
-                }
-                Ok(Message::Watched(target, Watched::Checked(report))) => {
-                    self.checked(&target, report, tell)?;
-                }
-                Ok(Message::Watched(_, Watched::Note(label, text))) => {
-                    tell(now_ms(), Told::Note(label, &text));
-                }
-                Ok(Message::Step(step)) => tell(step.at_ms, Told::Step(&step)),
-                Ok(Message::Gate(order)) => events.extend(self.obey(order, tell)),
-                // Without a journal nothing may be done: the next start closes what is open.
-                Ok(Message::RepairEnded { target, ended }) => {
-                    running -= 1;
-                    events.push(Event::RepairEnded {
-                        target,
-                        at_ms: now_ms(),
-                        outcome: ended?,
-                    });
-                }
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
-            }
-            if now_ms() >= next_save_ms {
-                next_save_ms = now_ms() + SAVE_BASELINES_MS;
-                self.state_dir.save_baselines(&self.pipeline.detectors())?;
-            }
-            if now_ms() >= next_tick_ms {
-                next_tick_ms = now_ms() + self.pace.tick_interval_ms;
-                events.push(Event::Tick { at_ms: now_ms() });
-            }
-            for event in events {
-                let asked = self.feed(&event, tell)?;
-                if let Event::Observed(seen) = &event {
-                    self.tell_health(&seen.target, tell)?;
-                }
-                if let Some(gate) = &gate {
-                    gate.made(self.pipeline.take_made());
-                    if let Event::PolicySwapped { policy, to, .. } = &event {
-                        gate.swapped(policy, &to.digest);
-                    }
-                }
-                for target in asked.examine {
-                    watchers.get(&target).into_iter().for_each(Watcher::examine);
-                }
-                // What is approved while stopping waits for the next run: it will be seen again.
-                for repair in asked.repairs.into_iter().filter(|_| !stopping) {
-                    self.spawn_repair(repair, send.clone())?;
-                    running += 1;
-                }
-            }
-        }
-        let carried = self.pipeline.carried();
-        self.state_dir.save_carried(&carried)?;
-        self.state_dir.save_baselines(&self.pipeline.detectors())?;
-        Ok(carried)
-    }
-
-    fn start_gate(
-        &mut self,
-        send: &mpsc::Sender<Message>,
-        tell: &mut Listener<'_>,
-    ) -> anyhow::Result<Option<GateHandle>> {
-        let Some(gate) = self.gate.take() else {
-            return Ok(None);
-        };
-        for note in gate.notes() {
-            tell(now_ms(), Told::Note("policy", note));
-        }
-        let send = send.clone();
-        let order = move |order| send.send(Message::Gate(order)).is_ok();
-        let journal = Arc::clone(&self.journal);
-        let write_down = move |record: &GateRecord| {
-            let entry = JournalEntry::Policy(record.clone());
-            if let Err(error) = journal.append(now_ms(), &entry) {
-                tracing::error!(%error, "a step of a policy is not in the journal");
-            }
-        };
-        let handle = gate
-            .start(order, write_down)
-            .context("starting the gate of the policies")?;
-        Ok(Some(handle))
-    }
-
-    /// Does what the gate wants; a swap is an event like any other.
-    fn obey(&mut self, order: Order, tell: &mut Listener<'_>) -> Option<Event> {
-        match order {
-            Order::Swap(swap) => {
-                let to = swap.policy.identity();
-                self.pipeline.stand_by(&swap.name, swap.policy);
-                Some(Event::PolicySwapped {
-                    policy: swap.name,
-                    at_ms: now_ms(),
-                    to,
-                    why: swap.why.to_string(),
-                })
-            }
-            Order::Shadow(on) => {
-                self.pipeline.keep_telemetry(on);
-                None
-            }
-            Order::Note(text) => {
-                tell(now_ms(), Told::Note("policy", &text));
-                None
-            }
-        }
-    }
-
-    fn spawn_repair(
-        &self,
-        approved: ApprovedRepair,
-        send: mpsc::Sender<Message>,
-    ) -> anyhow::Result<()> {
-        let (site, place) = self.place(&approved)?;
-        let journal = Arc::clone(&self.journal);
-        let thread = thread::Builder::new().name(format!("repair {}", approved.target()));
-        let work = move || {
-            let turn = site.turn_to_repair();
-            let steps = send.clone();
-            let ended = repair::run(&journal, &approved, &place, &now_ms, &mut |step| {
-                drop(steps.send(Message::Step(step.clone())));
-            });
-            drop(turn);
-            let target = approved.target().to_owned();
-            drop(send.send(Message::RepairEnded { target, ended }));
-        };
-        thread.spawn(work)?;
-        Ok(())
-    }
-
-    /// What people said since the last look, as events.
-    fn inbox(&mut self, tell: &mut Listener<'_>) -> anyhow::Result<Vec<Event>> {
-        let mut events = Vec::new();
-        for word in self.state_dir.take_words()? {
-            let at_ms = now_ms();
-            self.journal
-                .append(at_ms, &JournalEntry::Said { word: word.clone() })?;
-            tell(at_ms, Told::Note("person", &word.to_string()));
-            events.push(word.into_event(at_ms));
-        }
-        Ok(events)
     }
 }

@@ -1,0 +1,91 @@
+//! How healthy the targets of a live run are: rolled up, told when it changes, kept for others.
+
+use std::collections::BTreeMap;
+
+use super::{Listener, Live, Told};
+use crate::clock::now_ms;
+use crate::health::{self, CheckKind, CheckReport, CheckState, Health, Level, Sign, Status};
+
+impl Live {
+    /// Keeps what a check came to, and tells when the target's health changed with it.
+    pub(super) fn checked(
+        &mut self,
+        target: &str,
+        report: CheckReport,
+        tell: &mut Listener<'_>,
+    ) -> anyhow::Result<()> {
+        if !matches!(report.state, CheckState::Passed | CheckState::Failed(_)) {
+            let text = format!("{target}: {} check {}", report.check.name(), report.state);
+            tell(now_ms(), Told::Note("check", &text));
+        }
+        let reports = self.reports.entry(target.to_owned()).or_default();
+        reports.insert(report.check, report);
+        self.tell_health(target, tell)
+    }
+
+    /// How healthy a target is, given the latest run of each check on it; none when there is no
+    /// such target.
+    pub fn health(
+        &self,
+        target: &str,
+        reports: &BTreeMap<CheckKind, CheckReport>,
+    ) -> Option<Health> {
+        let context = self.pipeline.context(target, now_ms())?;
+        let series = self.pipeline.series(target)?;
+        let mut signs: Vec<Sign> = health::signs_of_checks(reports);
+        let latest = |name: &str| Some(series.get(name)?.latest()?.value);
+        signs.extend(health::signs_of_limits(
+            Level::Subsystem,
+            &self.resource_limits,
+            &latest,
+        ));
+        signs.extend(health::signs_of_context(&context));
+        if self.pipeline.is_halted(target) {
+            signs.push(Sign {
+                level: Level::System,
+                subject: "halted".into(),
+                status: Status::Unhealthy,
+                reason: "no repair touches it until a person releases it".into(),
+            });
+        }
+        Some(health::roll_up(signs))
+    }
+
+    /// Tells a target's health when it changed, and keeps it for others to read.
+    pub(super) fn tell_health(
+        &mut self,
+        target: &str,
+        tell: &mut Listener<'_>,
+    ) -> anyhow::Result<()> {
+        let none = BTreeMap::new();
+        let reports = self.reports.get(target).unwrap_or(&none);
+        let Some(health) = self.health(target, reports) else {
+            return Ok(());
+        };
+        let before = self.health.get(target);
+        if before == Some(&health) {
+            return Ok(());
+        }
+        let is_told = before.is_some_and(|before| before.status == health.status);
+        // Numbers move all the time; written down is which signs there are.
+        let is_kept = is_told
+            && before.is_some_and(|before| {
+                let subjects = |health: &Health| -> Vec<_> {
+                    let signs = health.signs.iter();
+                    signs
+                        .map(|sign| (sign.subject.clone(), sign.status))
+                        .collect()
+                };
+                subjects(before) == subjects(&health)
+            });
+        if !is_told {
+            let text = format!("{target}: {health}");
+            tell(now_ms(), Told::Note("health", &text));
+        }
+        self.health.insert(target.to_owned(), health);
+        if !is_kept {
+            self.state_dir.save_health(&self.health)?;
+        }
+        Ok(())
+    }
+}

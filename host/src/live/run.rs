@@ -1,0 +1,212 @@
+//! The loop of a live run: watchers, repairs and the gate send, the pipeline is fed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::{Listener, Live, Told};
+use crate::clock::now_ms;
+use crate::gate::{GateHandle, GateRecord, Order};
+use crate::guard::ApprovedRepair;
+use crate::journal::{JournalEntry, JournalError};
+use crate::model::Outcome;
+use crate::pipeline::{Carried, Event};
+use crate::repair::{self, StepReport};
+use crate::watch::{Looker, Watched, Watcher};
+
+/// Between the beginnings of two watchers, milliseconds.
+const APART_MS: u64 = 37;
+
+/// Between two times that the baselines are kept, milliseconds: what a crash forgets at most.
+const SAVE_BASELINES_MS: u64 = 600_000;
+
+/// What a watcher or a repair sends.
+enum Message {
+    Watched(String, Watched),
+    Step(StepReport),
+    RepairEnded {
+        target: String,
+        ended: Result<Outcome, JournalError>,
+    },
+    Gate(Order),
+}
+
+impl Live {
+    /// Watches all targets until `stop` is set. A repair that has begun is brought to its end first.
+    pub fn run(mut self, stop: &AtomicBool, tell: &mut Listener<'_>) -> anyhow::Result<Carried> {
+        let (send, receive) = mpsc::channel::<Message>();
+        let gate = self.start_gate(&send, tell)?;
+        let mut watchers = BTreeMap::new();
+        for (name, site) in &self.sites {
+            let (seen, of) = (send.clone(), name.clone());
+            let looker = Looker::new(
+                Arc::clone(site),
+                self.pace,
+                self.state_dir.clone(),
+                &self.exe,
+            )?;
+            // Targets are apart, so that their checks do not begin together.
+            let begin_ms = now_ms() + APART_MS * watchers.len() as u64;
+            let watcher = Watcher::spawn(looker, begin_ms, move |watched| {
+                seen.send(Message::Watched(of.clone(), watched)).is_ok()
+            })?;
+            watchers.insert(name.clone(), watcher);
+        }
+        let mut running = 0_usize;
+        let mut next_tick_ms = now_ms();
+        let mut next_save_ms = now_ms() + SAVE_BASELINES_MS;
+        loop {
+            let stopping = stop.load(Ordering::Relaxed);
+            if stopping && running == 0 {
+                break;
+            }
+            let mut events = self.inbox(tell)?;
+            let pause = Duration::from_millis(next_tick_ms.saturating_sub(now_ms()).clamp(1, 100));
+            match receive.recv_timeout(pause) {
+                Ok(Message::Watched(_, Watched::Seen(looked))) => {
+                    events.push(Event::Observed(*looked));
+                }
+                Ok(Message::Watched(target, Watched::Checked(report))) => {
+                    self.checked(&target, report, tell)?;
+                }
+                Ok(Message::Watched(_, Watched::Note(label, text))) => {
+                    tell(now_ms(), Told::Note(label, &text));
+                }
+                Ok(Message::Step(step)) => tell(step.at_ms, Told::Step(&step)),
+                Ok(Message::Gate(order)) => events.extend(self.obey(order, tell)),
+                // Without a journal nothing may be done: the next start closes what is open.
+                Ok(Message::RepairEnded { target, ended }) => {
+                    running -= 1;
+                    events.push(Event::RepairEnded {
+                        target,
+                        at_ms: now_ms(),
+                        outcome: ended?,
+                    });
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+            if now_ms() >= next_save_ms {
+                next_save_ms = now_ms() + SAVE_BASELINES_MS;
+                self.state_dir.save_baselines(&self.pipeline.detectors())?;
+            }
+            if now_ms() >= next_tick_ms {
+                next_tick_ms = now_ms() + self.pace.tick_interval_ms;
+                events.push(Event::Tick { at_ms: now_ms() });
+            }
+            for event in events {
+                let asked = self.feed(&event, tell)?;
+                if let Event::Observed(seen) = &event {
+                    self.tell_health(&seen.target, tell)?;
+                }
+                if let Some(gate) = &gate {
+                    gate.made(self.pipeline.take_made());
+                    if let Event::PolicySwapped { policy, to, .. } = &event {
+                        gate.swapped(policy, &to.digest);
+                    }
+                }
+                for target in asked.examine {
+                    watchers.get(&target).into_iter().for_each(Watcher::examine);
+                }
+                // What is approved while stopping waits for the next run: it will be seen again.
+                for repair in asked.repairs.into_iter().filter(|_| !stopping) {
+                    self.spawn_repair(repair, send.clone())?;
+                    running += 1;
+                }
+            }
+        }
+        let carried = self.pipeline.carried();
+        self.state_dir.save_carried(&carried)?;
+        self.state_dir.save_baselines(&self.pipeline.detectors())?;
+        Ok(carried)
+    }
+
+    fn start_gate(
+        &mut self,
+        send: &mpsc::Sender<Message>,
+        tell: &mut Listener<'_>,
+    ) -> anyhow::Result<Option<GateHandle>> {
+        let Some(gate) = self.gate.take() else {
+            return Ok(None);
+        };
+        for note in gate.notes() {
+            tell(now_ms(), Told::Note("policy", note));
+        }
+        let send = send.clone();
+        let order = move |order| send.send(Message::Gate(order)).is_ok();
+        let journal = Arc::clone(&self.journal);
+        let write_down = move |record: &GateRecord| {
+            let entry = JournalEntry::Policy(record.clone());
+            if let Err(error) = journal.append(now_ms(), &entry) {
+                tracing::error!(%error, "a step of a policy is not in the journal");
+            }
+        };
+        let handle = gate
+            .start(order, write_down)
+            .context("starting the gate of the policies")?;
+        Ok(Some(handle))
+    }
+
+    /// Does what the gate wants; a swap is an event like any other.
+    fn obey(&mut self, order: Order, tell: &mut Listener<'_>) -> Option<Event> {
+        match order {
+            Order::Swap(swap) => {
+                let to = swap.policy.identity();
+                self.pipeline.stand_by(&swap.name, swap.policy);
+                Some(Event::PolicySwapped {
+                    policy: swap.name,
+                    at_ms: now_ms(),
+                    to,
+                    why: swap.why.to_string(),
+                })
+            }
+            Order::Shadow(on) => {
+                self.pipeline.keep_telemetry(on);
+                None
+            }
+            Order::Note(text) => {
+                tell(now_ms(), Told::Note("policy", &text));
+                None
+            }
+        }
+    }
+
+    fn spawn_repair(
+        &self,
+        approved: ApprovedRepair,
+        send: mpsc::Sender<Message>,
+    ) -> anyhow::Result<()> {
+        let (site, place) = self.place(&approved)?;
+        let journal = Arc::clone(&self.journal);
+        let thread = thread::Builder::new().name(format!("repair {}", approved.target()));
+        let work = move || {
+            let turn = site.turn_to_repair();
+            let steps = send.clone();
+            let ended = repair::run(&journal, &approved, &place, &now_ms, &mut |step| {
+                drop(steps.send(Message::Step(step.clone())));
+            });
+            drop(turn);
+            let target = approved.target().to_owned();
+            drop(send.send(Message::RepairEnded { target, ended }));
+        };
+        thread.spawn(work)?;
+        Ok(())
+    }
+
+    /// What people said since the last look, as events.
+    fn inbox(&mut self, tell: &mut Listener<'_>) -> anyhow::Result<Vec<Event>> {
+        let mut events = Vec::new();
+        for word in self.state_dir.take_words()? {
+            let at_ms = now_ms();
+            self.journal
+                .append(at_ms, &JournalEntry::Said { word: word.clone() })?;
+            tell(at_ms, Told::Note("person", &word.to_string()));
+            events.push(word.into_event(at_ms));
+        }
+        Ok(events)
+    }
+}

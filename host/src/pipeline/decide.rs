@@ -1,0 +1,159 @@
+//! Asking the policies in line, and what their answer comes to: alerts, levels, the guard's ruling.
+
+use super::service::Matter;
+use super::{Asked, Decided, Effect, Made, Pipeline, RulingSummary, SaidInLine};
+use crate::guard::{Choice, Ruling};
+use crate::model::{Finding, PolicyEvent, Verdict};
+use crate::policy::{Decision, HeardTelemetry, Overheard};
+
+impl Pipeline {
+    /// Asks the policy and turns its answer into effects.
+    pub(super) fn ask(&mut self, name: &str, at_ms: u64, event: &PolicyEvent) -> Vec<Effect> {
+        let Some(target) = self.targets.get_mut(name) else {
+            return Vec::new();
+        };
+        let (asked, incident, finding) = match event {
+            PolicyEvent::Finding(f) => (Asked::Finding, Some(f.incident.clone()), Some(f.clone())),
+            PolicyEvent::Outcome(o) => (Asked::Outcome, Some(o.incident.clone()), None),
+            PolicyEvent::Tick => (Asked::Tick, None, None),
+        };
+        let context = target.context(name, at_ms);
+        let readings = &mut target.readings;
+        let matter = Matter {
+            target: name,
+            at_ms,
+            asked,
+            incident: incident.as_deref(),
+        };
+        let (listens, mut heard) = (self.listens, Vec::new());
+        let decision = target
+            .line
+            .decide(event, &context, |policy_name, policy, context| {
+                let mut asked_of_telemetry = HeardTelemetry::default();
+                let decision = if let Some(why) = self.service.hindrance(policy_name, &matter) {
+                    policy.recycle(name);
+                    Decision::without_policy(event, context, why)
+                } else if listens {
+                    let mut overheard = Overheard::new(std::mem::take(readings));
+                    let decision = policy.decide(event, context, &mut overheard);
+                    (*readings, asked_of_telemetry) = overheard.finish();
+                    decision
+                } else {
+                    policy.decide(event, context, readings)
+                };
+                if listens {
+                    heard.push(asked_of_telemetry);
+                }
+                let failure = decision.failure.as_ref();
+                self.service.note(policy_name, at_ms, failure);
+                decision
+            });
+        let line = match &decision.parts[..] {
+            [_] => Vec::new(),
+            parts => parts.iter().map(SaidInLine::from).collect(),
+        };
+        let verdict = decision.verdict;
+        let mut effects = Vec::new();
+        let changes_anything = verdict.level != target.level
+            || verdict.verbosity != target.asked_verbosity
+            || !verdict.alerts.is_empty()
+            || decision.failure.is_some();
+        // A tick that changes nothing is not worth a line.
+        if incident.is_some() || changes_anything {
+            effects.push(Effect::Decided(Decided {
+                target: name.to_owned(),
+                incident,
+                asked,
+                finding,
+                verdict: verdict.clone(),
+                failure: decision.failure,
+                line,
+            }));
+        }
+        for alert in &verdict.alerts {
+            effects.push(Effect::Alerted {
+                target: name.to_owned(),
+                alert: alert.clone(),
+            });
+        }
+        effects.extend(target.level_changed(name, at_ms, verdict.level));
+        target.asked_verbosity = verdict.verbosity;
+        effects.extend(target.verbosity_changed(name, at_ms));
+        self.made.push(Made {
+            target: name.to_owned(),
+            at_ms,
+            event: event.clone(),
+            parts: decision.parts,
+            telemetry: self.keeps_telemetry.then(|| target.readings.copy()),
+            heard,
+        });
+        if let PolicyEvent::Finding(finding) = event {
+            target
+                .incidents
+                .decided(&finding.incident, at_ms, verdict.classification);
+            if verdict.halt {
+                effects.extend(self.halt(name, finding, &verdict));
+            }
+            if let Some(repair) = &verdict.repair {
+                effects.extend(self.rule(name, at_ms, finding, repair));
+            }
+        }
+        effects
+    }
+
+    fn halt(&mut self, name: &str, finding: &Finding, verdict: &Verdict) -> Option<Effect> {
+        if self.guard.record(name).is_some_and(|r| r.halted.is_some()) {
+            return None;
+        }
+        let why = verdict
+            .reasons
+            .first()
+            .map_or("the policy said so", |r| r.text.as_str());
+        let reason = format!("{}: {why}", finding.incident);
+        self.guard.halt(name, &reason);
+        Some(Effect::Preserve {
+            target: name.to_owned(),
+            incident: finding.incident.clone(),
+            reason,
+        })
+    }
+
+    fn rule(&mut self, name: &str, at_ms: u64, finding: &Finding, repair: &str) -> Vec<Effect> {
+        let Some(target) = self.targets.get_mut(name) else {
+            return Vec::new();
+        };
+        let choice = Choice {
+            target: name,
+            finding,
+            repair,
+            history: target.incidents.repairs(),
+            mode: target.options.mode,
+            approved_by_person: target.approved.as_deref() == Some(finding.incident.as_str()),
+        };
+        let ruling = self.guard.rule(at_ms, &choice);
+        let (ruling, approved) = match ruling {
+            Ruling::Approved(repair) => (RulingSummary::Approved, Some(repair)),
+            Ruling::AwaitsPerson => (RulingSummary::AwaitsPerson, None),
+            Ruling::Refused(r) => (
+                RulingSummary::Refused {
+                    law: r.law,
+                    reason: r.reason,
+                },
+                None,
+            ),
+        };
+        let told = (finding.incident.clone(), repair.to_owned(), ruling.clone());
+        let mut effects = Vec::new();
+        if approved.is_some() || target.told_ruling.as_ref() != Some(&told) {
+            target.told_ruling = Some(told);
+            effects.push(Effect::Ruled {
+                target: name.to_owned(),
+                incident: finding.incident.clone(),
+                repair: repair.to_owned(),
+                ruling,
+            });
+        }
+        effects.extend(approved.map(Effect::Repair));
+        effects
+    }
+}

@@ -1,0 +1,208 @@
+//! What the pipeline wants done or told, and the decisions behind it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::guard::ApprovedRepair;
+use crate::incident::Resolved;
+use crate::model::{
+    Alert, Anomaly, EscalationLevel, Finding, Outcome, PolicyEvent, Verbosity, Verdict,
+};
+use crate::policy::{HeardTelemetry, Part, PolicyFailure, PolicyIdentity, TelemetryCopy};
+
+/// What the pipeline wants done or told. Compared byte for byte at replay.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "handled one at a time: a box would only move it"
+)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Something left its normal range. Told when it begins, not while it lasts.
+    Noticed {
+        /// The target.
+        target: String,
+        /// The evidence.
+        anomaly: Anomaly,
+    },
+    /// Enough was seen to say what is normal.
+    BaselineEstablished {
+        /// The target.
+        target: String,
+    },
+    /// A problem was seen for the first time.
+    IncidentOpened {
+        /// The target.
+        target: String,
+        /// The problem.
+        finding: Finding,
+    },
+    /// The policy was asked and answered.
+    Decided(Decided),
+    /// The guard ruled on the policy's choice.
+    Ruled {
+        /// The target.
+        target: String,
+        /// The incident.
+        incident: String,
+        /// The repair that the policy chose.
+        repair: String,
+        /// What the guard said.
+        ruling: RulingSummary,
+    },
+    /// To be carried out. Never read back: only the guard makes one.
+    #[serde(skip_deserializing)]
+    Repair(Box<ApprovedRepair>),
+    /// To be done: the target's files are copied aside as they are.
+    Preserve {
+        /// The target.
+        target: String,
+        /// The incident.
+        incident: String,
+        /// Why the target was halted.
+        reason: String,
+    },
+    /// To be done: a thorough look at the target, now.
+    Examine {
+        /// The target.
+        target: String,
+    },
+    /// To be told to people.
+    Alerted {
+        /// The target.
+        target: String,
+        /// The alert.
+        alert: Alert,
+    },
+    /// The escalation level changed.
+    LevelChanged {
+        /// The target.
+        target: String,
+        /// The level before.
+        from: EscalationLevel,
+        /// The level now.
+        to: EscalationLevel,
+    },
+    /// How much is written down changed.
+    VerbosityChanged {
+        /// The target.
+        target: String,
+        /// From now on.
+        to: Verbosity,
+    },
+    /// The repair ended.
+    RepairEnded {
+        /// The target.
+        target: String,
+        /// How.
+        outcome: Outcome,
+    },
+    /// Another policy is in service.
+    PolicySwapped {
+        /// The policy's configured name.
+        policy: String,
+        /// Which component it was.
+        from: PolicyIdentity,
+        /// Which component it is.
+        to: PolicyIdentity,
+        /// Why, in one line.
+        why: String,
+        /// Targets where the one before stays until the running repair has ended.
+        after_repair: Vec<String>,
+    },
+    /// The problem is gone.
+    IncidentResolved {
+        /// The target.
+        target: String,
+        /// The incident.
+        resolved: Resolved,
+    },
+}
+
+/// What was put to the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asked {
+    /// A finding.
+    Finding,
+    /// How a repair ended.
+    Outcome,
+    /// That time passed.
+    Tick,
+}
+
+/// The policy's answer to one event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decided {
+    /// The target.
+    pub target: String,
+    /// The incident, unless the event was a tick.
+    pub incident: Option<String>,
+    /// What was put to the policy.
+    pub asked: Asked,
+    /// The finding as the policy saw it, when one was put to it.
+    pub finding: Option<Finding>,
+    /// The answer that counts.
+    pub verdict: Verdict,
+    /// Why the policy's own answer does not count, when it does not.
+    pub failure: Option<PolicyFailure>,
+    /// Where several policies are in line: what each said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub line: Vec<SaidInLine>,
+}
+
+/// What one of several policies in line said.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SaidInLine {
+    /// The policy's configured name.
+    pub policy: String,
+    /// Its answer.
+    pub verdict: Verdict,
+    /// Why its own answer does not count, when it does not.
+    pub failure: Option<PolicyFailure>,
+}
+
+impl From<&Part> for SaidInLine {
+    fn from(part: &Part) -> Self {
+        Self {
+            policy: part.policy.to_string(),
+            verdict: part.decision.verdict.clone(),
+            failure: part.decision.failure.clone(),
+        }
+    }
+}
+
+/// A decision with everything that led to it, for who compares or logs decisions. No effect, and no
+/// part of a recording.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// The target.
+    pub target: String,
+    /// When, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// What was put to the policies.
+    pub event: PolicyEvent,
+    /// What each of them was handed and answered, in the order of the line.
+    pub parts: Vec<Part>,
+    /// What telemetry held, where that was asked for by [`Pipeline::keep_telemetry`].
+    pub telemetry: Option<TelemetryCopy>,
+    /// What each of them asked telemetry, in the order of the line, where that was asked for by
+    /// [`Pipeline::listen`].
+    pub heard: Vec<HeardTelemetry>,
+}
+
+/// The guard's word, as it is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RulingSummary {
+    /// Go.
+    Approved,
+    /// Wait for a person.
+    AwaitsPerson,
+    /// No.
+    Refused {
+        /// Stable name of the law that spoke.
+        law: String,
+        /// What a person reads.
+        reason: String,
+    },
+}

@@ -1,0 +1,69 @@
+//! What happens to the pipeline.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::Outcome;
+use crate::policy::PolicyIdentity;
+use crate::source::Observation;
+
+/// What happens to the pipeline. Time arrives in here and nowhere else.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// A look at a target.
+    Observed(Observation),
+    /// A repair ended.
+    RepairEnded {
+        /// The target.
+        target: String,
+        /// When, milliseconds since the Unix epoch.
+        at_ms: u64,
+        /// How.
+        outcome: Outcome,
+    },
+    /// A person approved the repair that an incident waits for.
+    Approved {
+        /// The incident.
+        incident: String,
+        /// When, milliseconds since the Unix epoch.
+        at_ms: u64,
+    },
+    /// A person released a halted target.
+    Released {
+        /// The target.
+        target: String,
+        /// When, milliseconds since the Unix epoch.
+        at_ms: u64,
+    },
+    /// Another policy comes into service, in all targets at once. The driver has handed it over by
+    /// [`Pipeline::stand_by`].
+    PolicySwapped {
+        /// The policy's configured name.
+        policy: String,
+        /// When, milliseconds since the Unix epoch.
+        at_ms: u64,
+        /// Which component it is from now on.
+        to: PolicyIdentity,
+        /// Why, in one line.
+        why: String,
+    },
+    /// Time passed.
+    Tick {
+        /// When, milliseconds since the Unix epoch.
+        at_ms: u64,
+    },
+}
+
+impl Event {
+    /// When it happened, milliseconds since the Unix epoch.
+    pub fn at_ms(&self) -> u64 {
+        match self {
+            Self::Observed(observation) => observation.at_ms,
+            Self::RepairEnded { at_ms, .. }
+            | Self::Approved { at_ms, .. }
+            | Self::Released { at_ms, .. }
+            | Self::PolicySwapped { at_ms, .. }
+            | Self::Tick { at_ms } => *at_ms,
+        }
+    }
+}

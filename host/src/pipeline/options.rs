@@ -1,0 +1,89 @@
+//! What the pipeline needs to know beforehand: its options, the policies and the targets.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::constraint::Constraint;
+use crate::diagnose::DiagnoseOptions;
+use crate::guard::{GuardLimits, Mode};
+use crate::policy::{BreakerOptions, Policy};
+use crate::signature::Signature;
+
+/// What the pipeline needs to know beforehand. Part of a recording's header.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PipelineOptions {
+    /// The same finding is put to the policy at most once in this time, milliseconds.
+    pub decide_interval_ms: u64,
+    /// Values that a baseline rests on at most.
+    pub baseline_window: usize,
+    /// Values from which on a baseline may be judged by.
+    pub baseline_established_after: usize,
+    /// The limits that no policy can move.
+    pub guard: GuardLimits,
+    /// When the policy is taken out of service.
+    #[serde(default)]
+    pub breaker: BreakerOptions,
+    /// The targets by name.
+    pub targets: BTreeMap<String, TargetOptions>,
+    /// The learned signatures that anomalies are compared with, beside the built-in ones. None
+    /// compares with nothing, as recordings do that were made before there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signatures: Option<Vec<Signature>>,
+}
+
+/// The name of the policy that decides where nothing else is configured.
+pub const DEFAULT_POLICY: &str = "default";
+
+/// The policies in service, by their configured names.
+#[derive(Debug, Clone)]
+pub struct Policies {
+    default: Policy,
+    named: BTreeMap<String, Policy>,
+}
+
+impl Policies {
+    /// The default policy, and others by their names.
+    pub fn new(default: Policy, named: BTreeMap<String, Policy>) -> Self {
+        Self { default, named }
+    }
+
+    /// The policy of this name; the default one where there is none.
+    pub fn get(&self, name: &str) -> &Policy {
+        self.named.get(name).unwrap_or(&self.default)
+    }
+
+    /// Puts a policy in the place of the one of this name.
+    pub(super) fn put(&mut self, name: &str, policy: Policy) {
+        if name == DEFAULT_POLICY {
+            self.default = policy;
+        } else {
+            self.named.insert(name.to_owned(), policy);
+        }
+    }
+}
+
+impl From<Policy> for Policies {
+    fn from(default: Policy) -> Self {
+        Self::new(default, BTreeMap::new())
+    }
+}
+
+/// What the pipeline needs to know of one target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetOptions {
+    /// The names of the policies in line; the most cautious verdict counts.
+    #[serde(default = "only_default")]
+    pub policies: Vec<String>,
+    /// What the guard lets happen.
+    pub mode: Mode,
+    /// What diagnosis needs to know.
+    pub diagnose: DiagnoseOptions,
+    /// The configured bounds.
+    pub constraints: Vec<Constraint>,
+}
+
+/// A line of the default policy alone.
+pub fn only_default() -> Vec<String> {
+    vec![DEFAULT_POLICY.to_owned()]
+}

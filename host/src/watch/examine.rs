@@ -1,0 +1,144 @@
+//! The checks that need the target for themselves, and what a check found.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Pace, Site};
+use crate::clock::now_ms;
+use crate::health::CheckState;
+use crate::snapshot::{self, SnapshotInfo};
+use crate::source::Sample;
+use crate::state_dir::StateDir;
+use crate::target::sqlite::Integrity;
+use crate::target::sqlite::integrity::{Check, Mode, Proven};
+use crate::target::sqlite::look::SqliteSource;
+use crate::target::sqlite::raw::{RawError, RawProcess};
+
+/// Complaints of a check that are listed at most; SQLite's own default.
+const FAULT_LIMIT: u32 = 100;
+
+/// An error with its causes, in one line.
+pub(super) fn told(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// What a check found.
+pub(super) enum Found {
+    /// Of the pages and rows, and how many repairs there had been before.
+    Integrity(Integrity, u64),
+    Samples(Vec<Sample>),
+    Snapshot(Result<SnapshotInfo, String>),
+}
+
+impl Found {
+    pub(super) fn state(&self) -> CheckState {
+        match self {
+            Self::Samples(_) | Self::Snapshot(Ok(_)) => CheckState::Passed,
+            Self::Snapshot(Err(why)) => CheckState::Failed(why.clone()),
+            Self::Integrity(integrity, _) => {
+                match (&integrity.error, integrity.faults.as_slice()) {
+                    (Some(why), _) => CheckState::NotDone(why.clone()),
+                    (None, []) => CheckState::Passed,
+                    (None, [fault]) => CheckState::Failed(fault.message.clone()),
+                    (None, [first, rest @ ..]) => {
+                        CheckState::Failed(format!("{} and {} more", first.message, rest.len()))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Makes the checks that need the target for themselves, with a helper process of its own.
+pub(super) struct Examiner {
+    site: Arc<Site>,
+    source: SqliteSource,
+    proven: Option<Proven>,
+    state_dir: StateDir,
+    snapshots_kept: usize,
+}
+
+impl Examiner {
+    pub(super) fn new(
+        site: &Arc<Site>,
+        pace: &Pace,
+        state_dir: &StateDir,
+        exe: &Path,
+    ) -> Result<Self, RawError> {
+        let raw = RawProcess::spawn(exe)?;
+        Ok(Self {
+            site: Arc::clone(site),
+            source: SqliteSource::new(&site.path, &state_dir.scratch(), raw),
+            proven: None,
+            state_dir: state_dir.clone(),
+            snapshots_kept: pace.snapshots_kept,
+        })
+    }
+
+    /// Checks in one of the forms. `touched` are the pages written since the last proof, for the
+    /// incremental one; none when that is not known.
+    pub(super) fn integrity(
+        &mut self,
+        mode: Mode,
+        timeout_ms: u64,
+        touched: Option<&BTreeSet<u32>>,
+    ) -> Found {
+        let _turn = self.site.turn();
+        let repairs = self.site.repairs();
+        let check = Check {
+            mode,
+            max_faults: FAULT_LIMIT,
+            deadline: Some(Duration::from_millis(timeout_ms)),
+        };
+        let none = |error: Option<String>| Integrity {
+            mode,
+            duration_ms: 0,
+            faults: Vec::new(),
+            error,
+            coverage: None,
+        };
+        let checked = match (mode, touched, &mut self.proven) {
+            (Mode::Full, ..) => self
+                .source
+                .check_and_prove(check)
+                .map(|(integrity, proven)| {
+                    self.proven = proven;
+                    integrity
+                }),
+            (Mode::Incremental, Some(touched), Some(_)) if touched.is_empty() => Ok(none(None)),
+            (Mode::Incremental, Some(touched), Some(proven)) => {
+                self.source.check_changed(check, proven, touched)
+            }
+            (Mode::Incremental, ..) => Ok(none(Some(
+                "what was written since the last full check is not known".into(),
+            ))),
+            (Mode::Quick | Mode::Sampled { .. }, ..) => self.source.check(check),
+        };
+        let integrity = checked.unwrap_or_else(|error| none(Some(told(&error))));
+        Found::Integrity(integrity, repairs)
+    }
+
+    /// Takes a snapshot when a look at every frame finds the files sound. Says in words why there
+    /// is none.
+    pub(super) fn snapshot(&mut self) -> Found {
+        let at_ms = now_ms();
+        let _turn = self.site.turn();
+        Found::Snapshot(self.source.sound().and_then(|sound| {
+            let readable = sound.ok_or("the files are not sound")?;
+            let snapshots = self.state_dir.snapshots();
+            let (name, kept) = (&self.site.name, self.snapshots_kept);
+            snapshot::take(
+                &readable.path(),
+                &self.site.path,
+                &snapshots,
+                name,
+                at_ms,
+                kept,
+            )
+            .map_err(|error| told(&error))
+        }))
+    }
+}

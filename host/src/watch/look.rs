@@ -1,0 +1,255 @@
+//! Looking at one target, again and again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::examine::{Examiner, Found, told};
+use super::{Pace, Site};
+use crate::clock::now_ms;
+use crate::health::{CheckKind, CheckReport, CheckState};
+use crate::resources::{Places, Resources};
+use crate::snapshot::{self, SnapshotInfo};
+use crate::source::{Observation, Sample, State};
+use crate::state_dir::StateDir;
+use crate::target::sqlite::integrity::Mode;
+use crate::target::sqlite::look::{SqliteSource, samples};
+use crate::target::sqlite::raw::{RawError, RawProcess};
+use crate::target::sqlite::trail::Mark;
+use crate::target::sqlite::{Integrity, SqliteState};
+
+/// Pages of which it is remembered that they were written; with more, everything is to be checked.
+const MOST_TOUCHED: usize = 1 << 18;
+
+/// Looks at one target, again and again.
+pub struct Looker {
+    pub(super) site: Arc<Site>,
+    pub(super) pace: Pace,
+    pub(super) source: SqliteSource,
+    pub(super) state_dir: StateDir,
+    previous: Option<(u64, SqliteState)>,
+    pub(super) scanned_ms: Option<u64>,
+    pub(super) snapshot_ms: Option<u64>,
+    pub(super) examiner: Arc<Mutex<Examiner>>,
+    /// Up to when it is known what was written.
+    pub(super) mark: Option<Mark>,
+    /// Pages written since the last proof; none when that is not known.
+    pub(super) touched: Option<BTreeSet<u32>>,
+    /// Pages written since the check began that may be the next proof.
+    pub(super) touched_meanwhile: Option<BTreeSet<u32>>,
+    pub(super) resources: Arc<Mutex<Resources>>,
+    pub(super) reports: BTreeMap<CheckKind, CheckReport>,
+}
+
+fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn is_due(last_ms: Option<u64>, now_ms: u64, interval_ms: u64) -> bool {
+    last_ms.is_none_or(|last| now_ms.saturating_sub(last) >= interval_ms)
+}
+
+impl Looker {
+    /// Makes ready to look. Nothing is touched yet.
+    pub fn new(
+        site: Arc<Site>,
+        pace: Pace,
+        state_dir: StateDir,
+        exe: &Path,
+    ) -> Result<Self, RawError> {
+        let raw = RawProcess::spawn(exe)?;
+        let places = Places {
+            data: site
+                .path
+                .canonicalize()
+                .unwrap_or_else(|_| site.path.clone()),
+            // SQLite keeps the log beside the data.
+            wal: None,
+            snapshots: Some(state_dir.snapshots()),
+        };
+        Ok(Self {
+            source: SqliteSource::new(&site.path, &state_dir.scratch(), raw),
+            examiner: Arc::new(Mutex::new(Examiner::new(&site, &pace, &state_dir, exe)?)),
+            resources: Arc::new(Mutex::new(Resources::new(Some(places)))),
+            site,
+            pace,
+            state_dir,
+            previous: None,
+            scanned_ms: None,
+            snapshot_ms: None,
+            reports: BTreeMap::new(),
+            mark: None,
+            touched: None,
+            touched_meanwhile: None,
+        })
+    }
+
+    /// One look. `thorough` looks at everything, and waits for it.
+    pub fn look(&mut self, thorough: bool) -> Observation {
+        if !thorough {
+            return self.observe(false, None, Vec::new());
+        }
+        let mut measured = Vec::new();
+        let mut checked = None;
+        for check in [CheckKind::Resource, CheckKind::Full] {
+            let begun_ms = now_ms();
+            let found = self.work(check)();
+            self.report(check, begun_ms, found.state());
+            match found {
+                Found::Samples(samples) => measured = samples,
+                Found::Integrity(integrity, _) => checked = Some(integrity),
+                Found::Snapshot(_) => {}
+            }
+        }
+        self.observe(true, checked, measured)
+    }
+
+    /// What a check does, to be done in any thread. Of those that need the target for themselves
+    /// only one may be at work.
+    pub(super) fn work(&mut self, check: CheckKind) -> Box<dyn FnOnce() -> Found + Send> {
+        let examiner = Arc::clone(&self.examiner);
+        let pace = self.pace;
+        match check {
+            CheckKind::Quick => Box::new(move || {
+                let mode = Mode::Sampled {
+                    seed: rand::random(),
+                };
+                unpoisoned(&examiner).integrity(mode, pace.quick_check_timeout_ms, None)
+            }),
+            CheckKind::Incremental => {
+                self.begin_proof();
+                let touched = self.touched.clone();
+                let timeout_ms = pace.incremental_check_timeout_ms;
+                Box::new(move || {
+                    let touched = touched.as_ref();
+                    unpoisoned(&examiner).integrity(Mode::Incremental, timeout_ms, touched)
+                })
+            }
+            CheckKind::Full => {
+                self.begin_proof();
+                Box::new(move || {
+                    unpoisoned(&examiner).integrity(Mode::Full, pace.integrity_timeout_ms, None)
+                })
+            }
+            CheckKind::Snapshot => Box::new(move || unpoisoned(&examiner).snapshot()),
+            CheckKind::Resource => {
+                let resources = Arc::clone(&self.resources);
+                let state = self.previous.as_ref().map(|(_, state)| state);
+                let mut users: Vec<u32> = state
+                    .into_iter()
+                    .flat_map(|state| &state.locks)
+                    .map(|holder| holder.process.pid)
+                    .collect();
+                users.sort_unstable();
+                users.dedup();
+                Box::new(move || Found::Samples(unpoisoned(&resources).measure(now_ms(), &users)))
+            }
+        }
+    }
+
+    /// Notes which pages were written since the last look.
+    pub(super) fn follow(&mut self) {
+        let trail = self.source.trail(self.mark.as_ref()).ok();
+        self.mark = trail.as_ref().map(|trail| trail.mark);
+        let pages = trail.and_then(|trail| trail.touched);
+        for account in [&mut self.touched, &mut self.touched_meanwhile] {
+            match (account.as_mut(), &pages) {
+                (Some(account_of), Some(pages)) if account_of.len() < MOST_TOUCHED => {
+                    account_of.extend(pages);
+                }
+                _ => *account = None,
+            }
+        }
+    }
+
+    /// A check begins after which an account may begin anew: from here.
+    pub(super) fn begin_proof(&mut self) {
+        self.follow();
+        self.touched_meanwhile = Some(BTreeSet::new());
+    }
+
+    /// A check ended well that proves everything up to its beginning.
+    pub(super) fn proved(&mut self, mode: Mode) {
+        if matches!(mode, Mode::Full | Mode::Incremental) {
+            self.touched = self.touched_meanwhile.take();
+        }
+    }
+
+    pub(super) fn report(
+        &mut self,
+        check: CheckKind,
+        begun_ms: u64,
+        state: CheckState,
+    ) -> CheckReport {
+        let report = CheckReport {
+            check,
+            begun_ms,
+            took_ms: now_ms().saturating_sub(begun_ms),
+            state,
+        };
+        self.reports.insert(check, report.clone());
+        report
+    }
+
+    /// The latest run of each check.
+    pub fn reports(&self) -> &BTreeMap<CheckKind, CheckReport> {
+        &self.reports
+    }
+
+    /// Takes the numbers and the state of the files; what checks found goes with it.
+    pub(super) fn observe(
+        &mut self,
+        thorough: bool,
+        integrity: Option<Integrity>,
+        mut measured: Vec<Sample>,
+    ) -> Observation {
+        let at_ms = now_ms();
+        let scan = thorough || is_due(self.scanned_ms, at_ms, self.pace.wal_scan_interval_ms);
+        if scan {
+            self.scanned_ms = Some(at_ms);
+        }
+        let state = match self.source.look(scan, None) {
+            Ok(mut state) => {
+                state.integrity = integrity;
+                let previous = self.previous.as_ref();
+                let elapsed = previous.map_or(0, |(then, _)| at_ms.saturating_sub(*then));
+                measured.extend(samples(&state, previous.map(|(_, state)| state), elapsed));
+                self.previous = Some((at_ms, state.clone()));
+                State::Sqlite(state)
+            }
+            Err(error) => {
+                self.previous = None;
+                State::Unreachable {
+                    reason: told(&error),
+                }
+            }
+        };
+        measured.retain(|sample| sample.value.is_finite());
+        Observation {
+            target: self.site.name.clone(),
+            at_ms,
+            samples: measured,
+            snapshot_at_ms: snapshot::newest(&self.state_dir.snapshots(), &self.site.name)
+                .ok()
+                .flatten()
+                .map(|info| info.taken_at_ms),
+            state,
+        }
+    }
+
+    /// Takes a snapshot when one is due and a look at every frame finds the files sound, and waits
+    /// for it. Says in words why there is none.
+    pub fn snapshot_if_due(&mut self) -> Option<Result<SnapshotInfo, String>> {
+        let at_ms = now_ms();
+        if !is_due(self.snapshot_ms, at_ms, self.pace.snapshot_interval_ms) {
+            return None;
+        }
+        self.snapshot_ms = Some(at_ms);
+        let found = self.work(CheckKind::Snapshot)();
+        self.report(CheckKind::Snapshot, at_ms, found.state());
+        match found {
+            Found::Snapshot(taken) => Some(taken),
+            _ => None,
+        }
+    }
+}
