@@ -16,7 +16,7 @@ use dbmedic::diagnose::DiagnoseOptions;
 use dbmedic::gate::{Candidate, Held, Trust, Workshop};
 use dbmedic::guard::{GuardLimits, Mode};
 use dbmedic::pipeline::{Carried, Event, Pipeline, PipelineOptions, TargetOptions, only_default};
-use dbmedic::policy::{CacheLimits, CompiledCache, Limits, Policy, Runtime};
+use dbmedic::policy::{CacheLimits, CompiledCache, Limits, Policy, Runtime, Standing};
 use dbmedic::signing::{self, Comment, Password, TrustedKey, Verified};
 
 const DEFAULT: &[u8] = include_bytes!("../../policies/prebuilt/default.wasm");
@@ -40,6 +40,7 @@ fn pipeline(policy: Policy) -> Pipeline {
         baseline_established_after: 10,
         guard: GuardLimits::default(),
         breaker: dbmedic::policy::BreakerOptions::default(),
+        named_breakers: std::collections::BTreeMap::new(),
         targets: (0..TARGETS).map(|n| (format!("t{n}"), target())).collect(),
         signatures: None,
     };
@@ -114,6 +115,7 @@ fn swap(criterion: &mut Criterion) {
                     at_ms,
                     to: to.clone(),
                     why: "bench".to_owned(),
+                    standing: Standing::Proven,
                 })
             },
             BatchSize::SmallInput,
@@ -136,6 +138,7 @@ fn swap(criterion: &mut Criterion) {
                             at_ms,
                             to: to.clone(),
                             why: "bench".to_owned(),
+                            standing: Standing::Proven,
                         });
                     }
                     pipeline.step(&Event::Tick { at_ms })

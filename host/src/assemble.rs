@@ -353,6 +353,12 @@ fn pipeline_options(config: &Config) -> anyhow::Result<PipelineOptions> {
         baseline_established_after: config.baseline.established_after,
         guard: config.guard.clone(),
         breaker: config.policy.breaker.clone(),
+        named_breakers: config
+            .policies
+            .iter()
+            .filter(|named| named.policy.breaker != config.policy.breaker)
+            .map(|named| (named.name.clone(), named.policy.breaker.clone()))
+            .collect(),
         targets,
         signatures: Some(SignatureDir::at(&config.signature_dir).load()?),
     })

@@ -71,6 +71,7 @@ fn keep_a_log(directory: &Path, looks: u64, room: Room) -> u64 {
         baseline_established_after: 10,
         guard: GuardLimits::default(),
         breaker: dbmedic::policy::BreakerOptions::default(),
+        named_breakers: BTreeMap::new(),
         targets: BTreeMap::from([("shop".to_owned(), target)]),
         signatures: None,
     };

@@ -210,12 +210,6 @@ fn probation(section: &mut Section<'_, '_>, default: &ProbationSettings) -> Prob
         failures: section.whole("failures", default.failures, 1..=1000, 1..=10),
         slow_ms: section.whole("slow_ms", default.slow_ms, 1..=10_000, 2..=1000),
         slow_decisions: section.whole("slow_decisions", default.slow_decisions, 1..=1000, 1..=100),
-        failures_in_a_row: section.whole(
-            "failures_in_a_row",
-            default.failures_in_a_row,
-            1..=1000,
-            2..=10,
-        ),
     }
 }
 

@@ -166,8 +166,7 @@ impl Store {
     pub fn save(&self, policies: BTreeMap<String, Service>) -> Result<(), StoreError> {
         let needed: BTreeSet<String> = policies
             .values()
-            .flat_map(|s| [Some(&s.present), s.last_good.as_ref(), s.candidate.as_ref()])
-            .flatten()
+            .flat_map(Service::needed)
             .map(|known| known.identity.digest.clone())
             .collect();
         let path = self.dir.join("service.json");
