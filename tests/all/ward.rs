@@ -165,11 +165,8 @@ impl Ward {
             ..Limits::default()
         };
         let cache = CompiledCache::open(&state.join("policies/compiled"), CacheLimits::default());
-        let workshop = Workshop {
-            runtime: Runtime::new(limits).unwrap(),
-            cache: Some(Arc::new(cache.unwrap())),
-            trust: options.trust.clone(),
-        };
+        let (runtime, cache) = (Runtime::new(limits).unwrap(), Arc::new(cache.unwrap()));
+        let workshop = Workshop::new(runtime, Some(cache), options.trust.clone());
         let plans = plans(&options, &Arc::new(workshop));
         let gate = Gate::open(&state, DEFAULT, plans).unwrap();
         let mut pipeline = Pipeline::new(

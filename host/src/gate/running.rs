@@ -200,7 +200,7 @@ impl Running {
                 };
                 match read_candidate(&file, plan.most_bytes()) {
                     Ok(candidate) => {
-                        let digest = candidate.digest();
+                        let digest = candidate.digest().to_owned();
                         self.waiting.push((policy.clone(), digest, answer));
                         self.offer(&policy, candidate, Origin::Person);
                     }
@@ -234,7 +234,7 @@ impl Running {
                 running: true,
                 targets: plan.map(|plan| plan.targets.clone()).unwrap_or_default(),
                 source: plan.map(|plan| plan.source.clone()),
-                require_signature: plan.map(|plan| plan.workshop.trust.require_signature),
+                require_signature: plan.map(|plan| plan.workshop.trust().require_signature),
                 candidate: machine.candidate(),
                 statistics: tested.map(|tested| tested.policy().status()),
                 candidate_statistics: shadow.map(|shadow| shadow.policy.status()),

@@ -101,12 +101,12 @@ struct Impure {
 pub(super) fn run(args: &CheckArgs) -> Ended {
     let loaded = configuration(args)?;
     let plan = assemble::plan(&loaded, &args.name)?;
-    let most_bytes = (plan.workshop.runtime.limits().component_mib as u64) << 20;
+    let most_bytes = (plan.workshop.limits().component_mib as u64) << 20;
     let candidate = read_candidate(&args.policy, most_bytes)
         .with_context(|| format!("reading {}", args.policy.display()))?;
     let mut report = Report {
         passed: false,
-        digest: candidate.digest(),
+        digest: candidate.digest().to_owned(),
         policy: None,
         steps: Vec::new(),
         refusal: None,
@@ -170,7 +170,7 @@ fn configuration(args: &CheckArgs) -> anyhow::Result<Loaded> {
 /// Asks every event of its cases, and typical ones of every kind.
 fn purity(tested: &Tested, candidate: &Candidate) -> anyhow::Result<Purity> {
     let policy = tested.policy();
-    let mut files = policy_tests::carried(&candidate.bytes)?;
+    let mut files = policy_tests::carried(candidate.component.bytes())?;
     for text in candidate.cases.iter().map(CaseText::read) {
         files.push(text?);
     }
