@@ -67,8 +67,9 @@ impl Engine {
 
 fn main() -> anyhow::Result<()> {
     let mut config = Config::default();
-    // As in production, only faster: a bucket is 100 ms instead of 10 s.
-    config.operations.bucket_ms = 100;
+    // As in production, only faster: a bucket is 50 ms instead of 10 s, so that there are enough of
+    // them to say what is normal before the fault.
+    config.operations.bucket_ms = 50;
     config.observation.resource_interval_ms = 1000;
     config.observation.tick_interval_ms = 1000;
     let surroundings = Surroundings {

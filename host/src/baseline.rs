@@ -6,7 +6,7 @@ mod moments;
 mod order_statistics;
 mod window;
 
-pub use window::{MAD_TO_SIGMA, MAX_POINTS, Rank, Statistics, Window, usable};
+pub use window::{MAD_TO_SIGMA, MAX_POINTS, RANGE_90, Rank, Statistics, Window, usable};
 
 use serde::{Deserialize, Serialize};
 

@@ -22,6 +22,7 @@ mod learn;
 mod oneshot;
 mod policy;
 mod progress;
+mod recorded_incident;
 mod replay;
 mod table;
 mod watch;
@@ -56,7 +57,7 @@ enum Command {
     Detect(detect::DetectArgs),
     /// Make a recording of a table of telemetry, for `replay` and for tests of policies
     Import(import::ImportArgs),
-    /// Learn what a trouble looks like from the rows of a table in which it happened
+    /// Learn what a trouble looks like, from the rows of a table or the incident in which it happened
     Learn(learn::LearnArgs),
     /// Say which known trouble the abnormal rows of a table look like
     Diagnose(diagnose::DiagnoseArgs),

@@ -14,6 +14,7 @@ mod alarm;
 mod anomaly;
 mod constraints;
 mod evidence;
+mod lasting;
 mod normal;
 mod season;
 mod surge;
@@ -33,7 +34,8 @@ use crate::model::{Anomaly, BaselineSummary};
 use alarm::{Alarm, Level, Strongest};
 use anomaly::Carrier;
 use evidence::{Evidence, SeriesEvidence};
-use normal::Learned;
+use lasting::Lasting;
+use normal::{DEVIATIONS, Learned};
 
 /// Series that one detector watches at most; later ones are not taken up.
 pub const SERIES_LIMIT: usize = 1024;
@@ -66,13 +68,14 @@ impl Default for DetectOptions {
 pub struct Judged {
     /// How anomalous the row is: 0 is certainly normal, 1 certainly not; half at the threshold.
     pub score: f64,
-    /// Whether an anomaly lasts at this row.
+    /// Whether an anomaly is new: from its onset while its evidence stays, for some rows at most.
     pub alarm: bool,
     /// Whether it began at this row.
     pub onset: bool,
     /// Whether enough was seen to judge by; there is no alarm before.
     pub established: bool,
-    /// The evidence, on each row on which `alarm` is set.
+    /// The anomaly while it lasts: as long as the alarm, and then until what carried it is back or
+    /// is accepted as normal.
     pub anomaly: Option<Anomaly>,
 }
 
@@ -91,6 +94,7 @@ pub struct Detector {
     ids: BTreeMap<String, usize>,
     series: Vec<Watched>,
     alarm: Alarm,
+    lasting: Lasting,
     rows: u32,
     /// By series: signed robust deviations of the last row.
     deviations: Vec<Option<f64>>,
@@ -112,6 +116,7 @@ impl Detector {
             ids: BTreeMap::new(),
             series: Vec::new(),
             alarm: Alarm::default(),
+            lasting: Lasting::default(),
             rows: 0,
             deviations: Vec::new(),
             evidence: Vec::new(),
@@ -141,7 +146,7 @@ impl Detector {
                 self.options.established_after,
                 is_p99(name),
             ),
-            evidence: SeriesEvidence::new(),
+            evidence: SeriesEvidence::new(self.options.window),
         });
         self.deviations.push(None);
         self.evidence.push(Evidence::default());
@@ -190,6 +195,12 @@ impl Detector {
             strongest.add(self.evidence[id]);
         }
         let level = self.alarm.step(&strongest, established);
+        let lasts = level.on || self.lasting.calm(|id| is_far(self.deviations[id]));
+        if level.on {
+            let carriers = self.evidence.iter().enumerate();
+            let carriers = carriers.filter(|(_, evidence)| alarm::part(**evidence) >= 1.0);
+            self.lasting.alarm(level.onset, carriers.map(|(id, _)| id));
+        }
         let greatest = level.alone.max(level.together);
         Judged {
             // Half at the threshold, then on towards one: 4 and 40 deviations do not look alike.
@@ -197,7 +208,7 @@ impl Detector {
             alarm: level.on,
             onset: level.onset,
             established,
-            anomaly: level.on.then(|| self.anomaly(at_ms, row, level)),
+            anomaly: lasts.then(|| self.anomaly(at_ms, row, level)),
         }
     }
 
@@ -210,7 +221,7 @@ impl Detector {
                 Some(Carrier {
                     name: &watched.name,
                     value: row.get(id).copied().flatten()?,
-                    part: alarm::part(self.evidence[id]),
+                    part: self.part(id, level.on),
                     deviation: self.deviations[id].unwrap_or(0.0),
                     normal: watched.learned.normal()?,
                 })
@@ -219,6 +230,22 @@ impl Detector {
         carriers.sort_by(Carrier::stronger);
         anomaly::of(at_ms, &carriers, level)
     }
+
+    /// What a series brings to an alarm that is on; after it, how far it still is from normal.
+    fn part(&self, id: usize, alarm: bool) -> f64 {
+        if alarm {
+            alarm::part(self.evidence[id])
+        } else if self.lasting.carries(id) {
+            self.deviations[id].map_or(0.0, |d| d.abs() / DEVIATIONS)
+        } else {
+            0.0
+        }
+    }
+}
+
+/// Whether a deviation is one that is not learned from.
+fn is_far(deviation: Option<f64>) -> bool {
+    deviation.is_some_and(|d| d.abs() > DEVIATIONS)
 }
 
 /// Whether a series carries a 99th percentile, which has a bound of its own.

@@ -4,6 +4,7 @@
 //! Pure: time is handed in, checks are run by whoever asks what is due. It sums up what others
 //! found; it decides nothing and repairs nothing.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -185,6 +186,17 @@ pub fn roll_up(mut signs: Vec<Sign>) -> Health {
         levels,
         signs,
     }
+}
+
+/// What the checks say without which nobody can call a target healthy, from the latest run of each.
+/// A full look has seen what a quick one would sample.
+pub fn signs_of_checks(reports: &BTreeMap<CheckKind, CheckReport>) -> Vec<Sign> {
+    let seen = |check| reports.contains_key(&check);
+    [CheckKind::Quick, CheckKind::Full, CheckKind::Resource]
+        .into_iter()
+        .filter(|&check| check != CheckKind::Quick || seen(check) || !seen(CheckKind::Full))
+        .map(|check| sign_of(check, reports.get(&check)))
+        .collect()
 }
 
 /// What a check says about a target; `report` is none when it never ran.

@@ -271,10 +271,7 @@ impl Live {
     ) -> Option<Health> {
         let context = self.pipeline.context(target, now_ms())?;
         let series = self.pipeline.series(target)?;
-        let mut signs: Vec<Sign> = Self::CHECKS
-            .into_iter()
-            .map(|check| health::sign_of(check, reports.get(&check)))
-            .collect();
+        let mut signs: Vec<Sign> = health::signs_of_checks(reports);
         let latest = |name: &str| Some(series.get(name)?.latest()?.value);
         signs.extend(health::signs_of_limits(
             Level::Subsystem,
@@ -292,9 +289,6 @@ impl Live {
         }
         Some(health::roll_up(signs))
     }
-
-    /// The checks without which nobody can call a target healthy.
-    const CHECKS: [CheckKind; 3] = [CheckKind::Quick, CheckKind::Full, CheckKind::Resource];
 
     /// Tells a target's health when it changed, and keeps it for others to read.
     fn tell_health(&mut self, target: &str, tell: &mut Listener<'_>) -> anyhow::Result<()> {

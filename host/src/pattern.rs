@@ -70,7 +70,7 @@ impl Pattern {
             return;
         };
         let (score, reason) = ranking.diagnosis().map_or((0.0, None), |best| {
-            let reason = format!("like `{}` ({:.2})", best.name, best.confidence);
+            let reason = format!("looks like `{}` ({:.2})", best.name, best.confidence);
             (best.confidence, Some(reason))
         });
         add_score(anomaly, DetectionMethod::Pattern, score, reason);

@@ -3,6 +3,8 @@
 //! JSON Lines, version 1: a header, then one line for each event with the effects it had. Values
 //! only, no secret, no path of a target. It is enough to run the same pipeline again.
 
+mod incidents;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -14,6 +16,8 @@ use serde_json::value::RawValue;
 use crate::model::Setting;
 use crate::pipeline::{Carried, Decided, Effect, Event, PipelineOptions, RecordedFailure};
 use crate::policy::{Limits, PolicyFailure, PolicyIdentity};
+
+pub use incidents::{IncidentSpan, incident_spans};
 
 /// The version of the format that this dbmedic writes and reads.
 pub const VERSION: u32 = 1;

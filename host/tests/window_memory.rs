@@ -1,9 +1,10 @@
-//! The memory that the statistics of a series hold, in bytes of the heap. In a binary of its own: what other tests
-//! allocate meanwhile would be counted too.
+//! The memory that the statistics of a series hold, and all that detection keeps of it, in bytes of the heap. In a
+//! binary of its own: what other tests allocate meanwhile would be counted too.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 use dbmedic::baseline::{MAX_POINTS, Window};
+use dbmedic::detect::{DetectOptions, Detector};
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
@@ -67,4 +68,31 @@ fn a_window_holds_no_more_than_it_may() {
     let windows: Vec<Window> = (0..1000).map(|_| Window::new(MAX_POINTS)).collect();
     let each = (HEAP.current_usage() - before) / windows.len();
     assert!(each <= size_of::<Window>() + 16, "{each}");
+
+    // All that detection keeps: every value new, for eight days, so that the hours count too.
+    let each = detector(MAX_POINTS as usize, 1, 12_000, 60_000);
+    println!("a series with a full window: {each} bytes");
+    assert!(each <= 256 * KIB, "{each}");
+    let each = detector(64, 100, 500, 5_000);
+    println!("a series with a short window: {each} bytes");
+    // 100,000 of them in 2 GiB.
+    assert!(each <= 2 * KIB * KIB * KIB / 100_000, "{each}");
+}
+
+/// The bytes that a detector holds for each of its series.
+fn detector(window: usize, series: u32, rows: u32, period_ms: u64) -> usize {
+    let before = HEAP.current_usage();
+    let mut detector = Detector::new(DetectOptions {
+        window,
+        established_after: 30,
+    });
+    for nth in 0..series {
+        detector.series(&format!("series_{nth}")).unwrap();
+    }
+    for row in 0..rows {
+        let values = (0..series).map(|nth| (row * series + nth).wrapping_mul(2_654_435_769));
+        let values: Vec<_> = values.map(|v| Some(1e9 + f64::from(v))).collect();
+        detector.step(u64::from(row) * period_ms, &values);
+    }
+    (HEAP.current_usage() - before) / series as usize
 }

@@ -202,6 +202,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "journal",
             "live",
             "model",
+            "pattern",
             "pipeline",
             "policy",
             "policy_tests",

@@ -17,7 +17,7 @@ pub(crate) fn dbmedic() -> &'static Path {
         // The whole workspace with a test target: the features are then those of `cargo test
         // --workspace`, and what that built is not built a second time.
         build.args(["build", "--quiet", "--workspace", "--bin", "dbmedic"]);
-        build.args(["--test", "watching"]);
+        build.args(["--test", "watching", "--example", "embedded_engine"]);
         if profile_dir.file_name().unwrap() == "release" {
             build.arg("--release");
         }

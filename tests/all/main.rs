@@ -6,6 +6,9 @@
     reason = "a test stops at the first surprise, in its helpers too"
 )]
 
+/// Anomalies in the pipeline: incidents of their own, surges, and what was learned before.
+mod anomalies;
+
 /// Arbitrary verdicts through a real component, up to the guard.
 mod arbitrary;
 
@@ -30,11 +33,17 @@ mod containment;
 /// Every decision in a chained log: kept, replayed, compared, tampered with.
 mod decision_log;
 
+/// The example of an engine that embeds dbmedic.
+mod embedded;
+
 /// Each fault by hand: `check`, `repair`, `repair --apply`.
 mod faults;
 
 /// How policies come into service: signatures, refusals, shadow, probation, watching, restart.
 mod gate;
+
+/// How healthy a target is: the levels rolled up, told and kept.
+mod health;
 
 /// dbmedic is killed at each step of each repair and started again.
 mod kills;

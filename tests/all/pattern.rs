@@ -43,14 +43,15 @@ const ODD: &[Metric] = &[
     ("swans", 7.0, 90.0),
 ];
 
-fn policy() -> Policy {
+pub(crate) fn policy() -> Policy {
     let runtime = Runtime::new(Limits::default()).unwrap();
     runtime
         .load(&Verified::built_in(DEFAULT_POLICY), &[])
         .unwrap()
 }
 
-fn options(signatures: Option<Vec<Signature>>) -> PipelineOptions {
+/// A pipeline of one target, `shop`, that is only observed.
+pub(crate) fn options(signatures: Option<Vec<Signature>>) -> PipelineOptions {
     let target = TargetOptions {
         policies: only_default(),
         mode: Mode::Observe,
@@ -169,7 +170,7 @@ fn a_known_trouble_is_named_with_its_confidence() {
     let (anomaly, finding) = told(options(Some(Vec::new())), LOCKS, &record);
     let score = pattern_score(&anomaly).unwrap();
     assert!(score >= 0.5, "{anomaly:?}");
-    let reason = format!("like `lock-contention` ({score:.2})");
+    let reason = format!("looks like `lock-contention` ({score:.2})");
     assert!(anomaly.reasons.contains(&reason), "{anomaly:?}");
 
     let best = fact(&finding, "signature_best");
@@ -191,7 +192,12 @@ fn what_fits_nothing_is_not_named() {
     let record = dir.path().join("rec.jsonl");
     let (anomaly, finding) = told(options(Some(vec![learned()])), ODD, &record);
     assert_eq!(pattern_score(&anomaly), Some(0.0));
-    assert!(anomaly.reasons.iter().all(|r| !r.starts_with("like ")));
+    assert!(
+        anomaly
+            .reasons
+            .iter()
+            .all(|r| !r.starts_with("looks like "))
+    );
     assert_eq!(fact(&finding, "signature_best"), None);
     assert_eq!(fact(&finding, "signature_second"), None);
     assert!(probability(&finding, "signature_none") > 0.5, "{finding:?}");

@@ -219,3 +219,175 @@ fn bad_input_is_told_and_nothing_is_written() {
         assert_eq!(std::fs::read_to_string(&damaged).unwrap(), text);
     }
 }
+
+/// A recording of a run of `calm` healthy rows, ten of a storm and ten healthy ones; its incidents.
+fn recorded(dir: &Path, name: &str, calm: u32, scale: f64) -> (String, Vec<String>) {
+    let mut text = String::from("time,threads_running,innodb_row_lock_waits,com_commit\n");
+    for row in 0..calm + 20 {
+        let wobble = f64::from((row * 7 + row * row % 11) % 13) - 6.0;
+        let bad = (calm..calm + 10).contains(&row);
+        let levels = if bad {
+            [60.0, 40.0, 20.0]
+        } else {
+            [8.0, 2.0, 100.0]
+        };
+        text += &(1_700_000_000 + row * 5).to_string();
+        for level in levels {
+            text.push(',');
+            text += &((level + level * wobble * 0.01) * scale).to_string();
+        }
+        text.push('\n');
+    }
+    let table = dir.join(format!("{name}.csv"));
+    std::fs::write(&table, text).unwrap();
+    let recording = dir.join(format!("{name}.rec"));
+    let recording = recording.to_str().unwrap().to_owned();
+    ok(&["import", table.to_str().unwrap(), "-o", &recording]);
+    let replayed = ok(&["replay", &recording, "--json"]);
+    let incidents = replayed.lines().flat_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let effects = line["effects"].as_array().unwrap().clone();
+        let opened = effects
+            .into_iter()
+            .map(|effect| effect["incident_opened"]["finding"]["incident"].clone());
+        let opened: Vec<_> = opened
+            .filter_map(|id| Some(id.as_str()?.to_owned()))
+            .collect();
+        opened
+    });
+    (recording, incidents.collect())
+}
+
+#[test]
+fn an_incident_that_a_person_has_labelled_is_learned_from_its_recording() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = dir.path().join("signatures");
+    let kept = kept.to_str().unwrap();
+    let mut learned = vec!["learn", "storm", "--signatures", kept, "--json"];
+    let (first, incidents) = recorded(dir.path(), "first", 200, 1.0);
+    let (second, more) = recorded(dir.path(), "second", 230, 50.0);
+    assert_eq!((incidents.len(), more.len()), (1, 1));
+    learned.extend(["--recording", &first, "--incident", &incidents[0]]);
+    learned.extend(["--recording", &second, "--incident", &more[0]]);
+    let learned = json(&learned);
+    assert_eq!(learned["episodes"], 2, "{learned}");
+    let strongest = learned["strongest"].as_array().unwrap();
+    let strength = |metric: &str| {
+        let moved = strongest.iter().find(|m| m["metric"] == metric);
+        moved.unwrap_or_else(|| panic!("{metric}: {learned}"))["strength"]
+            .as_f64()
+            .unwrap()
+    };
+    assert!(strength("innodb_row_lock_waits") > 3.0, "{learned}");
+    assert!(strength("com_commit") < -1.5, "{learned}");
+
+    // The rows themselves say the same: the incident's looks are those of the storm.
+    let rows = dir.path().join("rows");
+    let rows = rows.to_str().unwrap();
+    let table = dir.path().join("first.csv");
+    let table = table.to_str().unwrap();
+    let from_rows = json(&[
+        "learn",
+        "storm",
+        "--from",
+        table,
+        "--rows",
+        "200..209",
+        "--signatures",
+        rows,
+        "--json",
+    ]);
+    for moved in from_rows["strongest"].as_array().unwrap() {
+        let here = moved["strength"].as_f64().unwrap();
+        let there = strength(moved["metric"].as_str().unwrap());
+        assert!((here - there).abs() < 0.3, "{moved} {learned}");
+    }
+
+    let other = storm(dir.path(), "other.csv", 700.0);
+    let found = json(&[
+        "diagnose",
+        &other,
+        "--rows",
+        "20..29",
+        "--signatures",
+        kept,
+        "--no-built-in",
+        "--json",
+    ]);
+    assert_eq!(found["diagnosis"], "storm", "{found}");
+}
+
+#[test]
+fn an_incident_that_cannot_be_learned_from_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (recording, incidents) = recorded(dir.path(), "run", 200, 1.0);
+    let kept = dir.path().join("signatures");
+    let kept = kept.to_str().unwrap();
+    let refused = |recording: &str, incident: &str, expected: &str| {
+        let output = run(&[
+            "learn",
+            "storm",
+            "--recording",
+            recording,
+            "--incident",
+            incident,
+            "--signatures",
+            kept,
+        ]);
+        assert_eq!(output.status.code(), Some(1), "{}", data(&output));
+        let words = talk(&output);
+        assert!(words.contains(expected), "{words}");
+        assert!(!Path::new(kept).exists());
+    };
+    let known = format!("no INC-77 began in this recording; it has {}", incidents[0]);
+    refused(&recording, "INC-77", &known);
+    refused("nowhere.rec", "INC-1", "nowhere.rec");
+    refused("/dev/null", "INC-1", "the file is empty");
+
+    // The same recording from two looks before the incident on, and one in which it had no numbers.
+    let text = std::fs::read_to_string(&recording).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let onset = lines
+        .iter()
+        .position(|line| line.contains("\"noticed\""))
+        .unwrap();
+    let over = lines
+        .iter()
+        .position(|line| line.contains("\"incident_resolved\""))
+        .unwrap();
+    let cut = |name: &str, lines: &[&str]| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, lines.join("\n") + "\n").unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let looks = |lines: &[&str]| lines.iter().filter(|l| l.contains("\"observed\"")).count();
+    let mut begin = onset;
+    while looks(&lines[begin..onset]) < 2 {
+        begin -= 1;
+    }
+    let short = [&lines[..1], &lines[begin..over]].concat();
+    refused(
+        &cut("short.rec", &short),
+        &incidents[0],
+        "2 normal looks around INC-1, which is too few",
+    );
+    let unmeasured: Vec<String> = lines
+        .iter()
+        .enumerate()
+        .map(|(n, line)| {
+            let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+            if (onset..over).contains(&n) && line["event"]["observed"].is_object() {
+                line["event"]["observed"]["samples"] = serde_json::json!([]);
+            }
+            line.to_string()
+        })
+        .collect();
+    let unmeasured: Vec<&str> = unmeasured.iter().map(String::as_str).collect();
+    refused(
+        &cut("unmeasured.rec", &unmeasured),
+        &incidents[0],
+        "nothing was measured while INC-1 lasted",
+    );
+    let output = run(&["learn", "storm", "--recording", &recording]);
+    assert!(talk(&output).contains("--incident"), "{}", talk(&output));
+}

@@ -99,6 +99,47 @@ fn each_row_has_its_answer_and_the_trouble_is_one_anomaly() {
 }
 
 #[test]
+fn an_anomaly_that_looks_like_a_known_trouble_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = write(dir.path(), "load.csv", load());
+    let kept = dir.path().join("signatures");
+    let kept = kept.to_str().unwrap();
+    let reasons = || -> Vec<(usize, String)> {
+        let output = run(&["detect", &file, "--signatures", kept]);
+        succeeds(&output);
+        let mut csv = csv::Reader::from_reader(output.stdout.as_slice());
+        let rows = csv.records().map(Result::unwrap).enumerate();
+        rows.filter(|(_, row)| &row[2] == "1")
+            .map(|(index, row)| (index, row[5].to_owned()))
+            .collect()
+    };
+    let before = reasons();
+    assert!(
+        before
+            .iter()
+            .all(|(_, reason)| !reason.contains("looks like"))
+    );
+    let rows = format!("{CALM}..{}", CALM + TROUBLE - 1);
+    succeeds(&run(&[
+        "learn",
+        "queueing",
+        "--from",
+        &file,
+        "--rows",
+        &rows,
+        "--signatures",
+        kept,
+    ]));
+    let after = reasons();
+    let same = |one: &[(usize, String)]| one.iter().map(|(index, _)| *index).collect::<Vec<_>>();
+    assert_eq!(same(&before), same(&after), "the alarm stays where it was");
+    let named = after
+        .iter()
+        .filter(|(_, r)| r.contains("looks like `queueing` ("));
+    assert!(named.count() > 0, "{after:?}");
+}
+
+#[test]
 fn a_pipe_a_compressed_file_and_json_say_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let text = load();
@@ -129,6 +170,13 @@ fn a_pipe_a_compressed_file_and_json_say_the_same() {
         let metrics: Vec<_> = metrics.iter().map(|m| m.as_str().unwrap()).collect();
         assert_eq!(metrics.join(";"), row[4]);
         assert_eq!(line["reason"], row[5]);
+        let methods = line["scores"].as_array().unwrap();
+        let methods: Vec<_> = methods
+            .iter()
+            .map(|m| m["method"].as_str().unwrap())
+            .collect();
+        assert_eq!(methods.contains(&"Pattern"), &row[2] == "1", "{line}");
+        assert_eq!(line["confidence"].is_number(), &row[2] == "1", "{line}");
         rows += 1;
     }
     assert_eq!(rows, CALM + TROUBLE + 100);

@@ -16,7 +16,7 @@ const LAID_OUT: usize = 96;
 
 /// When the leaves hold fewer than this on average, everything is laid out anew. Far enough from [`LAID_OUT`] that
 /// it takes many splits to get here, so that the cost for each change stays small.
-const LEAST_FILL: usize = 80;
+const LEAST_FILL: usize = 88;
 
 /// A sorted multiset of finite numbers.
 #[derive(Debug, Clone, Default)]

@@ -17,6 +17,9 @@ pub(super) const MAX_MAGNITUDE: f64 = 1e150;
 /// 1 / Φ⁻¹(3/4) (Rousseeuw & Croux 1993).
 pub const MAD_TO_SIGMA: f64 = 1.482_602_218_505_602;
 
+/// Turns the distance of the 5th from the 95th percentile into the same: Φ⁻¹(0.95) - Φ⁻¹(0.05).
+pub const RANGE_90: f64 = 3.289_707_253_902_944;
+
 /// Everything a reader may want to know about a window at once.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Statistics {
@@ -219,8 +222,6 @@ impl Window {
     /// percentile range of a normal distribution instead; at last the plain standard deviation.
     #[must_use]
     pub fn spread(&self) -> Option<f64> {
-        /// Φ⁻¹(0.95) - Φ⁻¹(0.05).
-        const RANGE_90: f64 = 3.289_707;
         let mad = self.mad()? * MAD_TO_SIGMA;
         if mad > 0.0 {
             return Some(mad);

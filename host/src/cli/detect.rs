@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -10,9 +11,13 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
-use super::table::{Progress, TableArgs, tell_notes};
+use super::progress::ProgressLine;
+use super::table::{TableArgs, tell_notes};
 use super::{Ended, complain};
 use crate::detect::{Detector, Judged, SERIES_LIMIT};
+use crate::model::{MethodScore, Severity};
+use crate::pattern::Pattern;
+use crate::signature::{SignatureDir, Signatures};
 use crate::table::Row;
 
 /// Decimals of a score.
@@ -24,9 +29,11 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// Arguments of `detect`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Writes the columns time, score (0 to 1), alarm (1 while an anomaly lasts), onset (1 on its first row),
-metrics (those that carry it, strongest first, separated by ;) and reason: one row for each row that is
-read, as soon as it is read. There is no alarm before enough rows were seen to say what is normal.
+Writes the columns time, score (0 to 1, half at the threshold), alarm (1 from the onset of an anomaly while
+its evidence stays, 8 rows at most: what stays longer is no longer new), onset (1 on its first row), metrics
+(those that carry it, strongest first, separated by ;) and reason: one row for each row that is read, as soon
+as it is read. There is no alarm before enough rows were seen to say what is normal.
+An anomaly that looks like a known trouble, built in or learned, names it in its reason.
 A column that only rises is a counter and is read by its rate per second; columns of text are left out.
 
   dbmedic detect metrics.csv > anomalies.csv
@@ -37,6 +44,9 @@ there was an alarm.")]
 pub(crate) struct DetectArgs {
     #[command(flatten)]
     table: TableArgs,
+    /// Where learned signatures are kept; the built-in ones are always there
+    #[arg(long, value_name = "DIR", default_value = "signatures")]
+    signatures: PathBuf,
     /// Write a line of JSON for each row instead of CSV
     #[arg(long)]
     json: bool,
@@ -69,7 +79,9 @@ fn judge_all(
     out: &RefCell<Output>,
     before_waiting: impl FnMut() -> io::Result<()> + 'static,
 ) -> anyhow::Result<Sums> {
+    let signatures = Signatures::new(SignatureDir::at(&args.signatures).load()?);
     let mut table = args.table.open(before_waiting)?;
+    let mut pattern = Pattern::default();
     let mut detector = Detector::default();
     for name in table.metrics() {
         if detector.series(name).is_none() {
@@ -81,14 +93,16 @@ fn judge_all(
     }
     let mut sums = Sums::default();
     out.borrow_mut().begin()?;
-    let progress = Progress::new();
+    let mut progress = ProgressLine::beside_data();
     while let Some(row) = table.next_row()? {
-        let judged = detector.step(row.at_ms, row.values);
+        let mut judged = detector.step(row.at_ms, row.values);
+        pattern.step(&signatures, &detector, row.values, judged.anomaly.as_mut());
         sums.count(&judged);
         out.borrow_mut().write(&row, &judged)?;
-        progress.at(sums.rows);
-        tell_notes(&mut table);
+        progress.count(sums.rows, "rows");
+        tell_notes(&mut table, Some(&mut progress));
     }
+    progress.clear();
     Ok(sums)
 }
 
@@ -135,6 +149,10 @@ struct Line<'a> {
     onset: bool,
     metrics: &'a [String],
     reason: &'a str,
+    /// What each method says of an anomaly, and all of them together; none without one.
+    scores: &'a [MethodScore],
+    confidence: Option<f64>,
+    severity: Option<Severity>,
 }
 
 /// Standard output, written out when more input is waited for.
@@ -181,7 +199,7 @@ impl Output {
     }
 
     fn write(&mut self, row: &Row<'_>, judged: &Judged) -> io::Result<()> {
-        let anomaly = judged.anomaly.as_ref();
+        let anomaly = judged.anomaly.as_ref().filter(|_| judged.alarm);
         let series = anomaly.map_or(&[][..], |a| &a.series);
         join(&mut self.reason, anomaly.map_or(&[], |a| &a.reasons), "; ");
         match &mut self.rows {
@@ -210,6 +228,9 @@ impl Output {
                     onset: judged.onset,
                     metrics: series,
                     reason: &self.reason,
+                    scores: anomaly.map_or(&[], |a| &a.scores),
+                    confidence: anomaly.map(|a| a.confidence),
+                    severity: anomaly.map(|a| a.severity),
                 };
                 serde_json::to_writer(&mut *out, &line)?;
                 out.write_all(b"\n")

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use super::episode::{ReadArgs, Rows, Table};
+use super::episode::{Rows, Table};
 use super::learn::way;
+use super::table::ReadArgs;
 use super::{Ended, complain, say, say_json};
 use crate::detect::{DetectOptions, Detector};
 use crate::signature::{Deviations, Match, Ranking, SignatureDir, Signatures};

@@ -8,40 +8,11 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context as _, bail};
-use clap::Args;
 use serde::{Serialize, Serializer};
 
 use super::complain;
 use crate::signature::{Deviations, LEAST_NORMAL_ROWS, NORMAL_ROWS};
 use crate::table::{Note, TableOptions, TableReader};
-
-/// How a table is read.
-#[derive(Debug, Args)]
-pub(crate) struct ReadArgs {
-    /// The column of time (default: found by its name, like time, timestamp, ts or date)
-    #[arg(long, value_name = "COLUMN")]
-    time_column: Option<String>,
-    /// Leave these columns out; separate several by commas
-    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
-    ignore: Vec<String>,
-    /// Read these columns by their rate per second, whatever the data look like; `*` for all
-    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
-    counters: Vec<String>,
-    /// Read these columns as they stand, whatever the data look like; `*` for all
-    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
-    gauges: Vec<String>,
-}
-
-impl ReadArgs {
-    pub(crate) fn options(&self) -> TableOptions {
-        TableOptions {
-            time_column: self.time_column.clone(),
-            ignore: self.ignore.clone(),
-            counters: self.counters.clone(),
-            gauges: self.gauges.clone(),
-        }
-    }
-}
 
 /// Rows from the first to the last, both included, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

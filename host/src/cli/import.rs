@@ -7,7 +7,8 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use tempfile::TempPath;
 
-use super::table::{Progress, TableArgs, tell_notes};
+use super::progress::ProgressLine;
+use super::table::{TableArgs, tell_notes};
 use super::{Ended, PolicyArgs, complain};
 use crate::assemble::assemble_import;
 use crate::config::Config;
@@ -80,12 +81,13 @@ pub(crate) fn run(args: &ImportArgs) -> Ended {
         opened: 0,
     };
     feed.row(first)?;
-    let progress = Progress::new();
+    let mut progress = ProgressLine::new();
     while let Some(row) = table.next_row()? {
         feed.row(observation(&target, &row, &names))?;
-        progress.at(feed.rows);
-        tell_notes(&mut table);
+        progress.count(feed.rows, "rows");
+        tell_notes(&mut table, Some(&mut progress));
     }
+    progress.clear();
     let told = format!(
         "{} rows, {} anomalies noticed, {} incidents; `dbmedic replay {}` shows the verdicts",
         feed.rows,

@@ -1,4 +1,5 @@
-//! `learn`: what the abnormal rows of some runs have in common becomes a signature.
+//! `learn`: what the abnormal rows of some runs, or some incidents, have in common becomes a
+//! signature.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,7 +9,9 @@ use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 
-use super::episode::{ReadArgs, Rows, Table};
+use super::episode::{Rows, Table};
+use super::recorded_incident;
+use super::table::ReadArgs;
 use super::{Ended, complain, say, say_json};
 use crate::signature::{Deviations, Signature, SignatureDir};
 
@@ -23,19 +26,28 @@ const TOLD: usize = 6;
 #[command(after_help = "\
 The abnormal rows are compared with the rows right before them in the same run, so that load and machine do
 not matter. The signature is kept as DIR/NAME.toml, made to be read; learning the same NAME again refines it.
+An incident of a recording is learned from as it stands there: its looks from the first sight of it to its end.
 
-Example: dbmedic learn lock-storm --from monday.csv --rows 120..150 --from friday.csv --rows 64..80")]
+  dbmedic learn lock-storm --from monday.csv --rows 120..150 --from friday.csv --rows 64..80
+  dbmedic learn lock-storm --recording today.jsonl --incident INC-3")]
 pub(crate) struct LearnArgs {
     /// The trouble's name: letters, digits, `_`, `-` and `.`
     name: String,
     /// A table of a run in which the trouble happened; may be given several times; `-` reads
     /// standard input
-    #[arg(long, value_name = "FILE", required = true)]
+    #[arg(long, value_name = "FILE", required_unless_present = "recording")]
     from: Vec<PathBuf>,
     /// The abnormal rows of that table: the first and the last, counted from 0; one for each --from,
     /// in the same order
-    #[arg(long, value_name = "A..B", required = true)]
+    #[arg(long, value_name = "A..B", required_unless_present = "recording")]
     rows: Vec<Rows>,
+    /// A recording, of `run --record` or `import`, that holds an incident of this trouble; may be
+    /// given several times
+    #[arg(long, value_name = "REC", requires = "incident")]
+    recording: Vec<PathBuf>,
+    /// The incident of that recording; one for each --recording, in the same order
+    #[arg(long, value_name = "INC-N", requires = "recording")]
+    incident: Vec<String>,
     /// Where signatures are kept
     #[arg(long, value_name = "DIR", default_value = "signatures")]
     signatures: PathBuf,
@@ -74,6 +86,13 @@ pub(crate) fn run(args: &LearnArgs) -> Ended {
             args.rows.len()
         );
     }
+    if args.recording.len() != args.incident.len() {
+        bail!(
+            "{} recordings and {} incidents: give one --incident for each --recording, in the same order",
+            args.recording.len(),
+            args.incident.len()
+        );
+    }
     // The ranges of one table are read together: one is not normal for the other.
     let mut tables: BTreeMap<&PathBuf, Vec<Rows>> = BTreeMap::new();
     for (file, rows) in args.from.iter().zip(&args.rows) {
@@ -83,14 +102,18 @@ pub(crate) fn run(args: &LearnArgs) -> Ended {
     for (file, ranges) in tables {
         let table = Table::new(file, args.read.options())?;
         for (episode, rows) in table.deviations(&ranges)?.into_iter().zip(&ranges) {
-            if !moved(&episode) {
-                complain(&format!(
-                    "note: {}: nothing moved in rows {rows}; are these the abnormal ones?",
-                    table.name()
-                ));
-            }
+            doubt(
+                &episode,
+                &format!("{}: nothing moved in rows {rows}", table.name()),
+            );
             episodes.push(episode);
         }
+    }
+    for (recording, incident) in args.recording.iter().zip(&args.incident) {
+        let episode = recorded_incident::deviations(recording, incident)?;
+        let place = recording.display();
+        doubt(&episode, &format!("{place}: nothing moved in {incident}"));
+        episodes.push(episode);
     }
     let dir = SignatureDir::at(&args.signatures);
     let signature = dir.learn(&args.name, &episodes)?;
@@ -120,8 +143,11 @@ pub(crate) fn run(args: &LearnArgs) -> Ended {
     Ok(ExitCode::SUCCESS)
 }
 
-fn moved(episode: &Deviations) -> bool {
-    episode.iter().any(|(_, strength)| strength.abs() >= MOVED)
+/// Tells when nothing moved in an episode.
+fn doubt(episode: &Deviations, told: &str) {
+    if !episode.iter().any(|(_, strength)| strength.abs() >= MOVED) {
+        complain(&format!("note: {told}; is this the trouble?"));
+    }
 }
 
 /// What tells a signature best: strong, and about as strong each time.

@@ -1,6 +1,6 @@
 //! A line that shows how far something has come; on a terminal only.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use super::somebody_looks_on;
@@ -28,32 +28,59 @@ impl ProgressLine {
         }
     }
 
+    /// The same for a command whose data are written meanwhile: on the terminal that gets them, they
+    /// show it themselves.
+    pub(crate) fn beside_data() -> Self {
+        let mut line = Self::new();
+        line.shown &= !std::io::stdout().is_terminal();
+        line
+    }
+
     /// So much of so much is done, and so many things with it.
     pub(crate) fn at(&mut self, done: u64, of: u64, things: u64, called: &str) {
+        self.draw(things, called, || {
+            let filled = BAR * done.min(of) / of.max(1);
+            let bar: String = (0..BAR)
+                .map(|i| if i < filled { '#' } else { '.' })
+                .collect();
+            let percent = 100 * done.min(of) / of.max(1);
+            format!("[{bar}] {percent:>3} %  ")
+        });
+    }
+
+    /// So many things are done; nobody knows of how many.
+    pub(crate) fn count(&mut self, things: u64, called: &str) {
+        self.draw(things, called, String::new);
+    }
+
+    fn draw(&mut self, things: u64, called: &str, share: impl FnOnce() -> String) {
+        if !self.shown {
+            return;
+        }
         let elapsed = self.started.elapsed();
-        if !self.shown || elapsed < self.next {
+        if elapsed < self.next {
             return;
         }
         self.next = elapsed + PAUSE;
         self.drawn = true;
-        let filled = BAR * done.min(of) / of.max(1);
-        let bar: String = (0..BAR)
-            .map(|i| if i < filled { '#' } else { '.' })
-            .collect();
-        let percent = 100 * done.min(of) / of.max(1);
-        let rate = rate(things, elapsed);
+        let (share, rate) = (share(), rate(things, elapsed));
         // A closed standard error is nobody's loss.
         drop(write!(
             std::io::stderr().lock(),
-            "\r[{bar}] {percent:>3} %  {things} {called}, {rate}/s\x1b[K"
+            "\r{share}{things} {called}, {rate}/s\x1b[K"
         ));
     }
 
-    /// Takes the line away. How many of so many things were done in a second.
-    pub(crate) fn end(self, things: u64) -> u64 {
-        if self.drawn {
+    /// Takes the line away, to make room for another.
+    pub(crate) fn clear(&mut self) {
+        if std::mem::take(&mut self.drawn) {
             drop(write!(std::io::stderr().lock(), "\r\x1b[K"));
         }
+    }
+
+    /// Takes the line away. How many of so many things were done in a second.
+    pub(crate) fn end(mut self, things: u64) -> u64 {
+        self.clear();
         rate(things, self.started.elapsed())
     }
 }

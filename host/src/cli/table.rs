@@ -5,18 +5,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{complain, somebody_looks_on};
+use super::complain;
+use super::progress::ProgressLine;
 use crate::table::{TableError, TableOptions, TableReader};
 
-/// Rows between two signs of progress.
-const PROGRESS_ROWS: u64 = 100_000;
-
-/// A table and how to read it.
+/// How a table is read.
 #[derive(Debug, Args)]
-pub(crate) struct TableArgs {
-    /// The table: CSV with a header, separated by comma, semicolon, tab or `|`, compressed with gzip
-    /// or not; `-` reads standard input
-    file: PathBuf,
+pub(crate) struct ReadArgs {
     /// The column of time (default: found by its name, like time, timestamp, ts or date)
     #[arg(long, value_name = "COLUMN")]
     time_column: Option<String>,
@@ -31,18 +26,34 @@ pub(crate) struct TableArgs {
     gauges: Vec<String>,
 }
 
+impl ReadArgs {
+    pub(crate) fn options(&self) -> TableOptions {
+        TableOptions {
+            time_column: self.time_column.clone(),
+            ignore: self.ignore.clone(),
+            counters: self.counters.clone(),
+            gauges: self.gauges.clone(),
+        }
+    }
+}
+
+/// A table that is read once, row by row, and how.
+#[derive(Debug, Args)]
+pub(crate) struct TableArgs {
+    /// The table: CSV with a header, separated by comma, semicolon, tab or `|`, compressed with gzip
+    /// or not; `-` reads standard input
+    file: PathBuf,
+    #[command(flatten)]
+    read: ReadArgs,
+}
+
 impl TableArgs {
     /// Opens the table. `before_waiting` is called whenever more input is asked for.
     pub(crate) fn open(
         &self,
         before_waiting: impl FnMut() -> io::Result<()> + 'static,
     ) -> Result<TableReader, TableError> {
-        let options = TableOptions {
-            time_column: self.time_column.clone(),
-            ignore: self.ignore.clone(),
-            counters: self.counters.clone(),
-            gauges: self.gauges.clone(),
-        };
+        let options = self.read.options();
         let reader = if self.is_standard_input() {
             let input = Attentive {
                 input: io::stdin().lock(),
@@ -56,7 +67,7 @@ impl TableArgs {
             })
         };
         let mut reader = reader?;
-        tell_notes(&mut reader);
+        tell_notes(&mut reader, None);
         Ok(reader)
     }
 
@@ -77,31 +88,13 @@ impl TableArgs {
     }
 }
 
-/// Tells what the reader noticed.
-pub(crate) fn tell_notes(reader: &mut TableReader) {
+/// Tells what the reader noticed, in the place of the line of progress.
+pub(crate) fn tell_notes(reader: &mut TableReader, mut progress: Option<&mut ProgressLine>) {
     for note in reader.take_notes() {
+        if let Some(line) = &mut progress {
+            line.clear();
+        }
         complain(&format!("note: {note}"));
-    }
-}
-
-/// Shows on a terminal how far it is.
-#[derive(Debug)]
-pub(crate) struct Progress {
-    shown: bool,
-}
-
-impl Progress {
-    pub(crate) fn new() -> Self {
-        Self {
-            shown: somebody_looks_on(),
-        }
-    }
-
-    /// `rows` have been read.
-    pub(crate) fn at(&self, rows: u64) {
-        if self.shown && rows.is_multiple_of(PROGRESS_ROWS) {
-            complain(&format!("{rows} rows ..."));
-        }
     }
 }
 

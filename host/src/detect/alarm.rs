@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::evidence::Evidence;
 
 /// The evidence that one series alone must bring, when it is the only one: the mean of its views'
-/// `-log10` probability. With more series there are more chances, and it rises with their logarithm.
-const ALONE: f64 = 1.8;
+/// `-log10` probability, so one in a hundred in each of them. With more series there are more
+/// chances, and it rises with their logarithm.
+const ALONE: f64 = 2.0;
 
 /// Series that must shift together to bring an alarm that none of them brings alone.
 const TOGETHER: usize = 4;
@@ -16,8 +17,9 @@ const TOGETHER: usize = 4;
 const DRIFT: f64 = 1.0;
 const ENOUGH: f64 = 1.25;
 
-/// Rows that an alarm lasts at most. What stays so for longer is told, and no longer new.
-const LONGEST: u32 = 10;
+/// Rows that an alarm lasts at most. What stays so for longer is told, and no longer new: in its
+/// values a trouble that stays cannot be told from a harmless change of the workload for good.
+const LONGEST: u32 = 8;
 
 /// Rows without evidence after which an alarm is over.
 const QUIET: u32 = 2;

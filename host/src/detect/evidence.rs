@@ -6,11 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::season::Season;
 use super::tail::{BothWays, Tail, TailOptions};
-use crate::baseline::{MAD_TO_SIGMA, Window};
+use crate::baseline::{MAD_TO_SIGMA, RANGE_90, Window};
 
-/// Values that the reference rests on, and the least that its median can rest on.
+/// Values that the reference rests on at most, and the least that its median can rest on.
 const REFERENCE: u32 = 400;
 const LEAST_REFERENCE: u32 = 10;
+
+/// Values that the reference rests on at least, however short the window of its series.
+const LEAST_WINDOW: u32 = 40;
 
 /// Values of the short level and of the scatter.
 const SHORT: usize = 10;
@@ -39,9 +42,9 @@ const SHIFT_TAIL: TailOptions = TailOptions {
 /// Views of a residual.
 const VIEWS: f64 = 5.0;
 
-/// The greatest say of one series in a common shift, as a natural logarithm: about seven times
-/// beyond what three values in a hundred reach. More says no more: the others have to join in.
-const LARGEST_SHIFT: f64 = 2.0;
+/// The greatest say of one series in a common shift, as a natural logarithm: ten times beyond what
+/// three values in a hundred reach. More says no more: the others have to join in.
+const LARGEST_SHIFT: f64 = std::f64::consts::LN_10;
 
 /// The least robust standard deviation, as a share of the median: below it a number is a constant
 /// that was rounded.
@@ -70,11 +73,14 @@ pub(super) struct SeriesEvidence {
 }
 
 impl SeriesEvidence {
-    pub(super) fn new() -> Self {
+    /// One whose references rest on no more values than its series' `window`.
+    pub(super) fn new(window: usize) -> Self {
+        let window = u32::try_from(window).unwrap_or(REFERENCE);
+        let recent = Window::new(window.clamp(LEAST_WINDOW, REFERENCE));
         Self {
-            recent: Window::new(REFERENCE),
             season: Season::new(),
-            local: Views::new(),
+            local: Views::new(recent.capacity()),
+            recent,
             seasonal: None,
             deviations: VecDeque::with_capacity(SUSTAINED + 1),
             shift: Tail::new(SHIFT_TAIL),
@@ -93,7 +99,10 @@ impl SeriesEvidence {
         self.recent.push(value);
         let mut unusual = self.local.step(value - median);
         if let Some(expected) = expected {
-            let seasonal = self.seasonal.get_or_insert_with(|| Box::new(Views::new()));
+            let reference = self.recent.capacity();
+            let seasonal = self
+                .seasonal
+                .get_or_insert_with(|| Box::new(Views::new(reference)));
             let seen = seasonal.step(value - expected);
             // The hours count once there is history enough, and where they explain more.
             if seasonal.rows >= 0.5 * self.local.rows && seasonal.error < self.local.error {
@@ -141,8 +150,6 @@ fn median(reference: &Window) -> Option<f64> {
 /// A robust standard deviation: from the MAD, or where more than half of the values are equal, from
 /// the range of the middle nine tenths; never below `least`.
 fn spread(reference: &Window, mad: f64, least: f64) -> f64 {
-    /// The distance of the 5th from the 95th percentile of a normal distribution.
-    const RANGE_90: f64 = 3.289_707;
     let spread = MAD_TO_SIGMA * mad;
     if spread > least {
         return spread;
@@ -169,12 +176,12 @@ struct Views {
 }
 
 impl Views {
-    fn new() -> Self {
+    fn new(reference: u32) -> Self {
         let tail = || Tail::new(VIEW_TAIL);
         let both = || BothWays::new(VIEW_TAIL);
         Self {
             recent: VecDeque::with_capacity(LONG + 1),
-            reference: Window::new(REFERENCE),
+            reference: Window::new(reference),
             size: both(),
             jump: tail(),
             scatter: tail(),

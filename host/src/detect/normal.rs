@@ -8,7 +8,7 @@ use crate::model::BaselineSummary;
 /// Robust deviations beyond which a value is not learned from, for a time. The specification's 3
 /// unscaled MAD are 2 standard deviations of a normal distribution, and 5 % of all healthy values;
 /// beyond five are 6 in ten million.
-const DEVIATIONS: f64 = 5.0;
+pub(super) const DEVIATIONS: f64 = 5.0;
 
 /// Values in a row that were not learned from, after which they are all the same: the level has
 /// changed for good.

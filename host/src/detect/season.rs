@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 const HOUR_MS: u64 = 3_600_000;
 
-/// Values of one hour that are kept for its median: enough for it, whatever the sampling period.
-const VALUES_KEPT: usize = 720;
+/// Values of one hour that are kept for its median. Of more, every second one is let go.
+const VALUES_KEPT: usize = 128;
 
 /// The weight of the newest cycle in an hour's expected value.
 const NEWEST: f64 = 0.3;
@@ -19,18 +19,25 @@ const WEEK: usize = 168;
 /// slow change through.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Season {
-    /// By hour of the week, then by hour of the day; none for hours not yet seen.
+    /// By hour of the week, then by hour of the day; none for hours not yet seen. Empty in the first
+    /// hour.
     expected: Vec<Option<f64>>,
     hour: usize,
+    /// Values of this hour, each so many values after the one before.
     values: Vec<f64>,
+    stride: u32,
+    /// Values to be left out before the next one is kept.
+    left_out: u32,
 }
 
 impl Season {
     pub(super) fn new() -> Self {
         Self {
-            expected: vec![None; WEEK + DAY],
+            expected: Vec::new(),
             hour: 0,
             values: Vec::new(),
+            stride: 1,
+            left_out: 0,
         }
     }
 
@@ -39,6 +46,7 @@ impl Season {
     pub(super) fn step(&mut self, at_ms: u64, value: f64) -> Option<f64> {
         let hour = usize::try_from(at_ms / HOUR_MS % WEEK as u64).unwrap_or(0);
         if hour != self.hour && !self.values.is_empty() {
+            self.expected.resize(WEEK + DAY, None);
             let middle = self.values.len() / 2;
             let (_, &mut median, _) = self.values.select_nth_unstable_by(middle, f64::total_cmp);
             for at in [self.hour, WEEK + self.hour % DAY] {
@@ -46,14 +54,32 @@ impl Season {
                 *expected = Some(expected.map_or(median, |old| old + NEWEST * (median - old)));
             }
             self.values.clear();
+            (self.stride, self.left_out) = (1, 0);
         }
         self.hour = hour;
-        if self.values.len() < VALUES_KEPT {
-            self.values.push(value);
-        }
-        match (self.expected[WEEK + hour % DAY], self.expected[hour]) {
+        self.keep(value);
+        let expected = |at: usize| self.expected.get(at).copied().flatten();
+        match (expected(WEEK + hour % DAY), expected(hour)) {
             (Some(day), Some(week)) if (value - week).abs() < (value - day).abs() => Some(week),
             (day, _) => day,
         }
+    }
+
+    /// Keeps values evenly spread over the hour, however many there are.
+    fn keep(&mut self, value: f64) {
+        if self.left_out > 0 {
+            self.left_out -= 1;
+            return;
+        }
+        if self.values.len() == VALUES_KEPT {
+            let mut nth = 0;
+            self.values.retain(|_| {
+                nth += 1;
+                nth % 2 == 1
+            });
+            self.stride = self.stride.saturating_mul(2);
+        }
+        self.values.push(value);
+        self.left_out = self.stride - 1;
     }
 }

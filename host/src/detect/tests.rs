@@ -231,3 +231,73 @@ proptest! {
         }
     }
 }
+
+/// Rows in alarm, and rows on which the anomaly lasts, when this is added to five of ten series from
+/// row 510 on for so many rows.
+fn lasts(added: f64, rows: u64) -> (usize, usize) {
+    let (mut detector, mut rng) = learned(10, 500);
+    let (mut alarms, mut lasting) = (0, 0);
+    for row in 500..510 + rows + 60 {
+        let mut values = noise(&mut rng, 10);
+        if (510..510 + rows).contains(&row) {
+            values[3..8].iter_mut().flatten().for_each(|v| *v += added);
+        }
+        let judged = detector.step(row * MINUTE_MS, &values);
+        alarms += usize::from(judged.alarm);
+        assert!(judged.anomaly.is_some() || !judged.alarm);
+        if let Some(anomaly) = judged.anomaly {
+            lasting += 1;
+            let mut carriers = anomaly.series.iter();
+            assert!(carriers.all(|name| ("series_3".."series_8").contains(&name.as_str())));
+            assert!(row >= 510 + rows || anomaly.confidence > 0.5, "{anomaly:?}");
+        }
+    }
+    (alarms, lasting)
+}
+
+#[test]
+fn an_anomaly_lasts_until_what_carried_it_is_back() {
+    let (alarms, lasting) = lasts(40.0, 100);
+    assert!(alarms < 12, "{alarms}");
+    assert!((96..=101).contains(&lasting), "{lasting}");
+}
+
+#[test]
+fn a_change_for_good_is_accepted() {
+    let (alarms, lasting) = lasts(40.0, 1000);
+    assert!(alarms < 12, "{alarms}");
+    let accepted = ACCEPT_AFTER as usize;
+    assert!((accepted..accepted + 2).contains(&lasting), "{lasting}");
+}
+
+/// What a history says of magnitudes that it hardly ever saw, or never, beside what is true.
+#[test]
+fn a_tail_tells_the_probability_of_what_was_never_seen() {
+    use statrs::distribution::{ContinuousCDF, Exp, Normal};
+    let (exponential, normal) = (Exp::new(1.0).unwrap(), Normal::standard());
+    let mut rng = StdRng::seed_from_u64(SEED);
+    let options = tail::TailOptions {
+        share: 0.02,
+        memory: 5000.0,
+    };
+    let (mut light, mut lighter) = (tail::Tail::new(options), tail::Tail::new(options));
+    for _ in 0..20_000 {
+        light.step(exponential.inverse_cdf(rng.random_range(0.0..1.0)));
+        lighter.step(normal.inverse_cdf(rng.random_range(0.5..1.0)));
+    }
+    for (decades, off) in [(2.0, 0.1), (3.0, 0.25), (4.0, 0.6)] {
+        let rare = 10_f64.powf(-decades);
+        let seen = light.clone().step(exponential.inverse_cdf(1.0 - rare));
+        assert!((seen - decades).abs() < off, "exponential {decades} {seen}");
+        let seen = lighter.clone().step(-normal.inverse_cdf(rare / 2.0));
+        assert!((seen - decades).abs() < off, "normal {decades} {seen}");
+    }
+}
+
+/// How seldom a healthy value is not learned from.
+#[test]
+fn hardly_any_healthy_value_is_left_out_of_the_baseline() {
+    use statrs::distribution::{ContinuousCDF, Normal};
+    let beyond = 2.0 * Normal::standard().sf(DEVIATIONS);
+    assert!((5e-7..=6e-7).contains(&beyond), "{beyond}");
+}

@@ -258,3 +258,11 @@ fn a_window_that_cannot_have_been_saved_is_refused() {
     assert_eq!(saved(9, "[1.0,2.0]", 3, 0), None);
     assert_eq!(saved(9, "[1.0,2.0]", 0, 4_294_967_295_u32), None);
 }
+
+#[test]
+fn the_factors_are_those_of_a_normal_distribution() {
+    use statrs::distribution::{ContinuousCDF, Normal};
+    let quantile = |share| Normal::standard().inverse_cdf(share);
+    assert!((MAD_TO_SIGMA * quantile(0.75) - 1.0).abs() < 1e-9);
+    assert!((RANGE_90 - (quantile(0.95) - quantile(0.05))).abs() < 1e-9);
+}

@@ -9,7 +9,11 @@
 //! grown as long. One thing escapes: a connection that cuts the log (`journal_size_limit`) may cut
 //! such frames off.
 
-use std::{io, os::unix::fs::FileExt as _, path::Path};
+use std::{
+    io,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
+    path::Path,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +35,9 @@ pub struct Mark {
     change_counter: u32,
     /// The length of the database file, bytes.
     database_bytes: u64,
+    /// The file itself and when it was written to last, seconds and nanoseconds: a writer with a
+    /// log that came and went moves nothing else.
+    database_file: (u64, i64, i64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +78,7 @@ pub(super) fn trail(path: &Path, since: Option<&Mark>) -> Result<Trail, FileErro
         }),
         change_counter: 0,
         database_bytes: 0,
+        database_file: (0, 0, 0),
     };
     if let Some(file) = &database {
         let mut counter = [0; 4];
@@ -81,6 +89,7 @@ pub(super) fn trail(path: &Path, since: Option<&Mark>) -> Result<Trail, FileErro
         }
         let meta = file.metadata().at("read", &files.database)?;
         mark.database_bytes = meta.len();
+        mark.database_file = (meta.ino(), meta.mtime(), meta.mtime_nsec());
     }
     let touched = match since.map(|since| (since, since.log, mark.log)) {
         Some((_, Some(then), Some(now))) => match read_frames(&files, then, now) {

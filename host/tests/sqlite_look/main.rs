@@ -8,6 +8,9 @@
     reason = "clippy's allowance for tests does not reach what is outside `#[test]`"
 )]
 
+/// Which pages were written since an earlier moment.
+mod trail;
+
 use std::{
     collections::BTreeMap,
     env, fs,
