@@ -197,6 +197,14 @@ fn what_is_no_policy_is_told_in_one_line_with_its_step() {
         assert_eq!(failed.len(), 1, "{told}");
         assert!(failed[0].contains(expected), "{told}");
     }
+    // What fails at every event is told, in reasonable time, even where each takes all of its time.
+    for (name, expected) in [
+        ("loop-decide", "would in the shadow: policy.deadline 3"),
+        ("trap-decide", "would in the shadow: policy.trap"),
+    ] {
+        let told = data(&check(&[&attack(name)]));
+        assert!(told.contains(expected), "{told}");
+    }
     let unknown = check(&[DEFAULT, "--set", "stale_lock=1"]);
     assert_eq!(unknown.status.code(), Some(1));
     assert!(data(&unknown).contains("stale_lock"), "{}", data(&unknown));
