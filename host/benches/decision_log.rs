@@ -1,5 +1,5 @@
 //! What an entry of the decision log costs to be made again, and to be held against another policy:
-//! a log of 2,000 decisions of the default policy, from the files to the result.
+//! a log of 10,000 decisions of the default policy, from the files to the result.
 
 #![allow(
     missing_docs,
@@ -23,7 +23,7 @@ use dbmedic::policy::{BreakerOptions, Limits, Policy, Runtime};
 use dbmedic::signing::Verified;
 use dbmedic::source::{Observation, Sample, State};
 
-const DECISIONS: u64 = 2_000;
+const DECISIONS: u64 = 10_000;
 
 /// A database that is out of reach, with twelve series, judged at every look.
 fn keep_a_log(directory: &Path, policy: Policy) {
@@ -100,9 +100,9 @@ fn decision_log(criterion: &mut Criterion) {
             value: Value::Integer(5000),
         }])
         .unwrap();
-    let mut group = criterion.benchmark_group("decision log, each of 2,000 entries");
+    let mut group = criterion.benchmark_group("decision log, each of 10,000 entries");
     group
-        .sample_size(20)
+        .sample_size(10)
         .throughput(Throughput::Elements(DECISIONS));
     group.bench_function("replay, the component compiled anew", |bencher| {
         bencher.iter(|| {
