@@ -1,13 +1,16 @@
 //! The rules of the gate as a state machine: what happened goes in, what is to be done comes out.
 //!
-//! It knows no file, no component and no clock, and counts no failure (the breaker does): preparing a candidate, running it in the shadow and
-//! swapping are done by whoever drives it, who says how it went. Only what was reported as prepared
-//! is ever swapped in, and only by [`Output::Swap`].
+//! It knows no file, no component and no clock, and counts no failure, which the breaker does.
+//! Preparing a candidate, running it in the shadow and swapping are done by whoever drives it, who
+//! says how it went. Only what was reported as prepared is ever swapped in, and only by
+//! [`Output::Swap`].
 
+mod kept;
+mod messages;
 mod shadow;
 mod swap;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -15,186 +18,14 @@ use serde::{Deserialize, Serialize};
 use super::comparison::Comparison;
 use super::record::{GateRecord, Known, Origin, Progress, Refusal, Step, SwapReason};
 use super::settings::GateSettings;
-use crate::model::{PolicyEvent, Verdict};
-use crate::policy::{Decision, Probation, ServiceChange, Standing};
+use crate::policy::{Probation, Standing};
+
+pub use kept::{OutOfService, RefusedCandidate, Service};
+pub use messages::{Compared, Input, Output};
 
 /// Refused candidates of one place that are remembered, so that a file that lies there is not tried
 /// again and again.
 const REFUSED: usize = 64;
-
-/// What happened to the policy of one name.
-#[derive(Debug)]
-pub enum Input {
-    /// A candidate was found.
-    Offered {
-        /// Its SHA-256.
-        digest: String,
-        /// Where it comes from.
-        origin: Origin,
-    },
-    /// It took a step of its preparation.
-    Passed {
-        /// Its SHA-256.
-        digest: String,
-        /// The step.
-        step: Step,
-    },
-    /// It did not.
-    Refused {
-        /// Its SHA-256.
-        digest: String,
-        /// Which step, and why.
-        refusal: Refusal,
-    },
-    /// It took all of them.
-    Ready {
-        /// Who it is.
-        candidate: Known,
-    },
-    /// It decided in the shadow.
-    Compared(Box<Compared>),
-    /// The policy in service took longer to decide than it should.
-    Slow {
-        /// Its SHA-256.
-        digest: String,
-    },
-    /// The breaker of the policy in service changed.
-    Changed {
-        /// Its SHA-256.
-        digest: String,
-        /// To what.
-        change: ServiceChange,
-    },
-    /// A swap was done.
-    Swapped {
-        /// The SHA-256 of what is in service now.
-        digest: String,
-    },
-    /// A person wants the candidate in service.
-    Promote,
-    /// A person wants the last good policy back.
-    RollBack,
-    /// Time passed.
-    Tick,
-}
-
-/// A decision in the shadow.
-#[derive(Debug)]
-pub struct Compared {
-    /// The candidate's SHA-256.
-    pub digest: String,
-    /// The target.
-    pub target: String,
-    /// What was to be judged.
-    pub event: PolicyEvent,
-    /// What the policy in service said.
-    pub present: Verdict,
-    /// What the candidate did.
-    pub candidate: Decision,
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// Take a candidate through signature, contract, compile, parameters and tests.
-    Prepare {
-        /// Its SHA-256.
-        digest: String,
-    },
-    /// From now on a candidate decides in the shadow.
-    BeginShadow {
-        /// Its SHA-256.
-        digest: String,
-    },
-    /// No more.
-    EndShadow,
-    /// Put a prepared policy in service, between two decisions.
-    Swap {
-        /// Its SHA-256.
-        digest: String,
-        /// Why.
-        why: SwapReason,
-        /// As what.
-        standing: Standing,
-    },
-    /// To be written down.
-    Record(Box<GateRecord>),
-    /// What the next run must know has changed.
-    Persist,
-}
-
-/// What the next run must know of one policy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Service {
-    /// What is in service.
-    pub present: Known,
-    /// Since when, milliseconds since the Unix epoch.
-    pub since_ms: u64,
-    /// Whether it has to prove itself yet.
-    pub on_probation: bool,
-    /// What was in service before and proved itself.
-    pub last_good: Option<Known>,
-    /// What kept failing and is tried again. It may still be what is in service, where there was
-    /// nothing to put back.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub out_of_service: Option<OutOfService>,
-    /// A candidate in the shadow.
-    pub candidate: Option<Known>,
-    /// What the source held last.
-    pub source_digest: Option<String>,
-    /// Candidates that were refused, the latest last.
-    pub refused: VecDeque<RefusedCandidate>,
-}
-
-/// A policy that kept failing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OutOfService {
-    /// Who it is.
-    pub policy: Known,
-    /// Since when, milliseconds since the Unix epoch.
-    pub since_ms: u64,
-    /// When it is tried again, milliseconds since the Unix epoch.
-    pub until_ms: u64,
-    /// Why, in one line.
-    pub reason: String,
-}
-
-/// A candidate that did not come into service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RefusedCandidate {
-    /// Its SHA-256.
-    pub digest: String,
-    /// When, milliseconds since the Unix epoch.
-    pub at_ms: u64,
-    /// Which step, and why.
-    #[serde(flatten)]
-    pub refusal: Refusal,
-}
-
-impl Service {
-    /// The beginning: a policy in service, and nothing else.
-    pub fn new(present: Known, since_ms: u64) -> Self {
-        Self {
-            present,
-            since_ms,
-            on_probation: false,
-            last_good: None,
-            out_of_service: None,
-            candidate: None,
-            source_digest: None,
-            refused: VecDeque::new(),
-        }
-    }
-
-    /// Every policy that may be put in service without going through the gate again, or is there.
-    pub fn needed(&self) -> impl Iterator<Item = &Known> {
-        let tried_again = self.out_of_service.as_ref().map(|out| &out.policy);
-        [Some(&self.present), self.last_good.as_ref(), tried_again]
-            .into_iter()
-            .chain([self.candidate.as_ref()])
-            .flatten()
-    }
-}
 
 /// Where a candidate is, once it is prepared.
 #[derive(Debug)]

@@ -2,10 +2,8 @@
 //! kept failing. Failures are counted by the policy's breaker alone, which says what changed; only
 //! slowness, of which a replay knows nothing, is counted here.
 
-use super::{
-    Known, Machine, OutOfService, Output, Phase, Progress, Refusal, ServiceChange, Standing, Step,
-    SwapReason,
-};
+use super::{Known, Machine, OutOfService, Output, Phase, Progress, Refusal, Step, SwapReason};
+use crate::policy::{ServiceChange, Standing};
 
 impl Machine {
     /// Puts a candidate in service that went through the gate.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::gate::{ProbationSettings, ShadowSettings};
-use crate::model::{Classification, EscalationLevel, Reason, Verbosity};
-use crate::policy::{PolicyFailure, PolicyIdentity};
+use crate::model::{Classification, EscalationLevel, PolicyEvent, Reason, Verbosity, Verdict};
+use crate::policy::{Decision, PolicyFailure, PolicyIdentity, ServiceChange};
 use crate::signing::Provenance;
 
 fn known(name: &str, version: &str, digest: &str) -> Known {
