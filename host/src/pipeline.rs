@@ -22,13 +22,13 @@ use crate::model::{
 use crate::pattern::Pattern;
 use crate::policy::{
     BreakerOptions, Decision, HeardTelemetry, Line, Overheard, Part, Policy, PolicyFailure,
-    PolicyIdentity, Telemetry, TelemetryCopy,
+    PolicyIdentity, ServiceChange, Standing, Telemetry, TelemetryCopy,
 };
 use crate::series::{SERIES_LIMIT, SeriesTable};
 use crate::signature::{Signature, Signatures};
 use crate::source::Observation;
 
-pub use service::RecordedFailure;
+pub use service::{BreakerRecords, RecordedFailure};
 
 use service::{Matter, Service};
 
@@ -50,9 +50,12 @@ pub struct PipelineOptions {
     pub baseline_established_after: usize,
     /// The limits that no policy can move.
     pub guard: GuardLimits,
-    /// When the policy is taken out of service.
+    /// When a policy is taken out of service.
     #[serde(default)]
     pub breaker: BreakerOptions,
+    /// The same for policies with bounds of their own, by their configured names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub named_breakers: BTreeMap<String, BreakerOptions>,
     /// The targets by name.
     pub targets: BTreeMap<String, TargetOptions>,
     /// The learned signatures that anomalies are compared with, beside the built-in ones. None
@@ -115,6 +118,9 @@ pub struct Carried {
     pub next_incident: u64,
     /// By target.
     pub targets: BTreeMap<String, CarriedTarget>,
+    /// What speaks for and against the policies.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub breakers: BreakerRecords,
     /// What was learned to be normal, by target. Kept in a file of its own; here in a recording.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub detectors: BTreeMap<String, Detector>,
@@ -125,6 +131,7 @@ impl Default for Carried {
         Self {
             next_incident: 1,
             targets: BTreeMap::new(),
+            breakers: BTreeMap::new(),
             detectors: BTreeMap::new(),
         }
     }
@@ -214,6 +221,9 @@ pub enum Event {
         to: PolicyIdentity,
         /// Why, in one line.
         why: String,
+        /// As what.
+        #[serde(default, skip_serializing_if = "Standing::is_proven")]
+        standing: Standing,
     },
     /// Time passed.
     Tick {
@@ -335,6 +345,15 @@ pub enum Effect {
         why: String,
         /// Targets where the one before stays until the running repair has ended.
         after_repair: Vec<String>,
+    },
+    /// A policy is taken out of service after failures, is back, or has proved itself.
+    PolicyService {
+        /// The policy's configured name.
+        policy: String,
+        /// Which component it is.
+        of: PolicyIdentity,
+        /// What changed.
+        change: ServiceChange,
     },
     /// The problem is gone.
     IncidentResolved {
@@ -538,7 +557,7 @@ impl Pipeline {
             made: Vec::new(),
             keeps_telemetry: false,
             listens: false,
-            service: Service::new(options.breaker),
+            service: Service::new(options.breaker, options.named_breakers, carried.breakers),
             guard: Guard::new(options.guard, records),
             signatures: options.signatures.map(Signatures::new),
             targets,
@@ -572,6 +591,7 @@ impl Pipeline {
         Carried {
             next_incident: self.next_incident,
             targets: targets.collect(),
+            breakers: self.service.known(),
             detectors: BTreeMap::new(),
         }
     }
@@ -648,8 +668,18 @@ impl Pipeline {
                 Vec::new()
             }
             Event::PolicySwapped {
-                policy, to, why, ..
-            } => self.swap(policy, to, why).into_iter().collect(),
+                policy,
+                at_ms,
+                to,
+                why,
+                standing,
+            } => {
+                let swapped = self.swap(policy, to, why);
+                if swapped.is_some() {
+                    self.service.begin(policy, &to.digest, *standing, *at_ms);
+                }
+                swapped.into_iter().collect()
+            }
             Event::Tick { at_ms } => {
                 let names: Vec<String> = self.targets.keys().cloned().collect();
                 names
@@ -675,7 +705,6 @@ impl Pipeline {
                 after_repair.push(target_name.clone());
             }
         }
-        self.service.begin_anew(name);
         let from = self.policies.get(name).identity();
         if name == DEFAULT_POLICY {
             self.policies.default = policy;
@@ -836,11 +865,14 @@ impl Pipeline {
             incident: incident.as_deref(),
         };
         let (listens, mut heard) = (self.listens, Vec::new());
+        let mut changes = Vec::new();
         let decision = target
             .line
             .decide(event, &context, |policy_name, policy, context| {
                 let mut asked_of_telemetry = HeardTelemetry::default();
-                let decision = if let Some(why) = self.service.hindrance(policy_name, &matter) {
+                let digest = policy.digest();
+                let hindrance = self.service.hindrance(policy_name, digest, &matter);
+                let decision = if let Some(why) = hindrance {
                     policy.recycle(name);
                     Decision::without_policy(event, context, why)
                 } else if listens {
@@ -855,7 +887,12 @@ impl Pipeline {
                     heard.push(asked_of_telemetry);
                 }
                 let failure = decision.failure.as_ref();
-                self.service.note(policy_name, at_ms, failure);
+                let change = self.service.note(policy_name, digest, at_ms, failure);
+                changes.extend(change.map(|change| Effect::PolicyService {
+                    policy: policy_name.to_owned(),
+                    of: policy.identity(),
+                    change,
+                }));
                 decision
             });
         let line = match &decision.parts[..] {
@@ -880,6 +917,7 @@ impl Pipeline {
                 line,
             }));
         }
+        effects.append(&mut changes);
         for alert in &verdict.alerts {
             effects.push(Effect::Alerted {
                 target: name.to_owned(),

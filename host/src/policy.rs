@@ -40,7 +40,9 @@ use crate::model::generated::PolicyPre;
 use crate::model::{Context, Description, LogLevel, PolicyEvent, Setting, Verdict};
 use crate::signing::Provenance;
 
-pub use breaker::{Breaker, BreakerOptions, BreakerState};
+pub use breaker::{
+    Breaker, BreakerOptions, BreakerRecord, BreakerState, Probation, ServiceChange, Standing,
+};
 pub use cache::{CacheError, CacheLimits, CompiledCache};
 pub use cautious::cautious;
 pub use compiled::Compiled;
