@@ -13,7 +13,7 @@ target=wasm32-unknown-unknown
 # Shadow stack and the whole of memory at the start, bytes. A fresh instance serves every decision;
 # its heap lies between the two, so that an ordinary decision never has to grow the memory.
 stack_bytes=65536
-memory_bytes=1114112
+memory_bytes=327680
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
 root=$(dirname -- "$here")

@@ -14,10 +14,10 @@ cargo fmt --all --check
 
 step "lints"
 cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
-cargo clippy --locked --workspace --all-targets --release -- -D warnings
+cargo clippy --locked --workspace --all-targets --profile tests -- -D warnings
 
 step "policies: the committed components are what their sources give"
 sh policies/build.sh --check
 
 step "tests"
-cargo test --locked --workspace --release
+cargo test --locked --workspace --profile tests

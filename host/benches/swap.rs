@@ -16,8 +16,8 @@ use dbmedic::diagnose::DiagnoseOptions;
 use dbmedic::gate::{Candidate, Held, Trust, Workshop};
 use dbmedic::guard::{GuardLimits, Mode};
 use dbmedic::pipeline::{Carried, Event, Pipeline, PipelineOptions, TargetOptions, only_default};
-use dbmedic::policy::{CacheLimits, CompiledCache, Limits, Policy, Runtime};
-use dbmedic::signing::{self, Comment, Password, TrustedKey, Verified};
+use dbmedic::policy::{CacheLimits, CompiledCache, Limits, Policy, Runtime, Standing};
+use dbmedic::signing::{self, Comment, Hashed, Password, TrustedKey, Verified};
 
 const DEFAULT: &[u8] = include_bytes!("../../policies/prebuilt/default.wasm");
 const TARGETS: usize = 16;
@@ -40,6 +40,7 @@ fn pipeline(policy: Policy) -> Pipeline {
         baseline_established_after: 10,
         guard: GuardLimits::default(),
         breaker: dbmedic::policy::BreakerOptions::default(),
+        named_breakers: std::collections::BTreeMap::new(),
         targets: (0..TARGETS).map(|n| (format!("t{n}"), target())).collect(),
         signatures: None,
     };
@@ -54,44 +55,48 @@ fn swap(criterion: &mut Criterion) {
         ..Comment::default()
     };
     let signature = signing::sign(DEFAULT, &comment, &keys.secret).unwrap();
-    let candidate = Candidate {
-        bytes: DEFAULT.into(),
-        signature: Some(signature.into_bytes().into()),
-        cases: Arc::default(),
+    let signature: Arc<[u8]> = signature.into_bytes().into();
+    let key = TrustedKey {
+        name: "bench".into(),
+        key: keys.key,
+        expires_ms: None,
     };
-    let workshop = Workshop {
-        runtime: Runtime::new(Limits::default()).unwrap(),
-        cache: Some(Arc::new(
-            CompiledCache::open(dir.path(), CacheLimits::default()).unwrap(),
-        )),
-        trust: Trust {
+    let cache = CompiledCache::open(dir.path(), CacheLimits::default()).unwrap();
+    let workshop = Workshop::new(
+        Runtime::new(Limits::default()).unwrap(),
+        Some(Arc::new(cache)),
+        Trust {
             require_signature: true,
-            keys: vec![TrustedKey {
-                name: "bench".into(),
-                key: keys.key,
-                expires_ms: None,
-            }],
+            keys: vec![key.clone()],
         },
-    };
+    );
     let prepare = || {
+        let candidate = Candidate {
+            component: Hashed::new(black_box(DEFAULT)),
+            signature: Some(Arc::clone(&signature)),
+            cases: Arc::default(),
+        };
         workshop
-            .prepare(black_box(&candidate), &[], Held::Now(1), &mut |_| {})
+            .prepare(&candidate, &[], Held::Now(1), &mut |_| {})
             .unwrap()
     };
     let policy = prepare().policy().clone();
-    // Digest and signature, authentication of the code, contract, description and settings.
+    // Digest, authentication of the code, contract, description and settings; the signature was found
+    // good before, as it is when a policy comes back.
     criterion.bench_function(
         "from the file's bytes to ready, code from the cache",
         |bencher| {
             bencher.iter(prepare);
         },
     );
-    let key = &workshop.trust.keys;
-    let signature = candidate.signature.as_deref();
-    criterion.bench_function("of that, digest and signature", |bencher| {
-        bencher.iter(|| Verified::signed(black_box(DEFAULT), signature, key, 1).unwrap());
+    criterion.bench_function("of that, the digest", |bencher| {
+        bencher.iter(|| Hashed::new(black_box(DEFAULT)));
     });
-    let verified = Verified::signed(DEFAULT, signature, key, 1).unwrap();
+    let keys = [key];
+    criterion.bench_function("digest and signature, the first time", |bencher| {
+        bencher.iter(|| Verified::signed(black_box(DEFAULT), Some(&signature), &keys, 1).unwrap());
+    });
+    let verified = Verified::signed(DEFAULT, Some(&signature), &keys, 1).unwrap();
     criterion.bench_function("of that, from the cache to ready", |bencher| {
         bencher.iter(|| {
             workshop
@@ -114,6 +119,7 @@ fn swap(criterion: &mut Criterion) {
                     at_ms,
                     to: to.clone(),
                     why: "bench".to_owned(),
+                    standing: Standing::Proven,
                 })
             },
             BatchSize::SmallInput,
@@ -136,6 +142,7 @@ fn swap(criterion: &mut Criterion) {
                             at_ms,
                             to: to.clone(),
                             why: "bench".to_owned(),
+                            standing: Standing::Proven,
                         });
                     }
                     pipeline.step(&Event::Tick { at_ms })

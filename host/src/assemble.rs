@@ -110,19 +110,14 @@ fn plans(
             require_signature: policy.require_signature,
             keys: policy.trusted_keys.clone(),
         };
-        let fits = |known: &&Arc<Workshop>| {
-            *known.runtime.limits() == policy.limits && known.trust == trust
-        };
+        let fits =
+            |known: &&Arc<Workshop>| *known.limits() == policy.limits && *known.trust() == trust;
         let workshop = if let Some(known) = workshops.iter().find(fits) {
             Arc::clone(known)
         } else {
             let runtime = Runtime::new(policy.limits.clone())
                 .with_context(|| format!("starting the runtime of the policy `{name}`"))?;
-            let workshop = Arc::new(Workshop {
-                runtime,
-                cache: cache.clone(),
-                trust,
-            });
+            let workshop = Arc::new(Workshop::new(runtime, cache.clone(), trust));
             workshops.push(Arc::clone(&workshop));
             workshop
         };
@@ -353,6 +348,12 @@ fn pipeline_options(config: &Config) -> anyhow::Result<PipelineOptions> {
         baseline_established_after: config.baseline.established_after,
         guard: config.guard.clone(),
         breaker: config.policy.breaker.clone(),
+        named_breakers: config
+            .policies
+            .iter()
+            .filter(|named| named.policy.breaker != config.policy.breaker)
+            .map(|named| (named.name.clone(), named.policy.breaker.clone()))
+            .collect(),
         targets,
         signatures: Some(SignatureDir::at(&config.signature_dir).load()?),
     })

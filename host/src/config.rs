@@ -7,6 +7,7 @@
 //! nothing is ever written but by [`init`].
 
 mod constraints;
+mod limits;
 mod policies;
 mod read;
 mod resolve;

@@ -15,6 +15,8 @@ mod diff;
 mod files;
 mod keeper;
 mod line;
+mod making_way;
+mod mend;
 mod reader;
 mod replay;
 mod writer;
@@ -25,9 +27,9 @@ pub use crew::Progress;
 pub use diff::{Details, Diffed, Sides, diff};
 pub use keeper::{About, DecisionLog};
 pub use line::{Answer, Begin, Cost, Decided, Dropped, Lost, PolicyLine, VERSION};
+pub use making_way::Room;
 pub use reader::{Chain, Fault, FaultKind, newest_begin};
 pub use replay::{Absent, Difference, Replayed, Skipped, patient, replay};
-pub use writer::Room;
 
 /// What can go wrong with a decision log.
 #[derive(Debug, thiserror::Error)]

@@ -36,16 +36,17 @@ use semver::Version;
 
 use crate::clock::now_ms;
 use crate::pipeline::{DEFAULT_POLICY, Policies};
-use crate::policy::Policy;
+use crate::policy::{Policy, Probation};
 use crate::signing::{Provenance, Verified};
 
 pub use comparison::{Comparison, ComparisonReport, Count, Essence, Example, Pair, about};
 pub use machine::{
-    CandidateState, Compared, Input, Machine, Machines, Output, RefusedCandidate, Service,
+    CandidateState, Compared, Input, Machine, Machines, OutOfService, Output, RefusedCandidate,
+    Service,
 };
 pub use plan::{Place, Plan};
 pub use prepare::{Candidate, Held, Tested, Trust, Workshop};
-pub use protocol::{PolicyReport, Reply, Request, Statistics};
+pub use protocol::{PolicyReport, Reply, Request};
 pub use record::{GateRecord, Known, Origin, Progress, Refusal, Step, SwapReason};
 pub use service::{GateHandle, Order, SwapOrder};
 pub use settings::{GateSettings, ProbationSettings, ShadowSettings};
@@ -165,6 +166,14 @@ impl Gate {
         Some(Policies::new(default, all))
     }
 
+    /// The policies that have to prove themselves yet: name, digest, and what they have to show.
+    pub fn on_probation(&self) -> impl Iterator<Item = (&str, &str, Probation)> {
+        self.works.machines.iter().filter_map(|(name, machine)| {
+            let digest = &machine.service().present.identity.digest;
+            Some((name.as_str(), digest.as_str(), machine.probation()?))
+        })
+    }
+
     /// What a person may want to know of the start.
     pub fn notes(&self) -> &[String] {
         &self.notes
@@ -249,6 +258,19 @@ impl Opening<'_> {
         mut service: Service,
     ) -> Result<Service, GateError> {
         let present = self.known(name, plan, &service.present);
+        if let Some(out) = service
+            .out_of_service
+            .take_if(|out| out.policy != service.present)
+        {
+            // Nothing decides by it: it can only be tried again.
+            match self.known(name, plan, &out.policy) {
+                Ok(tested) => {
+                    self.keep(name, tested);
+                    service.out_of_service = Some(out);
+                }
+                Err(error) => self.notes.push(format!("{name}: not tried again: {error}")),
+            }
+        }
         let last_good = service
             .last_good
             .as_ref()

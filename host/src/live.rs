@@ -23,6 +23,7 @@ use crate::health::{CheckKind, CheckReport, Health};
 use crate::journal::{Intent, Journal, JournalEntry};
 use crate::model::Outcome;
 use crate::pipeline::{Carried, Effect, Event, Pipeline, PipelineOptions, Policies};
+use crate::policy::{BreakerRecord, PolicyFailure};
 use crate::recording::{Header, RecordingWriter};
 use crate::repair::{self, StepReport};
 use crate::state_dir::{StateDir, StateError};
@@ -38,6 +39,8 @@ pub struct Asked {
     pub repairs: Vec<ApprovedRepair>,
     /// Targets to look at thoroughly.
     pub examine: Vec<String>,
+    /// What the gate has to hear.
+    pub of_policies: Vec<Effect>,
 }
 
 /// Everything a live run needs.
@@ -106,6 +109,13 @@ impl Live {
             }
             Err(error) => return Err(error.into()),
         };
+        // What an earlier run carried knows how far they are.
+        for (name, digest, bounds) in setup.gate.iter().flat_map(Gate::on_probation) {
+            let known = carried.breakers.entry(name.to_owned()).or_default();
+            known
+                .entry(digest.to_owned())
+                .or_insert_with(|| BreakerRecord::on_probation(bounds, now_ms()));
+        }
         let recording = setup
             .recording
             .map(|(path, mut header)| {
@@ -220,14 +230,14 @@ impl Live {
                     },
                 )?;
             }
-            carry |= !matches!(
-                effect,
-                Effect::Noticed { .. } | Effect::Decided(_) | Effect::PolicySwapped { .. }
-            );
+            carry |= !matches!(effect, Effect::Noticed { .. } | Effect::Decided(_));
             tell(at_ms, Told::Effect(&effect));
             match effect {
                 Effect::Repair(repair) => asked.repairs.push(*repair),
                 Effect::Examine { target } => asked.examine.push(target),
+                Effect::PolicySwapped { .. } | Effect::PolicyService { .. } => {
+                    asked.of_policies.push(effect);
+                }
                 Effect::Preserve {
                     target, incident, ..
                 } => self.preserve(&target, &incident, tell),
@@ -250,7 +260,10 @@ impl Live {
             | Effect::PolicySwapped { .. } => false,
             Effect::Decided(decided) => {
                 let Some(incident) = &decided.incident else {
-                    return true;
+                    // That a policy is out of service stands there once.
+                    let out =
+                        |why: &PolicyFailure| matches!(why, PolicyFailure::OutOfService { .. });
+                    return !decided.failure.as_ref().is_some_and(out);
                 };
                 let verdict = &decided.verdict;
                 let rules: Vec<_> = verdict.reasons.iter().map(|r| &r.rule).collect();

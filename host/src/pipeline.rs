@@ -29,7 +29,7 @@ pub use carried::{Carried, CarriedTarget};
 pub use effect::{Asked, Decided, Effect, Made, RulingSummary, SaidInLine};
 pub use event::Event;
 pub use options::{DEFAULT_POLICY, PipelineOptions, Policies, TargetOptions, only_default};
-pub use service::RecordedFailure;
+pub use service::{BreakerRecords, RecordedFailure};
 
 use service::Service;
 use target::{Readings, Target};
@@ -110,7 +110,7 @@ impl Pipeline {
             made: Vec::new(),
             keeps_telemetry: false,
             listens: false,
-            service: Service::new(options.breaker),
+            service: Service::new(options.breaker, options.named_breakers, carried.breakers),
             guard: Guard::new(options.guard, records),
             signatures: options.signatures.map(Signatures::new),
             targets,
@@ -144,6 +144,7 @@ impl Pipeline {
         Carried {
             next_incident: self.next_incident,
             targets: targets.collect(),
+            breakers: self.service.known(),
             detectors: BTreeMap::new(),
         }
     }
@@ -220,8 +221,18 @@ impl Pipeline {
                 Vec::new()
             }
             Event::PolicySwapped {
-                policy, to, why, ..
-            } => self.swap(policy, to, why).into_iter().collect(),
+                policy,
+                at_ms,
+                to,
+                why,
+                standing,
+            } => {
+                let swapped = self.swap(policy, to, why);
+                if swapped.is_some() {
+                    self.service.begin(policy, &to.digest, *standing, *at_ms);
+                }
+                swapped.into_iter().collect()
+            }
             Event::Tick { at_ms } => {
                 let names: Vec<String> = self.targets.keys().cloned().collect();
                 names
@@ -247,7 +258,6 @@ impl Pipeline {
                 after_repair.push(target_name.clone());
             }
         }
-        self.service.begin_anew(name);
         let from = self.policies.get(name).identity();
         self.policies.put(name, policy);
         Some(Effect::PolicySwapped {

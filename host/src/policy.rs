@@ -40,7 +40,9 @@ use crate::model::generated::PolicyPre;
 use crate::model::{Context, Description, LogLevel, PolicyEvent, Setting, Verdict};
 use crate::signing::Provenance;
 
-pub use breaker::{Breaker, BreakerOptions, BreakerState};
+pub use breaker::{
+    Breaker, BreakerOptions, BreakerRecord, BreakerState, Probation, ServiceChange, Standing,
+};
 pub use cache::{CacheError, CacheLimits, CompiledCache};
 pub use cautious::cautious;
 pub use compiled::Compiled;
@@ -321,10 +323,11 @@ impl Policy {
             runtime, number, ..
         } = &*self.common;
         let limits = &runtime.limits;
-        let _ticking = runtime.ticker.hold();
+        let due = started + Duration::from_millis(limits.deadline_ms);
+        let _watched = runtime.ticker.watch(due);
         let call = |sandbox: &mut Sandbox, lent| {
             let allowance = Allowance {
-                started,
+                due,
                 limit_ms: limits.deadline_ms,
                 fuel: limits.fuel.unwrap_or_default(),
                 lent,

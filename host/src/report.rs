@@ -10,6 +10,7 @@ use crate::model::{
     Value, Verdict,
 };
 use crate::pipeline::{Asked, Decided, Effect, RulingSummary};
+use crate::policy::ServiceChange;
 
 /// Tells effects, and does not tell the same thing twice in a row.
 #[derive(Debug, Default)]
@@ -118,6 +119,21 @@ impl Narrator {
                     .map(|target| format!("{target}: when the running repair has ended"))
                     .collect();
                 self.block(at_ms, "policy", &text, &rest)
+            }
+            Effect::PolicyService { policy, of, change } => {
+                let about = format!("{policy}: {} {}", of.name, of.version);
+                let text = match change {
+                    // The gate tells it.
+                    ServiceChange::Proved => return Vec::new(),
+                    ServiceChange::BackInService => format!("{about} answers again"),
+                    ServiceChange::OutOfService {
+                        until_ms, reason, ..
+                    } => format!(
+                        "{about} is out of service for {}: {reason}",
+                        seconds(until_ms.saturating_sub(at_ms))
+                    ),
+                };
+                self.block(at_ms, "policy", &text, &[])
             }
             Effect::Repair(_) | Effect::Examine { .. } | Effect::VerbosityChanged { .. } => {
                 Vec::new()

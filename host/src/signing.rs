@@ -10,6 +10,7 @@
 //! [`Verified`] is the only thing that can be compiled, and this module the only one that makes it.
 //! It reads no file and no clock; a secret key never leaves it but as the box that minisign defines.
 
+mod believed;
 mod comment;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,9 @@ use sha2::{Digest, Sha256};
 
 use crate::digest::hex;
 
+use believed::Signed;
+
+pub use believed::Believed;
 pub use comment::{Comment, CommentError, parse_time};
 
 /// The longest signature file that is read, bytes. A real one has some 400.
@@ -75,18 +79,45 @@ pub enum Provenance {
     Unsigned,
 }
 
+/// A component's bytes with their SHA-256, which is taken once.
+#[derive(Clone)]
+pub struct Hashed {
+    bytes: Arc<[u8]>,
+    digest: Arc<str>,
+}
+
+impl Hashed {
+    /// Takes the digest of a component.
+    pub fn new(bytes: impl Into<Arc<[u8]>>) -> Self {
+        let bytes = bytes.into();
+        Self {
+            digest: sha256(&bytes).into(),
+            bytes,
+        }
+    }
+
+    /// The component.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Its SHA-256, lower-case hex.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+}
+
 /// A component whose origin was checked. Nothing else is ever compiled.
 #[derive(Clone)]
 pub struct Verified {
-    bytes: Arc<[u8]>,
-    digest: Arc<str>,
+    component: Hashed,
     provenance: Provenance,
 }
 
 impl std::fmt::Debug for Verified {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Verified")
-            .field("digest", &self.digest)
+            .field("digest", &self.component.digest)
             .field("provenance", &self.provenance)
             .finish_non_exhaustive()
     }
@@ -103,42 +134,16 @@ impl Verified {
         keys: &[TrustedKey],
         now_ms: u64,
     ) -> Result<Self, SignatureError> {
-        let bytes = bytes.into();
-        let digest = sha256(&bytes);
-        let provenance = verify(&bytes, &digest, signature, keys, Some(now_ms))?;
-        Ok(Self {
-            bytes,
-            digest: digest.into(),
-            provenance,
-        })
-    }
-
-    /// Checks a signature of something that came into service while its key and its signature were
-    /// good, and that goes on: everything but the expiry. To revoke a key, take it out of the
-    /// trusted ones.
-    ///
-    /// # Errors
-    /// As [`Verified::signed`].
-    pub fn signed_earlier(
-        bytes: impl Into<Arc<[u8]>>,
-        signature: Option<&[u8]>,
-        keys: &[TrustedKey],
-    ) -> Result<Self, SignatureError> {
-        let bytes = bytes.into();
-        let digest = sha256(&bytes);
-        let provenance = verify(&bytes, &digest, signature, keys, None)?;
-        Ok(Self {
-            bytes,
-            digest: digest.into(),
-            provenance,
-        })
+        let component = Hashed::new(bytes);
+        let signed = Signed::verify(&component, signature, keys)?;
+        signed.holds(now_ms)?;
+        Ok(signed.of(component))
     }
 
     /// A component that is part of this binary.
     pub fn built_in(bytes: &'static [u8]) -> Self {
         Self {
-            bytes: bytes.into(),
-            digest: sha256(bytes).into(),
+            component: Hashed::new(bytes),
             provenance: Provenance::BuiltIn,
         }
     }
@@ -146,22 +151,25 @@ impl Verified {
     /// A component that nobody vouches for. For what decides about no live database (tests,
     /// replays), and for service only where the configuration says `require_signature = false`.
     pub fn unsigned(bytes: impl Into<Arc<[u8]>>) -> Self {
-        let bytes = bytes.into();
+        Self::unsigned_hashed(Hashed::new(bytes))
+    }
+
+    /// The same, of a component whose digest is known.
+    pub fn unsigned_hashed(component: Hashed) -> Self {
         Self {
-            digest: sha256(&bytes).into(),
-            bytes,
+            component,
             provenance: Provenance::Unsigned,
         }
     }
 
     /// The component.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.component.bytes
     }
 
     /// Its SHA-256, lower-case hex.
     pub fn digest(&self) -> &str {
-        &self.digest
+        &self.component.digest
     }
 
     /// Who vouches for it.
@@ -243,72 +251,6 @@ pub enum SignatureError {
         /// The digest in the comment.
         signed: String,
     },
-}
-
-/// Checks a signature; without a time, expiry is left out.
-fn verify(
-    bytes: &[u8],
-    digest: &str,
-    signature: Option<&[u8]>,
-    keys: &[TrustedKey],
-    now_ms: Option<u64>,
-) -> Result<Provenance, SignatureError> {
-    let signature = read_signature(signature.ok_or(SignatureError::Missing)?)?;
-    if keys.is_empty() {
-        return Err(SignatureError::NoKeys);
-    }
-    let mut parsed = Vec::new();
-    for trusted in keys {
-        let key = trusted.parse().map_err(|error| SignatureError::BadKey {
-            name: trusted.name.clone(),
-            what: error.to_string(),
-        })?;
-        parsed.push((trusted, key));
-    }
-    let id = key_id(signature.keynum());
-    let Some((trusted, key)) = parsed
-        .iter()
-        .find(|(_, key)| key.keynum() == signature.keynum())
-    else {
-        return Err(SignatureError::UnknownKey {
-            id,
-            trusted: parsed.iter().map(|(_, k)| key_id(k.keynum())).collect(),
-        });
-    };
-    minisign::verify(key, &signature, Cursor::new(bytes), true, false, false)
-        .map_err(|_| SignatureError::Wrong { id: id.clone() })?;
-    // Only now is the comment the signer's.
-    let text = signature
-        .trusted_comment()
-        .map_err(|error| SignatureError::Unreadable {
-            what: error.to_string(),
-        })?;
-    let comment = Comment::parse(&text)?;
-    if let Some(signed) = &comment.sha256
-        && signed != digest
-    {
-        return Err(SignatureError::OtherDigest {
-            signed: signed.clone(),
-        });
-    }
-    if let Some(now_ms) = now_ms {
-        if let Some(end) = trusted.expires_ms.filter(|&end| end <= now_ms) {
-            return Err(SignatureError::KeyExpired {
-                name: trusted.name.clone(),
-                when: comment::show_time(end),
-            });
-        }
-        if let Some(end) = comment.expires_ms.filter(|&end| end <= now_ms) {
-            return Err(SignatureError::Expired {
-                when: comment::show_time(end),
-            });
-        }
-    }
-    Ok(Provenance::Signed {
-        key: trusted.name.clone(),
-        key_id: id,
-        comment,
-    })
 }
 
 /// The four lines of a signature, each of its length: half a file is none.

@@ -89,7 +89,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "decision_log",
         &[
-            "clock", "digest", "gate", "model", "pipeline", "policy", "signing",
+            "clock",
+            "digest",
+            "gate",
+            "model",
+            "pipeline",
+            "policy",
+            "policy_tests",
+            "signing",
         ],
     ),
     (
@@ -142,7 +149,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("replay", &["pipeline", "policy", "recording"]),
-    ("report", &["live", "model", "pipeline"]),
+    ("report", &["live", "model", "pipeline", "policy"]),
     (
         "assemble",
         &[

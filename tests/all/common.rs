@@ -1,5 +1,6 @@
 //! The binary under test, and real databases to do harm to.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -18,9 +19,11 @@ pub(crate) fn dbmedic() -> &'static Path {
         // --workspace`, and what that built is not built a second time.
         build.args(["build", "--quiet", "--workspace", "--bin", "dbmedic"]);
         build.args(["--test", "watching", "--example", "embedded_engine"]);
-        if profile_dir.file_name().unwrap() == "release" {
-            build.arg("--release");
-        }
+        let profile = match profile_dir.file_name().and_then(OsStr::to_str).unwrap() {
+            "debug" => "dev",
+            named => named,
+        };
+        build.args(["--profile", profile]);
         build.arg("--target-dir").arg(profile_dir.parent().unwrap());
         assert!(build.status().unwrap().success(), "building dbmedic failed");
         profile_dir.join("dbmedic")

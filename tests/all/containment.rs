@@ -176,7 +176,10 @@ fn decisions_and_failures_are_counted_for_each_policy() {
     policy.decide(&finding(), &panics, &mut NoTelemetry);
     let status = policy.status();
     assert_eq!((status.name.as_str(), status.decisions), ("hostile", 11));
-    assert_eq!(status.failures, BTreeMap::from([("policy.trap", 1)]));
+    assert_eq!(
+        status.failures,
+        BTreeMap::from([("policy.trap".to_owned(), 1)])
+    );
     assert!(status.decide_p50_us > 0.0 && status.decide_p50_us <= status.decide_p99_us);
     assert!(status.memory_max_bytes >= 1 << 16, "{status:?}");
     assert_eq!(counter().status().decisions, 0, "another policy");
@@ -202,6 +205,7 @@ fn options() -> PipelineOptions {
         baseline_established_after: 30,
         guard: GuardLimits::default(),
         breaker: BreakerOptions::default(),
+        named_breakers: BTreeMap::new(),
         targets: BTreeMap::from([("orders".to_owned(), target)]),
         signatures: None,
     }

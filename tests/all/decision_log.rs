@@ -54,6 +54,10 @@ fn policies() -> Policies {
 
 /// A run of a shop that is out of reach now and then, with repairs that fail.
 fn keep_a_log(directory: &Path, looks: u64, room: Room) -> u64 {
+    keep_a_log_of(policies(), directory, looks, room)
+}
+
+fn keep_a_log_of(policies: Policies, directory: &Path, looks: u64, room: Room) -> u64 {
     let target = TargetOptions {
         policies: ["default", "reader", "counter"].map(str::to_owned).into(),
         mode: Mode::Observe,
@@ -71,10 +75,11 @@ fn keep_a_log(directory: &Path, looks: u64, room: Room) -> u64 {
         baseline_established_after: 10,
         guard: GuardLimits::default(),
         breaker: dbmedic::policy::BreakerOptions::default(),
+        named_breakers: BTreeMap::new(),
         targets: BTreeMap::from([("shop".to_owned(), target)]),
         signatures: None,
     };
-    let mut pipeline = Pipeline::new(options, policies(), Carried::default());
+    let mut pipeline = Pipeline::new(options, policies, Carried::default());
     pipeline.listen(true);
     let about = About {
         named_limits: BTreeMap::new(),
@@ -164,6 +169,36 @@ fn a_run_with_memory_and_telemetry_is_made_again_byte_for_byte() {
     let newest = newest(dir.path());
     let text = std::fs::read_to_string(newest).unwrap();
     assert!(text.contains("\"recent\":{\"series\":\"commits_per_s\""));
+}
+
+#[test]
+fn what_a_decision_cost_stands_in_its_entry() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits {
+        fuel: Some(100_000_000),
+        ..LIMITS.clone()
+    };
+    let runtime = Runtime::new(limits).unwrap();
+    let counted = runtime.load(&Verified::built_in(DEFAULT), &[]).unwrap();
+    keep_a_log_of(Policies::from(counted), dir.path(), 20, LARGE);
+    let text = std::fs::read_to_string(newest(dir.path())).unwrap();
+    let mut entries = 0;
+    for line in text.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let Some(decided) = line.get("decided") else {
+            continue;
+        };
+        entries += 1;
+        let cost = &decided["cost"];
+        let number = |name: &str| cost[name].as_u64().unwrap_or_default();
+        assert!(number("us") > 0, "{cost}");
+        assert!(number("fuel") > 100, "{cost}");
+        assert!(number("memory_bytes") >= 1 << 16, "{cost}");
+        for name in ["digest", "settings", "event", "context", "answer"] {
+            assert!(!decided[name].is_null(), "{name}");
+        }
+    }
+    assert!(entries > 20, "{entries}");
 }
 
 #[test]

@@ -21,6 +21,9 @@ mod attacks;
 /// Command lines, configurations, policies, targets and state that are wrong.
 mod bad_input;
 
+/// A policy that begins to fail in service: who decides then, and when it is tried again.
+mod breaker;
+
 /// The binary under test, and real databases to do harm to.
 mod common;
 

@@ -69,6 +69,7 @@ pub(crate) fn options(signatures: Option<Vec<Signature>>) -> PipelineOptions {
         baseline_established_after: 30,
         guard: GuardLimits::default(),
         breaker: dbmedic::policy::BreakerOptions::default(),
+        named_breakers: BTreeMap::new(),
         targets: BTreeMap::from([("shop".to_owned(), target)]),
         signatures,
     }

@@ -1,6 +1,15 @@
 //! Test cases of policies, run by the real binary against real components.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+
+use dbmedic::diagnose::DiagnoseOptions;
+use dbmedic::guard::{GuardLimits, Mode};
+use dbmedic::pipeline::{Carried, Event, Pipeline, PipelineOptions, TargetOptions, only_default};
+use dbmedic::policy::{BreakerOptions, Limits, Runtime};
+use dbmedic::recording::{Header, RecordingWriter, VERSION};
+use dbmedic::signing::Verified;
+use dbmedic::source::{Observation, State};
 
 use crate::common::{data, run, talk};
 
@@ -188,6 +197,14 @@ fn what_is_no_policy_is_told_in_one_line_with_its_step() {
         assert_eq!(failed.len(), 1, "{told}");
         assert!(failed[0].contains(expected), "{told}");
     }
+    // What fails at every event is told, in reasonable time, even where each takes all of its time.
+    for (name, expected) in [
+        ("loop-decide", "would in the shadow: policy.deadline 3"),
+        ("trap-decide", "would in the shadow: policy.trap"),
+    ] {
+        let told = data(&check(&[&attack(name)]));
+        assert!(told.contains(expected), "{told}");
+    }
     let unknown = check(&[DEFAULT, "--set", "stale_lock=1"]);
     assert_eq!(unknown.status.code(), Some(1));
     assert!(data(&unknown).contains("stale_lock"), "{}", data(&unknown));
@@ -203,7 +220,7 @@ fn the_check_asks_for_signature_limits_and_parameters_of_the_configuration() {
     let made = run(&["policy", "keygen", &path("key"), "--no-password"]);
     let config = format!(
         "version = 1\n[policy]\n{}[policy.parameters]\nstale_lock_age_ms = 5_000\n\
-         [[policies]]\nname = \"small\"\n[policies.limits]\nmemory_mib = 1\n",
+         [[policies]]\nname = \"small\"\n[policies.limits]\ntable_elements = 1\n",
         data(&made)
     );
     std::fs::write(path("dbmedic.toml"), config).unwrap();
@@ -221,10 +238,10 @@ fn the_check_asks_for_signature_limits_and_parameters_of_the_configuration() {
     assert_eq!(good.status.code(), Some(0), "{}", data(&good));
     let by_key = check(&[&file, "-k", &path("key.pub")]);
     assert!(data(&by_key).contains("by "), "{}", data(&by_key));
-    // 17 pages are what it begins with.
+    // Its table of functions is longer than that.
     let small = of_config(&["--name", "small"]);
     assert_eq!(small.status.code(), Some(1), "{}", data(&small));
-    assert!(data(&small).contains("memory"), "{}", data(&small));
+    assert!(data(&small).contains("table"), "{}", data(&small));
     let other = of_config(&["--name", "other"]);
     assert_eq!(other.status.code(), Some(2));
     assert!(
@@ -232,4 +249,130 @@ fn the_check_asks_for_signature_limits_and_parameters_of_the_configuration() {
         "{}",
         talk(&other)
     );
+}
+
+/// A recording of a database that is out of reach, judged by the default policy.
+fn record(path: &Path) {
+    let target = TargetOptions {
+        policies: only_default(),
+        mode: Mode::Observe,
+        diagnose: DiagnoseOptions {
+            lock_hold_ms: 1_000,
+            reader_hold_ms: 1_000,
+            snapshot_recent_ms: 1_000,
+            may_end: Vec::new(),
+        },
+        constraints: Vec::new(),
+    };
+    let options = PipelineOptions {
+        decide_interval_ms: 1_000,
+        baseline_window: 100,
+        baseline_established_after: 30,
+        guard: GuardLimits::default(),
+        breaker: BreakerOptions::default(),
+        named_breakers: BTreeMap::new(),
+        targets: BTreeMap::from([("orders".to_owned(), target)]),
+        signatures: None,
+    };
+    let component = Verified::built_in(dbmedic::assemble::DEFAULT_POLICY);
+    let limits = Limits {
+        deadline_ms: 2_000,
+        start_deadline_ms: 10_000,
+        ..Limits::default()
+    };
+    let runtime = Runtime::new(limits.clone()).unwrap();
+    let policy = runtime.load(&component, &[]).unwrap();
+    let header = Header {
+        dbmedic_recording: VERSION,
+        dbmedic: "0.1.0".into(),
+        seed: 1,
+        started_ms: 1,
+        policy: policy.identity(),
+        settings: Vec::new(),
+        named: BTreeMap::new(),
+        limits,
+        options: options.clone(),
+        carried: Carried::default(),
+    };
+    let mut pipeline = Pipeline::new(options, policy, Carried::default());
+    let mut recording = RecordingWriter::create(path, &header).unwrap();
+    for look in 1..=10 {
+        let event = Event::Observed(Observation {
+            target: "orders".into(),
+            at_ms: look * 1_000,
+            samples: Vec::new(),
+            snapshot_at_ms: None,
+            state: State::Unreachable {
+                reason: "the disk does not answer".into(),
+            },
+        });
+        recording.write(&event, &pipeline.step(&event)).unwrap();
+    }
+}
+
+#[test]
+fn a_case_may_be_a_recording() {
+    let dir = tempfile::tempdir().unwrap();
+    record(&dir.path().join("shop.jsonl"));
+    let case = |rest: &str| {
+        let text = format!(
+            "version = 1\n[[cases]]\nname = \"out of reach\"\nrecording = \"shop.jsonl\"\n{rest}\n"
+        );
+        case_in(dir.path(), &text)
+    };
+    let good = test(&[&case("never = { halt = true, repair = [\"*\"] }"), "--json"]);
+    assert_eq!(good.status.code(), Some(0), "{}", talk(&good));
+    let report: serde_json::Value = serde_json::from_str(&data(&good)).unwrap();
+    assert!(
+        report["cases"][0]["decisions"].as_u64().unwrap() >= 8,
+        "{report}"
+    );
+    let bad = test(&[&case(
+        "never = { level = [\"normal\", \"watch\", \"warn\", \"escalate\"] }",
+    )]);
+    assert_eq!(bad.status.code(), Some(1), "{}", talk(&bad));
+    assert!(
+        data(&bad).contains("event 1 of the recording: must never"),
+        "{}",
+        data(&bad)
+    );
+    let unmet = test(&[&case(
+        "expect = { classification = \"hiccup\", repair = \"x\" }",
+    )]);
+    assert_eq!(unmet.status.code(), Some(1), "{}", talk(&unmet));
+    assert!(
+        data(&unmet).contains("answers was as the case expects"),
+        "{}",
+        data(&unmet)
+    );
+
+    // Beside a component it counts at the gate, and its events are asked for purity.
+    let component = component_in(dir.path(), "p.wasm", &std::fs::read(DEFAULT).unwrap());
+    let folder = dir.path().join("p.tests");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::rename(dir.path().join("shop.jsonl"), folder.join("shop.jsonl")).unwrap();
+    std::fs::rename(dir.path().join("cases.toml"), folder.join("cases.toml")).unwrap();
+    let refused = check(&[&component]);
+    assert!(
+        data(&refused).contains("FAILED tests       out of reach: "),
+        "{}",
+        data(&refused)
+    );
+    let without = check(&[DEFAULT, "--json"]);
+    let case = "version = 1\n[[cases]]\nname = \"a\"\nrecording = \"shop.jsonl\"\n\
+                never = { halt = true }\n";
+    std::fs::write(folder.join("cases.toml"), case).unwrap();
+    let with = check(&[&component, "--json"]);
+    let events = |output: &std::process::Output| {
+        let report: serde_json::Value = serde_json::from_str(&data(output)).unwrap();
+        assert_eq!(report["passed"], true, "{report}");
+        (
+            report["cases"].as_u64().unwrap(),
+            report["purity"]["events"].as_u64().unwrap(),
+        )
+    };
+    let (cases, asked) = events(&with);
+    assert_eq!(cases, 1);
+    // The events of the default policy's own cases are asked twice: as its own, and as typical ones.
+    assert!(asked >= events(&without).1 / 2 + 8, "{asked}");
 }

@@ -234,6 +234,70 @@ fn a_file_is_watched_and_a_hangup_looks_anew() {
 }
 
 #[test]
+fn a_policy_out_of_service_is_told_by_status_journal_and_report() {
+    let home = Home::new("require_signature = false\nfile = \"policy.wasm\"");
+    let bytes = dbmedic_tests::attacks::component("trap-decide");
+    fs::write(home.path("policy.wasm"), bytes).unwrap();
+    let told = home.path("told");
+    let mut running = Command::new(dbmedic())
+        .args(["run", "-c", &home.text("dbmedic.toml")])
+        .stderr(fs::File::create(&told).unwrap())
+        .spawn()
+        .map(Running)
+        .unwrap();
+    let out = wait_for("the breaker to open", || {
+        home.path("state/dbmedic.sock").exists().then_some(())?;
+        let status = home.status();
+        (!status["out_of_service"].is_null()).then(|| status["out_of_service"].clone())
+    });
+    let reason = out["reason"].as_str().unwrap();
+    assert!(
+        reason.starts_with("3 decisions in a row failed: it broke off"),
+        "{out}"
+    );
+    let status = home.status();
+    assert_eq!(
+        status["statistics"]["failures"]["policy.trap"], 3,
+        "{status}"
+    );
+    for number in [
+        "decide_p50_us",
+        "decide_p99_us",
+        "decide_max_us",
+        "memory_max_bytes",
+    ] {
+        let value = status["statistics"][number].as_f64();
+        assert!(value.is_some_and(|value| value > 0.0), "{number}: {status}");
+    }
+    let text = data(&home.policy(&["status"]));
+    for expected in [
+        "OUT         attack 0.1.0 since ",
+        ", the host decides meanwhile: 3 decisions in a row failed",
+        "3, 3 failed: policy.trap 3",
+        "99 of 100 within",
+        "MiB of memory, fuel not counted",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    running.signal(Signal::TERM);
+    wait_for("dbmedic to stop", || running.0.try_wait().unwrap());
+    let told = fs::read_to_string(told).unwrap();
+    let line = "default: attack 0.1.0 is out of service for 60.00 s: 3 decisions in a row failed";
+    assert_eq!(told.matches(line).count(), 1, "{told}");
+    let journal = fs::read_to_string(home.path("state/journal.jsonl")).unwrap();
+    for once in ["\"policy_service\"", "\"out_of_service\""] {
+        assert_eq!(journal.matches(once).count(), 1, "{journal}");
+    }
+
+    // After a restart it is still not asked.
+    let running = Running::start(&home, &[]);
+    let status = home.status();
+    assert_eq!(status["out_of_service"], out);
+    assert_eq!(status["statistics"]["decisions"], 0, "{status}");
+    running.stop();
+}
+
+#[test]
 fn without_a_key_a_policy_of_ones_own_is_refused_at_the_start() {
     let home = Home::new("");
     fs::write(home.path("own.wasm"), component("0.2.0", 1)).unwrap();

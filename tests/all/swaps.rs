@@ -1,17 +1,20 @@
-//! A thousand swaps under load with bad candidates of every kind among them: no event is lost or
-//! decided twice, and no bad candidate's answer ever counts.
+//! Many swaps under load with bad candidates of every kind among them: no event is lost or decided
+//! twice, and no bad candidate's answer ever counts. 200 swaps, or as many as the environment variable
+//! `DBMEDIC_TEST_SWAPS` says.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dbmedic::gate::{GateSettings, ProbationSettings, ShadowSettings, Source};
+use dbmedic::gate::{CandidateState, GateSettings, ProbationSettings, ShadowSettings, Source};
 use dbmedic::signing::{self, NewKeys, Password};
+use dbmedic_tests::attacks;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 
+use crate::common::wait_for;
 use crate::ward::{
     Ward, WardOptions, assert_none_lost_or_doubled, component, fails_to_decide, hostile, signed,
     trusted,
@@ -19,6 +22,12 @@ use crate::ward::{
 
 /// Good candidates; compiled once, so that the machine's time goes into swaps.
 const GOOD: u32 = 8;
+
+/// A good answer to a tick, without a repair; always that one.
+const ANSWERS_OTHERWISE: &str = r#"
+(func (export "@decide") (param i32) (result i32)
+  (i32.store8 (i32.const 3084) (i32.const 0))
+  (i32.const 3072))"#;
 
 /// A candidate that must never be in service, and which step has to refuse it.
 struct Bad {
@@ -68,13 +77,54 @@ fn bad_before_the_shadow(dir: &Path, ours: &NewKeys, theirs: &NewKeys) -> Vec<Ba
     add("trap.wasm", &hostile("describe=trap"), "contract");
     add("nameless.wasm", &hostile("describe=nameless"), "contract");
     add("bomb.wasm", &hostile("describe=bomb"), "contract");
+    for (name, step) in [
+        ("loop-start", "contract"),
+        ("world-other-version", "contract"),
+        ("import-filesystem", "contract"),
+        ("memory-too-large", "compile"),
+        ("trap-configure", "parameters"),
+        ("configure-too-large", "parameters"),
+    ] {
+        add(&format!("{name}.wasm"), &attacks::component(name), step);
+    }
+    // What lies beside it says that it is no good.
+    add("unproven.wasm", &component("0.2.0", 102), "tests");
+    fs::create_dir(dir.join("unproven.tests")).unwrap();
+    let cases = "version = 1\n[[cases]]\nname = \"alarmed\"\nexpect = { level = \"escalate\" }\n\
+                 [[cases.events]]\ntick = true\n";
+    fs::write(dir.join("unproven.tests/cases.toml"), cases).unwrap();
     all
 }
 
+/// Candidates that load well and fail at every decision: a malformed answer, a trap, a loop.
+fn failing(dir: &Path, keys: &NewKeys) -> Vec<(PathBuf, String)> {
+    let mut components: Vec<Vec<u8>> = (0..4).map(fails_to_decide).collect();
+    for name in [
+        "trap-decide",
+        "answer-nan",
+        "stack-recursion",
+        "loop-decide",
+    ] {
+        components.push(attacks::component(name));
+    }
+    let write = |(number, bytes): (usize, Vec<u8>)| {
+        let file = signed(dir, &format!("failing-{number}.wasm"), &bytes, keys);
+        (file, signing::sha256(&bytes))
+    };
+    components.into_iter().enumerate().map(write).collect()
+}
+
+/// How many swaps: some in a few seconds, or as many as the environment says.
+fn swaps() -> u32 {
+    let asked = std::env::var("DBMEDIC_TEST_SWAPS");
+    asked.map_or(200, |number| {
+        number.parse().expect("DBMEDIC_TEST_SWAPS is a number")
+    })
+}
+
 #[test]
-fn a_thousand_swaps_under_load() {
-    // Unoptimised code takes ten times as long.
-    let swaps = if cfg!(debug_assertions) { 60 } else { 1000 };
+fn many_swaps_under_load() {
+    let swaps = swaps();
     let seed: u64 = rand::random();
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
@@ -107,18 +157,17 @@ fn a_thousand_swaps_under_load() {
         gate,
         named_gate: Some(without_shadow),
         pause: Duration::from_micros(100),
+        // A good decision never takes as long; a loop does, and the load waits for it.
+        deadline_ms: 500,
         ..WardOptions::default()
     };
     options.trust.keys = vec![trusted("ours", &ours)];
     let good = good(dir, &ours);
     let bad = bad_before_the_shadow(dir, &ours, &theirs);
-    let failing: Vec<(PathBuf, String)> = (0..4)
-        .map(|number| {
-            let bytes = fails_to_decide(number);
-            let file = signed(dir, &format!("failing-{number}.wasm"), &bytes, &ours);
-            (file, signing::sha256(&bytes))
-        })
-        .collect();
+    let failing = failing(dir, &ours);
+    // Answers well, and otherwise than the others: in the shadow it is found out.
+    let other = attacks::built(ANSWERS_OTHERWISE);
+    let differing = signed(dir, "differing.wasm", &other, &ours);
 
     let ward = Ward::start(dir, options);
     let mut may_decide: BTreeSet<String> = good.iter().map(|(_, digest)| digest.clone()).collect();
@@ -144,6 +193,19 @@ fn a_thousand_swaps_under_load() {
                 ward.until_refused(name, digest);
                 ward.until_in_service(name, &before);
                 ward.until_at_rest(name);
+            }
+            3 if name == "default" => {
+                ward.swap(name, &differing).unwrap();
+                wait_for("a candidate to wait for a person", || {
+                    let candidate = ward.report(name).candidate;
+                    matches!(candidate, Some(CandidateState::Waiting { .. })).then_some(())
+                });
+                assert_eq!(ward.present(name), before, "seed {seed}");
+                // The next one takes its place.
+                let (file, digest) = good.iter().find(|(_, digest)| *digest != before).unwrap();
+                ward.swap(name, file).unwrap();
+                ward.until_in_service(name, digest);
+                done += 1;
             }
             _ => {
                 let (file, digest) = good.choose(&mut random).unwrap();

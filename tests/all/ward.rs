@@ -14,9 +14,10 @@ use dbmedic::gate::{
 };
 use dbmedic::guard::{GuardLimits, Mode};
 use dbmedic::model::Setting;
-use dbmedic::pipeline::{Event, Pipeline, PipelineOptions, TargetOptions};
+use dbmedic::pipeline::{Carried, Event, Made, Pipeline, PipelineOptions, TargetOptions};
 use dbmedic::policy::{CacheLimits, CompiledCache, Limits, Runtime};
 use dbmedic::signing::{self, Comment, NewKeys, TrustedKey};
+use dbmedic::source::{Observation, Sample, State};
 
 use crate::common::wait_for;
 
@@ -108,6 +109,8 @@ pub(crate) struct WardOptions {
     pub(crate) trust: Trust,
     /// Between two events.
     pub(crate) pause: Duration,
+    /// For one decision, milliseconds.
+    pub(crate) deadline_ms: u64,
 }
 
 impl Default for WardOptions {
@@ -124,6 +127,7 @@ impl Default for WardOptions {
                 keys: Vec::new(),
             },
             pause: Duration::from_millis(1),
+            deadline_ms: 2000,
         }
     }
 }
@@ -145,7 +149,9 @@ pub(crate) struct Ward {
     options: WardOptions,
     stop: Arc<AtomicBool>,
     events: Arc<AtomicU64>,
-    thread: JoinHandle<Vec<Answer>>,
+    thread: JoinHandle<(Vec<Answer>, Carried)>,
+    /// A sample that every target is to be seen with next.
+    sample: Arc<Mutex<Option<Sample>>>,
     /// The digests in service as the pipeline has them.
     present: Arc<Mutex<BTreeMap<String, String>>>,
 }
@@ -154,22 +160,19 @@ impl Ward {
     pub(crate) fn start(home: &Path, options: WardOptions) -> Self {
         let state = home.join("state");
         let limits = Limits {
-            deadline_ms: 2000,
+            deadline_ms: options.deadline_ms,
             start_deadline_ms: 5000,
             ..Limits::default()
         };
         let cache = CompiledCache::open(&state.join("policies/compiled"), CacheLimits::default());
-        let workshop = Workshop {
-            runtime: Runtime::new(limits).unwrap(),
-            cache: Some(Arc::new(cache.unwrap())),
-            trust: options.trust.clone(),
-        };
+        let (runtime, cache) = (Runtime::new(limits).unwrap(), Arc::new(cache.unwrap()));
+        let workshop = Workshop::new(runtime, Some(cache), options.trust.clone());
         let plans = plans(&options, &Arc::new(workshop));
         let gate = Gate::open(&state, DEFAULT, plans).unwrap();
         let mut pipeline = Pipeline::new(
             pipeline_options(&options),
             gate.policies().unwrap(),
-            dbmedic::pipeline::Carried::default(),
+            carried(&state),
         );
         let in_service = gate.in_service();
         let digests = in_service
@@ -182,15 +185,22 @@ impl Ward {
             .unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let events = Arc::new(AtomicU64::new(0));
+        let sample = Arc::new(Mutex::new(None::<Sample>));
         let thread = std::thread::spawn({
             let (stop, events, present) =
                 (Arc::clone(&stop), Arc::clone(&events), Arc::clone(&present));
-            let pause = options.pause;
+            let (pause, sample, targets) =
+                (options.pause, Arc::clone(&sample), options.lines.len());
             move || {
                 let mut answers = Vec::new();
                 let mut at_ms = 0;
                 while !stop.load(Ordering::SeqCst) {
                     at_ms += 1;
+                    if let Some(sample) = sample.lock().unwrap().take() {
+                        for number in 0..targets {
+                            pipeline.step(&seen_with(number, at_ms, &sample));
+                        }
+                    }
                     let event = match orders.try_recv() {
                         Ok(Order::Swap(swap)) => {
                             let to = swap.policy.identity();
@@ -200,6 +210,7 @@ impl Ward {
                                 at_ms,
                                 to,
                                 why: swap.why.to_string(),
+                                standing: swap.standing,
                             }
                         }
                         Ok(Order::Shadow(on)) => {
@@ -209,20 +220,14 @@ impl Ward {
                         Ok(Order::Note(_)) => continue,
                         Err(_) => Event::Tick { at_ms },
                     };
-                    pipeline.step(&event);
+                    let effects = pipeline.step(&event);
                     let made = pipeline.take_made();
-                    for made in &made {
-                        answers.extend(made.parts.iter().map(|part| Answer {
-                            at: made.at_ms,
-                            target: made.target.clone(),
-                            policy: part.policy.to_string(),
-                            digest: part.digest.to_string(),
-                            failed: part.decision.failure.is_some(),
-                        }));
-                    }
+                    answers.extend(made.iter().flat_map(answers_in));
                     handle.made(made);
+                    for effect in &effects {
+                        handle.hear(effect);
+                    }
                     if let Event::PolicySwapped { policy, to, .. } = event {
-                        handle.swapped(&policy, &to.digest);
                         present.lock().unwrap().insert(policy, to.digest);
                     } else {
                         events.fetch_add(1, Ordering::SeqCst);
@@ -231,7 +236,7 @@ impl Ward {
                 }
                 drop(orders);
                 drop(handle);
-                answers
+                (answers, pipeline.carried())
             }
         });
         Self {
@@ -240,6 +245,7 @@ impl Ward {
             stop,
             events,
             thread,
+            sample,
             present,
         }
     }
@@ -247,7 +253,16 @@ impl Ward {
     /// Stops, and hands over every answer of every policy in service.
     pub(crate) fn stop(self) -> Vec<Answer> {
         self.stop.store(true, Ordering::SeqCst);
-        self.thread.join().unwrap()
+        let (answers, carried) = self.thread.join().unwrap();
+        let bytes = serde_json::to_vec(&carried).unwrap();
+        fs::write(self.state.join("carried.json"), bytes).unwrap();
+        answers
+    }
+
+    /// Every target is seen with this sample, before the next event.
+    pub(crate) fn observe(&self, series: &str, value: f64) {
+        let series = series.to_owned();
+        *self.sample.lock().unwrap() = Some(Sample { series, value });
     }
 
     pub(crate) fn options(&self) -> &WardOptions {
@@ -338,6 +353,36 @@ impl Ward {
     }
 }
 
+/// A look at a target that saw one sample.
+fn seen_with(number: usize, at_ms: u64, sample: &Sample) -> Event {
+    Event::Observed(Observation {
+        target: format!("t{number}"),
+        at_ms,
+        samples: vec![sample.clone()],
+        snapshot_at_ms: None,
+        state: State::Samples,
+    })
+}
+
+/// What each policy in line answered.
+fn answers_in(made: &Made) -> impl Iterator<Item = Answer> {
+    made.parts.iter().map(|part| Answer {
+        at: made.at_ms,
+        target: made.target.clone(),
+        policy: part.policy.to_string(),
+        digest: part.digest.to_string(),
+        failed: part.decision.failure.is_some(),
+    })
+}
+
+/// What the pipeline before a restart left.
+fn carried(state: &Path) -> Carried {
+    match fs::read(state.join("carried.json")) {
+        Ok(bytes) => serde_json::from_slice(&bytes).unwrap(),
+        Err(_) => Carried::default(),
+    }
+}
+
 fn plans(options: &WardOptions, workshop: &Arc<Workshop>) -> BTreeMap<String, Plan> {
     let plan = |name: &str, source: &Source, gate: &GateSettings| Plan {
         workshop: Arc::clone(workshop),
@@ -386,6 +431,7 @@ fn pipeline_options(options: &WardOptions) -> PipelineOptions {
         baseline_established_after: 10,
         guard: GuardLimits::default(),
         breaker: dbmedic::policy::BreakerOptions::default(),
+        named_breakers: BTreeMap::new(),
         targets: targets.collect(),
         signatures: None,
     }

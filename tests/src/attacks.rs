@@ -81,6 +81,14 @@ pub fn component(name: &str) -> Vec<u8> {
     build(&text).unwrap_or_else(|e| panic!("{}: {e:#}", path.display()))
 }
 
+/// The component of a text like those in `tests/guests/attacks`.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn built(text: &str) -> Vec<u8> {
+    build(text).unwrap_or_else(|e| panic!("{text}: {e:#}"))
+}
+
 fn build(text: &str) -> anyhow::Result<Vec<u8>> {
     if text.lines().any(|line| line.starts_with("(component")) {
         return Ok(wat::parse_str(text)?);

@@ -63,7 +63,7 @@ impl Components {
         };
         // A replay decides about no database: nobody has to vouch for what was in service once.
         let kept = store.read(digest)?;
-        Ok(kept.map(|kept| Verified::unsigned(kept.bytes)))
+        Ok(kept.map(|kept| Verified::unsigned_hashed(kept.component)))
     }
 
     /// The policy that a recording speaks of.

@@ -1,13 +1,13 @@
-//! Reads where policies come from, who is believed, and how a candidate has to prove itself.
+//! Reads where policies come from, who is believed, and who decides for which target.
 
 use std::path::Path;
 
 use super::constraints::name;
-use super::read::{DAY, MINUTE, SECOND, breaker, isolation, policy_limits};
+use super::limits::{breaker, isolation, policy_limits, probation, shadow};
 use super::resolve::Resolve;
 use super::{NamedPolicyConfig, PolicyConfig};
 use crate::document::{self, Section};
-use crate::gate::{GateSettings, ProbationSettings, ShadowSettings, Source};
+use crate::gate::{GateSettings, Source};
 use crate::pipeline::DEFAULT_POLICY;
 use crate::policy::Limits;
 use crate::signing::{TrustedKey, parse_time, read_public_key};
@@ -180,43 +180,6 @@ fn trusted_keys(section: &mut Section<'_, '_>) -> Vec<TrustedKey> {
         }
     });
     keys
-}
-
-fn shadow(section: &mut Section<'_, '_>, default: &ShadowSettings) -> ShadowSettings {
-    let promote = [("auto", true), ("manual", false)];
-    ShadowSettings {
-        decisions: section.whole("decisions", default.decisions, 0..=1_000_000, 10..=10_000),
-        time_ms: section.whole("time_ms", default.time_ms, SECOND..=30 * DAY, MINUTE..=DAY),
-        promote_by_itself: section.choice("promote", default.promote_by_itself, &promote),
-        difference_percent: section.number(
-            "difference_percent",
-            default.difference_percent,
-            0.0..=100.0,
-            0.0..=50.0,
-        ),
-        failures: section.whole("failures", default.failures, 0..=1_000_000, 0..=10),
-    }
-}
-
-fn probation(section: &mut Section<'_, '_>, default: &ProbationSettings) -> ProbationSettings {
-    ProbationSettings {
-        decisions: section.whole("decisions", default.decisions, 1..=1_000_000, 10..=100_000),
-        time_ms: section.whole(
-            "time_ms",
-            default.time_ms,
-            SECOND..=30 * DAY,
-            MINUTE..=7 * DAY,
-        ),
-        failures: section.whole("failures", default.failures, 1..=1000, 1..=10),
-        slow_ms: section.whole("slow_ms", default.slow_ms, 1..=10_000, 2..=1000),
-        slow_decisions: section.whole("slow_decisions", default.slow_decisions, 1..=1000, 1..=100),
-        failures_in_a_row: section.whole(
-            "failures_in_a_row",
-            default.failures_in_a_row,
-            1..=1000,
-            2..=10,
-        ),
-    }
 }
 
 /// The policies of a target, in line; each must be there.

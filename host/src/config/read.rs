@@ -12,11 +12,10 @@ use super::{
     ResourceConfig, Snapshots, VERSION,
 };
 use crate::document::{self, Section};
-use crate::policy::{BreakerOptions, Isolation, Limits};
 
 pub(super) const SECOND: u64 = 1000;
 pub(super) const MINUTE: u64 = 60 * SECOND;
-const HOUR: u64 = 60 * MINUTE;
+pub(super) const HOUR: u64 = 60 * MINUTE;
 pub(super) const DAY: u64 = 24 * HOUR;
 /// The least and the greatest interval, milliseconds.
 const INTERVAL: std::ops::RangeInclusive<u64> = 10..=30 * DAY;
@@ -335,114 +334,5 @@ fn guard(section: &mut Section<'_, '_>) -> GuardLimits {
             10 * MINUTE..=DAY,
         ),
         flap_repairs: section.whole("flap_repairs", default.flap_repairs, 2..=1000, 3..=10),
-    }
-}
-
-pub(super) fn isolation(section: &mut Section<'_, '_>, inherited: Isolation) -> Isolation {
-    let recycled = match inherited {
-        Isolation::Fresh => 1000,
-        Isolation::Reused { recycle_after } => recycle_after,
-    };
-    let recycle_after = section.whole("recycle_after", recycled, 1..=1_000_000_000, 10..=1_000_000);
-    let reused = Isolation::Reused { recycle_after };
-    let default = match inherited {
-        Isolation::Fresh => Isolation::Fresh,
-        Isolation::Reused { .. } => reused,
-    };
-    section.choice(
-        "isolation",
-        default,
-        &[("fresh", Isolation::Fresh), ("reused", reused)],
-    )
-}
-
-pub(super) fn breaker(section: &mut Section<'_, '_>, default: &BreakerOptions) -> BreakerOptions {
-    let breaker = BreakerOptions {
-        failures_in_a_row: section.whole(
-            "failures_in_a_row",
-            default.failures_in_a_row,
-            1..=100,
-            2..=10,
-        ),
-        rate_decisions: section.whole(
-            "rate_decisions",
-            default.rate_decisions,
-            10..=1000,
-            20..=200,
-        ),
-        rate_percent: section.number(
-            "rate_percent",
-            default.rate_percent,
-            1.0..=100.0,
-            5.0..=50.0,
-        ),
-        backoff_ms: section.whole(
-            "backoff_ms",
-            default.backoff_ms,
-            SECOND..=DAY,
-            10 * SECOND..=HOUR,
-        ),
-        backoff_max_ms: section.whole(
-            "backoff_max_ms",
-            default.backoff_max_ms,
-            SECOND..=30 * DAY,
-            MINUTE..=DAY,
-        ),
-    };
-    if breaker.backoff_max_ms < breaker.backoff_ms {
-        section.error(
-            if section.has("backoff_max_ms") {
-                "backoff_max_ms"
-            } else {
-                "backoff_ms"
-            },
-            format!(
-                "`backoff_max_ms` is below `backoff_ms` ({})",
-                breaker.backoff_ms
-            ),
-            "the wait begins with `backoff_ms` and doubles up to `backoff_max_ms`",
-        );
-    }
-    breaker
-}
-
-/// Within the bounds that the runtime holds itself, and closer where a person may slip.
-pub(super) fn policy_limits(section: &mut Section<'_, '_>, default: &Limits) -> Limits {
-    let is_counted = section.has("fuel") || default.fuel.is_some();
-    let fuel = section.whole(
-        "fuel",
-        default.fuel.unwrap_or(10_000_000),
-        10_000..=u64::MAX,
-        1_000_000..=1_000_000_000,
-    );
-    Limits {
-        isolation: default.isolation,
-        deadline_ms: section.whole("deadline_ms", default.deadline_ms, 1..=10_000, 5..=1000),
-        start_deadline_ms: section.whole(
-            "start_deadline_ms",
-            default.start_deadline_ms,
-            1..=60_000,
-            100..=10_000,
-        ),
-        memory_mib: section.whole("memory_mib", default.memory_mib, 1..=1024, 1..=256),
-        max_instances: section.whole("max_instances", default.max_instances, 1..=1000, 1..=64),
-        core_instances: section.whole("core_instances", default.core_instances, 1..=1000, 1..=100),
-        memories: section.whole("memories", default.memories, 1..=16, 1..=16),
-        tables: section.whole("tables", default.tables, 1..=100, 1..=100),
-        table_elements: section.whole(
-            "table_elements",
-            default.table_elements,
-            1..=1_000_000,
-            1000..=100_000,
-        ),
-        stack_kib: section.whole("stack_kib", default.stack_kib, 16..=1024, 64..=1024),
-        hostcall_fuel: section.whole(
-            "hostcall_fuel",
-            default.hostcall_fuel,
-            1 << 16..=1 << 30,
-            1 << 18..=1 << 26,
-        ),
-        fuel: is_counted.then_some(fuel),
-        component_mib: section.whole("component_mib", default.component_mib, 1..=1024, 1..=256),
     }
 }

@@ -13,7 +13,7 @@ use super::DecisionLogError;
 use super::crew::{self, Batch, Progress};
 use super::line::Decided;
 use super::reader::Chain;
-use super::replay::{Question, Skipped, is_by_machine};
+use super::replay::{Question, Skipped, is_by_machine, soonest};
 use crate::gate::{Comparison, ComparisonReport, Essence};
 use crate::model::Verdict;
 use crate::policy::Policy;
@@ -96,10 +96,16 @@ pub fn diff(
     sides: &Sides<'_>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Diffed, DecisionLogError> {
+    let (old, new) = (soonest(sides.old), soonest(sides.new));
+    let sides = Sides {
+        old: &old,
+        new: &new,
+        of: sides.of,
+    };
     let work = |batch: Batch| {
         let mut part = Part::default();
         for (entry, text) in &batch.entries {
-            part.add(*entry, text, &batch, sides);
+            part.add(*entry, text, &batch, &sides);
         }
         part
     };
@@ -135,12 +141,12 @@ impl Part {
             return;
         }
         let (target, at_ms) = (decided.target.to_string(), decided.at_ms);
-        let question = match Question::of(decided, &batch.surroundings) {
+        let mut question = match Question::of(decided, &batch.surroundings) {
             Ok(question) => question,
             Err(why) => return self.skip(why),
         };
-        let (old, old_missed) = question.ask(sides.old, Some(sides.old.settings()));
-        let (new, new_missed) = question.ask(sides.new, Some(sides.new.settings()));
+        let (old, old_missed) = question.ask_anew(sides.old);
+        let (new, new_missed) = question.ask_anew(sides.new);
         if is_by_machine(old.failure.as_ref()) || is_by_machine(new.failure.as_ref()) {
             return self.skip(Skipped::ByMachine);
         }

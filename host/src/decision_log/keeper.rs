@@ -14,7 +14,8 @@ use serde_json::value::to_raw_value;
 
 use super::DecisionLogError;
 use super::line::{Answer, Begin, Cost, Decided, Dropped, PolicyLine, Sum, VERSION};
-use super::writer::{Item, Room, Writer};
+use super::making_way::Room;
+use super::writer::{Item, Writer};
 use crate::clock::now_ms;
 use crate::digest::hex;
 use crate::model::{Classification, Context, EscalationLevel, PolicyEvent, Setting, Verdict};

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::DecisionLogError;
 use super::files::{self, KEPT, Lines, LogFile, SyncedTo, is_damage};
 use super::line::{Begin, Dropped, Head, Kind, Lost, Sum};
-use super::writer::sum_of;
+use super::making_way::sum_of;
 
 /// Faults that are told one by one; more are counted.
 const FAULTS: usize = 20;

@@ -1,6 +1,5 @@
 //! Every decision of a log, made again by the component that made it, compared byte for byte.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -12,9 +11,14 @@ use super::crew::{self, Batch, Progress, Surroundings};
 use super::line::{Answer, Decided};
 use super::reader::Chain;
 use crate::gate::about;
-use crate::policy::{Decision, Limits, Policy, PolicyFailure, Retold, Runtime};
+use crate::policy::{
+    Decision, Isolation, Limits, Policy, PolicyFailure, Retold, Runtime, check_purity,
+};
+use crate::policy_tests;
 use crate::signing::Verified;
 
+/// Decisions after which an instance is replaced.
+const RECYCLE_AFTER: u32 = 10_000;
 /// Differences that are told one by one; more are counted.
 const DIFFERENCES: usize = 10;
 /// Bytes on each side of the first one that differs, as they are shown.
@@ -158,20 +162,28 @@ impl Part {
         };
         let recorded = decided.answer.clone();
         let (at_ms, target) = (decided.at_ms, decided.target.to_string());
-        let question = match Question::of(decided, surroundings) {
+        let mut question = match Question::of(decided, surroundings) {
             Ok(question) => question,
             Err(why) => {
                 self.skipped.push(why);
                 return;
             }
         };
-        let (decision, _) = question.ask(&policy, None);
+        let mut decision = question.ask(&policy);
         if is_by_machine(decision.failure.as_ref()) {
             self.skipped.push(Skipped::ByMachine);
             return;
         }
         // Serialises as it was serialised then: cannot fail.
-        let now = serde_json::to_string(&Answer::from(&decision)).unwrap_or_default();
+        let text = |decision: &Decision| {
+            serde_json::to_string(&Answer::from(decision)).unwrap_or_default()
+        };
+        let mut now = text(&decision);
+        if recorded.get() != now {
+            // Whatever an instance may remember: what counts is the answer of a new one.
+            decision = question.ask(&policy.with_isolation(Isolation::Fresh));
+            now = text(&decision);
+        }
         let Some(offset) = first_difference(recorded.get(), &now) else {
             self.same += 1;
             return;
@@ -240,29 +252,40 @@ impl Question {
         })
     }
 
-    /// Asks a policy, with other settings where some are given. Says whether it asked for telemetry
-    /// that the log does not hold.
-    pub(super) fn ask(&self, policy: &Policy, settings: Option<&[u8]>) -> (Decision, bool) {
-        let context = match settings {
-            Some(settings) => Cow::Owned(crate::model::Context {
-                settings: settings.to_vec(),
-                ..self.context.clone()
-            }),
-            None => Cow::Borrowed(&self.context),
-        };
-        let mut telemetry = self.telemetry.clone();
-        let decision = policy.decide(&self.event, &context, &mut telemetry);
-        let missed = telemetry.missed();
-        (decision, missed)
+    /// Asks a policy with the settings that the question has.
+    pub(super) fn ask(&mut self, policy: &Policy) -> Decision {
+        policy.decide(&self.event, &self.context, &mut self.telemetry)
+    }
+
+    /// Asks a policy with its own settings. Says whether it asked for telemetry that the log does not
+    /// hold.
+    pub(super) fn ask_anew(&mut self, policy: &Policy) -> (Decision, bool) {
+        self.context.settings.clear();
+        self.context.settings.extend_from_slice(policy.settings());
+        let decision = self.ask(policy);
+        (decision, self.telemetry.missed())
     }
 }
 
 /// Whether a failure comes of the machine and its load, so that it says nothing of the policy.
 pub(super) fn is_by_machine(failure: Option<&PolicyFailure>) -> bool {
-    matches!(
-        failure,
-        Some(PolicyFailure::Deadline { .. } | PolicyFailure::Busy { .. })
-    )
+    failure.is_some_and(PolicyFailure::depends_on_machine)
+}
+
+/// The same policy in the isolation in which it answers soonest: in instances that are used again,
+/// where it answers as a pure function does.
+pub(super) fn soonest(policy: &Policy) -> Policy {
+    let pure = policy_tests::typical(policy).is_ok_and(|asked| {
+        let mut questions: Vec<_> = asked.into_iter().map(|asked| asked.question).collect();
+        check_purity(policy, &mut questions).is_empty()
+    });
+    policy.with_isolation(if pure {
+        Isolation::Reused {
+            recycle_after: RECYCLE_AFTER,
+        }
+    } else {
+        Isolation::Fresh
+    })
 }
 
 /// The limits of a replay: what they were, with time enough.
@@ -344,7 +367,7 @@ impl Loaded {
         };
         let policy = self.runtimes[place].1.load(&component, &[]);
         policy
-            .map(Some)
+            .map(|policy| Some(soonest(&policy)))
             .map_err(|error| format!("{:#}", anyhow::Error::from(error)))
     }
 }

@@ -58,7 +58,7 @@ impl Running {
             all.extend(look.found.into_iter().map(|found| (name.clone(), found)));
         }
         for (name, found) in all {
-            let digest = found.candidate.digest();
+            let digest = found.candidate.digest().to_owned();
             let Some(machine) = self.machines.get_mut(&name) else {
                 continue;
             };
@@ -179,7 +179,7 @@ impl Running {
     }
 
     pub(super) fn offer(&mut self, name: &str, candidate: Candidate, origin: Origin) {
-        let digest = candidate.digest();
+        let digest = candidate.digest().to_owned();
         self.found
             .insert((name.to_owned(), digest.clone()), candidate);
         self.step(

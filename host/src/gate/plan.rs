@@ -45,7 +45,7 @@ impl fmt::Debug for Plan {
 impl Plan {
     /// The largest component that is looked at, bytes.
     pub(super) fn most_bytes(&self) -> u64 {
-        (self.workshop.runtime.limits().component_mib as u64) << 20
+        (self.workshop.limits().component_mib as u64) << 20
     }
 
     /// A refusal whose wrong fields are told as the person wrote them.

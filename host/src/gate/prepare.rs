@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 use super::record::{Known, Refusal, Step};
 use crate::model::{Setting, SettingError};
-use crate::policy::{Compiled, CompiledCache, LoadError, Policy, Runtime};
+use crate::policy::{Compiled, CompiledCache, Limits, LoadError, Policy, Runtime};
 use crate::policy_tests::{self, CaseText, CasesError};
-use crate::signing::{Provenance, TrustedKey, Verified, sha256};
+use crate::signing::{Believed, Hashed, Provenance, TrustedKey, Verified};
 
 /// A component as it was found.
 #[derive(Clone)]
 pub struct Candidate {
-    /// Its bytes.
-    pub bytes: Arc<[u8]>,
+    /// Its bytes and their digest.
+    pub component: Hashed,
     /// The signature that lay beside it.
     pub signature: Option<Arc<[u8]>>,
     /// The files of test cases that lay in the folder beside it.
@@ -25,8 +25,8 @@ pub struct Candidate {
 
 impl Candidate {
     /// Its SHA-256, lower-case hex.
-    pub fn digest(&self) -> String {
-        sha256(&self.bytes)
+    pub fn digest(&self) -> &str {
+        self.component.digest()
     }
 }
 
@@ -50,12 +50,10 @@ pub enum Held {
 
 /// What candidates are prepared with.
 pub struct Workshop {
-    /// The engine.
-    pub runtime: Runtime,
-    /// Compiled code; none is kept without.
-    pub cache: Option<Arc<CompiledCache>>,
-    /// Who is believed.
-    pub trust: Trust,
+    runtime: Runtime,
+    cache: Option<Arc<CompiledCache>>,
+    trust: Trust,
+    believed: Believed,
 }
 
 /// A policy that went through every step before the shadow.
@@ -84,6 +82,26 @@ impl Tested {
 }
 
 impl Workshop {
+    /// An engine, compiled code, of which none is kept without a cache, and who is believed.
+    pub fn new(runtime: Runtime, cache: Option<Arc<CompiledCache>>, trust: Trust) -> Self {
+        Self {
+            runtime,
+            cache,
+            believed: Believed::new(trust.keys.clone()),
+            trust,
+        }
+    }
+
+    /// What policies from here are held to.
+    pub fn limits(&self) -> &Limits {
+        self.runtime.limits()
+    }
+
+    /// Who is believed.
+    pub fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
     /// Takes a candidate through signature, contract, compile, parameters and its own tests. `passed`
     /// hears each step.
     ///
@@ -141,17 +159,19 @@ impl Workshop {
 
     fn verify(&self, candidate: &Candidate, held: Held) -> Result<Verified, Refusal> {
         let refused = |reason: String| Refusal::new(Step::Signature, reason);
-        let bytes = Arc::clone(&candidate.bytes);
-        let signature = candidate.signature.as_deref();
+        let component = candidate.component.clone();
+        let signature = candidate.signature.as_ref();
         // Where none is required, one that is there must hold all the same.
         if !self.trust.require_signature && (signature.is_none() || self.trust.keys.is_empty()) {
-            return Ok(Verified::unsigned(bytes));
+            return Ok(Verified::unsigned_hashed(component));
         }
-        match held {
-            Held::Now(now_ms) => Verified::signed(bytes, signature, &self.trust.keys, now_ms),
-            Held::Earlier => Verified::signed_earlier(bytes, signature, &self.trust.keys),
-        }
-        .map_err(|error| refused(error.to_string()))
+        let now_ms = match held {
+            Held::Now(now_ms) => Some(now_ms),
+            Held::Earlier => None,
+        };
+        self.believed
+            .check(component, signature, now_ms)
+            .map_err(|error| refused(error.to_string()))
     }
 
     fn compile(&self, verified: &Verified) -> Result<Compiled, Refusal> {

@@ -3,9 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::machine::{CandidateState, RefusedCandidate};
+use super::machine::{CandidateState, OutOfService, RefusedCandidate};
 use super::record::{GateRecord, Known};
 use super::source::Source;
+use crate::policy::PolicyStatus;
 
 /// The version of the protocol.
 pub(super) const VERSION: u32 = 1;
@@ -87,19 +88,17 @@ pub struct PolicyReport {
     pub on_probation: bool,
     /// What is put back when it fails.
     pub last_good: Option<Known>,
+    /// What kept failing, is out of service and is tried again. Where there was nothing to put back it
+    /// is what is in service, and the host decides meanwhile.
+    #[serde(default)]
+    pub out_of_service: Option<OutOfService>,
     /// The candidate, if there is one.
     pub candidate: Option<CandidateState>,
+    /// How the candidate does in the shadow.
+    #[serde(default)]
+    pub candidate_statistics: Option<PolicyStatus>,
     /// The latest candidates that were refused, the newest first.
     pub refused: Vec<RefusedCandidate>,
-    /// How it has done; none when none is running.
-    pub statistics: Option<Statistics>,
-}
-
-/// How a policy has done since it was loaded.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Statistics {
-    /// Times that it was asked.
-    pub decisions: u64,
-    /// Failures that speak against it.
-    pub failures: u64,
+    /// How it has done since dbmedic started; none when none is running.
+    pub statistics: Option<PolicyStatus>,
 }

@@ -107,7 +107,9 @@ pub enum SwapReason {
     Promoted,
     /// A person promoted it.
     Person,
-    /// The one before did not prove itself.
+    /// It was out of service, and is tried again.
+    TriedAgain,
+    /// The one before did not prove itself, or kept failing.
     RolledBack {
         /// Why.
         reason: String,
@@ -119,9 +121,8 @@ impl fmt::Display for SwapReason {
         match self {
             Self::Promoted => f.write_str("it went through the gate"),
             Self::Person => f.write_str("a person said so"),
-            Self::RolledBack { reason } => {
-                write!(f, "the one before did not prove itself: {reason}")
-            }
+            Self::TriedAgain => f.write_str("it is tried again"),
+            Self::RolledBack { reason } => write!(f, "the one before failed: {reason}"),
         }
     }
 }
@@ -202,6 +203,7 @@ impl fmt::Display for GateRecord {
                 match why {
                     SwapReason::Promoted => Ok(()),
                     SwapReason::Person => write!(f, ", as a person said"),
+                    SwapReason::TriedAgain => write!(f, ", tried again"),
                     SwapReason::RolledBack { reason } => write!(f, ", put back: {reason}"),
                 }
             }

@@ -10,7 +10,7 @@ use super::arrivals::Several;
 use super::machine::{Compared, Input, Machine, Machines, Output, Service};
 use super::plan::Plan;
 use super::prepare::{Candidate, Tested};
-use super::protocol::{PolicyReport, Reply, Request, Statistics};
+use super::protocol::{PolicyReport, Reply, Request};
 use super::record::{GateRecord, Known, Origin, Progress, Refusal, Step};
 use super::service::{Driver, Job, Message, Order, Prepared, SwapOrder};
 use super::source::{Lookout, read_candidate};
@@ -18,7 +18,7 @@ use super::store::Store;
 use crate::clock::now_ms;
 use crate::model::Context;
 use crate::pipeline::Made;
-use crate::policy::{Policy, PolicyFailure};
+use crate::policy::Policy;
 
 /// Between two looks at the sources where nothing tells of a change, and between two ticks.
 const POLL: Duration = Duration::from_secs(1);
@@ -65,6 +65,11 @@ impl Running {
                 Ok(Message::Swapped { name, digest }) => {
                     self.step(&name, Input::Swapped { digest });
                 }
+                Ok(Message::Service {
+                    name,
+                    digest,
+                    change,
+                }) => self.step(&name, Input::Changed { digest, change }),
                 Ok(Message::Passed { name, digest, step }) => {
                     self.step(&name, Input::Passed { digest, step });
                 }
@@ -148,14 +153,10 @@ impl Running {
                     .plans
                     .get(&name)
                     .map_or(u64::MAX, |plan| plan.gate.probation.slow_ms);
-                let decision = &part.decision;
-                let against = decision.failure.as_ref().filter(|f| f.is_misbehaviour());
-                let input = Input::Decided {
-                    digest: part.digest.to_string(),
-                    failure: against.map(PolicyFailure::to_string),
-                    slow: decision.duration >= Duration::from_millis(slow_ms),
-                };
-                self.step(&name, input);
+                if part.decision.duration >= Duration::from_millis(slow_ms) {
+                    let digest = part.digest.to_string();
+                    self.step(&name, Input::Slow { digest });
+                }
                 let (Some(shadow), Some(telemetry)) = (self.shadows.get_mut(&name), &mut telemetry)
                 else {
                     continue;
@@ -199,7 +200,7 @@ impl Running {
                 };
                 match read_candidate(&file, plan.most_bytes()) {
                     Ok(candidate) => {
-                        let digest = candidate.digest();
+                        let digest = candidate.digest().to_owned();
                         self.waiting.push((policy.clone(), digest, answer));
                         self.offer(&policy, candidate, Origin::Person);
                     }
@@ -225,18 +226,19 @@ impl Running {
     fn status(&self) -> Vec<PolicyReport> {
         let reports = self.machines.iter().map(|(name, machine)| {
             let plan = self.plans.get(name);
-            let (decisions, failures) = machine.counts();
+            let service = machine.service();
+            let digest = service.present.identity.digest.clone();
+            let tested = self.ready.get(&(name.clone(), digest));
+            let shadow = self.shadows.get(name);
             PolicyReport {
                 running: true,
                 targets: plan.map(|plan| plan.targets.clone()).unwrap_or_default(),
                 source: plan.map(|plan| plan.source.clone()),
-                require_signature: plan.map(|plan| plan.workshop.trust.require_signature),
+                require_signature: plan.map(|plan| plan.workshop.trust().require_signature),
                 candidate: machine.candidate(),
-                statistics: Some(Statistics {
-                    decisions,
-                    failures,
-                }),
-                ..report(name, machine.service())
+                statistics: tested.map(|tested| tested.policy().status()),
+                candidate_statistics: shadow.map(|shadow| shadow.policy.status()),
+                ..report(name, service)
             }
         });
         reports.collect()
@@ -284,8 +286,10 @@ impl Running {
             }
             Output::BeginShadow { digest } => {
                 if let Some(tested) = self.ready.get(&(name.to_owned(), digest)) {
+                    let policy = tested.policy();
                     let shadow = Shadow {
-                        policy: tested.policy().clone(),
+                        // Counted on its own: what it did in the shadow is no decision.
+                        policy: policy.with_isolation(policy.limits().isolation),
                         memories: BTreeMap::new(),
                     };
                     self.shadows.insert(name.to_owned(), shadow);
@@ -298,12 +302,17 @@ impl Running {
                     (self.driver.order)(Order::Shadow(false));
                 }
             }
-            Output::Swap { digest, why } => {
+            Output::Swap {
+                digest,
+                why,
+                standing,
+            } => {
                 if let Some(tested) = self.ready.get(&(name.to_owned(), digest)) {
                     let order = SwapOrder {
                         name: name.to_owned(),
                         policy: tested.policy().clone(),
                         why,
+                        standing,
                     };
                     (self.driver.order)(Order::Swap(Box::new(order)));
                 }
@@ -353,13 +362,8 @@ impl Running {
         let needed: BTreeSet<(String, String)> = services
             .iter()
             .flat_map(|(name, service)| {
-                let known = [
-                    Some(&service.present),
-                    service.last_good.as_ref(),
-                    service.candidate.as_ref(),
-                ];
                 let digest = |known: &Known| (name.clone(), known.identity.digest.clone());
-                known.into_iter().flatten().map(digest).collect::<Vec<_>>()
+                service.needed().map(digest)
             })
             .collect();
         self.ready.retain(|key, _| needed.contains(key));
@@ -383,7 +387,9 @@ pub(super) fn report(name: &str, service: &Service) -> PolicyReport {
         since_ms: service.since_ms,
         on_probation: service.on_probation,
         last_good: service.last_good.clone(),
+        out_of_service: service.out_of_service.clone(),
         candidate: None,
+        candidate_statistics: None,
         refused: service.refused.iter().rev().cloned().collect(),
         statistics: None,
     }
@@ -391,5 +397,5 @@ pub(super) fn report(name: &str, service: &Service) -> PolicyReport {
 
 /// The machine of a policy that has just been put in service, or was.
 pub(super) fn machine(name: &str, plan: &Plan, service: Service) -> Machine {
-    Machine::new(name, plan.gate.clone(), service, now_ms())
+    Machine::new(name, plan.gate.clone(), service)
 }

@@ -22,8 +22,8 @@ use super::source::Lookout;
 use super::store::Store;
 use crate::clock::now_ms;
 use crate::model::Setting;
-use crate::pipeline::Made;
-use crate::policy::Policy;
+use crate::pipeline::{Effect, Made};
+use crate::policy::{Policy, ServiceChange, Standing};
 
 /// Messages that wait for the gate; more decisions than that are not compared in the shadow.
 const WAITING: usize = 1024;
@@ -32,7 +32,7 @@ const JOBS: usize = 64;
 
 /// What the gate wants of the driver.
 pub enum Order {
-    /// Put this policy in service between two decisions, then say so by [`GateHandle::swapped`].
+    /// Put this policy in service between two decisions; [`GateHandle::hear`] then takes the effect.
     Swap(Box<SwapOrder>),
     /// Whether decisions are to come with what telemetry held.
     Shadow(bool),
@@ -48,6 +48,8 @@ pub struct SwapOrder {
     pub policy: Policy,
     /// Why.
     pub why: SwapReason,
+    /// As what.
+    pub standing: Standing,
 }
 
 /// The driver of the pipeline, as the gate knows it.
@@ -63,6 +65,11 @@ pub(super) enum Message {
     Swapped {
         name: String,
         digest: String,
+    },
+    Service {
+        name: String,
+        digest: String,
+        change: ServiceChange,
     },
     Passed {
         name: String,
@@ -113,10 +120,22 @@ impl GateHandle {
         }
     }
 
-    /// Says that a swap was done.
-    pub fn swapped(&self, name: &str, digest: &str) {
-        let (name, digest) = (name.to_owned(), digest.to_owned());
-        drop(self.send.send(Message::Swapped { name, digest }));
+    /// Hears what the pipeline says of policies: that a swap was done, and what their breakers say.
+    /// Nothing of that is lost.
+    pub fn hear(&self, effect: &Effect) {
+        let message = match effect {
+            Effect::PolicySwapped { policy, to, .. } => Message::Swapped {
+                name: policy.clone(),
+                digest: to.digest.clone(),
+            },
+            Effect::PolicyService { policy, of, change } => Message::Service {
+                name: policy.clone(),
+                digest: of.digest.clone(),
+                change: change.clone(),
+            },
+            _ => return,
+        };
+        drop(self.send.send(message));
     }
 }
 

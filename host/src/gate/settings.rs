@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::policy::Probation;
+
 /// What the gate of one policy asks for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct GateSettings {
@@ -48,14 +50,24 @@ pub struct ProbationSettings {
     pub decisions: u64,
     /// After this time it has proved itself, if it decided at all, milliseconds; default one hour.
     pub time_ms: u64,
-    /// So many failures on probation bring the last good one back; default 2.
+    /// So many failures on probation bring the last good one back; default 2. Later, the policy's
+    /// breaker does.
     pub failures: u64,
     /// A decision that takes longer is slow, milliseconds; default 20.
     pub slow_ms: u64,
     /// So many slow decisions on probation bring the last good one back; default 5.
     pub slow_decisions: u64,
-    /// So many failures in a row bring the last good one back, on probation or later; default 3.
-    pub failures_in_a_row: u64,
+}
+
+impl ProbationSettings {
+    /// What the policy's breaker has to know of it.
+    pub(super) fn bounds(&self) -> Probation {
+        Probation {
+            decisions: self.decisions,
+            time_ms: self.time_ms,
+            failures: self.failures,
+        }
+    }
 }
 
 impl Default for ProbationSettings {
@@ -66,7 +78,6 @@ impl Default for ProbationSettings {
             failures: 2,
             slow_ms: 20,
             slow_decisions: 5,
-            failures_in_a_row: 3,
         }
     }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::prepare::Candidate;
 use crate::policy_tests::{self, CaseText};
-use crate::signing::SIGNATURE_BYTES;
+use crate::signing::{Hashed, SIGNATURE_BYTES};
 
 /// How long a file must have been the same before it is read, milliseconds.
 const SETTLE_MS: u64 = 200;
@@ -330,7 +330,7 @@ fn read(path: &Path, expected: &Prints, most_bytes: u64) -> io::Result<Option<Ca
         return Ok(None);
     }
     Ok(Some(Candidate {
-        bytes: bytes.into(),
+        component: Hashed::new(bytes),
         signature,
         cases: cases.into(),
     }))

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::machine::Service;
 use super::prepare::Candidate;
-use crate::signing::sha256;
+use crate::signing::Hashed;
 
 /// The version of the file that says what is in service.
 const VERSION: u32 = 1;
@@ -97,20 +97,22 @@ impl Store {
     /// # Errors
     /// When it cannot be written.
     pub fn keep(&self, digest: &str, candidate: &Candidate) -> Result<(), StoreError> {
-        // What is there already needs no new writing and syncing; what is damaged is replaced.
-        if let Ok(Some(kept)) = self.read(digest)
-            && kept.signature == candidate.signature
-        {
-            return Ok(());
-        }
+        let bytes = candidate.component.bytes();
         let path = self.component(digest, "wasm");
         // The signature first: a component without one would be refused at the next start.
         let signature = self.component(digest, "wasm.minisig");
+        // What is there already needs no new writing and syncing; what is damaged is replaced.
+        let there = |path: &Path| fs::read(path).ok();
+        if there(&path).is_some_and(|kept| kept == bytes)
+            && there(&signature).as_deref() == candidate.signature.as_deref()
+        {
+            return Ok(());
+        }
         match &candidate.signature {
             Some(bytes) => write_whole(&signature, bytes)?,
             None => drop(fs::remove_file(&signature)),
         }
-        write_whole(&path, &candidate.bytes)
+        write_whole(&path, bytes)
     }
 
     /// A component that was kept; none when there is none.
@@ -122,13 +124,14 @@ impl Store {
         let Some(bytes) = read_if_there(&path)? else {
             return Ok(None);
         };
-        if sha256(&bytes) != digest {
+        let component = Hashed::new(bytes);
+        if component.digest() != digest {
             let what = "its bytes are not those of its name".to_owned();
             return Err(StoreError::Damaged { path, what });
         }
         let signature = read_if_there(&self.component(digest, "wasm.minisig"))?;
         Ok(Some(Candidate {
-            bytes: bytes.into(),
+            component,
             signature: signature.map(Arc::from),
             // It passed those that lay beside it when it came.
             cases: Arc::default(),
@@ -166,8 +169,7 @@ impl Store {
     pub fn save(&self, policies: BTreeMap<String, Service>) -> Result<(), StoreError> {
         let needed: BTreeSet<String> = policies
             .values()
-            .flat_map(|s| [Some(&s.present), s.last_good.as_ref(), s.candidate.as_ref()])
-            .flatten()
+            .flat_map(Service::needed)
             .map(|known| known.identity.digest.clone())
             .collect();
         let path = self.dir.join("service.json");

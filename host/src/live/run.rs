@@ -105,9 +105,10 @@ impl Live {
                 }
                 if let Some(gate) = &gate {
                     gate.made(self.pipeline.take_made());
-                    if let Event::PolicySwapped { policy, to, .. } = &event {
-                        gate.swapped(policy, &to.digest);
-                    }
+                    asked
+                        .of_policies
+                        .iter()
+                        .for_each(|effect| gate.hear(effect));
                 }
                 for target in asked.examine {
                     watchers.get(&target).into_iter().for_each(Watcher::examine);
@@ -162,6 +163,7 @@ impl Live {
                     at_ms: now_ms(),
                     to,
                     why: swap.why.to_string(),
+                    standing: swap.standing,
                 })
             }
             Order::Shadow(on) => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::DEFAULT_POLICY;
+use super::{BreakerRecords, DEFAULT_POLICY};
 use crate::detect::Detector;
 use crate::guard::TargetRecord;
 use crate::model::{EscalationLevel, RepairHistory};
@@ -16,6 +16,9 @@ pub struct Carried {
     pub next_incident: u64,
     /// By target.
     pub targets: BTreeMap<String, CarriedTarget>,
+    /// What speaks for and against the policies.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub breakers: BreakerRecords,
     /// What was learned to be normal, by target. Kept in a file of its own; here in a recording.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub detectors: BTreeMap<String, Detector>,
@@ -26,6 +29,7 @@ impl Default for Carried {
         Self {
             next_incident: 1,
             targets: BTreeMap::new(),
+            breakers: BTreeMap::new(),
             detectors: BTreeMap::new(),
         }
     }

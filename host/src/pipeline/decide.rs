@@ -26,11 +26,14 @@ impl Pipeline {
             incident: incident.as_deref(),
         };
         let (listens, mut heard) = (self.listens, Vec::new());
+        let mut changes = Vec::new();
         let decision = target
             .line
             .decide(event, &context, |policy_name, policy, context| {
                 let mut asked_of_telemetry = HeardTelemetry::default();
-                let decision = if let Some(why) = self.service.hindrance(policy_name, &matter) {
+                let digest = policy.digest();
+                let hindrance = self.service.hindrance(policy_name, digest, &matter);
+                let decision = if let Some(why) = hindrance {
                     policy.recycle(name);
                     Decision::without_policy(event, context, why)
                 } else if listens {
@@ -45,7 +48,12 @@ impl Pipeline {
                     heard.push(asked_of_telemetry);
                 }
                 let failure = decision.failure.as_ref();
-                self.service.note(policy_name, at_ms, failure);
+                let change = self.service.note(policy_name, digest, at_ms, failure);
+                changes.extend(change.map(|change| Effect::PolicyService {
+                    policy: policy_name.to_owned(),
+                    of: policy.identity(),
+                    change,
+                }));
                 decision
             });
         let line = match &decision.parts[..] {
@@ -70,6 +78,7 @@ impl Pipeline {
                 line,
             }));
         }
+        effects.append(&mut changes);
         for alert in &verdict.alerts {
             effects.push(Effect::Alerted {
                 target: name.to_owned(),

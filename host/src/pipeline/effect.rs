@@ -7,7 +7,9 @@ use crate::incident::Resolved;
 use crate::model::{
     Alert, Anomaly, EscalationLevel, Finding, Outcome, PolicyEvent, Verbosity, Verdict,
 };
-use crate::policy::{HeardTelemetry, Part, PolicyFailure, PolicyIdentity, TelemetryCopy};
+use crate::policy::{
+    HeardTelemetry, Part, PolicyFailure, PolicyIdentity, ServiceChange, TelemetryCopy,
+};
 
 /// What the pipeline wants done or told. Compared byte for byte at replay.
 #[allow(
@@ -108,6 +110,15 @@ pub enum Effect {
         why: String,
         /// Targets where the one before stays until the running repair has ended.
         after_repair: Vec<String>,
+    },
+    /// A policy is taken out of service after failures, is back, or has proved itself.
+    PolicyService {
+        /// The policy's configured name.
+        policy: String,
+        /// Which component it is.
+        of: PolicyIdentity,
+        /// What changed.
+        change: ServiceChange,
     },
     /// The problem is gone.
     IncidentResolved {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::Outcome;
-use crate::policy::PolicyIdentity;
+use crate::policy::{PolicyIdentity, Standing};
 use crate::source::Observation;
 
 /// What happens to the pipeline. Time arrives in here and nowhere else.
@@ -46,6 +46,9 @@ pub enum Event {
         to: PolicyIdentity,
         /// Why, in one line.
         why: String,
+        /// As what.
+        #[serde(default, skip_serializing_if = "Standing::is_proven")]
+        standing: Standing,
     },
     /// Time passed.
     Tick {

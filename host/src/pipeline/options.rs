@@ -21,9 +21,12 @@ pub struct PipelineOptions {
     pub baseline_established_after: usize,
     /// The limits that no policy can move.
     pub guard: GuardLimits,
-    /// When the policy is taken out of service.
+    /// When a policy is taken out of service.
     #[serde(default)]
     pub breaker: BreakerOptions,
+    /// The same for policies with bounds of their own, by their configured names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub named_breakers: BTreeMap<String, BreakerOptions>,
     /// The targets by name.
     pub targets: BTreeMap<String, TargetOptions>,
     /// The learned signatures that anomalies are compared with, beside the built-in ones. None

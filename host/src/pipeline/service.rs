@@ -4,7 +4,12 @@
 use std::collections::BTreeMap;
 
 use super::Asked;
-use crate::policy::{Breaker, BreakerOptions, PolicyFailure};
+use crate::policy::{
+    Breaker, BreakerOptions, BreakerRecord, BreakerState, PolicyFailure, ServiceChange, Standing,
+};
+
+/// What breakers know, by the policies' configured names and the digests of their components.
+pub type BreakerRecords = BTreeMap<String, BTreeMap<String, BreakerRecord>>;
 
 /// A failure that depended on the machine, as a recording holds it: a replay meets it again.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,18 +37,45 @@ pub(super) struct Matter<'a> {
 /// The service of all policies, by their configured names.
 pub(super) struct Service {
     options: BreakerOptions,
-    breakers: BTreeMap<String, Breaker>,
+    named_options: BTreeMap<String, BreakerOptions>,
+    /// By name, and by the component's digest: what failed is remembered while another decides.
+    breakers: BTreeMap<String, BTreeMap<String, Breaker>>,
     /// What the step that runs meets again.
     recorded: Vec<RecordedFailure>,
 }
 
 impl Service {
-    pub(super) fn new(options: BreakerOptions) -> Self {
-        Self {
+    pub(super) fn new(
+        options: BreakerOptions,
+        named_options: BTreeMap<String, BreakerOptions>,
+        known: BreakerRecords,
+    ) -> Self {
+        let mut service = Self {
             options,
+            named_options,
             breakers: BTreeMap::new(),
             recorded: Vec::new(),
+        };
+        for (policy, records) in known {
+            let options = service.options_of(&policy).clone();
+            let breaker = |(digest, record)| (digest, Breaker::with(options.clone(), record));
+            let breakers = records.into_iter().map(breaker).collect();
+            service.breakers.insert(policy, breakers);
         }
+        service
+    }
+
+    /// What the next run must know.
+    pub(super) fn known(&self) -> BreakerRecords {
+        let of_one = |breakers: &BTreeMap<String, Breaker>| -> BTreeMap<_, _> {
+            let breakers = breakers.iter();
+            breakers
+                .map(|(digest, breaker)| (digest.clone(), breaker.known().clone()))
+                .collect()
+        };
+        let all = self.breakers.iter();
+        all.map(|(policy, breakers)| (policy.clone(), of_one(breakers)))
+            .collect()
     }
 
     /// What the next decisions meet again.
@@ -51,14 +83,37 @@ impl Service {
         self.recorded = failures;
     }
 
-    /// Another policy has this name from now on: nothing speaks against it yet.
-    pub(super) fn begin_anew(&mut self, policy: &str) {
-        self.breakers.remove(policy);
+    /// The component with this digest has this name from now on.
+    pub(super) fn begin(&mut self, policy: &str, digest: &str, standing: Standing, at_ms: u64) {
+        let options = self.options_of(policy).clone();
+        let breakers = self.breakers.entry(policy.to_owned()).or_default();
+        match standing {
+            // What it takes the place of may be tried again, and is remembered until then.
+            Standing::Proven => breakers.retain(|other, breaker| {
+                other != digest && matches!(breaker.state(), BreakerState::Open { .. })
+            }),
+            Standing::OnProbation(bounds) => {
+                let record = BreakerRecord::on_probation(bounds, at_ms);
+                let breaker = Breaker::with(options, record);
+                *breakers = BTreeMap::from([(digest.to_owned(), breaker)]);
+            }
+            Standing::OnTrial => {
+                breakers.retain(|other, _| other == digest);
+                let breaker = breakers.entry(digest.to_owned());
+                let breaker = breaker.or_insert_with(|| Breaker::new(options));
+                breaker.try_again();
+            }
+        }
     }
 
     /// Why the policy is not asked.
-    pub(super) fn hindrance(&mut self, policy: &str, matter: &Matter<'_>) -> Option<PolicyFailure> {
-        if let Err(until_ms) = self.breaker(policy).admit(matter.at_ms) {
+    pub(super) fn hindrance(
+        &mut self,
+        policy: &str,
+        digest: &str,
+        matter: &Matter<'_>,
+    ) -> Option<PolicyFailure> {
+        if let Err(until_ms) = self.breaker(policy, digest).admit(matter.at_ms) {
             return Some(PolicyFailure::OutOfService { until_ms });
         }
         let before = self.recorded.iter().find(|recorded| {
@@ -70,14 +125,32 @@ impl Service {
         Some(before.failure.clone())
     }
 
-    /// Notes how a decision ended.
-    pub(super) fn note(&mut self, policy: &str, at_ms: u64, failure: Option<&PolicyFailure>) {
-        self.breaker(policy).record(at_ms, failure);
+    /// Notes how a decision ended, and says what that changes.
+    pub(super) fn note(
+        &mut self,
+        policy: &str,
+        digest: &str,
+        at_ms: u64,
+        failure: Option<&PolicyFailure>,
+    ) -> Option<ServiceChange> {
+        self.breaker(policy, digest).record(at_ms, failure)
     }
 
-    fn breaker(&mut self, policy: &str) -> &mut Breaker {
-        self.breakers
-            .entry(policy.to_owned())
-            .or_insert_with(|| Breaker::new(self.options.clone()))
+    fn options_of(&self, policy: &str) -> &BreakerOptions {
+        self.named_options.get(policy).unwrap_or(&self.options)
+    }
+
+    fn breaker(&mut self, policy: &str, digest: &str) -> &mut Breaker {
+        let known = self.breakers.get(policy);
+        if known.is_none_or(|breakers| !breakers.contains_key(digest)) {
+            let breaker = Breaker::new(self.options_of(policy).clone());
+            let breakers = self.breakers.entry(policy.to_owned()).or_default();
+            breakers.insert(digest.to_owned(), breaker);
+        }
+        let breakers = self.breakers.get_mut(policy);
+        match breakers.and_then(|breakers| breakers.get_mut(digest)) {
+            Some(breaker) => breaker,
+            None => unreachable!("it was put there"),
+        }
     }
 }

@@ -21,11 +21,15 @@ pub fn cautious(event: &PolicyEvent, context: &Context, failure: &PolicyFailure)
         halt: false,
         confidence: 0.0,
         verbosity: Verbosity::Incident,
-        alerts: vec![Alert {
-            rule: "policy.failed".into(),
-            urgency: Urgency::Critical,
-            message: format!("the policy did not judge {asked}: {}", failure.rule()),
-        }],
+        alerts: if is_known_already(event, failure) {
+            Vec::new()
+        } else {
+            vec![Alert {
+                rule: "policy.failed".into(),
+                urgency: Urgency::Critical,
+                message: format!("the policy did not judge {asked}: {}", failure.rule()),
+            }]
+        },
         reasons: reasons(failure),
         suggestions: vec![
             "Judge the problem yourself: nothing is repaired until the policy answers again."
@@ -34,6 +38,14 @@ pub fn cautious(event: &PolicyEvent, context: &Context, failure: &PolicyFailure)
         ],
         memory: context.memory.clone(),
     }
+}
+
+/// Whether people were alerted by what took the policy out of service, and nothing else is new.
+fn is_known_already(event: &PolicyEvent, failure: &PolicyFailure) -> bool {
+    matches!(
+        (event, failure),
+        (PolicyEvent::Tick, PolicyFailure::OutOfService { .. })
+    )
 }
 
 /// The failure, and the policy's own reason when it gave one.

@@ -37,8 +37,8 @@ pub struct Impurity {
 /// their order, once more, and backwards; and at last, backwards, in an instance of its own again.
 /// Returns the answers that differ; none for a policy that keeps nothing outside of its `memory`.
 ///
-/// A failure that depends on the machine, such as a deadline, is compared with nothing. After any
-/// failure the instance is a new one, as always.
+/// A failure that depends on the machine, such as a deadline, is compared with nothing, and its
+/// question not asked again. After any failure the instance is a new one, as always.
 pub fn check_purity<T: Telemetry + Default>(
     policy: &Policy,
     questions: &mut [Question<T>],
@@ -54,11 +54,7 @@ pub fn check_purity<T: Telemetry + Default>(
     let mut found = Vec::new();
     let mut compare = |number: usize, after: usize, again: &Decision| {
         let fresh = &answers[number];
-        let by_machine = [fresh, again].iter().any(|d| {
-            let failure = d.failure.as_ref();
-            failure.is_some_and(PolicyFailure::depends_on_machine)
-        });
-        if let Some(at) = difference(fresh, again).filter(|_| !by_machine) {
+        if let Some(at) = difference(fresh, again).filter(|_| !is_by_machine(again)) {
             found.push(Impurity {
                 question: number,
                 after,
@@ -68,13 +64,13 @@ pub fn check_purity<T: Telemetry + Default>(
             });
         }
     };
-    let forwards = 0..questions.len();
-    let order = forwards
-        .clone()
-        .chain(forwards.clone())
-        .chain(forwards.clone().rev());
+    let forwards: Vec<usize> = (0..questions.len())
+        .filter(|number| !is_by_machine(&answers[*number]))
+        .collect();
+    let backwards = || forwards.iter().rev();
+    let order = forwards.iter().chain(&forwards).chain(backwards());
     let mut after = 0;
-    for number in order {
+    for &number in order {
         let Question {
             event,
             context,
@@ -89,12 +85,17 @@ pub fn check_purity<T: Telemetry + Default>(
             after + 1
         };
     }
-    for number in forwards.rev() {
+    for &number in backwards() {
         let q = &mut questions[number];
         let again = alone.decide(&q.event, &q.context, &mut q.telemetry);
         compare(number, 0, &again);
     }
     found
+}
+
+fn is_by_machine(decision: &Decision) -> bool {
+    let failure = decision.failure.as_ref();
+    failure.is_some_and(PolicyFailure::depends_on_machine)
 }
 
 /// Where two answers differ; what a policy logs is no part of its answer.

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -13,7 +13,7 @@ use super::failure::FRAMES;
 use super::idle::Idle;
 use super::load_error::EngineError;
 use super::sandbox::{Allowance, Sandbox, State};
-use super::ticker::Ticker;
+use super::ticker::{Ticker, Watched};
 use super::{Limits, LoadError, NoTelemetry, PolicyFailure, RuntimeError};
 use crate::model::generated::{Policy as World, PolicyPre};
 use crate::model::{Description, Setting};
@@ -126,8 +126,7 @@ pub(super) fn check_header(bytes: &[u8], limit: usize) -> Result<(), LoadError> 
 
 pub(super) fn describe(runtime: &Inner, pre: &PolicyPre<State>) -> Result<Description, LoadError> {
     let limits = &runtime.limits;
-    let _ticking = runtime.ticker.hold();
-    let mut sandbox = outside_of_decisions(runtime);
+    let (mut sandbox, _watched) = outside_of_decisions(runtime);
     // Whether the functions have the contract's types shows here, not when linking: the engine
     // then says so, and nothing of the policy has run.
     if let Err(error) = sandbox.start(pre) {
@@ -154,8 +153,8 @@ pub(super) fn configure(
     if !errors.is_empty() {
         return Err(LoadError::Settings(errors));
     }
-    let _ticking = runtime.ticker.hold();
-    let answer = outside_of_decisions(runtime)
+    let (mut sandbox, _watched) = outside_of_decisions(runtime);
+    let answer = sandbox
         .call(&runtime.limits, pre, |policy, store| {
             policy
                 .dbmedic_policy_decision()
@@ -165,17 +164,19 @@ pub(super) fn configure(
     check_configured(answer)
 }
 
-/// With more time, fuel without end, and without telemetry.
-fn outside_of_decisions(runtime: &Inner) -> Sandbox {
+/// With more time, fuel without end, and without telemetry. Watched until the second is dropped.
+fn outside_of_decisions(runtime: &Inner) -> (Sandbox, Watched<'_>) {
+    let limit_ms = runtime.limits.start_deadline_ms;
+    let due = Instant::now() + Duration::from_millis(limit_ms);
     let mut sandbox = Sandbox::new(runtime);
     sandbox.allow(
         &runtime.limits,
         Allowance {
-            started: Instant::now(),
-            limit_ms: runtime.limits.start_deadline_ms,
+            due,
+            limit_ms,
             fuel: u64::MAX,
             lent: Box::new(NoTelemetry),
         },
     );
-    sandbox
+    (sandbox, runtime.ticker.watch(due))
 }

@@ -1,7 +1,7 @@
 //! One store with its limits, and the calls into it. A trap poisons a store for good, so none is
 //! ever used again after a failure.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use wasmtime::component::Component;
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
@@ -20,16 +20,17 @@ use crate::model::{BaselineSummary, LogLevel, Point};
 pub(super) struct State {
     lent: Box<dyn Telemetry>,
     log: Vec<LogLine>,
-    cut_off: Instant,
+    /// None before the first call.
+    due: Option<Instant>,
     pub(super) limit_ms: u64,
     pub(super) memory: Ceiling,
 }
 
 /// What one call may use.
 pub(super) struct Allowance {
-    /// When it began.
-    pub(super) started: Instant,
-    /// Wall-clock time, milliseconds.
+    /// When its time is over.
+    pub(super) due: Instant,
+    /// How long that was from its beginning, milliseconds.
     pub(super) limit_ms: u64,
     /// Where fuel is counted at all.
     pub(super) fuel: u64,
@@ -51,18 +52,18 @@ pub(super) struct Sandbox {
     store: Store<State>,
     /// None until the first call.
     instance: Option<Instance>,
-    /// Fuel given to the call that runs or ran last.
-    fuel: u64,
+    /// Fuel given to the call that runs or ran last; none where it is not counted.
+    fuel: Option<u64>,
 }
 
 impl Sandbox {
-    /// A store of this engine. Whoever calls into it holds the runtime's ticker meanwhile.
+    /// A store of this engine. Whoever calls into it has the runtime's ticker watch the call.
     pub(super) fn new(runtime: &Inner) -> Self {
         let limits = &runtime.limits;
         let state = State {
             lent: Box::new(NoTelemetry),
             log: Vec::new(),
-            cut_off: Instant::now(),
+            due: None,
             limit_ms: 0,
             memory: Ceiling {
                 memory_bytes: limits.memory_mib << 20,
@@ -79,30 +80,32 @@ impl Sandbox {
         store.set_hostcall_fuel(limits.hostcall_fuel);
         // Ticks only wake this up: their number says nothing under load, the clock does.
         store.epoch_deadline_callback(|store| {
-            Ok(if Instant::now() >= store.data().cut_off {
-                UpdateDeadline::Interrupt
-            } else {
-                UpdateDeadline::Continue(1)
-            })
+            Ok(
+                if store.data().due.is_none_or(|due| Instant::now() >= due) {
+                    UpdateDeadline::Interrupt
+                } else {
+                    UpdateDeadline::Continue(1)
+                },
+            )
         });
         Self {
             store,
             instance: None,
-            fuel: 0,
+            fuel: None,
         }
     }
 
     /// Readies the store for one call.
     pub(super) fn allow(&mut self, limits: &Limits, allowance: Allowance) {
         let state = self.store.data_mut();
-        state.cut_off = allowance.started + Duration::from_millis(allowance.limit_ms);
+        state.due = Some(allowance.due);
         state.limit_ms = allowance.limit_ms;
         state.lent = allowance.lent;
         self.store.set_epoch_deadline(1);
         if limits.fuel.is_some() {
-            self.fuel = allowance.fuel;
+            self.fuel = Some(allowance.fuel);
             // Fails only where no fuel is counted, and then nothing could run.
-            if self.store.set_fuel(self.fuel).is_err() {
+            if self.store.set_fuel(allowance.fuel).is_err() {
                 tracing::error!("the engine does not count fuel");
             }
         }
@@ -139,12 +142,15 @@ impl Sandbox {
 
     /// Takes back what the call was lent, and what it left.
     pub(super) fn settle(&mut self) -> Used {
-        let left = self.store.get_fuel().ok();
+        // Where none is counted, asking would make an error, and with it a trace of the stack.
+        let fuel = self
+            .fuel
+            .and_then(|given| Some(given.saturating_sub(self.store.get_fuel().ok()?)));
         let state = self.store.data_mut();
         Used {
             lent: std::mem::replace(&mut state.lent, Box::new(NoTelemetry)),
             log: std::mem::take(&mut state.log),
-            fuel: left.map(|left| self.fuel.saturating_sub(left)),
+            fuel,
             memory_bytes: state.memory.used_bytes,
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Decision;
 
@@ -15,7 +15,7 @@ const LONGEST_NS: u64 = 600_000_000_000;
 const DIGITS: u8 = 2;
 
 /// How a policy has done since it was loaded with its settings.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PolicyStatus {
     /// Its name.
     pub name: String,
@@ -26,7 +26,7 @@ pub struct PolicyStatus {
     /// Times that it was asked.
     pub decisions: u64,
     /// Its failures by [`super::PolicyFailure::rule`]; those that never happened are not named.
-    pub failures: BTreeMap<&'static str, u64>,
+    pub failures: BTreeMap<String, u64>,
     /// Half of the decisions took no longer, microseconds.
     pub decide_p50_us: f64,
     /// 99 of 100 decisions took no longer, microseconds.
@@ -82,7 +82,11 @@ impl Statistics {
             version: version.to_owned(),
             digest: digest.to_owned(),
             decisions: self.decisions,
-            failures: self.failures.clone(),
+            failures: self
+                .failures
+                .iter()
+                .map(|(rule, times)| ((*rule).to_owned(), *times))
+                .collect(),
             decide_p50_us: microseconds(self.decide_ns.value_at_quantile(0.5)),
             decide_p99_us: microseconds(self.decide_ns.value_at_quantile(0.99)),
             decide_max_us: microseconds(self.decide_ns.max()),

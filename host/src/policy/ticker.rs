@@ -1,21 +1,39 @@
-//! Moves the engine's epoch on while a call runs, so that a policy that never returns is looked
-//! at each millisecond. Sleeps while no call runs. It decides nothing: whether a call is over its
-//! time is judged where it is interrupted, by the wall clock.
+//! Moves the engine's epoch on when a call is over its time, so that a policy that never returns
+//! is looked at: at the very end of its time, and each millisecond from then on until it is gone.
+//! Sleeps otherwise; a call that ends in time is never disturbed. It decides nothing: whether a
+//! call is over its time is judged where it is interrupted, by the wall clock.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::Engine;
 
-const TICK: Duration = Duration::from_millis(1);
+/// How soon a call that did not heed its interruption, or sat in the host, is looked at again.
+const AGAIN: Duration = Duration::from_millis(1);
 
 #[derive(Default)]
 struct Shared {
-    running: AtomicUsize,
-    stop: AtomicBool,
+    calls: Mutex<Calls>,
+    sooner: Condvar,
+}
+
+#[derive(Default)]
+struct Calls {
+    /// The calls that run, by number, and when each is over its time. Few: searched one by one.
+    running: Vec<(u64, Instant)>,
+    next: u64,
+    /// Until when the ticker sleeps; none while it sleeps until it is woken.
+    asleep_until: Option<Instant>,
+    stop: bool,
+}
+
+impl Shared {
+    /// A panic elsewhere leaves the list as good as it was.
+    fn lock(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 pub(super) struct Ticker {
@@ -37,45 +55,75 @@ impl Ticker {
         })
     }
 
-    /// Ticks until what is returned is dropped.
-    pub(super) fn hold(&self) -> Ticking<'_> {
-        // The token of `unpark` is kept when the thread is not parked yet: no wake-up is lost.
-        if self.shared.running.fetch_add(1, Ordering::SeqCst) == 0
-            && let Some(thread) = &self.thread
-        {
-            thread.thread().unpark();
+    /// Watches a call until what is returned is dropped.
+    pub(super) fn watch(&self, due: Instant) -> Watched<'_> {
+        let mut calls = self.shared.lock();
+        let number = calls.next;
+        calls.next += 1;
+        calls.running.push((number, due));
+        // The ticker wakes up soon enough by itself while calls follow on each other.
+        if calls.asleep_until.is_none_or(|until| due < until) {
+            self.shared.sooner.notify_one();
         }
-        Ticking(&self.shared)
+        Watched {
+            shared: &self.shared,
+            number,
+        }
     }
 }
 
 impl Drop for Ticker {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            if thread.join().is_err() {
-                tracing::error!("the policy ticker had panicked");
-            }
+        self.shared.lock().stop = true;
+        self.shared.sooner.notify_one();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the policy ticker had panicked");
         }
     }
 }
 
-pub(super) struct Ticking<'a>(&'a Shared);
+/// A call that runs.
+pub(super) struct Watched<'a> {
+    shared: &'a Shared,
+    number: u64,
+}
 
-impl Drop for Ticking<'_> {
+impl Drop for Watched<'_> {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::SeqCst);
+        let running = &mut self.shared.lock().running;
+        if let Some(at) = running
+            .iter()
+            .position(|(number, _)| *number == self.number)
+        {
+            running.swap_remove(at);
+        }
     }
 }
 
 fn tick(shared: &Shared, engine: &Engine) {
-    while !shared.stop.load(Ordering::SeqCst) {
-        if shared.running.load(Ordering::SeqCst) == 0 {
-            thread::park();
-        } else {
-            thread::sleep(TICK);
+    let mut calls = shared.lock();
+    while !calls.stop {
+        let now = Instant::now();
+        let first = calls.running.iter().map(|(_, due)| *due).min();
+        let until = first.map(|due| if due > now { due } else { now + AGAIN });
+        if first.is_some_and(|due| due <= now) {
             engine.increment_epoch();
         }
+        calls.asleep_until = until;
+        calls = match until {
+            None => shared
+                .sooner
+                .wait(calls)
+                .unwrap_or_else(PoisonError::into_inner),
+            Some(until) => {
+                shared
+                    .sooner
+                    .wait_timeout(calls, until - now)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
+        };
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::host::Host;
 use super::run::feed_recording;
 use super::{Case, CaseFile, CasesError, Step, Story, called, parse};
-use crate::policy::{Policy, Question, Retold};
+use crate::policy::{Policy, PolicyFailure, Question, Retold};
 
 /// Questions that are taken from one case; a recording may hold more.
 const FROM_ONE: usize = 2_000;
@@ -45,17 +45,20 @@ pub struct Asked {
     pub question: Question<Retold>,
 }
 
+/// Answers that do not come in time, after which a policy is asked nothing more.
+const PATIENCE: usize = 3;
+
 /// Typical events of every kind, put to a policy with the parameters that it has.
 ///
 /// # Errors
 /// Never, as long as the cases of the built-in policy can be read.
 pub fn typical(policy: &Policy) -> Result<Vec<Asked>, CasesError> {
-    let mut all = Vec::new();
+    let (mut all, mut late) = (Vec::new(), 0);
     for (name, text) in TYPICAL {
         let file = parse(text, &format!("typical events, {name}"), None)?;
         for case in &file.cases {
             if let Story::Events(steps) = &case.story {
-                all.extend(named(&file, case, of_events(policy, steps)));
+                all.extend(named(&file, case, of_events(policy, steps, &mut late)));
             }
         }
     }
@@ -65,7 +68,7 @@ pub fn typical(policy: &Policy) -> Result<Vec<Asked>, CasesError> {
 /// Every event of the cases with what comes with it. What a policy left for the next event in its
 /// `memory` is what this policy leaves, asked once in the order of each case.
 pub fn questions(policy: &Policy, files: &[CaseFile]) -> Vec<Asked> {
-    let mut all = Vec::new();
+    let (mut all, mut late) = (Vec::new(), 0);
     for file in files {
         for case in &file.cases {
             // Parameters that it refuses, or a recording that is gone, fail the case where it is run.
@@ -73,7 +76,7 @@ pub fn questions(policy: &Policy, files: &[CaseFile]) -> Vec<Asked> {
                 continue;
             };
             let of_case = match &case.story {
-                Story::Events(steps) => of_events(&policy, steps),
+                Story::Events(steps) => of_events(&policy, steps, &mut late),
                 Story::Recording(path) => of_recording(&policy, case, path),
             };
             all.extend(named(file, case, of_case).take(FROM_ONE));
@@ -98,26 +101,31 @@ fn named<'a>(
     asked.into_iter().map(name)
 }
 
-fn of_events(policy: &Policy, steps: &[Step]) -> Vec<Asked> {
+/// `late` counts answers that did not come in time.
+fn of_events(policy: &Policy, steps: &[Step], late: &mut usize) -> Vec<Asked> {
     let mut host = Host::new(policy);
-    let steps = steps.iter().enumerate();
-    steps
-        .map(|(index, step)| {
-            let event = host.prepare(step);
-            let question = Question {
-                event: event.clone(),
-                context: host.context.clone(),
-                telemetry: Retold::new(host.series.clone()),
-            };
-            let mut telemetry = question.telemetry.clone();
-            let decision = policy.decide(&event, &host.context, &mut telemetry);
-            host.carry_on(&event, &decision.verdict);
-            Asked {
-                place: format!("event {} ({})", index + 1, called(&event)),
-                question,
-            }
-        })
-        .collect()
+    let mut all = Vec::new();
+    for (index, step) in steps.iter().enumerate() {
+        if *late >= PATIENCE {
+            break;
+        }
+        let event = host.prepare(step);
+        let question = Question {
+            event: event.clone(),
+            context: host.context.clone(),
+            telemetry: Retold::new(host.series.clone()),
+        };
+        let mut telemetry = question.telemetry.clone();
+        let decision = policy.decide(&event, &host.context, &mut telemetry);
+        host.carry_on(&event, &decision.verdict);
+        let failure = decision.failure.as_ref();
+        *late += usize::from(failure.is_some_and(PolicyFailure::depends_on_machine));
+        all.push(Asked {
+            place: format!("event {} ({})", index + 1, called(&event)),
+            question,
+        });
+    }
+    all
 }
 
 fn of_recording(policy: &Policy, case: &Case, path: &Path) -> Vec<Asked> {

@@ -167,9 +167,50 @@ fn keys_and_signatures_expire_for_newcomers_only() {
             when: comment::show_time(NOW_MS + 10)
         }
     );
-    let earlier = Verified::signed_earlier(COMPONENT, Some(signature.as_bytes()), &ending);
+    let signature: Arc<[u8]> = signature.as_bytes().into();
+    let check = |keys: &[TrustedKey], now_ms| {
+        Believed::new(keys.to_vec()).check(Hashed::new(COMPONENT), Some(&signature), now_ms)
+    };
+    let earlier = check(&ending, None);
     assert!(earlier.is_ok());
-    assert!(Verified::signed_earlier(COMPONENT, Some(signature.as_bytes()), &[]).is_err());
+    assert!(check(&[], None).is_err());
+}
+
+#[test]
+fn what_was_found_good_is_so_for_these_bytes_and_as_long_as_it_holds() {
+    let keys = generate(&Password::None).unwrap();
+    let ending = TrustedKey {
+        expires_ms: Some(NOW_MS + 10),
+        ..trusted("ours", &keys.key)
+    };
+    let believed = Believed::new(vec![ending]);
+    let signature = sign(COMPONENT, &Comment::default(), &keys.secret).unwrap();
+    let signature: Arc<[u8]> = signature.into_bytes().into();
+    let check = |bytes: &[u8], signature: &Arc<[u8]>, now_ms| {
+        believed.check(Hashed::new(bytes), Some(signature), Some(now_ms))
+    };
+    let first = check(COMPONENT, &signature, NOW_MS).unwrap();
+    let again = check(COMPONENT, &signature, NOW_MS + 9).unwrap();
+    assert_eq!(first.provenance(), again.provenance());
+    assert!(matches!(
+        check(COMPONENT, &signature, NOW_MS + 10).unwrap_err(),
+        SignatureError::KeyExpired { .. }
+    ));
+    assert!(matches!(
+        check(b"\0asm other", &signature, NOW_MS).unwrap_err(),
+        SignatureError::Wrong { .. }
+    ));
+    // In the last line, the signature of the trusted comment.
+    let mut other = signature.to_vec();
+    let at = other.len() - 30;
+    other[at] = if other[at] == b'A' { b'B' } else { b'A' };
+    assert!(check(COMPONENT, &other.into(), NOW_MS).is_err());
+    assert_eq!(
+        believed
+            .check(Hashed::new(COMPONENT), None, None)
+            .unwrap_err(),
+        SignatureError::Missing
+    );
 }
 
 #[test]

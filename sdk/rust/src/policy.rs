@@ -7,7 +7,7 @@ use crate::{
     Setting, SettingError, Situation, Verdict,
     blob::{self, Unreadable},
     generated::exports::dbmedic::policy::decision::Guest,
-    log, parameters, reason,
+    parameters, reason,
 };
 
 /// A policy: three questions about every event, and what it wants to remember.
@@ -123,7 +123,7 @@ pub fn configure<P: Policy>(settings: &[Setting]) -> Result<Vec<u8>, Vec<Setting
 /// Judges one event: unpacks settings and memory, asks the policy, packs its memory.
 ///
 /// Settings that cannot be read are a refusal: to judge by other numbers than the operator's would
-/// be worse than not to judge. A memory that cannot be read is forgotten, with a note.
+/// be worse than not to judge. A memory that cannot be read is forgotten, with a reason that says so.
 ///
 /// # Errors
 ///
@@ -137,24 +137,26 @@ pub fn decide<P: Policy>(event: &Event, context: &Context) -> Result<Verdict, Re
                 why.text()
             )
         })?;
-    let mut memory: P::Memory = match blob::unpack(P::NAME, P::LAYOUT, &context.memory) {
-        Ok(memory) => memory,
-        Err(why) => {
-            if why != Unreadable::Empty {
-                log::warn(&format!(
-                    "memory.unreadable: starting afresh, {}",
-                    why.text()
-                ));
-            }
-            P::Memory::default()
-        }
+    let (mut memory, forgotten) = match blob::unpack(P::NAME, P::LAYOUT, &context.memory) {
+        Ok(memory) => (memory, None),
+        Err(Unreadable::Empty) => (P::Memory::default(), None),
+        Err(why) => (P::Memory::default(), Some(why)),
     };
     let situation = Situation {
         event,
         context,
         parameters: &parameters,
     };
-    let answer = P::decide(&situation, &mut memory)?;
+    let mut answer = P::decide(&situation, &mut memory)?;
+    // Said in the answer, not in the log: a policy that writes no log then needs no import, and
+    // its instances are made of one module instead of three.
+    if let Some(why) = forgotten {
+        answer.because(reason!(
+            "memory.unreadable",
+            "what was remembered could not be read, and is begun anew: {}",
+            why.text()
+        ));
+    }
     Ok(answer.finish(blob::pack(P::NAME, P::LAYOUT, &memory)))
 }
 

@@ -132,7 +132,16 @@ mod native {
 
 #[cfg(test)]
 mod tests {
+    use crate::log::{self, LogLevel};
     use crate::telemetry::{self, Point};
+
+    #[test]
+    fn notes_are_kept_until_they_are_taken() {
+        super::clear();
+        log::warn("odd");
+        assert_eq!(super::notes(), [(LogLevel::Warn, "odd".to_owned())]);
+        assert!(super::notes().is_empty());
+    }
 
     #[test]
     fn telemetry_answers_from_the_table() {

@@ -81,6 +81,8 @@ struct Purity {
     events: usize,
     /// Events of which an answer depended on what was asked before.
     impure: Vec<Impure>,
+    /// How it failed at typical events, by the failures' names: in the shadow it would be refused.
+    failures: BTreeMap<String, u64>,
 }
 
 /// An event whose answer depends on what was asked before.
@@ -101,12 +103,12 @@ struct Impure {
 pub(super) fn run(args: &CheckArgs) -> Ended {
     let loaded = configuration(args)?;
     let plan = assemble::plan(&loaded, &args.name)?;
-    let most_bytes = (plan.workshop.runtime.limits().component_mib as u64) << 20;
+    let most_bytes = (plan.workshop.limits().component_mib as u64) << 20;
     let candidate = read_candidate(&args.policy, most_bytes)
         .with_context(|| format!("reading {}", args.policy.display()))?;
     let mut report = Report {
         passed: false,
-        digest: candidate.digest(),
+        digest: candidate.digest().to_owned(),
         policy: None,
         steps: Vec::new(),
         refusal: None,
@@ -170,12 +172,14 @@ fn configuration(args: &CheckArgs) -> anyhow::Result<Loaded> {
 /// Asks every event of its cases, and typical ones of every kind.
 fn purity(tested: &Tested, candidate: &Candidate) -> anyhow::Result<Purity> {
     let policy = tested.policy();
-    let mut files = policy_tests::carried(&candidate.bytes)?;
+    let mut files = policy_tests::carried(candidate.component.bytes())?;
     for text in candidate.cases.iter().map(CaseText::read) {
         files.push(text?);
     }
     let mut asked = policy_tests::questions(policy, &files);
     asked.extend(policy_tests::typical(policy)?);
+    // Of the cases each has parameters of its own, and is counted on its own.
+    let failures = policy.status().failures;
     let (places, mut questions): (Vec<_>, Vec<_>) = asked
         .into_iter()
         .map(|asked| (asked.place, asked.question))
@@ -189,6 +193,7 @@ fn purity(tested: &Tested, candidate: &Candidate) -> anyhow::Result<Purity> {
             .or_insert_with(|| Impure::new(place, &impurity));
     }
     Ok(Purity {
+        failures,
         events: questions.len(),
         impure: first.into_values().collect(),
     })
@@ -248,7 +253,20 @@ fn tell(path: &Path, report: &Report) -> std::io::Result<()> {
 }
 
 fn tell_purity(purity: &Purity) -> std::io::Result<()> {
-    let Purity { events, impure } = purity;
+    let Purity {
+        events,
+        impure,
+        failures,
+    } = purity;
+    if !failures.is_empty() {
+        let kinds = failures
+            .iter()
+            .map(|(rule, times)| format!("{rule} {times}"));
+        say(&format!(
+            "note   it fails at typical events, and would in the shadow: {}",
+            kinds.collect::<Vec<_>>().join(", ")
+        ))?;
+    }
     if impure.is_empty() {
         return say(&format!(
             "ok     purity      {events} events, each in new and in used instances, in several orders"

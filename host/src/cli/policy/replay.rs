@@ -44,7 +44,7 @@ pub(super) fn run(args: &ReplayArgs) -> Ended {
         }
         // A replay decides about no database: nobody has to vouch for what was in service once.
         match store.as_ref()?.read(digest) {
-            Ok(kept) => Some(Verified::unsigned(kept?.bytes)),
+            Ok(kept) => Some(Verified::unsigned_hashed(kept?.component)),
             Err(error) => {
                 complain(&format!("warning: {error}"));
                 None

@@ -1,6 +1,7 @@
 //! The status of a policy, for a person.
 
 use crate::gate::{CandidateState, ComparisonReport, Essence, Known, PolicyReport, Source};
+use crate::policy::PolicyStatus;
 use crate::report::seconds;
 use crate::signing::Provenance;
 
@@ -40,14 +41,26 @@ pub(super) fn lines(report: &PolicyReport, now_ms: u64) -> Vec<String> {
     if report.on_probation {
         add("probation", "it has to prove itself yet".to_owned());
     }
-    if let Some(statistics) = &report.statistics {
-        add(
-            "decisions",
-            format!(
-                "{}, of which {} failed",
-                statistics.decisions, statistics.failures
-            ),
+    if let Some(out) = &report.out_of_service {
+        let again = match out.until_ms.saturating_sub(now_ms) {
+            0 => "tried again now".to_owned(),
+            rest_ms => format!("tried again in {}", seconds(rest_ms)),
+        };
+        let instead = if out.policy == report.present {
+            "the host decides meanwhile"
+        } else {
+            "the last good policy decides meanwhile"
+        };
+        let since = ago(now_ms, out.since_ms);
+        let text = format!(
+            "{} since {since}, {again}, {instead}: {}",
+            known(&out.policy),
+            out.reason
         );
+        add("OUT", text);
+    }
+    if let Some(statistics) = &report.statistics {
+        statistics_lines(statistics, &mut add);
     }
     if let Some(last_good) = &report.last_good {
         add("last good", known(last_good));
@@ -67,7 +80,11 @@ pub(super) fn lines(report: &PolicyReport, now_ms: u64) -> Vec<String> {
                 "candidate",
                 format!("{}, in the shadow for {since}", known(candidate)),
             );
+            add("", candidate.identity.digest.clone());
             compared(comparison, &mut add);
+            if let Some(statistics) = &report.candidate_statistics {
+                statistics_lines(statistics, &mut add);
+            }
         }
         Some(CandidateState::Waiting {
             candidate,
@@ -92,6 +109,40 @@ pub(super) fn lines(report: &PolicyReport, now_ms: u64) -> Vec<String> {
         );
     }
     lines
+}
+
+/// How often it was asked, how it failed, and what it cost.
+fn statistics_lines(statistics: &PolicyStatus, add: &mut impl FnMut(&str, String)) {
+    let failures: u64 = statistics.failures.values().sum();
+    let mut kinds: Vec<_> = statistics.failures.iter().collect();
+    kinds.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+    let kinds: Vec<String> = kinds
+        .into_iter()
+        .map(|(rule, times)| format!("{rule} {times}"))
+        .collect();
+    let of = if failures == 0 {
+        "none failed".to_owned()
+    } else {
+        format!("{failures} failed: {}", kinds.join(", "))
+    };
+    add("decisions", format!("{}, {of}", statistics.decisions));
+    if statistics.decisions == 0 {
+        return;
+    }
+    add(
+        "time",
+        format!(
+            "half within {:.0} µs, 99 of 100 within {:.0} µs, the longest {:.0} µs",
+            statistics.decide_p50_us, statistics.decide_p99_us, statistics.decide_max_us
+        ),
+    );
+    #[allow(clippy::cast_precision_loss, reason = "for display")]
+    let mib = statistics.memory_max_bytes as f64 / f64::from(1 << 20);
+    let fuel = statistics.fuel_max.map_or_else(
+        || "fuel not counted".to_owned(),
+        |fuel| format!("{fuel} units of fuel"),
+    );
+    add("at most", format!("{mib:.2} MiB of memory, {fuel}"));
 }
 
 fn compared(report: &ComparisonReport, add: &mut impl FnMut(&str, String)) {

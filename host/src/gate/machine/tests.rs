@@ -1,7 +1,7 @@
 use super::*;
 use crate::gate::{ProbationSettings, ShadowSettings};
-use crate::model::{Classification, EscalationLevel, Reason, Verbosity};
-use crate::policy::{PolicyFailure, PolicyIdentity};
+use crate::model::{Classification, EscalationLevel, PolicyEvent, Reason, Verbosity, Verdict};
+use crate::policy::{Decision, PolicyFailure, PolicyIdentity, ServiceChange};
 use crate::signing::Provenance;
 
 fn known(name: &str, version: &str, digest: &str) -> Known {
@@ -31,14 +31,13 @@ fn settings() -> GateSettings {
             failures: 2,
             slow_ms: 20,
             slow_decisions: 3,
-            failures_in_a_row: 3,
         },
     }
 }
 
 fn machine(settings: GateSettings) -> Machine {
     let service = Service::new(known("p", "1.0.0", "old"), 0);
-    Machine::new("default", settings, service, 0)
+    Machine::new("default", settings, service)
 }
 
 fn offered(digest: &str, origin: Origin) -> Input {
@@ -93,12 +92,43 @@ fn compared(digest: &str, differs: bool, failure: Option<&PolicyFailure>) -> Inp
     }))
 }
 
-fn decided(digest: &str, failure: Option<&str>, slow: bool) -> Input {
-    Input::Decided {
+fn changed(digest: &str, change: ServiceChange) -> Input {
+    Input::Changed {
         digest: digest.into(),
-        failure: failure.map(str::to_owned),
-        slow,
+        change,
     }
+}
+
+fn out_of_service(digest: &str, until_ms: u64, on_probation: bool) -> Input {
+    let reason = "3 decisions in a row failed: trap".into();
+    changed(
+        digest,
+        ServiceChange::OutOfService {
+            until_ms,
+            reason,
+            on_probation,
+        },
+    )
+}
+
+fn slow(digest: &str) -> Input {
+    Input::Slow {
+        digest: digest.into(),
+    }
+}
+
+fn swapped(digest: &str) -> Input {
+    Input::Swapped {
+        digest: digest.into(),
+    }
+}
+
+/// As what the swap among the outputs puts its policy in service.
+fn standing(outputs: &[Output]) -> Option<Standing> {
+    outputs.iter().find_map(|output| match output {
+        Output::Swap { standing, .. } => Some(*standing),
+        _ => None,
+    })
 }
 
 fn swap_of(outputs: &[Output]) -> Option<&str> {
@@ -176,9 +206,9 @@ fn a_candidate_goes_all_the_way_and_leaves_a_record_of_each_step() {
     assert_eq!(service.present.identity.digest, "new");
     assert_eq!(service.since_ms, 7);
     assert_eq!(service.last_good.unwrap().identity.digest, "old");
-    for at_ms in 8..13 {
-        machine.step(at_ms, decided("new", None, false));
-    }
+    assert!(machine.probation().is_some());
+    let outputs = machine.step(8, changed("new", ServiceChange::Proved));
+    assert!(outputs.contains(&Output::Persist));
     assert!(!machine.service().on_probation);
 }
 
@@ -288,17 +318,20 @@ fn a_shadow_ends_by_time_only_when_it_decided() {
 
 #[test]
 fn failures_or_slowness_on_probation_bring_the_last_good_one_back() {
-    for slow in [false, true] {
+    for is_slow in [false, true] {
         let mut machine = on_probation();
         let mut outputs = Vec::new();
-        for at_ms in 5..8 {
-            let failure = (!slow).then_some("it broke off");
-            outputs.extend(machine.step(at_ms, decided("new", failure, slow)));
+        if is_slow {
+            for at_ms in 5..8 {
+                outputs.extend(machine.step(at_ms, slow("new")));
+            }
+        } else {
+            outputs.extend(machine.step(5, out_of_service("new", 60_000, true)));
         }
         assert_eq!(swap_of(&outputs), Some("old"));
         let (step, reason) = refused(&outputs).unwrap();
         assert_eq!(step, Step::Probation);
-        assert_eq!(reason.contains("longer than 20 ms"), slow, "{reason}");
+        assert_eq!(reason.contains("longer than 20 ms"), is_slow, "{reason}");
         machine.step(
             9,
             Input::Swapped {
@@ -309,32 +342,90 @@ fn failures_or_slowness_on_probation_bring_the_last_good_one_back() {
         assert_eq!(service.present.identity.digest, "old");
         assert!(!service.on_probation, "it has proved itself before");
         assert_eq!(service.last_good, None);
+        assert_eq!(service.out_of_service, None, "it is not tried again");
         assert_eq!(machine.step(10, offered("new", Origin::Source)), []);
     }
 }
 
 #[test]
-fn failures_in_a_row_bring_the_last_good_one_back_at_any_time() {
+fn what_keeps_failing_makes_way_and_is_tried_again() {
     let mut machine = on_probation();
-    for at_ms in 5..20 {
-        machine.step(at_ms, decided("new", None, false));
-    }
-    assert!(!machine.service().on_probation);
-    let mut outputs = Vec::new();
-    for at_ms in 20..23 {
-        outputs.extend(machine.step(at_ms, decided("new", Some("trap"), false)));
-    }
+    machine.step(5, changed("new", ServiceChange::Proved));
+    let outputs = machine.step(20, out_of_service("new", 60_020, false));
     assert_eq!(swap_of(&outputs), Some("old"));
+    assert_eq!(standing(&outputs), Some(Standing::Proven));
+    assert_eq!(refused(&outputs), None, "it has proved itself before");
+    machine.step(21, swapped("old"));
+    let out = machine.service().out_of_service.clone().unwrap();
+    assert_eq!((out.since_ms, out.until_ms), (20, 60_020));
+    assert_eq!(out.policy.identity.digest, "new");
+    assert!(machine.service().needed().any(|known| *known == out.policy));
+
+    assert_eq!(machine.step(60_019, Input::Tick), []);
+    let outputs = machine.step(60_020, Input::Tick);
+    assert_eq!(swap_of(&outputs), Some("new"));
+    assert_eq!(standing(&outputs), Some(Standing::OnTrial));
+    machine.step(60_021, swapped("new"));
+    // It fails again: the same way back, later.
+    let outputs = machine.step(60_022, out_of_service("new", 180_022, false));
+    assert_eq!(swap_of(&outputs), Some("old"));
+    machine.step(60_023, swapped("old"));
+    assert_eq!(machine.step(60_024, Input::Tick), []);
+    assert_eq!(
+        machine.service().out_of_service.as_ref().unwrap().since_ms,
+        20
+    );
+    // It answers: it stays, and there is something to come back to.
+    assert_eq!(swap_of(&machine.step(180_022, Input::Tick)), Some("new"));
+    machine.step(180_023, swapped("new"));
+    machine.step(180_024, changed("new", ServiceChange::BackInService));
+    let service = machine.service();
+    assert_eq!(service.out_of_service, None);
+    assert_eq!(service.last_good.as_ref().unwrap().identity.digest, "old");
+    assert!(!service.on_probation);
+}
+
+#[test]
+fn a_candidate_that_comes_into_service_ends_the_trials_of_another() {
+    let mut machine = on_probation();
+    machine.step(5, changed("new", ServiceChange::Proved));
+    machine.step(20, out_of_service("new", 60_020, false));
+    machine.step(21, swapped("old"));
+    machine.step(22, offered("newer", Origin::Person));
+    machine.step(23, ready("1.2.0", "newer"));
+    assert_eq!(
+        machine.step(60_020, Input::Tick),
+        [],
+        "one is in the shadow"
+    );
+    machine.step(60_021, Input::Promote);
+    machine.step(60_022, swapped("newer"));
+    let service = machine.service();
+    assert_eq!(service.out_of_service, None);
+    assert_eq!(service.last_good.as_ref().unwrap().identity.digest, "old");
 }
 
 #[test]
 fn without_a_last_good_one_nothing_is_put_back() {
     let mut machine = machine(settings());
-    for at_ms in 1..20 {
-        assert_eq!(machine.step(at_ms, decided("old", Some("trap"), true)), []);
-    }
-    assert!(denied(&machine.step(20, Input::RollBack)));
-    assert_eq!(machine.counts(), (19, 19));
+    let outputs = machine.step(1, out_of_service("old", 60_001, false));
+    assert_eq!(outputs, [Output::Persist]);
+    let out = machine.service().out_of_service.as_ref().unwrap();
+    assert_eq!(out.policy, machine.service().present);
+    assert_eq!(
+        machine.step(60_001, Input::Tick),
+        [],
+        "the pipeline asks it"
+    );
+    assert!(denied(&machine.step(60_002, Input::RollBack)));
+    // What keeps failing is nothing to come back to.
+    machine.step(60_003, offered("new", Origin::Person));
+    machine.step(60_004, ready("1.1.0", "new"));
+    let outputs = machine.step(60_005, Input::Promote);
+    assert_eq!(standing(&outputs), Some(Standing::Proven));
+    machine.step(60_006, swapped("new"));
+    assert_eq!(machine.service().last_good, None);
+    assert_eq!(machine.service().out_of_service, None);
 }
 
 #[test]
@@ -417,8 +508,12 @@ fn nothing_is_swapped_in_that_was_not_ready() {
                 4 => compared(&digest, random.random(), None),
                 5 => {
                     let present = machine.service().present.identity.digest.clone();
-                    let failure = random.random::<bool>().then_some("trap");
-                    decided(&present, failure, random.random())
+                    match random.random_range(0..4) {
+                        0 => slow(&present),
+                        1 => changed(&present, ServiceChange::Proved),
+                        2 => changed(&present, ServiceChange::BackInService),
+                        _ => out_of_service(&present, at_ms + 3, random.random()),
+                    }
                 }
                 6 => Input::Promote,
                 7 => Input::RollBack,

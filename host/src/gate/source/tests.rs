@@ -7,7 +7,7 @@ const MOST: u64 = 1000;
 fn bytes_of(look: &Look) -> Vec<Vec<u8>> {
     look.found
         .iter()
-        .map(|found| found.candidate.bytes.to_vec())
+        .map(|found| found.candidate.component.bytes().to_vec())
         .collect()
 }
 

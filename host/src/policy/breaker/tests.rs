@@ -150,3 +150,99 @@ fn a_clock_set_back_does_not_keep_it_out_for_years() {
     }
     assert_eq!(breaker.admit(0), Ok(()));
 }
+
+const PROBATION: Probation = Probation {
+    decisions: 10,
+    time_ms: MINUTE,
+    failures: 2,
+};
+
+fn on_probation() -> Breaker {
+    let record = BreakerRecord::on_probation(PROBATION, 0);
+    Breaker::with(BreakerOptions::default(), record)
+}
+
+#[test]
+fn on_probation_fewer_failures_are_enough() {
+    let mut breaker = on_probation();
+    assert_eq!(breaker.record(1, Some(&deadline())), None);
+    assert_eq!(breaker.record(2, None), None);
+    let reason = "2 of its first 3 decisions failed: no answer within 50 ms".to_owned();
+    let out = ServiceChange::OutOfService {
+        until_ms: 3 + MINUTE,
+        reason,
+        on_probation: true,
+    };
+    assert_eq!(breaker.record(3, Some(&deadline())), Some(out));
+    assert_eq!(
+        breaker.record(4, Some(&deadline())),
+        None,
+        "it is told once"
+    );
+}
+
+#[test]
+fn probation_ends_after_so_many_decisions_or_so_long() {
+    let mut breaker = on_probation();
+    for now_ms in 1..10 {
+        assert_eq!(breaker.record(now_ms, None), None);
+    }
+    assert_eq!(breaker.record(10, None), Some(ServiceChange::Proved));
+    assert_eq!(breaker.record(11, None), None);
+    let mut breaker = on_probation();
+    assert_eq!(breaker.record(MINUTE - 1, None), None);
+    assert_eq!(breaker.record(MINUTE, None), Some(ServiceChange::Proved));
+    // From now on it takes three in a row.
+    for now_ms in [1, 2] {
+        assert_eq!(breaker.record(MINUTE + now_ms, Some(&deadline())), None);
+    }
+    let change = breaker.record(MINUTE + 3, Some(&deadline()));
+    let Some(ServiceChange::OutOfService {
+        on_probation: false,
+        reason,
+        ..
+    }) = change
+    else {
+        panic!("{change:?}")
+    };
+    assert!(
+        reason.starts_with("3 decisions in a row failed: "),
+        "{reason}"
+    );
+}
+
+#[test]
+fn a_trial_tells_how_it_ended() {
+    let mut breaker = breaker();
+    for now_ms in 0..3 {
+        fail(&mut breaker, now_ms);
+    }
+    breaker.try_again();
+    assert_eq!(breaker.record(9, None), Some(ServiceChange::BackInService));
+    for now_ms in 10..13 {
+        fail(&mut breaker, now_ms);
+    }
+    breaker.try_again();
+    let change = breaker.record(20, Some(&deadline()));
+    let Some(ServiceChange::OutOfService { until_ms, .. }) = change else {
+        panic!("{change:?}")
+    };
+    assert_eq!(until_ms, 20 + 4 * MINUTE, "the third time");
+}
+
+#[test]
+fn what_it_knows_survives_a_restart() {
+    let mut breaker = on_probation();
+    fail(&mut breaker, 1);
+    let carried = |breaker: &Breaker| {
+        let json = serde_json::to_string(breaker.known()).unwrap();
+        let record: BreakerRecord = serde_json::from_str(&json).unwrap();
+        assert_eq!(record, *breaker.known());
+        Breaker::with(BreakerOptions::default(), record)
+    };
+    let mut again = carried(&breaker);
+    fail(&mut again, 2);
+    let until_ms = 2 + MINUTE;
+    assert_eq!(again.state(), BreakerState::Open { until_ms });
+    assert_eq!(carried(&again).admit(3), Err(until_ms));
+}

@@ -1,7 +1,7 @@
 use super::{Policy, configure, decide, describe};
 use crate::{
     Answer, Classification, EscalationLevel, Event, Reason, Setting, Situation, Value, Verbosity,
-    log::LogLevel, reason, testing,
+    reason, testing,
 };
 
 crate::parameters! {
@@ -82,9 +82,8 @@ fn foreign_memory_is_forgotten_with_a_note() {
     context.memory = vec![9, 9, 9];
     let verdict = decide::<Counting>(&Event::Tick, &context).unwrap();
     assert_eq!(verdict.reasons[0].text, "1 of 3");
-    let notes = testing::notes();
-    assert_eq!(notes[0].0, LogLevel::Warn);
-    assert!(notes[0].1.contains("another policy"), "{}", notes[0].1);
+    assert_eq!(verdict.reasons[1].rule, "memory.unreadable");
+    assert!(verdict.reasons[1].text.contains("another policy"));
 }
 
 #[test]
