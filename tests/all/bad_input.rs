@@ -19,6 +19,8 @@ fn fails(args: &[&str], code: i32, expected: &str) {
         "{args:?}: expected {expected:?} in {words}"
     );
     assert!(!words.contains("panicked"), "{args:?}: {words}");
+    let causes = words.matches("os error").count();
+    assert!(causes <= 1, "{args:?}: a cause said twice: {words}");
     assert!(output.stdout.is_empty(), "{args:?}: {}", data(&output));
 }
 
@@ -35,6 +37,8 @@ fn targets_that_cannot_be_looked_at() {
     let path = dir.path().join("shop.db");
     resting_shop(&path);
     fails(&["check", "/no/such/file.db"], 2, "/no/such/file.db");
+    fails(&["policy", "replay", "/no/such/log"], 2, "/no/such/log");
+    fails(&["replay", "/no/such/recording"], 2, "/no/such/recording");
     fails(&["check", here], 2, "not a file");
     fails(&["check", "postgres://localhost/shop"], 2, "not supported");
     let text = write(dir.path(), "notes.db", &"not a database ".repeat(100));
