@@ -38,7 +38,7 @@ fn targets_that_cannot_be_looked_at() {
     resting_shop(&path);
     fails(&["check", "/no/such/file.db"], 2, "/no/such/file.db");
     fails(&["policy", "replay", "/no/such/log"], 2, "/no/such/log");
-    fails(&["replay", "/no/such/recording"], 2, "/no/such/recording");
+    fails(&["replay", "/no/such/recording"], 1, "/no/such/recording");
     fails(&["check", here], 2, "not a file");
     fails(&["check", "postgres://localhost/shop"], 2, "not supported");
     let text = write(dir.path(), "notes.db", &"not a database ".repeat(100));
