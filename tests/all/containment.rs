@@ -5,21 +5,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use dbmedic::diagnose::DiagnoseOptions;
-use dbmedic::guard::{GuardLimits, Mode};
 use dbmedic::model::{Context, Fact, Finding, PolicyEvent, Value};
-use dbmedic::pipeline::{
-    Carried, Decided, Effect, Event, Pipeline, PipelineOptions, TargetOptions, only_default,
-};
+use dbmedic::pipeline::{Carried, Decided, Effect, Event, Pipeline, PipelineOptions};
 use dbmedic::policy::{
-    BreakerOptions, Decision, Isolation, Limits, NoTelemetry, Policy, PolicyFailure, Question,
-    Runtime, check_purity,
+    Decision, Isolation, Limits, NoTelemetry, Policy, PolicyFailure, Question, Runtime,
+    check_purity,
 };
 use dbmedic::recording::{Header, RecordingReader, RecordingWriter, VERSION};
 use dbmedic::replay::replay;
 
 use dbmedic::signing::Verified;
-use dbmedic_tests::{context, finding};
+use dbmedic_tests::{context, finding, observed};
 
 use crate::sandbox::{HOSTILE, misbehave};
 
@@ -188,26 +184,9 @@ fn decisions_and_failures_are_counted_for_each_policy() {
 }
 
 fn options() -> PipelineOptions {
-    let target = TargetOptions {
-        policies: only_default(),
-        mode: Mode::Observe,
-        diagnose: DiagnoseOptions {
-            lock_hold_ms: 1_000,
-            reader_hold_ms: 1_000,
-            snapshot_recent_ms: 1_000,
-            may_end: Vec::new(),
-        },
-        constraints: Vec::new(),
-    };
     PipelineOptions {
         decide_interval_ms: 5_000,
-        baseline_window: 1_000,
-        baseline_established_after: 30,
-        guard: GuardLimits::default(),
-        breaker: BreakerOptions::default(),
-        named_breakers: BTreeMap::new(),
-        targets: BTreeMap::from([("orders".to_owned(), target)]),
-        signatures: None,
+        ..observed("orders")
     }
 }
 

@@ -4,18 +4,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use dbmedic::assemble::DEFAULT_POLICY;
-use dbmedic::diagnose::{DiagnoseOptions, UNEXPLAINED};
-use dbmedic::guard::{GuardLimits, Mode};
+use dbmedic::diagnose::UNEXPLAINED;
 use dbmedic::model::{Anomaly, DetectionMethod, Finding, Setting, Value};
-use dbmedic::pipeline::{
-    self, Carried, Effect, Event, Pipeline, PipelineOptions, TargetOptions, only_default,
-};
+use dbmedic::pipeline::{self, Carried, Effect, Event, Pipeline, PipelineOptions};
 use dbmedic::policy::{Limits, Policy, Runtime};
 use dbmedic::recording::{self, Header, RecordingError, RecordingReader, RecordingWriter};
 use dbmedic::replay::replay;
 use dbmedic::signature::{Deviations, Signature};
 use dbmedic::signing::Verified;
 use dbmedic::source::{Observation, Sample, State};
+use dbmedic_tests::observed;
 
 /// Looks before the trouble, and looks of it.
 const CALM: u32 = 200;
@@ -52,26 +50,9 @@ pub(crate) fn policy() -> Policy {
 
 /// A pipeline of one target, `shop`, that is only observed.
 pub(crate) fn options(signatures: Option<Vec<Signature>>) -> PipelineOptions {
-    let target = TargetOptions {
-        policies: only_default(),
-        mode: Mode::Observe,
-        diagnose: DiagnoseOptions {
-            lock_hold_ms: 1000,
-            reader_hold_ms: 1000,
-            snapshot_recent_ms: 86_400_000,
-            may_end: Vec::new(),
-        },
-        constraints: Vec::new(),
-    };
     PipelineOptions {
-        decide_interval_ms: 1000,
-        baseline_window: 1000,
-        baseline_established_after: 30,
-        guard: GuardLimits::default(),
-        breaker: dbmedic::policy::BreakerOptions::default(),
-        named_breakers: BTreeMap::new(),
-        targets: BTreeMap::from([("shop".to_owned(), target)]),
         signatures,
+        ..observed("shop")
     }
 }
 

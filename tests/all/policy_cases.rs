@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use dbmedic::diagnose::DiagnoseOptions;
-use dbmedic::guard::{GuardLimits, Mode};
-use dbmedic::pipeline::{Carried, Event, Pipeline, PipelineOptions, TargetOptions, only_default};
-use dbmedic::policy::{BreakerOptions, Limits, Runtime};
+use dbmedic::pipeline::{Carried, Event, Pipeline, PipelineOptions};
+use dbmedic::policy::{Limits, Runtime};
 use dbmedic::recording::{Header, RecordingWriter, VERSION};
 use dbmedic::signing::Verified;
 use dbmedic::source::{Observation, State};
+use dbmedic_tests::observed;
 
 use crate::common::{data, run, talk};
 
@@ -253,26 +252,9 @@ fn the_check_asks_for_signature_limits_and_parameters_of_the_configuration() {
 
 /// A recording of a database that is out of reach, judged by the default policy.
 fn record(path: &Path) {
-    let target = TargetOptions {
-        policies: only_default(),
-        mode: Mode::Observe,
-        diagnose: DiagnoseOptions {
-            lock_hold_ms: 1_000,
-            reader_hold_ms: 1_000,
-            snapshot_recent_ms: 1_000,
-            may_end: Vec::new(),
-        },
-        constraints: Vec::new(),
-    };
     let options = PipelineOptions {
-        decide_interval_ms: 1_000,
         baseline_window: 100,
-        baseline_established_after: 30,
-        guard: GuardLimits::default(),
-        breaker: BreakerOptions::default(),
-        named_breakers: BTreeMap::new(),
-        targets: BTreeMap::from([("orders".to_owned(), target)]),
-        signatures: None,
+        ..observed("orders")
     };
     let component = Verified::built_in(dbmedic::assemble::DEFAULT_POLICY);
     let limits = Limits {

@@ -2,10 +2,15 @@
 
 pub mod attacks;
 
+use std::collections::BTreeMap;
+
+use dbmedic::diagnose::DiagnoseOptions;
+use dbmedic::guard::{GuardLimits, Mode};
 use dbmedic::model::{
     Candidate, CascadeLevel, Context, DataLoss, EscalationLevel, Finding, PolicyEvent,
 };
-use dbmedic::policy::Policy;
+use dbmedic::pipeline::{PipelineOptions, TargetOptions, only_default};
+use dbmedic::policy::{BreakerOptions, Policy};
 
 /// A problem with one repair, `lock.end-holder`.
 pub fn finding() -> PolicyEvent {
@@ -60,4 +65,29 @@ pub fn resident_bytes() -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     kib.expect("VmRSS stands there in kB") << 10
+}
+
+/// A pipeline of one target that is only observed.
+pub fn observed(target: &str) -> PipelineOptions {
+    let options = TargetOptions {
+        policies: only_default(),
+        mode: Mode::Observe,
+        diagnose: DiagnoseOptions {
+            lock_hold_ms: 1000,
+            reader_hold_ms: 1000,
+            snapshot_recent_ms: 86_400_000,
+            may_end: Vec::new(),
+        },
+        constraints: Vec::new(),
+    };
+    PipelineOptions {
+        decide_interval_ms: 1000,
+        baseline_window: 1000,
+        baseline_established_after: 30,
+        guard: GuardLimits::default(),
+        breaker: BreakerOptions::default(),
+        named_breakers: BTreeMap::new(),
+        targets: BTreeMap::from([(target.to_owned(), options)]),
+        signatures: None,
+    }
 }

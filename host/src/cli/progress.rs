@@ -4,6 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use super::somebody_looks_on;
+use crate::decision_log::Progress;
 
 /// Between two changes of the line.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -46,6 +47,16 @@ impl ProgressLine {
             let percent = 100 * done.min(of) / of.max(1);
             format!("[{bar}] {percent:>3} %  ")
         });
+    }
+
+    /// A decision log is gone through so far.
+    pub(crate) fn decisions(&mut self, progress: &Progress) {
+        self.at(
+            progress.bytes,
+            progress.of_bytes,
+            progress.decisions,
+            "decisions",
+        );
     }
 
     /// So many things are done; nobody knows of how many.

@@ -83,12 +83,7 @@ pub(super) fn run(args: &DiffArgs) -> Ended {
     };
     let mut line = ProgressLine::new();
     let diffed = diff(&args.log, &sides, &mut |progress| {
-        line.at(
-            progress.bytes,
-            progress.of_bytes,
-            progress.decisions,
-            "decisions",
-        );
+        line.decisions(&progress);
     })?;
     let comparison = &diffed.comparison;
     let rate = line.end(comparison.decisions);

@@ -53,12 +53,7 @@ pub(super) fn run(args: &ReplayArgs) -> Ended {
     };
     let mut line = ProgressLine::new();
     let replayed = replay(&args.log, &component, &mut |progress| {
-        line.at(
-            progress.bytes,
-            progress.of_bytes,
-            progress.decisions,
-            "decisions",
-        );
+        line.decisions(&progress);
     })?;
     let rate = line.end(replayed.decisions);
     if args.json {
