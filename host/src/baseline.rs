@@ -4,13 +4,28 @@
 
 mod moments;
 mod order_statistics;
+mod sorted_queue;
 mod window;
 
-pub use window::{MAD_TO_SIGMA, MAX_POINTS, RANGE_90, Rank, Statistics, Window, usable};
+pub use sorted_queue::SortedQueue;
+pub use window::{MAD_TO_SIGMA, RANGE_90, Rank, Statistics, Window};
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::BaselineSummary;
+
+/// The longest window: what the specification keeps per series.
+pub const MAX_POINTS: u32 = 10_000;
+
+/// Values beyond this magnitude are ignored like non-finite ones: their squares would overflow.
+const MAX_MAGNITUDE: f64 = 1e150;
+
+/// The value, when it can be counted with: no NaN, and of a magnitude whose square is finite. The
+/// two zeros are equal, but some orders and formats tell them apart; the one above is taken.
+#[must_use]
+pub fn usable(value: f64) -> Option<f64> {
+    (value.abs() <= MAX_MAGNITUDE).then_some(value + 0.0)
+}
 
 /// What is normal for one series.
 #[derive(Debug, Clone, Serialize, Deserialize)]

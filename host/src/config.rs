@@ -198,7 +198,8 @@ impl Default for OperationConfig {
 pub struct BaselineConfig {
     /// Points of one series that are kept, 100 to `1_000_000`; default `10_000`.
     pub window: usize,
-    /// Points from which on a series is judged by, 2 to `window`; default 30.
+    /// Points from which on a series is judged by, 2 to `window`; default 30. No anomaly is told in
+    /// the first 72 looks, whatever it is.
     pub established_after: usize,
 }
 

@@ -14,6 +14,7 @@ mod alarm;
 mod anomaly;
 mod constraints;
 mod evidence;
+mod histogram;
 mod lasting;
 mod normal;
 mod season;
@@ -89,6 +90,7 @@ struct Watched {
 
 /// Watches the series of one target or one table.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "Saved", into = "Saved")]
 pub struct Detector {
     options: DetectOptions,
     ids: BTreeMap<String, usize>,
@@ -121,6 +123,11 @@ impl Detector {
             deviations: Vec::new(),
             evidence: Vec::new(),
         }
+    }
+
+    /// Whether enough was seen to judge by; there is no alarm before.
+    pub fn is_established(&self) -> bool {
+        self.rows > ROWS_BEFORE_ALARM && self.rows as usize > self.options.established_after
     }
 
     /// The options it was made with.
@@ -180,11 +187,10 @@ impl Detector {
     /// since the Unix epoch.
     pub fn step(&mut self, at_ms: u64, row: &[Option<f64>]) -> Judged {
         self.rows = self.rows.saturating_add(1);
-        let established =
-            self.rows > ROWS_BEFORE_ALARM && self.rows as usize > self.options.established_after;
+        let established = self.is_established();
         let mut strongest = Strongest::default();
         for (id, watched) in self.series.iter_mut().enumerate() {
-            let value = row.get(id).copied().flatten().filter(|v| usable(*v));
+            let value = row.get(id).copied().flatten().and_then(usable);
             let Some(value) = value else {
                 self.deviations[id] = None;
                 self.evidence[id] = Evidence::default();
@@ -195,7 +201,8 @@ impl Detector {
             strongest.add(self.evidence[id]);
         }
         let level = self.alarm.step(&strongest, established);
-        let lasts = level.on || self.lasting.calm(|id| is_far(self.deviations[id]));
+        let deviations = &self.deviations;
+        let lasts = level.on || self.lasting.calm(|id| is_far(deviations, id));
         if level.on {
             let carriers = self.evidence.iter().enumerate();
             let carriers = carriers.filter(|(_, evidence)| alarm::part(**evidence) >= 1.0);
@@ -243,8 +250,58 @@ impl Detector {
     }
 }
 
-/// Whether a deviation is one that is not learned from.
-fn is_far(deviation: Option<f64>) -> bool {
+/// What a detector is restored from. What the last row said is not part of it.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    options: DetectOptions,
+    series: Vec<Watched>,
+    alarm: Alarm,
+    lasting: Lasting,
+    rows: u32,
+}
+
+impl From<Detector> for Saved {
+    fn from(detector: Detector) -> Self {
+        Self {
+            options: detector.options,
+            series: detector.series,
+            alarm: detector.alarm,
+            lasting: detector.lasting,
+            rows: detector.rows,
+        }
+    }
+}
+
+impl TryFrom<Saved> for Detector {
+    type Error = String;
+
+    fn try_from(saved: Saved) -> Result<Self, Self::Error> {
+        let known = saved.series.len();
+        if known > SERIES_LIMIT {
+            return Err(format!("{known} series, above {SERIES_LIMIT}"));
+        }
+        let mut ids = BTreeMap::new();
+        for (id, watched) in saved.series.iter().enumerate() {
+            if ids.insert(watched.name.clone(), id).is_some() {
+                return Err(format!("the series `{}` twice", watched.name));
+            }
+        }
+        Ok(Self {
+            ids,
+            deviations: vec![None; known],
+            evidence: vec![Evidence::default(); known],
+            options: saved.options,
+            series: saved.series,
+            alarm: saved.alarm,
+            lasting: saved.lasting,
+            rows: saved.rows,
+        })
+    }
+}
+
+/// Whether a series is so far from its normal that it is not learned from.
+fn is_far(deviations: &[Option<f64>], id: usize) -> bool {
+    let deviation = deviations.get(id).copied().flatten();
     deviation.is_some_and(|d| d.abs() > DEVIATIONS)
 }
 

@@ -70,7 +70,6 @@ impl Pipeline {
                 // What was learned under other options would be kept wrongly.
                 let learned = carried.detectors.remove(&name);
                 let learned = learned.filter(|detector| detector.options() == detect);
-                let looks = learned.as_ref().map_or(0, |_| detect.established_after);
                 let mut from_before = carried.targets.remove(&name).unwrap_or_default();
                 let line = Line::new(target.policies.iter().map(|policy| {
                     let memory = from_before.memories.remove(policy).unwrap_or_default();
@@ -90,8 +89,6 @@ impl Pipeline {
                     level_since_ms: from_before.level_since_ms,
                     verbosity: Verbosity::Normal,
                     line,
-                    looks,
-                    established_after: options.baseline_established_after,
                     approved: None,
                     unexplained: None,
                     pattern: Pattern::default(),
@@ -275,16 +272,17 @@ impl Pipeline {
             return effects;
         };
         target.constraints.note(seen.at_ms, &seen.samples);
+        let was_established = target.readings.detector.is_established();
         let Judged {
-            mut anomaly, onset, ..
+            mut anomaly,
+            onset,
+            established,
+            ..
         } = target.judge(seen);
-        if target.looks < target.established_after {
-            target.looks += 1;
-            if target.looks == target.established_after {
-                effects.push(Effect::BaselineEstablished {
-                    target: seen.target.clone(),
-                });
-            }
+        if established && !was_established {
+            effects.push(Effect::BaselineEstablished {
+                target: seen.target.clone(),
+            });
         }
         let constraints = target.constraints.states(&target.readings.series);
         if let Some(anomaly) = &mut anomaly

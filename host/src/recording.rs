@@ -1,6 +1,6 @@
 //! A recording: everything the pipeline was told and what it answered, in one file.
 //!
-//! JSON Lines, version 1: a header, then one line for each event with the effects it had. Values
+//! JSON Lines, version 2: a header, then one line for each event with the effects it had. Values
 //! only, no secret, no path of a target. It is enough to run the same pipeline again.
 
 mod incidents;
@@ -20,7 +20,10 @@ use crate::policy::{Limits, PolicyFailure, PolicyIdentity};
 pub use incidents::{IncidentSpan, incident_spans};
 
 /// The version of the format that this dbmedic writes and reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+
+/// The version before. It differs in what was learned, and is read where nothing was.
+const WITHOUT_LEARNED: u64 = 1;
 
 /// Longest line that is read, bytes. A longer one is damage, not a recording.
 const LONGEST_LINE: u64 = 64 << 20;
@@ -137,7 +140,7 @@ pub enum RecordingError {
         /// What is wrong.
         what: String,
     },
-    /// The format is newer.
+    /// The format is newer, or an older one that cannot be read any more.
     #[error(
         "recording {}: format version {found}, this dbmedic reads {VERSION}; replay it with the dbmedic that wrote it",
         path.display()
@@ -223,7 +226,9 @@ impl RecordingReader {
             .ok_or_else(|| {
                 damaged("not a dbmedic recording: no `dbmedic_recording` in it".into())
             })?;
-        if version != u64::from(VERSION) {
+        let learned = any["carried"]["detectors"].as_object();
+        let read_too = version == WITHOUT_LEARNED && learned.is_none_or(serde_json::Map::is_empty);
+        if version != u64::from(VERSION) && !read_too {
             return Err(RecordingError::Version {
                 path: path.to_owned(),
                 found: version,

@@ -48,7 +48,7 @@ impl Narrator {
             Effect::BaselineEstablished { target } => self.block(
                 at_ms,
                 "baseline",
-                &format!("{target}: what is normal is known now"),
+                &format!("{target}: what is normal is known now, anomalies are told from here on"),
                 &[],
             ),
             Effect::IncidentOpened { finding, .. } => {

@@ -17,11 +17,12 @@ use crate::digest::hex;
 use crate::health::Health;
 use crate::pipeline::{Carried, Event};
 
-/// The version of the files in here.
+/// The version of the files in here, but for the one of baselines.
 const VERSION: u32 = 1;
 
-/// The first word of the file of baselines.
+/// The first word of the file of baselines, and its version.
 const BASELINES: &str = "dbmedic-baselines";
+const BASELINES_VERSION: u32 = 2;
 
 /// Words that are taken at a time; more wait for the next look.
 const WORDS_AT_ONCE: usize = 64;
@@ -197,8 +198,8 @@ impl StateDir {
             return Err(damaged("not a file of baselines"));
         }
         let version = words.next().unwrap_or_default();
-        if version != VERSION.to_string() {
-            let what = format!("version {version}, this dbmedic reads {VERSION}");
+        if version != BASELINES_VERSION.to_string() {
+            let what = format!("version {version}, this dbmedic reads {BASELINES_VERSION}");
             return Err(damaged(&what));
         }
         if words.next() != Some(hex(&Sha256::digest(content)).as_str()) {
@@ -213,7 +214,7 @@ impl StateDir {
         let content = postcard::to_allocvec(learned)
             .map_err(|e| io(&path)(std::io::Error::other(e.to_string())))?;
         let digest = hex(&Sha256::digest(&content));
-        let mut bytes = format!("{BASELINES} {VERSION} {digest}\n").into_bytes();
+        let mut bytes = format!("{BASELINES} {BASELINES_VERSION} {digest}\n").into_bytes();
         bytes.extend(content);
         write_bytes_whole(&path, &bytes)
     }
@@ -353,10 +354,12 @@ mod tests {
         let mut flipped = good.clone();
         flipped[good.len() / 2] ^= 1;
         let newer = [b"dbmedic-baselines 9 ", &good[20..]].concat();
-        let cases: [(&[u8], &str); 5] = [
+        let older = [b"dbmedic-baselines 1 ", &good[20..]].concat();
+        let cases: [(&[u8], &str); 6] = [
             (&flipped, "digest"),
             (&good[..good.len() - 1], "digest"),
             (&newer, "version 9"),
+            (&older, "version 1"),
             (b"junk\n", "not a file of baselines"),
             (b"", "no first line"),
         ];

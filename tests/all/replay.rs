@@ -55,17 +55,22 @@ fn damaged_recordings_are_refused(recording: &Path, dir: &Path) {
     let second_line = good.iter().position(|&b| b == b'\n').unwrap() + 1;
     let mut flipped = good.clone();
     flipped[second_line + 2] = b'#';
-    let version = String::from_utf8(good.clone()).unwrap().replacen(
-        "\"dbmedic_recording\":1",
-        "\"dbmedic_recording\":9",
-        1,
-    );
-    let cases: [(&str, &[u8], &str); 5] = [
+    let text = String::from_utf8(good.clone()).unwrap();
+    let version = |v| text.replacen("recording\":2", &format!("recording\":{v}"), 1);
+    let (older, newer) = (version(1), version(9));
+    let learned = "\"carried\":{\"detectors\":{\"shop\":{}},";
+    let learned = older.replacen("\"carried\":{", learned, 1);
+    // What was written before is read where nothing was learned.
+    let path = dir.join("older");
+    std::fs::write(&path, older).unwrap();
+    assert_eq!(replay(&path, &[]).status.code(), Some(0));
+    let cases: [(&str, &[u8], &str); 6] = [
         ("empty", b"", "line 1: the file is empty"),
         ("junk", b"{\"a\":1}\n", "line 1: not a dbmedic recording"),
         ("flipped", &flipped, "line 2"),
         ("cut", &good[..good.len() - 10], "the line is cut off"),
-        ("newer", version.as_bytes(), "format version 9"),
+        ("newer", newer.as_bytes(), "format version 9"),
+        ("learned", learned.as_bytes(), "format version 1"),
     ];
     for (name, bytes, expected) in cases {
         let path = dir.join(name);

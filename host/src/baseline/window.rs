@@ -1,17 +1,10 @@
 //! The last so many values of a series with their exact statistics.
 
-use std::collections::VecDeque;
-
 use serde::{Deserialize, Serialize};
 
 use super::moments::{Grouping, Moments};
-use super::order_statistics::OrderStatistics;
-
-/// The longest window: what the specification keeps per series.
-pub const MAX_POINTS: u32 = 10_000;
-
-/// Values beyond this magnitude are ignored like non-finite ones: their squares would overflow.
-pub(super) const MAX_MAGNITUDE: f64 = 1e150;
+use super::sorted_queue::SortedQueue;
+use super::usable;
 
 /// Turns the median absolute deviation into a consistent estimate of a normal distribution's standard deviation:
 /// 1 / Φ⁻¹(3/4) (Rousseeuw & Croux 1993).
@@ -58,97 +51,79 @@ pub struct Rank {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(into = "Saved", try_from = "Saved")]
 pub struct Window {
-    capacity: u32,
-    values: VecDeque<f64>,
-    order: OrderStatistics,
+    queue: SortedQueue,
     moments: Moments,
 }
 
 impl Window {
-    /// A window of the last `capacity` values (1 to [`MAX_POINTS`]; others are clamped).
+    /// A window of the last `capacity` values (1 to [`MAX_POINTS`](super::MAX_POINTS); others are clamped).
     #[must_use]
     pub fn new(capacity: u32) -> Self {
-        let capacity = capacity.clamp(1, MAX_POINTS);
+        let queue = SortedQueue::new(capacity);
         Self {
-            capacity,
-            values: VecDeque::new(),
-            order: OrderStatistics::default(),
-            moments: Moments::new(capacity),
+            moments: Moments::new(queue.capacity()),
+            queue,
         }
     }
 
     /// Takes a value in and, when full, lets the oldest one go. `false` if the value is no usable number.
     pub fn push(&mut self, value: f64) -> bool {
-        // Also refuses NaN.
-        if !usable(value) {
+        let Some(value) = usable(value) else {
             return false;
-        }
-        // The two zeros are equal but told apart by some orders and formats; there is one here.
-        let value = value + 0.0;
+        };
         if self.is_full() {
-            self.moments.pop(&self.values);
-            if let Some(oldest) = self.values.pop_front() {
-                self.order.replace(oldest, value);
-            }
-        } else {
-            if self.values.len() == self.values.capacity() {
-                // Doubled, but never beyond what the window can hold.
-                let room = self.capacity - self.len();
-                self.values
-                    .reserve_exact(self.len().max(4).min(room) as usize);
-            }
-            self.order.insert(value);
+            self.moments.pop(self.queue.values());
         }
-        self.values.push_back(value);
+        self.queue.put(value);
         self.moments.push(value);
         true
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        *self = Self::new(self.capacity);
+        *self = Self::new(self.capacity());
     }
 
     /// How many values are held.
     #[must_use]
     pub fn len(&self) -> u32 {
-        self.order.len()
+        self.queue.len()
     }
 
     /// Whether no value is held.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.queue.is_empty()
     }
 
     /// How many values can be held.
     #[must_use]
     pub fn capacity(&self) -> u32 {
-        self.capacity
+        self.queue.capacity()
     }
 
     /// Whether the next value pushes one out.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.len() == self.capacity
+        self.queue.is_full()
     }
 
     /// The values, oldest first.
     #[must_use]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = f64> + ExactSizeIterator + '_ {
-        self.values.iter().copied()
+        self.queue.values().iter().copied()
     }
 
     /// The newest value.
     #[must_use]
     pub fn last(&self) -> Option<f64> {
-        self.values.back().copied()
+        self.queue.values().back().copied()
     }
 
     /// Middle value.
     #[must_use]
     pub fn median(&self) -> Option<f64> {
-        self.order.quantile(0.5)
+        self.queue.median()
     }
 
     /// Median absolute deviation from the median, unscaled.
@@ -160,14 +135,13 @@ impl Window {
     /// Both of the above, at the price of the second.
     #[must_use]
     pub fn median_and_mad(&self) -> Option<(f64, f64)> {
-        let median = self.median()?;
-        Some((median, self.order.median_distance(median)?))
+        self.queue.median_and_mad()
     }
 
     /// Percentile by linear interpolation, `percent` in 0..=100.
     #[must_use]
     pub fn percentile(&self, percent: f64) -> Option<f64> {
-        self.order.quantile(percent / 100.0)
+        self.queue.percentile(percent)
     }
 
     /// Several percentiles at once.
@@ -179,7 +153,7 @@ impl Window {
     /// How many values are smaller than `value`, and how many equal.
     #[must_use]
     pub fn rank(&self, value: f64) -> Rank {
-        let (smaller, up_to) = self.order.ranks(value);
+        let (smaller, up_to) = self.queue.order().ranks(value);
         Rank {
             smaller,
             equal: up_to - smaller,
@@ -209,13 +183,13 @@ impl Window {
     /// Smallest value.
     #[must_use]
     pub fn min(&self) -> Option<f64> {
-        self.order.select(0)
+        self.queue.order().select(0)
     }
 
     /// Largest value.
     #[must_use]
     pub fn max(&self) -> Option<f64> {
-        self.order.select(self.len().checked_sub(1)?)
+        self.queue.order().select(self.len().checked_sub(1)?)
     }
 
     /// A robust standard deviation: from the MAD; where more than half of the values are equal, the 5th to 95th
@@ -253,50 +227,29 @@ impl Window {
     }
 }
 
-/// Whether a value can be counted with: finite and of a magnitude whose square is finite.
-#[must_use]
-pub fn usable(value: f64) -> bool {
-    value.abs() <= MAX_MAGNITUDE
-}
-
-/// What a window is restored from, exactly: the sorted order follows from the values.
+/// What a window is restored from, exactly.
 #[derive(Serialize, Deserialize)]
 struct Saved {
-    capacity: u32,
-    values: VecDeque<f64>,
+    queue: SortedQueue,
     grouping: Grouping,
 }
 
 impl From<Window> for Saved {
     fn from(window: Window) -> Self {
         Self {
-            capacity: window.capacity,
             grouping: window.moments.grouping(),
-            values: window.values,
+            queue: window.queue,
         }
     }
 }
 
 impl TryFrom<Saved> for Window {
-    type Error = String;
+    type Error = &'static str;
 
-    fn try_from(saved: Saved) -> Result<Self, Self::Error> {
-        let mut window = Self::new(saved.capacity);
-        let values = saved.values.len();
-        if window.capacity != saved.capacity || values > saved.capacity as usize {
-            return Err(format!(
-                "{values} values for a window of {}",
-                saved.capacity
-            ));
-        }
-        for value in &saved.values {
-            if !window.push(*value) {
-                return Err(format!("{value} is no usable value"));
-            }
-        }
-        window.moments = Moments::restore(window.capacity, &window.values, saved.grouping)
+    fn try_from(Saved { queue, grouping }: Saved) -> Result<Self, Self::Error> {
+        let moments = Moments::restore(queue.capacity(), queue.values(), grouping)
             .ok_or("the sums' chunks do not fit the values")?;
-        Ok(window)
+        Ok(Self { queue, moments })
     }
 }
 

@@ -537,7 +537,7 @@ fn config(scene: &Scene, state_dir: PathBuf) -> Config {
         mode: Mode::Enforce,
         ..Config::default()
     };
-    config.observation.sample_interval_ms = 200;
+    config.observation.sample_interval_ms = 100;
     config.observation.tick_interval_ms = 1_000;
     config.observation.decide_interval_ms = 250;
     config.observation.lock_hold_ms = 500;

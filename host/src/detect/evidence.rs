@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::season::Season;
-use super::tail::{BothWays, Tail, TailOptions};
-use crate::baseline::{MAD_TO_SIGMA, RANGE_90, Window};
+use super::tail::{BothWays, Tail};
+use crate::baseline::{MAD_TO_SIGMA, RANGE_90, SortedQueue};
 
 /// Values that the reference rests on at most, and the least that its median can rest on.
 const REFERENCE: u32 = 400;
@@ -27,17 +27,14 @@ const LONG: usize = 40;
 /// Values in a row that must deviate to the same side for a shift.
 const SUSTAINED: usize = 3;
 
-/// The tail of a view: the share of its history, and how long history counts.
-const VIEW_TAIL: TailOptions = TailOptions {
-    share: 0.02,
-    memory: 5000.0,
-};
+/// The tail of a view: 2 % of its history, in which 5,000 values ago count for 1/e.
+type ViewTail = Tail<2, 5000>;
+
+/// One for each side.
+type ViewTails = BothWays<2, 5000>;
 
 /// The tail of the shift. Its memory is short: what has shifted for long is no news.
-const SHIFT_TAIL: TailOptions = TailOptions {
-    share: 0.03,
-    memory: 1000.0,
-};
+type ShiftTail = Tail<3, 1000>;
 
 /// Views of a residual.
 const VIEWS: f64 = 5.0;
@@ -63,27 +60,27 @@ pub(super) struct Evidence {
 /// The state of one series.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct SeriesEvidence {
-    recent: Window,
+    recent: SortedQueue,
     season: Season,
     local: Views,
     seasonal: Option<Box<Views>>,
     /// The last robust deviations, the newest last.
     deviations: VecDeque<f64>,
-    shift: Tail,
+    shift: ShiftTail,
 }
 
 impl SeriesEvidence {
     /// One whose references rest on no more values than its series' `window`.
     pub(super) fn new(window: usize) -> Self {
         let window = u32::try_from(window).unwrap_or(REFERENCE);
-        let recent = Window::new(window.clamp(LEAST_WINDOW, REFERENCE));
+        let recent = SortedQueue::new(window.clamp(LEAST_WINDOW, REFERENCE));
         Self {
             season: Season::new(),
             local: Views::new(recent.capacity()),
             recent,
             seasonal: None,
             deviations: VecDeque::with_capacity(SUSTAINED + 1),
-            shift: Tail::new(SHIFT_TAIL),
+            shift: ShiftTail::default(),
         }
     }
 
@@ -138,24 +135,24 @@ impl SeriesEvidence {
 }
 
 /// The middle of the reference and the distance around it, once there is reference enough.
-fn median_and_mad(reference: &Window) -> Option<(f64, f64)> {
+fn median_and_mad(reference: &SortedQueue) -> Option<(f64, f64)> {
     (reference.len() >= LEAST_REFERENCE).then(|| reference.median_and_mad())?
 }
 
 /// The middle of the reference, once there is reference enough.
-fn median(reference: &Window) -> Option<f64> {
+fn median(reference: &SortedQueue) -> Option<f64> {
     (reference.len() >= LEAST_REFERENCE).then(|| reference.median())?
 }
 
 /// A robust standard deviation: from the MAD, or where more than half of the values are equal, from
 /// the range of the middle nine tenths; never below `least`.
-fn spread(reference: &Window, mad: f64, least: f64) -> f64 {
+fn spread(reference: &SortedQueue, mad: f64, least: f64) -> f64 {
     let spread = MAD_TO_SIGMA * mad;
     if spread > least {
         return spread;
     }
-    let [low, high] = reference.percentiles(&[5.0, 95.0]).unwrap_or_default();
-    ((high - low) / RANGE_90).max(least)
+    let at = |percent| reference.percentile(percent).unwrap_or_default();
+    ((at(95.0) - at(5.0)) / RANGE_90).max(least)
 }
 
 /// Five views of one kind of residual: its size, its jump, its scatter (or stillness), its short and
@@ -163,13 +160,13 @@ fn spread(reference: &Window, mad: f64, least: f64) -> f64 {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Views {
     recent: VecDeque<f64>,
-    reference: Window,
-    size: BothWays,
-    jump: Tail,
-    scatter: Tail,
-    stillness: Tail,
-    short_level: BothWays,
-    long_level: BothWays,
+    reference: SortedQueue,
+    size: ViewTails,
+    jump: ViewTail,
+    scatter: ViewTail,
+    stillness: ViewTail,
+    short_level: ViewTails,
+    long_level: ViewTails,
     rows: f64,
     /// Mean absolute residual, exponentially weighted.
     error: f64,
@@ -177,17 +174,15 @@ struct Views {
 
 impl Views {
     fn new(reference: u32) -> Self {
-        let tail = || Tail::new(VIEW_TAIL);
-        let both = || BothWays::new(VIEW_TAIL);
         Self {
             recent: VecDeque::with_capacity(LONG + 1),
-            reference: Window::new(reference),
-            size: both(),
-            jump: tail(),
-            scatter: tail(),
-            stillness: tail(),
-            short_level: both(),
-            long_level: both(),
+            reference: SortedQueue::new(reference),
+            size: ViewTails::default(),
+            jump: ViewTail::default(),
+            scatter: ViewTail::default(),
+            stillness: ViewTail::default(),
+            short_level: ViewTails::default(),
+            long_level: ViewTails::default(),
             rows: 0.0,
             error: 0.0,
         }

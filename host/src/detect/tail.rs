@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Bins of the histogram: 16 octaves down from the largest magnitude seen.
-const BINS: usize = 128;
+use super::histogram::Histogram;
 
 /// Values after which the fitted tail is taken up anew, at the latest.
 const REFIT_AFTER: u32 = 32;
@@ -23,24 +22,18 @@ const LARGEST_SHAPE: f64 = 0.3;
 /// smaller probability than a hundredth of one in their number.
 const BEYOND_HISTORY: f64 = 2.0;
 
-/// What makes the tail of a history.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(super) struct TailOptions {
-    /// The share of the history that counts as its tail.
-    pub(super) share: f64,
-    /// Values after which history counts for 1/e.
-    pub(super) memory: f64,
-}
+/// The weight of a new value at which all weights are scaled back, so that it is 1 again.
+const LARGEST_WEIGHT: f64 = 1e3;
 
-/// A decaying histogram of magnitudes, eight bins an octave (the top three bits of the mantissa).
-/// Above its highest `share` a generalised Pareto, fitted by moments (Hosking & Wallis 1987),
-/// continues it to magnitudes that were never seen.
+/// What must be left of the weight of a single value for it to count.
+const LEAST_WEIGHT: f32 = 0.01;
+
+/// A decaying history of magnitudes: a value `MEMORY` values ago counts for 1/e. Above its highest
+/// `PERCENT` a generalised Pareto, fitted by moments (Hosking & Wallis 1987), continues it to
+/// magnitudes that were never seen. Both are in the type, for there are many tails of a few kinds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Tail {
-    options: TailOptions,
-    /// Weights by bin, from the highest bin downwards; none before the first magnitude.
-    counts: Vec<f32>,
-    top: i64,
+pub(super) struct Tail<const PERCENT: u32, const MEMORY: u32> {
+    histogram: Histogram,
     total: f64,
     weight: f64,
     rows: u32,
@@ -53,20 +46,13 @@ pub(super) struct Tail {
 }
 
 /// A tail for each side, so that a series that often rises still shows a fall.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct BothWays {
-    up: Tail,
-    down: Tail,
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct BothWays<const PERCENT: u32, const MEMORY: u32> {
+    up: Tail<PERCENT, MEMORY>,
+    down: Tail<PERCENT, MEMORY>,
 }
 
-impl BothWays {
-    pub(super) fn new(options: TailOptions) -> Self {
-        Self {
-            up: Tail::new(options),
-            down: Tail::new(options),
-        }
-    }
-
+impl<const PERCENT: u32, const MEMORY: u32> BothWays<PERCENT, MEMORY> {
     /// As [`Tail::step`], by the value's sign.
     pub(super) fn step(&mut self, value: f64) -> f64 {
         let up = self.up.step(value.max(0.0));
@@ -74,32 +60,25 @@ impl BothWays {
     }
 }
 
-/// The bin of a positive magnitude.
-fn bin(x: f64) -> i64 {
-    i64::try_from(x.to_bits() >> 49).unwrap_or(i64::MAX)
-}
-
-/// The lower edge of a bin.
-fn edge(bin: i64) -> f64 {
-    f64::from_bits(u64::try_from(bin.max(1)).unwrap_or(1) << 49)
-}
-
-impl Tail {
-    pub(super) fn new(options: TailOptions) -> Self {
+impl<const PERCENT: u32, const MEMORY: u32> Default for Tail<PERCENT, MEMORY> {
+    fn default() -> Self {
         Self {
-            options,
-            counts: Vec::new(),
-            top: 0,
+            histogram: Histogram::default(),
             total: 0.0,
             weight: 1.0,
             rows: 0,
             stale: REFIT_AFTER,
             start: f64::MAX,
-            share: options.share,
+            share: Self::SHARE,
             scale: 1.0,
             shape: 0.0,
         }
     }
+}
+
+impl<const PERCENT: u32, const MEMORY: u32> Tail<PERCENT, MEMORY> {
+    /// The share of the history that counts as its tail.
+    const SHARE: f64 = PERCENT as f64 / 100.0;
 
     /// `-log10` of the probability of a magnitude this large given the history, which then takes it
     /// in. 0 within the body of the history, and before there is one.
@@ -148,37 +127,22 @@ impl Tail {
 
     #[allow(
         clippy::cast_possible_truncation,
-        reason = "weights are rescaled long before an f32 cannot tell them apart"
+        reason = "weights are scaled back long before an f32 cannot tell them apart"
     )]
     fn push(&mut self, magnitude: f64) {
         self.rows = self.rows.saturating_add(1);
         self.total += self.weight;
         self.stale += 1;
         if magnitude > 0.0 {
-            let at = bin(magnitude);
-            if self.counts.is_empty() {
-                self.counts = vec![0.0; BINS];
-                self.top = at;
-            }
-            if at > self.top {
-                let by = usize::try_from(at - self.top).map_or(BINS, |by| by.min(BINS));
-                self.counts.rotate_right(by % BINS);
-                self.counts[..by].fill(0.0);
-                self.top = at;
-                self.stale = REFIT_AFTER;
-            }
-            let below = usize::try_from(self.top - at).unwrap_or(BINS);
-            if let Some(count) = self.counts.get_mut(below) {
-                *count += self.weight as f32;
-            }
-            if magnitude > self.start {
+            let rises = self.histogram.add(magnitude, self.weight as f32);
+            if rises || magnitude > self.start {
                 self.stale = REFIT_AFTER;
             }
         }
-        self.weight *= 1.0 + 1.0 / self.options.memory;
-        if self.weight > 1e6 {
+        self.weight *= 1.0 + 1.0 / f64::from(MEMORY);
+        if self.weight > LARGEST_WEIGHT {
             let factor = 1.0 / self.weight;
-            self.counts.iter_mut().for_each(|c| *c *= factor as f32);
+            self.histogram.rescale(factor as f32, LEAST_WEIGHT);
             self.total *= factor;
             self.weight = 1.0;
         }
@@ -186,30 +150,24 @@ impl Tail {
 
     fn fit(&mut self) {
         self.stale = 0;
-        let want = self.options.share * self.total;
+        let want = Self::SHARE * self.total;
         let (mut mass, mut tail) = (0.0, 0);
-        for &count in &self.counts {
-            let more = mass + f64::from(count);
-            if more > want {
+        self.start = 0.0;
+        for bin in self.histogram.bins() {
+            // When less than the tail's share was ever above zero, all that is seen is tail.
+            self.start = bin.high;
+            if mass + bin.weight > want {
                 break;
             }
-            mass = more;
+            mass += bin.weight;
             tail += 1;
         }
-        // When less than the tail's share was ever above zero, all that is seen is tail.
-        let bin_at = |k: usize| self.top - i64::try_from(k).unwrap_or(i64::MAX);
-        self.start = if self.counts.is_empty() {
-            0.0
-        } else {
-            edge(bin_at(tail.min(BINS - 1)) + 1)
-        };
         let (mut mean, mut squares) = (0.0, 0.0);
-        for (k, &count) in self.counts[..tail].iter().enumerate() {
-            if count > 0.0 {
-                let middle = 0.5 * (edge(bin_at(k)) + edge(bin_at(k) + 1));
-                let excess = middle - self.start;
-                mean += f64::from(count) * excess;
-                squares += f64::from(count) * excess * excess;
+        for bin in self.histogram.bins().take(tail) {
+            if bin.weight > 0.0 {
+                let excess = 0.5 * (bin.low + bin.high) - self.start;
+                mean += bin.weight * excess;
+                squares += bin.weight * excess * excess;
             }
         }
         let variance = if mass > 0.0 {
@@ -219,7 +177,7 @@ impl Tail {
             0.0
         };
         let least_share = 0.5 * self.weight / self.total;
-        self.share = (mass / self.total).max(least_share).min(self.options.share);
+        self.share = (mass / self.total).max(least_share).min(Self::SHARE);
         mean = mean.max(self.start * LEAST_EXCESS).max(f64::MIN_POSITIVE);
         self.shape = if variance > 0.0 {
             (0.5 * (1.0 - mean * mean / variance)).clamp(0.0, LARGEST_SHAPE)
@@ -227,5 +185,33 @@ impl Tail {
             0.0
         };
         self.scale = mean * (1.0 - self.shape);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where the probability of more is e⁻⁵: the surprise is some 2.2.
+    const RARE: f64 = 5.0;
+
+    /// Exponentially distributed values.
+    fn take(tail: &mut Tail<2, 1000>, values: u32) {
+        for i in 0..values {
+            let share = (f64::from(i * 37 % 1009) + 0.5) / 1009.0;
+            tail.step(-share.ln());
+        }
+    }
+
+    #[test]
+    fn a_spike_blinds_only_until_it_is_forgotten() {
+        let mut tail = Tail::<2, 1000>::default();
+        let surprise = |tail: &Tail<2, 1000>| tail.clone().step(RARE);
+        take(&mut tail, 2_000);
+        assert!((1.9..2.6).contains(&surprise(&tail)), "{tail:?}");
+        tail.step(1e6);
+        assert!(surprise(&tail) < 1.7, "{tail:?}");
+        take(&mut tail, 20_000);
+        assert!((1.9..2.6).contains(&surprise(&tail)), "{tail:?}");
     }
 }

@@ -276,11 +276,8 @@ fn a_tail_tells_the_probability_of_what_was_never_seen() {
     use statrs::distribution::{ContinuousCDF, Exp, Normal};
     let (exponential, normal) = (Exp::new(1.0).unwrap(), Normal::standard());
     let mut rng = StdRng::seed_from_u64(SEED);
-    let options = tail::TailOptions {
-        share: 0.02,
-        memory: 5000.0,
-    };
-    let (mut light, mut lighter) = (tail::Tail::new(options), tail::Tail::new(options));
+    let mut light = tail::Tail::<2, 5000>::default();
+    let mut lighter = light.clone();
     for _ in 0..20_000 {
         light.step(exponential.inverse_cdf(rng.random_range(0.0..1.0)));
         lighter.step(normal.inverse_cdf(rng.random_range(0.5..1.0)));

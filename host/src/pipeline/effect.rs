@@ -26,7 +26,7 @@ pub enum Effect {
         /// The evidence.
         anomaly: Anomaly,
     },
-    /// Enough was seen to say what is normal.
+    /// Enough was seen to say what is normal; anomalies are told from here on.
     BaselineEstablished {
         /// The target.
         target: String,

@@ -30,9 +30,6 @@ pub(super) struct Target {
     pub(super) level_since_ms: u64,
     pub(super) verbosity: Verbosity,
     pub(super) line: Line,
-    /// Looks so far, up to the number from which on baselines may be judged by.
-    pub(super) looks: usize,
-    pub(super) established_after: usize,
     /// The incident whose repair a person approved.
     pub(super) approved: Option<String>,
     /// The anomaly that lasts, and whether it is an incident of its own.

@@ -11,6 +11,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::baseline::{MAX_MAGNITUDE, MAX_POINTS};
 
 struct Model(Vec<f64>);
 
@@ -246,7 +247,7 @@ fn an_empty_window_has_no_statistics() {
 fn a_window_that_cannot_have_been_saved_is_refused() {
     let saved = |capacity, values: &str, oldest, front| {
         let text = format!(
-            r#"{{"capacity":{capacity},"values":{values},"grouping":{{"oldest":{oldest},"front":{front}}}}}"#
+            r#"{{"queue":{{"capacity":{capacity},"values":{values}}},"grouping":{{"oldest":{oldest},"front":{front}}}}}"#
         );
         serde_json::from_str::<Window>(&text).map(|w| w.len()).ok()
     };

@@ -166,8 +166,12 @@ fn look_at_log(
         };
         let after = read_index(shm).at("read", &files.shm)?;
         let same_generation = after.as_ref().map(|i| i.salts) == index.as_ref().map(|i| i.salts);
-        if (settled && same_generation) || tries == 0 {
+        if same_generation && (settled || tries == 0) {
             return Ok((wal, index));
+        }
+        if tries == 0 {
+            // Started over each time it was read: frames of two generations cannot be judged.
+            return Ok((read_log(files, false, None)?, after));
         }
     }
 }
