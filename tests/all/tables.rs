@@ -479,7 +479,8 @@ fn a_bound_is_violated_while_its_series_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let mut text = String::from("time,ops,wal_bytes\n");
     for row in 0..30 {
-        let log = if row < 10 { "2000000000" } else { "" };
+        let log = Some(2_000_000_000 - row).filter(|_| row < 10);
+        let log = log.map_or_else(String::new, |bytes| bytes.to_string());
         writeln!(text, "{},{},{log}", 1_700_000_000 + row * 5, 7 + row % 3).unwrap();
     }
     let file = write(dir.path(), "log.csv", text);
