@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::season::Season;
-use super::tail::{BothWays, Tail};
+use super::tail::{self, BothWays, Tail};
 use crate::baseline::{MAD_TO_SIGMA, RANGE_90, SortedQueue};
 
 /// Values that the reference rests on at most, and the least that its median can rest on.
@@ -53,6 +53,9 @@ pub(super) struct Evidence {
     /// How unusual the series has become: the mean over five views of `-log10` of their
     /// probability.
     pub(super) unusual: f64,
+    /// The same as a share of the most that the series' history can say, the least of the last three
+    /// values: a single blip of what is else constant says the most too.
+    pub(super) saturation: f64,
     /// How far the last values together are beyond their usual tail, 0 to [`LARGEST_SHIFT`].
     pub(super) shift: f64,
 }
@@ -67,6 +70,8 @@ pub(super) struct SeriesEvidence {
     /// The last robust deviations, the newest last.
     deviations: VecDeque<f64>,
     shift: ShiftTail,
+    /// The saturation of the two values before.
+    saturations: [f64; SUSTAINED - 1],
 }
 
 impl SeriesEvidence {
@@ -81,6 +86,7 @@ impl SeriesEvidence {
             seasonal: None,
             deviations: VecDeque::with_capacity(SUSTAINED + 1),
             shift: ShiftTail::default(),
+            saturations: [0.0; SUSTAINED - 1],
         }
     }
 
@@ -95,6 +101,7 @@ impl SeriesEvidence {
         let shift = self.shift(value, median, mad);
         self.recent.push(value);
         let mut unusual = self.local.step(value - median);
+        let mut rows = self.local.rows;
         if let Some(expected) = expected {
             let reference = self.recent.capacity();
             let seasonal = self
@@ -104,9 +111,18 @@ impl SeriesEvidence {
             // The hours count once there is history enough, and where they explain more.
             if seasonal.rows >= 0.5 * self.local.rows && seasonal.error < self.local.error {
                 unusual = seen;
+                rows = seasonal.rows;
             }
         }
-        Evidence { unusual, shift }
+        let saturation = unusual / tail::most(rows);
+        let sustained = self.saturations.iter().fold(saturation, |a, b| a.min(*b));
+        self.saturations.rotate_left(1);
+        self.saturations[SUSTAINED - 2] = saturation;
+        Evidence {
+            unusual,
+            saturation: sustained,
+            shift,
+        }
     }
 
     /// The least of the last deviations when all are to the same side, beyond its usual tail.
