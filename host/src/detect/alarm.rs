@@ -12,7 +12,7 @@ const ALONE: f64 = 2.0;
 /// The share of the most that its history can say, at which one series alone brings an alarm however
 /// many others there are: with a hundred series, the evidence above could not be had before some
 /// ten thousand rows.
-const SATURATED: f64 = 0.75;
+const SATURATED: f64 = 0.9;
 
 /// Series that must shift together to bring an alarm that none of them brings alone.
 const TOGETHER: usize = 4;

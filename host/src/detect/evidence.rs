@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::normal::DEVIATIONS;
 use super::season::Season;
 use super::tail::{self, BothWays, Tail};
 use crate::baseline::{MAD_TO_SIGMA, RANGE_90, SortedQueue};
@@ -53,8 +54,9 @@ pub(super) struct Evidence {
     /// How unusual the series has become: the mean over five views of `-log10` of their
     /// probability.
     pub(super) unusual: f64,
-    /// The same as a share of the most that the series' history can say, the least of the last three
-    /// values: a single blip of what is else constant says the most too.
+    /// How unusual it became within the last three values, as a share of the most that its history can
+    /// say; 0 unless all three are far from normal: a single blip of what is else constant says the
+    /// most too.
     pub(super) saturation: f64,
     /// How far the last values together are beyond their usual tail, 0 to [`LARGEST_SHIFT`].
     pub(super) shift: f64,
@@ -70,8 +72,8 @@ pub(super) struct SeriesEvidence {
     /// The last robust deviations, the newest last.
     deviations: VecDeque<f64>,
     shift: ShiftTail,
-    /// The saturation of the two values before.
-    saturations: [f64; SUSTAINED - 1],
+    /// The last values' evidence as shares of the most that there could be.
+    saturations: [f64; SUSTAINED],
 }
 
 impl SeriesEvidence {
@@ -86,7 +88,7 @@ impl SeriesEvidence {
             seasonal: None,
             deviations: VecDeque::with_capacity(SUSTAINED + 1),
             shift: ShiftTail::default(),
-            saturations: [0.0; SUSTAINED - 1],
+            saturations: [0.0; SUSTAINED],
         }
     }
 
@@ -98,7 +100,8 @@ impl SeriesEvidence {
             self.recent.push(value);
             return Evidence::default();
         };
-        let shift = self.shift(value, median, mad);
+        let sustained = self.sustained(value, median, mad);
+        let shift = self.shift.excess(sustained, 1.0).min(LARGEST_SHIFT);
         self.recent.push(value);
         let mut unusual = self.local.step(value - median);
         let mut rows = self.local.rows;
@@ -114,19 +117,21 @@ impl SeriesEvidence {
                 rows = seasonal.rows;
             }
         }
-        let saturation = unusual / tail::most(rows);
-        let sustained = self.saturations.iter().fold(saturation, |a, b| a.min(*b));
         self.saturations.rotate_left(1);
-        self.saturations[SUSTAINED - 2] = saturation;
+        self.saturations[SUSTAINED - 1] = unusual / tail::most(rows);
         Evidence {
             unusual,
-            saturation: sustained,
+            saturation: if sustained > DEVIATIONS {
+                self.saturations.into_iter().fold(0.0, f64::max)
+            } else {
+                0.0
+            },
             shift,
         }
     }
 
-    /// The least of the last deviations when all are to the same side, beyond its usual tail.
-    fn shift(&mut self, value: f64, median: f64, mad: f64) -> f64 {
+    /// The least of the last deviations when all are to the same side.
+    fn sustained(&mut self, value: f64, median: f64, mad: f64) -> f64 {
         let least = (LEAST_SPREAD * median.abs()).max(f64::MIN_POSITIVE);
         let deviation = (value - median) / spread(&self.recent, mad, least);
         if self.deviations.len() == SUSTAINED {
@@ -144,9 +149,7 @@ impl SeriesEvidence {
         } else {
             (-greatest).max(0.0)
         };
-        self.shift
-            .excess(sustained.min(1e12), 1.0)
-            .min(LARGEST_SHIFT)
+        sustained.min(1e12)
     }
 }
 
