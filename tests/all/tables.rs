@@ -473,3 +473,47 @@ fn an_import_takes_the_constraints_and_the_name_it_is_given() {
     );
     assert_eq!(std::fs::read(&recording).unwrap(), before);
 }
+
+#[test]
+fn a_bound_is_violated_while_its_series_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut text = String::from("time,ops,wal_bytes\n");
+    for row in 0..30 {
+        let log = Some(2_000_000_000 - row).filter(|_| row < 10);
+        let log = log.map_or_else(String::new, |bytes| bytes.to_string());
+        writeln!(text, "{},{},{log}", 1_700_000_000 + row * 5, 7 + row % 3).unwrap();
+    }
+    let file = write(dir.path(), "log.csv", text);
+    let recording = dir.path().join("log.rec");
+    let recording = recording.to_str().unwrap();
+    succeeds(&run(&["import", &file, "-o", recording]));
+    let told = run(&["replay", recording, "--json"]);
+    succeeds(&told);
+    let of = |kind: &str| -> Vec<Value> {
+        let lines = data(&told);
+        let lines = lines.lines();
+        let effects = lines.flat_map(|line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            line["effects"].as_array().unwrap().clone()
+        });
+        effects.filter_map(|e| e.get(kind).cloned()).collect()
+    };
+    let [opened] = &of("incident_opened")[..] else {
+        panic!("{}", data(&told));
+    };
+    let finding = &opened["finding"];
+    assert_eq!(finding["kind"], "constraint.violated");
+    assert_eq!(finding["subject"], "wal_size");
+    // The bound allows a repair; of a target of which only the numbers are known there is none.
+    assert!(data(&told).contains("constraint.nothing-offered"));
+    assert_eq!(finding["candidates"].as_array().unwrap().len(), 0);
+    assert!(of("repair").is_empty());
+    // Three of its intervals after the last value.
+    let [resolved] = &of("incident_resolved")[..] else {
+        panic!("{}", data(&told));
+    };
+    assert_eq!(
+        resolved["resolved"]["resolved_ms"],
+        (1_700_000_000_u64 + 13 * 5) * 1000
+    );
+}

@@ -178,7 +178,12 @@ impl Target {
             level_since_ms: self.level_since_ms,
             repairs: self.incidents.repairs().to_vec(),
             incidents: self.incidents.summaries(),
-            constraints: self.constraints.states(&self.readings.series),
+            constraints: self
+                .constraints
+                .states(at_ms)
+                .into_iter()
+                .map(|constraint| constraint.state)
+                .collect(),
             metrics: self
                 .readings
                 .series
