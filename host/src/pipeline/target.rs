@@ -97,6 +97,7 @@ impl Target {
                 self.row[id] = Some(sample.value);
             }
         }
+        self.surge.look(seen.at_ms);
         self.readings.detector.step(seen.at_ms, &self.row)
     }
 
