@@ -44,7 +44,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "source",
         ],
     ),
-    ("state_dir", &["detect", "digest", "health", "pipeline"]),
+    (
+        "state_dir",
+        &["detect", "digest", "health", "operations", "pipeline"],
+    ),
     (
         "journal",
         &["digest", "gate", "model", "pipeline", "state_dir"],
@@ -146,6 +149,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "recording",
             "resources",
             "source",
+            "state_dir",
         ],
     ),
     ("replay", &["pipeline", "policy", "recording"]),
