@@ -244,7 +244,7 @@ pub struct DecisionLogConfig {
     /// A file is closed and compressed when it has grown to this, MiB, 1 to 1024; default 16.
     pub max_file_mib: u64,
     /// All files together, MiB as they are on disk, at least twice `max_file_mib`; default 256.
-    /// Crises are kept even beyond.
+    /// Crises are kept even beyond, the first of each.
     pub max_total_mib: u64,
 }
 

@@ -238,11 +238,14 @@ impl Detector {
         anomaly::of(at_ms, &carriers, level)
     }
 
-    /// What a series brings to an alarm that is on; after it, how far it still is from normal.
+    /// What a series brings to an alarm that is on, at least the threshold once it has reached it;
+    /// after the alarm, how far it still is from normal.
     fn part(&self, id: usize, alarm: bool) -> f64 {
+        let carries = self.lasting.carries(id);
         if alarm {
-            alarm::part(self.evidence[id])
-        } else if self.lasting.carries(id) {
+            let part = alarm::part(self.evidence[id]);
+            if carries { part.max(1.0) } else { part }
+        } else if carries {
             self.deviations[id].map_or(0.0, |d| d.abs() / DEVIATIONS)
         } else {
             0.0

@@ -284,7 +284,7 @@ impl Pipeline {
                 target: seen.target.clone(),
             });
         }
-        let constraints = target.constraints.states(&target.readings.series);
+        let constraints = target.constraints.states(seen.at_ms);
         if let Some(anomaly) = &mut anomaly
             && let Some((score, reason)) = detect::bound_score(&constraints)
         {

@@ -9,6 +9,11 @@ use super::evidence::Evidence;
 /// chances, and it rises with their logarithm.
 const ALONE: f64 = 2.0;
 
+/// The share of the most that its history can say, at which one series alone brings an alarm however
+/// many others there are: with a hundred series, the evidence above could not be had before some
+/// ten thousand rows.
+const SATURATED: f64 = 0.9;
+
 /// Series that must shift together to bring an alarm that none of them brings alone.
 const TOGETHER: usize = 4;
 
@@ -52,6 +57,7 @@ pub(super) struct Level {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Strongest {
     unusual: f64,
+    saturation: f64,
     shifts: [f64; TOGETHER],
     series: u32,
 }
@@ -61,6 +67,7 @@ impl Strongest {
     pub(super) fn add(&mut self, evidence: Evidence) {
         self.series += 1;
         self.unusual = self.unusual.max(evidence.unusual);
+        self.saturation = self.saturation.max(evidence.saturation);
         let mut shift = evidence.shift;
         for held in &mut self.shifts {
             if shift > *held {
@@ -79,7 +86,8 @@ impl Alarm {
     /// Takes up a row. `open` says whether an alarm may begin.
     #[allow(clippy::cast_precision_loss, reason = "a handful of series")]
     pub(super) fn step(&mut self, row: &Strongest, open: bool) -> Level {
-        let alone = row.unusual / (ALONE * (1.0 + f64::from(row.series.max(1)).log10()));
+        let among_others = ALONE * (1.0 + f64::from(row.series.max(1)).log10());
+        let alone = (row.unusual / among_others).max(row.saturation / SATURATED);
         let shift = row.shifts.iter().sum::<f64>() / TOGETHER as f64;
         if !self.on {
             self.sum = (self.sum + shift - DRIFT).max(0.0);

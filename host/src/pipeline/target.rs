@@ -97,6 +97,7 @@ impl Target {
                 self.row[id] = Some(sample.value);
             }
         }
+        self.surge.look(seen.at_ms);
         self.readings.detector.step(seen.at_ms, &self.row)
     }
 
@@ -177,7 +178,12 @@ impl Target {
             level_since_ms: self.level_since_ms,
             repairs: self.incidents.repairs().to_vec(),
             incidents: self.incidents.summaries(),
-            constraints: self.constraints.states(&self.readings.series),
+            constraints: self
+                .constraints
+                .states(at_ms)
+                .into_iter()
+                .map(|constraint| constraint.state)
+                .collect(),
             metrics: self
                 .readings
                 .series
