@@ -223,6 +223,7 @@ fn setup(
         resource_limits: resources::limits(
             config.resources.warning_threshold,
             config.resources.critical_threshold,
+            resources::processors(),
         ),
     })
 }
