@@ -65,7 +65,7 @@ const CALM_SPREAD: f64 = 0.6;
 
 /// Metrics that a comparison rests on, at most: its work grows with the cube of their number, and
 /// what moves less than so many others tells hardly anything more.
-const COMPARED: usize = 128;
+pub(super) const COMPARED: usize = 128;
 
 /// Evidence that is told with a match, at most.
 const EVIDENCE: usize = 5;
@@ -235,7 +235,7 @@ fn confidences(signatures: &[Signature], seen: &Deviations, temperature: f64) ->
 
 /// The metrics that an anomaly and the signatures share, by name: those that moved most, or should
 /// have.
-fn compared<'a>(signatures: &[Signature], seen: &'a Deviations) -> Vec<(&'a str, f64)> {
+pub(super) fn compared<'a>(signatures: &[Signature], seen: &'a Deviations) -> Vec<(&'a str, f64)> {
     let shared = seen.iter().filter_map(|(name, strength)| {
         let movements = signatures.iter().filter_map(|s| s.metrics.get(name));
         let expected = movements.map(|m| m.strength.abs()).reduce(f64::max)?;
