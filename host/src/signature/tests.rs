@@ -277,7 +277,8 @@ fn a_thousand_shared_metrics_are_compared_by_those_that_move() {
     let moved: Vec<String> = (300..310).map(name).collect();
     let told = best.evidence.iter();
     assert!(told.clone().count() > 0 && told.clone().all(|e| moved.contains(&e.metric)));
-    let compared = rank::compared(known.learned(), &trouble(300, 5));
+    let seen = trouble(300, 5);
+    let compared = rank::compared(known.learned(), &seen);
     assert_eq!(compared.len(), rank::COMPARED);
     let compared: Vec<&str> = compared.into_iter().map(|(name, _)| name).collect();
     assert!(compared.is_sorted() && moved.iter().all(|m| compared.contains(&m.as_str())));
