@@ -22,7 +22,8 @@ use crate::health::{
     self, CheckKind, CheckPlan, CheckReport, CheckState, Due, Health, Level, Schedule, Sign, Status,
 };
 use crate::operations::{
-    Bucket, Collector, OperationId, OperationLimits, Recorder, Running, Waiting, recorder,
+    Bucket, Collector, OperationBucket, OperationId, OperationLimits, Recorder, Running, Waiting,
+    recorder,
 };
 use crate::pipeline::{Effect, Event, Pipeline};
 use crate::recording::RecordingWriter;
@@ -32,6 +33,12 @@ use crate::source::{Observation, Sample, State};
 /// Slow operations of a bucket above which its operations are not healthy, percent. A limit at
 /// twice the normal p99 is passed by far less than 1 % of them when all is normal.
 const SLOW_PERCENT: f64 = 5.0;
+
+/// Slow operations of a bucket from which on their share counts: one alone among few says nothing.
+/// Of durations that are spread as widely as the logarithms of a standard normal distribution, one
+/// in 800 passes the limit, and three among the 59 of which they are 5 % come by chance once in
+/// 16,000 buckets.
+const LEAST_SLOW: u64 = 3;
 
 /// What an embedder says beside the configuration.
 #[derive(Debug, Clone, Default)]
@@ -49,6 +56,8 @@ pub struct Embedded {
     recorder: Recorder,
     told: Arc<Told>,
     constraints: Vec<Constraint>,
+    resource: CheckPlan,
+    bucket_ms: u64,
     words: Sender<Word>,
     thread: Option<thread::JoinHandle<anyhow::Result<()>>>,
 }
@@ -56,11 +65,13 @@ pub struct Embedded {
 /// Hears what happens.
 type Listener = dyn FnMut(u64, &Effect) + Send;
 
-/// What the thread leaves for others to read.
+/// What the thread leaves for others to read, with the time of it.
 #[derive(Default)]
 struct Told {
-    room: Mutex<Room>,
-    health: Mutex<Health>,
+    room: Mutex<Option<(u64, Room)>>,
+    health: Mutex<Option<(u64, Health)>>,
+    /// Why the thread ended by itself.
+    ended: Mutex<Option<String>>,
 }
 
 enum Word {
@@ -111,11 +122,13 @@ impl Embedded {
             listener: Box::new(listener),
             told: Arc::clone(&told),
             words: words.clone(),
+            resource,
             resources: Arc::new(Mutex::new(Resources::new(places))),
             schedule: Schedule::new(&[resource], now_ms(), 0),
             resource_limits: resources::limits(
                 config.resources.warning_threshold,
                 config.resources.critical_threshold,
+                resources::processors(),
             ),
             measured: Vec::new(),
             report: None,
@@ -124,12 +137,20 @@ impl Embedded {
         let tick_ms = config.observation.tick_interval_ms.max(1);
         let thread = thread::Builder::new()
             .name("dbmedic".into())
-            .spawn(move || work.run(&heard, bucket_ms, tick_ms))
+            .spawn(move || {
+                let ended = work.run(&heard, bucket_ms, tick_ms);
+                if let Err(error) = &ended {
+                    *unpoisoned(&work.told.ended) = Some(format!("{error:#}"));
+                }
+                ended
+            })
             .context("starting dbmedic's thread")?;
         Ok(Self {
             recorder,
             told,
             constraints: config.constraints.clone(),
+            resource,
+            bucket_ms,
             words,
             thread: Some(thread),
         })
@@ -156,23 +177,51 @@ impl Embedded {
         self.recorder.wait(id)
     }
 
-    /// Whether an operation may begin, by the resources as they were measured last and the
-    /// operations that are under way now.
+    /// Whether an operation may begin, by the resources as they were measured last, unless that was
+    /// long ago, and the operations that are under way now.
     pub fn check_before_operation(&self, intended: Intended) -> Admission {
         #[expect(
             clippy::cast_precision_loss,
             reason = "so many operations there are not"
         )]
+        let concurrent = Some(self.recorder.running() as f64);
         let room = Room {
-            concurrent: Some(self.recorder.running() as f64),
-            ..*unpoisoned(&self.told.room)
+            concurrent,
+            ..believed(*unpoisoned(&self.told.room), &self.resource, now_ms())
         };
         check_before_operation(intended, &room, &self.constraints)
     }
 
-    /// How healthy the engine was when the last bucket ended.
+    /// How healthy the engine was when the last bucket ended. Checking before the first one has,
+    /// and unhealthy when dbmedic's own thread has ended: then nobody looks any more.
     pub fn health(&self) -> Health {
-        unpoisoned(&self.told.health).clone()
+        let own = |status, reason: String| Sign {
+            level: Level::System,
+            subject: "dbmedic".into(),
+            status,
+            reason,
+        };
+        let is_over = self
+            .thread
+            .as_ref()
+            .is_none_or(thread::JoinHandle::is_finished);
+        let ended = unpoisoned(&self.told.ended).clone();
+        if ended.is_some() || is_over {
+            let why = ended.unwrap_or_else(|| "its thread panicked".into());
+            let reason = format!("watches no more: {why}");
+            return health::roll_up(vec![own(Status::Unhealthy, reason)]);
+        }
+        let Some((then_ms, health)) = unpoisoned(&self.told.health).clone() else {
+            return health::roll_up(vec![own(Status::Checking, "not looked at yet".into())]);
+        };
+        let age_ms = now_ms().saturating_sub(then_ms);
+        if !health::is_stale(age_ms, self.bucket_ms) {
+            return health;
+        }
+        let mut signs = health.signs;
+        let reason = format!("looked at last {} s ago", age_ms / 1000);
+        signs.push(own(Status::Checking, reason));
+        health::roll_up(signs)
     }
 
     /// Ends, after a last bucket.
@@ -211,6 +260,7 @@ struct Work {
     listener: Box<Listener>,
     told: Arc<Told>,
     words: Sender<Word>,
+    resource: CheckPlan,
     resources: Arc<Mutex<Resources>>,
     schedule: Schedule,
     resource_limits: Vec<Constraint>,
@@ -258,6 +308,7 @@ impl Work {
                 Ok(Word::Measured(due, samples)) => {
                     if let Some(begun_ms) = self.schedule.ended(due.check, due.run) {
                         self.checked(begun_ms, CheckState::Passed);
+                        *unpoisoned(&self.told.room) = Some((begun_ms, Room::of(&samples)));
                         self.measured = samples;
                     }
                 }
@@ -298,9 +349,6 @@ impl Work {
     fn turn(&mut self, at_ms: u64) -> anyhow::Result<()> {
         let bucket = self.collector.turn(at_ms);
         let mut samples = std::mem::take(&mut self.measured);
-        if !samples.is_empty() {
-            *unpoisoned(&self.told.room) = Room::of(&samples);
-        }
         samples.extend(bucket.samples());
         self.step(&Event::Observed(Observation {
             target: self.name.clone(),
@@ -309,7 +357,7 @@ impl Work {
             snapshot_at_ms: None,
             state: State::Samples,
         }))?;
-        *unpoisoned(&self.told.health) = self.health(at_ms, &bucket);
+        *unpoisoned(&self.told.health) = Some((at_ms, self.health(at_ms, &bucket)));
         Ok(())
     }
 
@@ -325,7 +373,8 @@ impl Work {
     }
 
     fn health(&self, at_ms: u64, bucket: &Bucket) -> Health {
-        let mut signs = vec![health::sign_of(CheckKind::Resource, self.report.as_ref())];
+        let report = self.report.as_ref();
+        let mut signs = vec![health::sign_of(&self.resource, report, at_ms)];
         let series = self.pipeline.series(&self.name);
         let latest = |name: &str| Some(series?.get(name)?.latest()?.value);
         signs.extend(health::signs_of_limits(
@@ -335,17 +384,126 @@ impl Work {
         ));
         let context = self.pipeline.context(&self.name, at_ms);
         signs.extend(context.iter().flat_map(health::signs_of_context));
-        for operation in &bucket.operations {
-            let slow = operation.slow_percent();
-            if let Some(slow) = slow.filter(|slow| *slow > SLOW_PERCENT) {
-                signs.push(Sign {
-                    level: Level::Operation,
-                    subject: operation.name.clone(),
-                    status: Status::Degraded,
-                    reason: format!("{slow:.0} % took more than twice the normal p99"),
-                });
-            }
-        }
+        signs.extend(bucket.operations.iter().filter_map(sign_of_operation));
         health::roll_up(signs)
+    }
+}
+
+/// What is told of an operation of which too many were slow.
+fn sign_of_operation(operation: &OperationBucket) -> Option<Sign> {
+    let slow = operation.slow_percent()?;
+    (slow > SLOW_PERCENT && operation.slow >= LEAST_SLOW).then(|| Sign {
+        level: Level::Operation,
+        subject: operation.name.clone(),
+        status: Status::Degraded,
+        reason: format!("{slow:.0} % took more than twice the normal p99"),
+    })
+}
+
+/// What was measured last; nothing when it is too long ago to be believed.
+fn believed(measured: Option<(u64, Room)>, plan: &CheckPlan, at_ms: u64) -> Room {
+    measured
+        .filter(|(begun_ms, _)| !plan.is_stale(*begun_ms, at_ms))
+        .map_or_else(Room::default, |(_, room)| room)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operations::Ended;
+
+    fn surroundings() -> Surroundings {
+        Surroundings {
+            name: "engine".into(),
+            places: Some(Places {
+                data: std::env::temp_dir(),
+                ..Places::default()
+            }),
+            ..Surroundings::default()
+        }
+    }
+
+    fn wait_until(true_at_last: impl Fn() -> bool) {
+        for _ in 0..3000 {
+            if true_at_last() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("it did not come in 30 s");
+    }
+
+    #[test]
+    fn before_a_bucket_has_ended_it_checks_and_knows_what_room_there_is() {
+        let mut config = Config::default();
+        config.operations.bucket_ms = 3_600_000;
+        config.constraints.clear();
+        let engine = Embedded::start(&config, surroundings(), |_, _| {}).unwrap();
+        assert_eq!(engine.health().status, Status::Checking);
+        // More than any disk holds.
+        let bytes = 1 << 62;
+        wait_until(|| {
+            engine.check_before_operation(Intended::Snapshot { bytes }) != Admission::Proceed
+        });
+        assert_eq!(engine.health().status, Status::Checking);
+        engine.stop().unwrap();
+    }
+
+    #[test]
+    fn when_nobody_looks_any_more_it_is_unhealthy() {
+        let mut config = Config::default();
+        config.observation.tick_interval_ms = 10;
+        // No policy decides with so little: that is told.
+        config.policy.limits.fuel = Some(1);
+        let engine = Embedded::start(&config, surroundings(), |_, _| panic!("on purpose"));
+        let engine = engine.unwrap();
+        wait_until(|| engine.health().to_string().contains("watches no more"));
+        assert_eq!(engine.health().status, Status::Unhealthy);
+        assert!(engine.stop().is_err());
+    }
+
+    #[test]
+    fn a_measurement_that_is_too_old_is_not_believed() {
+        let plan = CheckPlan {
+            check: CheckKind::Resource,
+            interval_ms: 30_000,
+            timeout_ms: 1000,
+            exclusive: false,
+        };
+        let room = Room {
+            disk_free_bytes: Some(1.0),
+            ..Room::default()
+        };
+        assert_eq!(believed(Some((1000, room)), &plan, 91_000), room);
+        assert_eq!(believed(Some((1000, room)), &plan, 91_001), Room::default());
+        assert_eq!(believed(None, &plan, 0), Room::default());
+    }
+
+    #[test]
+    fn one_slow_operation_among_few_says_nothing() {
+        let bucket = |fast: u64, slow: u64| {
+            let (recorder, mut collector) = recorder(OperationLimits {
+                established_after: 1,
+                ..OperationLimits::default()
+            });
+            let query = recorder.operation("query");
+            let completed = Ended::Completed { rows: 1, bytes: 1 };
+            let record = |count: u64, duration_ns: u64| {
+                for _ in 0..count {
+                    recorder.record(query, duration_ns, completed);
+                }
+            };
+            record(100, 1000);
+            collector.turn(1000);
+            record(fast, 1000);
+            record(slow, 1_000_000);
+            let bucket = collector.turn(2000);
+            assert_eq!(bucket.operations[0].slow, slow);
+            sign_of_operation(&bucket.operations[0]).is_some()
+        };
+        for (fast, slow, told) in [(0, 1, false), (5, 2, false), (0, 3, true), (56, 3, true)] {
+            assert_eq!(bucket(fast, slow), told, "{slow} slow, {fast} fast");
+        }
+        assert!(!bucket(57, 3), "5 % are not above 5 %");
     }
 }

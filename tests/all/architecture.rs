@@ -59,6 +59,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "config",
         &[
+            "baseline",
             "constraint",
             "document",
             "gate",
@@ -126,6 +127,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "policy",
             "recording",
             "repair",
+            "signature",
             "source",
             "state_dir",
             "target",
