@@ -129,7 +129,11 @@ impl Diagnostician {
             },
         };
         if !seen.samples.is_empty() {
-            findings.examined.insert(Part::Metrics);
+            // Of a target that cannot be looked at only the host was measured: what its own values
+            // said is not over.
+            if !matches!(seen.state, State::Unreachable { .. }) {
+                findings.examined.insert(Part::Metrics);
+            }
             // The log of a database that is looked at has a kind of problem of its own.
             let own_kind =
                 |metric: &str| metric == sqlite::LOG_BYTES && !matches!(seen.state, State::Samples);
@@ -319,6 +323,28 @@ mod tests {
                 (problem.subject, fact.value == Value::Boolean(true))
             })
             .collect()
+    }
+
+    #[test]
+    fn what_is_measured_of_the_host_says_nothing_of_a_target_out_of_reach() {
+        let unreachable = State::Unreachable {
+            reason: "gone".into(),
+        };
+        let sqlite = State::Sqlite(crate::target::sqlite::SqliteState::default());
+        for (state, examined) in [(State::Samples, true), (sqlite, true), (unreachable, false)] {
+            let seen = Observation {
+                target: "shop".into(),
+                at_ms: 0,
+                samples: vec![Sample {
+                    series: "disk_free_bytes".into(),
+                    value: 2.0,
+                }],
+                snapshot_at_ms: None,
+                state,
+            };
+            let found = Diagnostician::default().diagnose(&seen, &[], &OPTIONS);
+            assert_eq!(found.examined.contains(&Part::Metrics), examined);
+        }
     }
 
     #[test]

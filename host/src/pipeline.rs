@@ -230,6 +230,10 @@ impl Pipeline {
                 }
                 swapped.into_iter().collect()
             }
+            Event::SignaturesLearned { signatures, .. } => {
+                self.signatures = Some(Signatures::new(signatures.clone()));
+                Vec::new()
+            }
             Event::Tick { at_ms } => {
                 let names: Vec<String> = self.targets.keys().cloned().collect();
                 names

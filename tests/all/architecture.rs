@@ -62,6 +62,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "config",
         &[
+            "baseline",
             "constraint",
             "document",
             "gate",
@@ -129,6 +130,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "policy",
             "recording",
             "repair",
+            "signature",
             "source",
             "state_dir",
             "target",

@@ -11,13 +11,14 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
+use super::learn::learned_in;
 use super::progress::ProgressLine;
 use super::table::{TableArgs, tell_notes};
 use super::{Ended, complain};
 use crate::detect::{Detector, Judged, SERIES_LIMIT};
 use crate::model::{MethodScore, Severity};
 use crate::pattern::Pattern;
-use crate::signature::{SignatureDir, Signatures};
+use crate::signature::Signatures;
 use crate::table::Row;
 
 /// Decimals of a score.
@@ -81,7 +82,7 @@ fn judge_all(
     out: &RefCell<Output>,
     before_waiting: impl FnMut() -> io::Result<()> + 'static,
 ) -> anyhow::Result<Sums> {
-    let signatures = Signatures::new(SignatureDir::at(&args.signatures).load()?);
+    let signatures = Signatures::new(learned_in(&args.signatures));
     let mut table = args.table.open(before_waiting)?;
     let mut pattern = Pattern::default();
     let mut detector = Detector::default();

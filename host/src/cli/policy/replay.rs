@@ -43,8 +43,8 @@ pub(super) fn run(args: &ReplayArgs) -> Ended {
             return Some(known.clone());
         }
         // A replay decides about no database: nobody has to vouch for what was in service once.
-        match store.as_ref()?.read(digest) {
-            Ok(kept) => Some(Verified::unsigned_hashed(kept?.component)),
+        match store.as_ref()?.read_component(digest) {
+            Ok(kept) => Some(Verified::unsigned_hashed(kept?)),
             Err(error) => {
                 complain(&format!("warning: {error}"));
                 None
