@@ -62,9 +62,10 @@ const CONCURRENT: &str = "concurrent_transaction_count";
 pub enum Admission {
     /// Nothing stands against it.
     Proceed,
-    /// A bound would be broken.
+    /// A bound would be broken, or there is no room for it at all.
     Refuse {
-        /// The constraint's name.
+        /// The constraint's name; `disk_free_bytes` where no constraint asks for what the operation
+        /// itself takes.
         constraint: String,
         /// One line for a person.
         reason: String,
@@ -74,7 +75,8 @@ pub enum Admission {
 /// Whether an operation may begin. The bounds are those of `constraints` on `disk_free_bytes`,
 /// `memory_free_bytes` and `concurrent_transaction_count`; the first that would be broken is told.
 ///
-/// A write needs the disk's lower bound and its own bytes free, a snapshot twice that.
+/// A write needs the disk's lower bound and its own bytes free, a snapshot twice that; their own
+/// bytes whatever the constraints.
 #[expect(
     clippy::cast_precision_loss,
     reason = "bytes as f64 are exact up to 2^53"
@@ -129,7 +131,14 @@ pub fn check_before_operation(
             _ => {}
         }
     }
-    Admission::Proceed
+    let needed = times * bytes;
+    match disk.filter(|free| *free < needed) {
+        Some(free) => Admission::Refuse {
+            constraint: DISK.into(),
+            reason: format!("{free:.0} bytes of disk free, {needed:.0} needed"),
+        },
+        None => Admission::Proceed,
+    }
 }
 
 #[cfg(test)]
@@ -211,6 +220,36 @@ mod tests {
             ..room(0.5 * GB, 8.0 * GB, 0.0)
         };
         assert_eq!(refused_by(Intended::Snapshot { bytes: 0 }, room), None);
+    }
+
+    #[test]
+    fn what_has_no_room_is_refused_without_a_constraint_too() {
+        let room = room(1.0 * GB, 8.0 * GB, 0.0);
+        let table = [
+            (Intended::Snapshot { bytes: 500_000_000 }, true),
+            (Intended::Snapshot { bytes: 500_000_001 }, false),
+            (
+                Intended::Write {
+                    bytes: 1_000_000_000,
+                },
+                true,
+            ),
+            (
+                Intended::Write {
+                    bytes: 1_000_000_001,
+                },
+                false,
+            ),
+            (Intended::Read, true),
+        ];
+        for (intended, proceeds) in table {
+            let answer = check_before_operation(intended, &room, &[]);
+            assert_eq!(
+                answer == Admission::Proceed,
+                proceeds,
+                "{intended:?} {answer:?}"
+            );
+        }
     }
 
     #[test]

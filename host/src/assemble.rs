@@ -19,7 +19,7 @@ use crate::pipeline::{self, Carried, Pipeline, PipelineOptions, Policies, Target
 use crate::policy::{CacheLimits, CompiledCache, Limits, Runtime};
 use crate::recording::{self, Header, RecordingWriter};
 use crate::resources;
-use crate::signature::SignatureDir;
+use crate::signature::{Contents, Signature, SignatureDir, SignatureWatch};
 use crate::state_dir::StateDir;
 use crate::watch::{Pace, Site};
 
@@ -176,7 +176,8 @@ fn setup(
         state_dir,
         journal,
     } = ready;
-    let options = pipeline_options(config)?;
+    let mut signatures = SignatureWatch::new(SignatureDir::at(&config.signature_dir));
+    let options = pipeline_options(config, signatures.changed().unwrap_or_default());
     let recording = record.map(|path| (path, header(config, &policies, &options, seed)));
     let decision_log = decision_log(config, &state_dir)?;
     let sites = config
@@ -218,9 +219,11 @@ fn setup(
         decision_log,
         recording,
         exe,
+        signatures,
         resource_limits: resources::limits(
             config.resources.warning_threshold,
             config.resources.critical_threshold,
+            resources::processors(),
         ),
     })
 }
@@ -247,13 +250,15 @@ fn decision_log(config: &Config, state_dir: &StateDir) -> anyhow::Result<Option<
 }
 
 /// Makes ready what an engine that embeds dbmedic has: a pipeline with one target of this name that
-/// is only observed, and with `record` a recording in that file.
+/// is only observed and goes on from what was `carried` over, and with `record` a recording in that
+/// file.
 pub fn assemble_embedded(
     config: &Config,
     name: &str,
+    carried: Carried,
     record: Option<PathBuf>,
 ) -> anyhow::Result<(Pipeline, Option<RecordingWriter>)> {
-    let (pipeline, header) = assemble_samples(config, name)?;
+    let (pipeline, header) = assemble_samples(config, name, carried)?;
     let recording = record
         .map(|path| RecordingWriter::create(&path, &header))
         .transpose()?;
@@ -267,7 +272,7 @@ pub fn assemble_import(
     name: &str,
     started_ms: u64,
 ) -> anyhow::Result<(Pipeline, Header)> {
-    let (pipeline, header) = assemble_samples(config, name)?;
+    let (pipeline, header) = assemble_samples(config, name, Carried::default())?;
     let header = Header {
         started_ms,
         ..header
@@ -276,9 +281,14 @@ pub fn assemble_import(
 }
 
 /// A pipeline with one target of which only the numbers are known, and the header of a recording.
-fn assemble_samples(config: &Config, name: &str) -> anyhow::Result<(Pipeline, Header)> {
+fn assemble_samples(
+    config: &Config,
+    name: &str,
+    carried: Carried,
+) -> anyhow::Result<(Pipeline, Header)> {
     let policies = gate::once(DEFAULT_POLICY, &plans(config, None, None)?)?;
-    let mut options = pipeline_options(config)?;
+    let known = SignatureDir::at(&config.signature_dir).load();
+    let mut options = pipeline_options(config, known);
     options.targets = BTreeMap::from([(
         name.to_owned(),
         TargetOptions {
@@ -293,8 +303,11 @@ fn assemble_samples(config: &Config, name: &str) -> anyhow::Result<(Pipeline, He
             constraints: config.constraints.clone(),
         },
     )]);
-    let header = header(config, &policies, &options, 0);
-    let pipeline = Pipeline::new(options, policies, Carried::default());
+    let header = Header {
+        carried: carried.clone(),
+        ..header(config, &policies, &options, 0)
+    };
+    let pipeline = Pipeline::new(options, policies, carried);
     Ok((pipeline, header))
 }
 
@@ -323,7 +336,7 @@ fn header(config: &Config, policies: &Policies, options: &PipelineOptions, seed:
     }
 }
 
-fn pipeline_options(config: &Config) -> anyhow::Result<PipelineOptions> {
+fn pipeline_options(config: &Config, known: Contents) -> PipelineOptions {
     let targets: BTreeMap<_, _> = config
         .targets
         .iter()
@@ -342,7 +355,7 @@ fn pipeline_options(config: &Config) -> anyhow::Result<PipelineOptions> {
             (target.name.clone(), options)
         })
         .collect();
-    Ok(PipelineOptions {
+    PipelineOptions {
         decide_interval_ms: config.observation.decide_interval_ms,
         baseline_window: config.baseline.window,
         baseline_established_after: config.baseline.established_after,
@@ -355,8 +368,16 @@ fn pipeline_options(config: &Config) -> anyhow::Result<PipelineOptions> {
             .map(|named| (named.name.clone(), named.policy.breaker.clone()))
             .collect(),
         targets,
-        signatures: Some(SignatureDir::at(&config.signature_dir).load()?),
-    })
+        signatures: Some(readable(known)),
+    }
+}
+
+/// The signatures that can be read. That others cannot is told, and no reason not to watch.
+fn readable(known: Contents) -> Vec<Signature> {
+    for error in known.left_out {
+        tracing::warn!("a signature is left out: {error}");
+    }
+    known.signatures
 }
 
 /// Lays `NAME=VALUE` words over settings; the last word on a name counts.

@@ -196,7 +196,8 @@ impl Default for OperationConfig {
 /// What normal is learned from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaselineConfig {
-    /// Points of one series that are kept, 100 to `1_000_000`; default `10_000`.
+    /// Points of one series that are kept, 100 to [`MAX_POINTS`](crate::baseline::MAX_POINTS), which
+    /// is the default.
     pub window: usize,
     /// Points from which on a series is judged by, 2 to `window`; default 30. No anomaly is told in
     /// the first 72 looks, whatever it is.
@@ -244,7 +245,7 @@ pub struct DecisionLogConfig {
     /// A file is closed and compressed when it has grown to this, MiB, 1 to 1024; default 16.
     pub max_file_mib: u64,
     /// All files together, MiB as they are on disk, at least twice `max_file_mib`; default 256.
-    /// Crises are kept even beyond.
+    /// Crises are kept even beyond, the first of each.
     pub max_total_mib: u64,
 }
 

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::ConstraintStatus;
+use crate::model::{ConstraintState, ConstraintStatus};
 
 /// Where utilisation ends, so that it stays finite when a bound leaves no room at all.
 pub const UTILIZATION_MAX: f64 = 1000.0;
@@ -29,6 +29,28 @@ pub struct Constraint {
     pub auto_fix: bool,
     /// One line for a person.
     pub description: String,
+}
+
+/// Where a constraint stands, with what a policy is not told in its context.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckedConstraint {
+    /// Where it stands.
+    pub state: ConstraintState,
+    /// Whether a repair may be offered for a violation.
+    pub auto_fix: bool,
+}
+
+impl CheckedConstraint {
+    /// The bound whose room is used most, in the metric's unit; none without bounds.
+    pub fn nearest_bound(&self) -> Option<f64> {
+        let ConstraintState { lower, upper, .. } = self.state;
+        let (of_lower, of_upper) = utilizations(lower, upper, self.state.value);
+        if of_lower > of_upper {
+            lower
+        } else {
+            upper.or(lower)
+        }
+    }
 }
 
 impl Constraint {
@@ -98,13 +120,8 @@ impl Constraint {
     /// within it and [`UTILIZATION_MAX`] beyond. With both bounds the worse one counts. A value
     /// that is not a number is within no bound.
     pub fn check(&self, value: f64) -> (ConstraintStatus, f64) {
-        let of_upper = self
-            .upper
-            .map(|upper| used(value <= upper, upper, value / upper));
-        let of_lower = self
-            .lower
-            .map(|lower| used(value >= lower, lower, lower / value));
-        let utilization = of_upper.unwrap_or(0.0).max(of_lower.unwrap_or(0.0));
+        let (of_lower, of_upper) = utilizations(self.lower, self.upper, value);
+        let utilization = of_lower.max(of_upper);
         let status = if utilization > 1.0 || utilization > self.critical_threshold {
             ConstraintStatus::Critical
         } else if utilization > self.warning_threshold {
@@ -114,6 +131,13 @@ impl Constraint {
         };
         (status, utilization)
     }
+}
+
+/// Utilisation of the lower and of the upper bound; 0 of one that is not set.
+fn utilizations(lower: Option<f64>, upper: Option<f64>, value: f64) -> (f64, f64) {
+    let of_lower = lower.map(|lower| used(value >= lower, lower, lower / value));
+    let of_upper = upper.map(|upper| used(value <= upper, upper, value / upper));
+    (of_lower.unwrap_or(0.0), of_upper.unwrap_or(0.0))
 }
 
 /// Utilisation of one bound, given whether the value is within it and the ratio of the two.
@@ -215,6 +239,35 @@ mod tests {
                 (utilization - expected).abs() < 1e-12,
                 "{lower:?}..{upper:?} at {value}: {utilization}, expected {expected}"
             );
+        }
+    }
+
+    #[test]
+    fn the_nearest_bound_is_the_one_that_is_used_most() {
+        for (lower, upper, value, expected) in [
+            (Some(10.0), Some(15.0), 14.9, Some(15.0)),
+            (Some(10.0), Some(15.0), 10.1, Some(10.0)),
+            (Some(10.0), Some(15.0), 9.0, Some(10.0)),
+            (Some(10.0), Some(100.0), 15.0, Some(10.0)),
+            (Some(10.0), None, 1e6, Some(10.0)),
+            (None, Some(15.0), 1.0, Some(15.0)),
+            (None, None, 1.0, None),
+        ] {
+            let (status, utilization) = bounds(lower, upper).check(value);
+            let checked = CheckedConstraint {
+                state: ConstraintState {
+                    name: "test".into(),
+                    metric: "test_count".into(),
+                    value,
+                    lower,
+                    upper,
+                    utilization,
+                    status,
+                    violations_ms: Vec::new(),
+                },
+                auto_fix: false,
+            };
+            assert_eq!(checked.nearest_bound(), expected, "{value}");
         }
     }
 

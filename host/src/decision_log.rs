@@ -2,13 +2,22 @@
 //! made again years later, anywhere, byte for byte.
 //!
 //! JSON Lines, each with the SHA-256 of the line before, in files that are closed when full,
-//! compressed, and make way for newer ones when all together are too large. Never dropped are
-//! crises: a classification as crisis, a halt, and level escalate, except where a tick only finds
-//! it still in force. What is dropped is counted, and the count stands in the chain.
+//! compressed, and make way for newer ones when all together are too large. What makes way is
+//! counted, and the count stands in the chain.
+//!
+//! Crises never make way: a classification as crisis, a halt, and level escalate. No crisis in this
+//! sense is what only repeats: a tick that finds level escalate still in force, and a judgement by the
+//! same component of the same incident with the class, level, repair, halt and rules of the last one.
+//! The first of each stays.
 //!
 //! The pipeline knows nothing of it: a driver hands over what was decided, a thread of its own
-//! writes. A log that cannot be written never keeps a decision from being carried out. No secret is
-//! in it: nothing but what a policy was shown, and its parameters.
+//! writes. A log that cannot be written never keeps a decision from being carried out. A crisis that
+//! cannot be written is told as an error at once, kept in memory, and written when that works again.
+//! What finds no room there is lost, as is any other decision that cannot be written: it is counted,
+//! crises apart, and the log tells how many as soon as it can be written. Only what still waits when
+//! the process is killed is not counted.
+//!
+//! No secret is in it: nothing but what a policy was shown, and its parameters.
 
 mod crew;
 mod diff;
@@ -26,7 +35,7 @@ use std::path::PathBuf;
 pub use crew::Progress;
 pub use diff::{Details, Diffed, Sides, diff};
 pub use keeper::{About, DecisionLog};
-pub use line::{Answer, Begin, Cost, Decided, Dropped, Lost, PolicyLine, VERSION};
+pub use line::{Answer, Begin, Cost, Decided, Dropped, Losses, Lost, PolicyLine, VERSION};
 pub use making_way::Room;
 pub use reader::{Chain, Fault, FaultKind, newest_begin};
 pub use replay::{Absent, Difference, Replayed, Skipped, patient, replay};

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Anomaly, Candidate, ConstraintState, ConstraintStatus, Fact, Severity, Value};
+use crate::constraint::CheckedConstraint;
+use crate::model::{Anomaly, Candidate, ConstraintStatus, Fact, Severity, Value};
 use crate::signature::Ranking;
 use crate::source::{Observation, State};
 
@@ -104,7 +105,7 @@ impl Diagnostician {
     pub fn diagnose(
         &mut self,
         seen: &Observation,
-        constraints: &[ConstraintState],
+        constraints: &[CheckedConstraint],
         options: &DiagnoseOptions,
     ) -> Findings {
         let mut findings = match &seen.state {
@@ -128,10 +129,16 @@ impl Diagnostician {
             },
         };
         if !seen.samples.is_empty() {
-            findings.examined.insert(Part::Metrics);
-            findings
-                .problems
-                .extend(constraints.iter().filter_map(violated));
+            // Of a target that cannot be looked at only the host was measured: what its own values
+            // said is not over.
+            if !matches!(seen.state, State::Unreachable { .. }) {
+                findings.examined.insert(Part::Metrics);
+            }
+            // The log of a database that is looked at has a kind of problem of its own.
+            let own_kind =
+                |metric: &str| metric == sqlite::LOG_BYTES && !matches!(seen.state, State::Samples);
+            let constraints = constraints.iter().filter(|c| !own_kind(&c.state.metric));
+            findings.problems.extend(constraints.filter_map(violated));
         }
         findings
     }
@@ -200,18 +207,13 @@ fn signature_facts(ranking: &Ranking) -> Vec<Fact> {
     facts
 }
 
-/// A bound that is violated, unless its own kind of problem tells of it.
-fn violated(state: &ConstraintState) -> Option<Diagnosis> {
-    let own_kind = state.metric == "wal_bytes";
-    if state.status == ConstraintStatus::Ok || own_kind {
+/// A bound that is violated.
+fn violated(constraint: &CheckedConstraint) -> Option<Diagnosis> {
+    let CheckedConstraint { state, auto_fix } = constraint;
+    if state.status == ConstraintStatus::Ok {
         return None;
     }
-    let bound = match (state.lower, state.upper) {
-        (Some(lower), _) if state.value < lower * 2.0 => lower,
-        (_, Some(upper)) => upper,
-        (Some(lower), None) => lower,
-        (None, None) => return None,
-    };
+    let bound = constraint.nearest_bound()?;
     Some(Diagnosis {
         kind: "constraint.violated".into(),
         subject: state.name.clone(),
@@ -232,7 +234,7 @@ fn violated(state: &ConstraintState) -> Option<Diagnosis> {
             number("value", state.value),
             number("bound", bound),
             number("utilization", state.utilization),
-            boolean("auto_fix", false),
+            boolean("auto_fix", *auto_fix),
         ],
         series: &[],
         candidates: Vec::new(),
@@ -271,5 +273,97 @@ pub(crate) fn text(name: &str, value: &str) -> Fact {
     Fact {
         name: name.into(),
         value: Value::Text(value.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ConstraintState;
+    use crate::source::Sample;
+
+    const OPTIONS: DiagnoseOptions = DiagnoseOptions {
+        lock_hold_ms: 1000,
+        reader_hold_ms: 1000,
+        snapshot_recent_ms: 60_000,
+        may_end: Vec::new(),
+    };
+
+    /// The violated bounds that are told of a target in this state, and whether they may be mended.
+    fn violated(state: State, auto_fix: bool) -> Vec<(String, bool)> {
+        let bound = |name: &str, metric: &str| CheckedConstraint {
+            state: ConstraintState {
+                name: name.into(),
+                metric: metric.into(),
+                value: 2.0,
+                lower: None,
+                upper: Some(1.0),
+                utilization: 2.0,
+                status: ConstraintStatus::Critical,
+                violations_ms: Vec::new(),
+            },
+            auto_fix,
+        };
+        let seen = Observation {
+            target: "shop".into(),
+            at_ms: 0,
+            samples: vec![Sample {
+                series: "queue".into(),
+                value: 2.0,
+            }],
+            snapshot_at_ms: None,
+            state,
+        };
+        let bounds = [bound("wal_size", "wal_bytes"), bound("queue", "queue")];
+        let found = Diagnostician::default().diagnose(&seen, &bounds, &OPTIONS);
+        let told = found.problems.into_iter();
+        told.filter(|problem| problem.kind == "constraint.violated")
+            .map(|problem| {
+                let fact = problem.facts.iter().find(|f| f.name == "auto_fix").unwrap();
+                (problem.subject, fact.value == Value::Boolean(true))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_is_measured_of_the_host_says_nothing_of_a_target_out_of_reach() {
+        let unreachable = State::Unreachable {
+            reason: "gone".into(),
+        };
+        let sqlite = State::Sqlite(crate::target::sqlite::SqliteState::default());
+        for (state, examined) in [(State::Samples, true), (sqlite, true), (unreachable, false)] {
+            let seen = Observation {
+                target: "shop".into(),
+                at_ms: 0,
+                samples: vec![Sample {
+                    series: "disk_free_bytes".into(),
+                    value: 2.0,
+                }],
+                snapshot_at_ms: None,
+                state,
+            };
+            let found = Diagnostician::default().diagnose(&seen, &[], &OPTIONS);
+            assert_eq!(found.examined.contains(&Part::Metrics), examined);
+        }
+    }
+
+    #[test]
+    fn the_log_has_a_kind_of_its_own_where_there_are_files() {
+        let unreachable = State::Unreachable {
+            reason: "gone".into(),
+        };
+        for (state, subjects) in [
+            (
+                State::Sqlite(crate::target::sqlite::SqliteState::default()),
+                &["queue"][..],
+            ),
+            (unreachable, &["queue"]),
+            (State::Samples, &["wal_size", "queue"]),
+        ] {
+            for auto_fix in [false, true] {
+                let expected: Vec<_> = subjects.iter().map(|s| ((*s).into(), auto_fix)).collect();
+                assert_eq!(violated(state.clone(), auto_fix), expected);
+            }
+        }
     }
 }

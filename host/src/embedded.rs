@@ -22,16 +22,27 @@ use crate::health::{
     self, CheckKind, CheckPlan, CheckReport, CheckState, Due, Health, Level, Schedule, Sign, Status,
 };
 use crate::operations::{
-    Bucket, Collector, OperationId, OperationLimits, Recorder, Running, Waiting, recorder,
+    Bucket, Collector, Learned, OperationBucket, OperationId, OperationLimits, Recorder, Running,
+    Waiting, recorder,
 };
-use crate::pipeline::{Effect, Event, Pipeline};
+use crate::pipeline::{Carried, Effect, Event, Pipeline};
 use crate::recording::RecordingWriter;
 use crate::resources::{self, Places, Resources};
 use crate::source::{Observation, Sample, State};
+use crate::state_dir::{StateDir, StateError};
 
 /// Slow operations of a bucket above which its operations are not healthy, percent. A limit at
 /// twice the normal p99 is passed by far less than 1 % of them when all is normal.
 const SLOW_PERCENT: f64 = 5.0;
+
+/// Slow operations of a bucket from which on their share counts: one alone among few says nothing.
+/// Of durations that are spread as widely as the logarithms of a standard normal distribution, one
+/// in 800 passes the limit, and three among the 59 of which they are 5 % come by chance once in
+/// 16,000 buckets.
+const LEAST_SLOW: u64 = 3;
+
+/// Between two times that what was learned is kept, milliseconds: what a crash forgets at most.
+const SAVE_MS: u64 = 600_000;
 
 /// What an embedder says beside the configuration.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +53,9 @@ pub struct Surroundings {
     pub places: Option<Places>,
     /// Where to keep a recording, for `dbmedic replay`.
     pub record: Option<PathBuf>,
+    /// A directory of this engine's own, to keep from run to run what was learned to be normal;
+    /// without one it is learned anew in each.
+    pub state: Option<PathBuf>,
 }
 
 /// dbmedic at work in this process. It ends with this value, after a last bucket.
@@ -49,6 +63,8 @@ pub struct Embedded {
     recorder: Recorder,
     told: Arc<Told>,
     constraints: Vec<Constraint>,
+    resource: CheckPlan,
+    bucket_ms: u64,
     words: Sender<Word>,
     thread: Option<thread::JoinHandle<anyhow::Result<()>>>,
 }
@@ -56,11 +72,13 @@ pub struct Embedded {
 /// Hears what happens.
 type Listener = dyn FnMut(u64, &Effect) + Send;
 
-/// What the thread leaves for others to read.
+/// What the thread leaves for others to read, with the time of it.
 #[derive(Default)]
 struct Told {
-    room: Mutex<Room>,
-    health: Mutex<Health>,
+    room: Mutex<Option<(u64, Room)>>,
+    health: Mutex<Option<(u64, Health)>>,
+    /// Why the thread ended by itself.
+    ended: Mutex<Option<String>>,
 }
 
 enum Word {
@@ -78,7 +96,8 @@ impl Embedded {
     /// time in milliseconds since the Unix epoch, in dbmedic's own thread.
     ///
     /// # Errors
-    /// When the policy cannot be loaded, the recording not begun or the thread not started.
+    /// When the policy cannot be loaded, what was kept not read, the recording not begun or the
+    /// thread not started. What was kept and is damaged is set aside, logged, and learned anew.
     pub fn start(
         config: &Config,
         surroundings: Surroundings,
@@ -88,13 +107,22 @@ impl Embedded {
             name,
             places,
             record,
+            state,
         } = surroundings;
-        let (pipeline, recording) = assemble::assemble_embedded(config, &name, record)?;
-        let (recorder, collector) = recorder(OperationLimits {
+        let state = state.map(|state| StateDir::open(&state)).transpose()?;
+        let mut carried = Carried::default();
+        let mut normal = Learned::default();
+        if let Some(state) = &state {
+            carried.detectors = learned(state.load_baselines(), || state.set_baselines_aside())?;
+            normal = learned(state.load_operations(), || state.set_operations_aside())?;
+        }
+        let (pipeline, recording) = assemble::assemble_embedded(config, &name, carried, record)?;
+        let (recorder, mut collector) = recorder(OperationLimits {
             names: config.operations.max_names,
             threads: config.operations.max_threads,
             ..OperationLimits::default()
         });
+        collector.restore(normal);
         let told = Arc::new(Told::default());
         let (words, heard) = mpsc::channel();
         let resource = CheckPlan {
@@ -107,15 +135,18 @@ impl Embedded {
             name,
             pipeline,
             recording,
+            state,
             collector,
             listener: Box::new(listener),
             told: Arc::clone(&told),
             words: words.clone(),
+            resource,
             resources: Arc::new(Mutex::new(Resources::new(places))),
             schedule: Schedule::new(&[resource], now_ms(), 0),
             resource_limits: resources::limits(
                 config.resources.warning_threshold,
                 config.resources.critical_threshold,
+                resources::processors(),
             ),
             measured: Vec::new(),
             report: None,
@@ -124,12 +155,21 @@ impl Embedded {
         let tick_ms = config.observation.tick_interval_ms.max(1);
         let thread = thread::Builder::new()
             .name("dbmedic".into())
-            .spawn(move || work.run(&heard, bucket_ms, tick_ms))
+            .spawn(move || {
+                let ended = work.run(&heard, bucket_ms, tick_ms);
+                let ended = ended.and(work.save());
+                if let Err(error) = &ended {
+                    *unpoisoned(&work.told.ended) = Some(format!("{error:#}"));
+                }
+                ended
+            })
             .context("starting dbmedic's thread")?;
         Ok(Self {
             recorder,
             told,
             constraints: config.constraints.clone(),
+            resource,
+            bucket_ms,
             words,
             thread: Some(thread),
         })
@@ -156,29 +196,57 @@ impl Embedded {
         self.recorder.wait(id)
     }
 
-    /// Whether an operation may begin, by the resources as they were measured last and the
-    /// operations that are under way now.
+    /// Whether an operation may begin, by the resources as they were measured last, unless that was
+    /// long ago, and the operations that are under way now.
     pub fn check_before_operation(&self, intended: Intended) -> Admission {
         #[expect(
             clippy::cast_precision_loss,
             reason = "so many operations there are not"
         )]
+        let concurrent = Some(self.recorder.running() as f64);
         let room = Room {
-            concurrent: Some(self.recorder.running() as f64),
-            ..*unpoisoned(&self.told.room)
+            concurrent,
+            ..believed(*unpoisoned(&self.told.room), &self.resource, now_ms())
         };
         check_before_operation(intended, &room, &self.constraints)
     }
 
-    /// How healthy the engine was when the last bucket ended.
+    /// How healthy the engine was when the last bucket ended. Checking before the first one has,
+    /// and unhealthy when dbmedic's own thread has ended: then nobody looks any more.
     pub fn health(&self) -> Health {
-        unpoisoned(&self.told.health).clone()
+        let own = |status, reason: String| Sign {
+            level: Level::System,
+            subject: "dbmedic".into(),
+            status,
+            reason,
+        };
+        let is_over = self
+            .thread
+            .as_ref()
+            .is_none_or(thread::JoinHandle::is_finished);
+        let ended = unpoisoned(&self.told.ended).clone();
+        if ended.is_some() || is_over {
+            let why = ended.unwrap_or_else(|| "its thread panicked".into());
+            let reason = format!("watches no more: {why}");
+            return health::roll_up(vec![own(Status::Unhealthy, reason)]);
+        }
+        let Some((then_ms, health)) = unpoisoned(&self.told.health).clone() else {
+            return health::roll_up(vec![own(Status::Checking, "not looked at yet".into())]);
+        };
+        let age_ms = now_ms().saturating_sub(then_ms);
+        if !health::is_stale(age_ms, self.bucket_ms) {
+            return health;
+        }
+        let mut signs = health.signs;
+        let reason = format!("looked at last {} s ago", age_ms / 1000);
+        signs.push(own(Status::Checking, reason));
+        health::roll_up(signs)
     }
 
     /// Ends, after a last bucket.
     ///
     /// # Errors
-    /// When the recording could not be written.
+    /// When the recording could not be written, or what was learned not kept.
     pub fn stop(mut self) -> anyhow::Result<()> {
         self.end()
     }
@@ -207,10 +275,12 @@ struct Work {
     name: String,
     pipeline: Pipeline,
     recording: Option<RecordingWriter>,
+    state: Option<StateDir>,
     collector: Collector,
     listener: Box<Listener>,
     told: Arc<Told>,
     words: Sender<Word>,
+    resource: CheckPlan,
     resources: Arc<Mutex<Resources>>,
     schedule: Schedule,
     resource_limits: Vec<Constraint>,
@@ -229,6 +299,7 @@ impl Work {
         let begun = now_ms();
         self.collector.begin(begun);
         let (mut turn_ms, mut next_tick_ms) = (begun + bucket_ms, begun + tick_ms);
+        let mut next_save_ms = begun + SAVE_MS;
         loop {
             let now = now_ms();
             if let Some(due) = self.schedule.due(now) {
@@ -251,6 +322,13 @@ impl Work {
                 next_tick_ms = now + tick_ms;
                 self.step(&Event::Tick { at_ms: now })?;
             }
+            if now >= next_save_ms {
+                next_save_ms = now + SAVE_MS;
+                // The watch goes on without.
+                if let Err(error) = self.save() {
+                    tracing::warn!("what was learned is not kept: {error:#}");
+                }
+            }
             let next = self.schedule.next_ms().unwrap_or(u64::MAX);
             let wake = next.min(turn_ms).min(next_tick_ms);
             let rest = Duration::from_millis(wake.saturating_sub(now_ms()));
@@ -258,6 +336,7 @@ impl Work {
                 Ok(Word::Measured(due, samples)) => {
                     if let Some(begun_ms) = self.schedule.ended(due.check, due.run) {
                         self.checked(begun_ms, CheckState::Passed);
+                        *unpoisoned(&self.told.room) = Some((begun_ms, Room::of(&samples)));
                         self.measured = samples;
                     }
                 }
@@ -267,6 +346,16 @@ impl Work {
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
+    }
+
+    /// Keeps what was learned, if there is a place for it.
+    fn save(&self) -> anyhow::Result<()> {
+        let Some(state) = &self.state else {
+            return Ok(());
+        };
+        state.save_baselines(&self.pipeline.detectors())?;
+        state.save_operations(&self.collector.learned())?;
+        Ok(())
     }
 
     fn checked(&mut self, begun_ms: u64, state: CheckState) {
@@ -298,9 +387,6 @@ impl Work {
     fn turn(&mut self, at_ms: u64) -> anyhow::Result<()> {
         let bucket = self.collector.turn(at_ms);
         let mut samples = std::mem::take(&mut self.measured);
-        if !samples.is_empty() {
-            *unpoisoned(&self.told.room) = Room::of(&samples);
-        }
         samples.extend(bucket.samples());
         self.step(&Event::Observed(Observation {
             target: self.name.clone(),
@@ -309,7 +395,7 @@ impl Work {
             snapshot_at_ms: None,
             state: State::Samples,
         }))?;
-        *unpoisoned(&self.told.health) = self.health(at_ms, &bucket);
+        *unpoisoned(&self.told.health) = Some((at_ms, self.health(at_ms, &bucket)));
         Ok(())
     }
 
@@ -325,7 +411,8 @@ impl Work {
     }
 
     fn health(&self, at_ms: u64, bucket: &Bucket) -> Health {
-        let mut signs = vec![health::sign_of(CheckKind::Resource, self.report.as_ref())];
+        let report = self.report.as_ref();
+        let mut signs = vec![health::sign_of(&self.resource, report, at_ms)];
         let series = self.pipeline.series(&self.name);
         let latest = |name: &str| Some(series?.get(name)?.latest()?.value);
         signs.extend(health::signs_of_limits(
@@ -335,17 +422,197 @@ impl Work {
         ));
         let context = self.pipeline.context(&self.name, at_ms);
         signs.extend(context.iter().flat_map(health::signs_of_context));
-        for operation in &bucket.operations {
-            let slow = operation.slow_percent();
-            if let Some(slow) = slow.filter(|slow| *slow > SLOW_PERCENT) {
-                signs.push(Sign {
-                    level: Level::Operation,
-                    subject: operation.name.clone(),
-                    status: Status::Degraded,
-                    reason: format!("{slow:.0} % took more than twice the normal p99"),
-                });
-            }
-        }
+        signs.extend(bucket.operations.iter().filter_map(sign_of_operation));
         health::roll_up(signs)
+    }
+}
+
+/// What an earlier run learned; nothing when it cannot be read: it is set aside and learned anew.
+fn learned<T: Default>(
+    loaded: Result<T, StateError>,
+    set_aside: impl FnOnce() -> Result<PathBuf, StateError>,
+) -> anyhow::Result<T> {
+    match loaded {
+        Err(error @ StateError::Damaged { .. }) => {
+            let aside = set_aside()?;
+            tracing::warn!("learned anew: {error}; now {}", aside.display());
+            Ok(T::default())
+        }
+        loaded => Ok(loaded?),
+    }
+}
+
+/// What is told of an operation of which too many were slow.
+fn sign_of_operation(operation: &OperationBucket) -> Option<Sign> {
+    let slow = operation.slow_percent()?;
+    (slow > SLOW_PERCENT && operation.slow >= LEAST_SLOW).then(|| Sign {
+        level: Level::Operation,
+        subject: operation.name.clone(),
+        status: Status::Degraded,
+        reason: format!("{slow:.0} % took more than twice the normal p99"),
+    })
+}
+
+/// What was measured last; nothing when it is too long ago to be believed.
+fn believed(measured: Option<(u64, Room)>, plan: &CheckPlan, at_ms: u64) -> Room {
+    measured
+        .filter(|(begun_ms, _)| !plan.is_stale(*begun_ms, at_ms))
+        .map_or_else(Room::default, |(_, room)| room)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operations::Ended;
+
+    fn surroundings() -> Surroundings {
+        Surroundings {
+            name: "engine".into(),
+            places: Some(Places {
+                data: std::env::temp_dir(),
+                ..Places::default()
+            }),
+            ..Surroundings::default()
+        }
+    }
+
+    fn wait_until(true_at_last: impl Fn() -> bool) {
+        for _ in 0..3000 {
+            if true_at_last() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("it did not come in 30 s");
+    }
+
+    #[test]
+    fn before_a_bucket_has_ended_it_checks_and_knows_what_room_there_is() {
+        let mut config = Config::default();
+        config.operations.bucket_ms = 3_600_000;
+        config.constraints.clear();
+        let engine = Embedded::start(&config, surroundings(), |_, _| {}).unwrap();
+        assert_eq!(engine.health().status, Status::Checking);
+        // More than any disk holds.
+        let bytes = 1 << 62;
+        wait_until(|| {
+            engine.check_before_operation(Intended::Snapshot { bytes }) != Admission::Proceed
+        });
+        assert_eq!(engine.health().status, Status::Checking);
+        engine.stop().unwrap();
+    }
+
+    #[test]
+    fn when_nobody_looks_any_more_it_is_unhealthy() {
+        let mut config = Config::default();
+        config.observation.tick_interval_ms = 10;
+        // No policy decides with so little: that is told.
+        config.policy.limits.fuel = Some(1);
+        let engine = Embedded::start(&config, surroundings(), |_, _| panic!("on purpose"));
+        let engine = engine.unwrap();
+        wait_until(|| engine.health().to_string().contains("watches no more"));
+        assert_eq!(engine.health().status, Status::Unhealthy);
+        assert!(engine.stop().is_err());
+    }
+
+    #[test]
+    fn what_was_learned_is_there_after_a_restart_and_damage_is_set_aside() {
+        use crate::operations::Judgement;
+        let home = tempfile::tempdir().unwrap();
+        let state = home.path().join("state");
+        let mut config = Config::default();
+        config.operations.bucket_ms = 10;
+        let start = |record: &str| {
+            let surroundings = Surroundings {
+                record: Some(home.path().join(record)),
+                state: Some(state.clone()),
+                ..surroundings()
+            };
+            Embedded::start(&config, surroundings, |_, _| {}).unwrap()
+        };
+        let carried = |record: &str| {
+            let path = home.path().join(record);
+            let reader = crate::recording::RecordingReader::open(&path).unwrap();
+            reader.header().carried.detectors.len()
+        };
+        let is_known = |engine: &Embedded, query| {
+            engine.recorder().judge(query, u64::MAX) != Judgement::Unknown
+        };
+
+        let engine = start("first");
+        let query = engine.operation("query");
+        assert!(!is_known(&engine, query));
+        wait_until(|| {
+            let completed = Ended::Completed { rows: 1, bytes: 1 };
+            engine.recorder().record(query, 1_000_000, completed);
+            is_known(&engine, query)
+        });
+        engine.stop().unwrap();
+        assert_eq!(carried("first"), 0);
+
+        // Nothing is recorded: what is known is from before. And it is kept on.
+        for again in ["second", "third"] {
+            let engine = start(again);
+            let query = engine.operation("query");
+            wait_until(|| is_known(&engine, query));
+            engine.stop().unwrap();
+            assert_eq!(carried(again), 1);
+        }
+
+        for file in ["baselines", "operations"] {
+            std::fs::write(state.join(file).with_extension("bin"), "junk\n").unwrap();
+        }
+        let engine = start("fourth");
+        assert!(!is_known(&engine, engine.operation("query")));
+        engine.stop().unwrap();
+        assert_eq!(carried("fourth"), 0);
+        for file in ["baselines", "operations"] {
+            assert!(state.join(file).with_extension("damaged").exists());
+        }
+    }
+
+    #[test]
+    fn a_measurement_that_is_too_old_is_not_believed() {
+        let plan = CheckPlan {
+            check: CheckKind::Resource,
+            interval_ms: 30_000,
+            timeout_ms: 1000,
+            exclusive: false,
+        };
+        let room = Room {
+            disk_free_bytes: Some(1.0),
+            ..Room::default()
+        };
+        assert_eq!(believed(Some((1000, room)), &plan, 91_000), room);
+        assert_eq!(believed(Some((1000, room)), &plan, 91_001), Room::default());
+        assert_eq!(believed(None, &plan, 0), Room::default());
+    }
+
+    #[test]
+    fn one_slow_operation_among_few_says_nothing() {
+        let bucket = |fast: u64, slow: u64| {
+            let (recorder, mut collector) = recorder(OperationLimits {
+                established_after: 1,
+                ..OperationLimits::default()
+            });
+            let query = recorder.operation("query");
+            let completed = Ended::Completed { rows: 1, bytes: 1 };
+            let record = |count: u64, duration_ns: u64| {
+                for _ in 0..count {
+                    recorder.record(query, duration_ns, completed);
+                }
+            };
+            record(100, 1000);
+            collector.turn(1000);
+            record(fast, 1000);
+            record(slow, 1_000_000);
+            let bucket = collector.turn(2000);
+            assert_eq!(bucket.operations[0].slow, slow);
+            sign_of_operation(&bucket.operations[0]).is_some()
+        };
+        for (fast, slow, told) in [(0, 1, false), (5, 2, false), (0, 3, true), (56, 3, true)] {
+            assert_eq!(bucket(fast, slow), told, "{slow} slow, {fast} fast");
+        }
+        assert!(!bucket(57, 3), "5 % are not above 5 %");
     }
 }

@@ -27,7 +27,7 @@ mod socket;
 mod source;
 mod store;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -51,7 +51,7 @@ pub use record::{GateRecord, Known, Origin, Progress, Refusal, Step, SwapReason}
 pub use service::{GateHandle, Order, SwapOrder};
 pub use settings::{GateSettings, ProbationSettings, ShadowSettings};
 pub use socket::{AskError, ask};
-pub use source::{Lookout, Source, read_candidate, signature_path};
+pub use source::{Found, Lookout, Source, read_candidate, signature_path};
 pub use store::{Store, StoreError};
 
 use service::{Driver, Works};
@@ -121,12 +121,26 @@ impl Gate {
             ready: BTreeMap::new(),
             notes: Vec::new(),
         };
+        let mut to_look_at = BTreeSet::new();
         let mut machines = Machines::new();
         for (name, plan) in &plans {
-            let service = match stored.remove(name) {
+            let mut service = match stored.remove(name) {
                 Some(service) => opening.again(name, plan, service)?,
                 None => opening.first(name, plan)?,
             };
+            let before = service.source.replace(plan.source.clone());
+            let is_other = before.is_some_and(|before| before != plan.source);
+            if is_other {
+                // What it holds is offered, whatever that is.
+                service.source_digest = None;
+                to_look_at.insert(name.clone());
+            }
+            let candidate = service.candidate.as_ref();
+            let was_offered =
+                candidate.is_some_and(|known| known.provenance == Provenance::BuiltIn);
+            if was_offered || (is_other && plan.source == Source::BuiltIn) {
+                opening.offer_built_in(name, plan, &mut service);
+            }
             machines.insert(name.clone(), running::machine(name, plan, service));
         }
         let Opening { ready, notes, .. } = opening;
@@ -142,6 +156,7 @@ impl Gate {
                 plans,
                 machines,
                 ready,
+                to_look_at,
                 look_anew: Arc::default(),
             },
             state_dir: state_dir.to_owned(),
@@ -277,10 +292,12 @@ impl Opening<'_> {
             .map(|known| self.known(name, plan, known));
         match (present, last_good) {
             (Ok(tested), last_good) => {
-                let identity = tested.known().clone();
-                if identity != service.present {
+                let known = tested.known().clone();
+                if known.identity == service.present.identity {
+                    service.sign(&known.identity.digest, &known.provenance);
+                } else {
                     // This binary has another one built in than the last.
-                    service.present = identity;
+                    service.present = known;
                     service.since_ms = now_ms();
                 }
                 self.keep(name, tested);
@@ -327,16 +344,49 @@ impl Opening<'_> {
             return self.built_in(name, plan);
         }
         let stored = match self.store {
-            Some(store) => store.read(digest)?,
+            Some(store) => store.read(name, digest)?,
             None => None,
         };
         let candidate = stored.ok_or_else(|| {
             let reason = "it is not there any more".to_owned();
             refused(Refusal::new(Step::Signature, reason))
         })?;
-        plan.workshop
-            .prepare(&candidate, &plan.settings, Held::Earlier, &mut |_| {})
-            .map_err(refused)
+        let prepare = |candidate: &Candidate, held: Held| {
+            let settings = &plan.settings;
+            plan.workshop
+                .prepare(candidate, settings, held, &mut |_| {})
+        };
+        match prepare(&candidate, Held::Earlier) {
+            // Signed anew while no dbmedic was running, as when its key goes.
+            Err(refusal) if refusal.step == Step::Signature => {
+                let now_ms = now_ms();
+                let found = Lookout::new(plan.source.clone(), plan.most_bytes()).look_now();
+                let same = |found: &Found| found.candidate.digest() == digest;
+                let again = found.unwrap_or_default().found.into_iter().find(same);
+                let Some(Found { candidate, .. }) = again else {
+                    return Err(refused(refusal));
+                };
+                let tested = prepare(&candidate, Held::Now(now_ms)).map_err(refused)?;
+                if let Some(store) = self.store {
+                    store.keep(name, &candidate)?;
+                }
+                Ok(tested)
+            }
+            prepared => prepared.map_err(refused),
+        }
+    }
+
+    /// Makes the built-in policy the candidate, in the place of what another source held.
+    fn offer_built_in(&mut self, name: &str, plan: &Plan, service: &mut Service) {
+        service.candidate = None;
+        match self.built_in(name, plan) {
+            Ok(tested) if tested.known().identity == service.present.identity => {}
+            Ok(tested) => {
+                service.candidate = Some(tested.known().clone());
+                self.keep(name, tested);
+            }
+            Err(error) => self.notes.push(error.to_string()),
+        }
     }
 
     fn built_in(&self, name: &str, plan: &Plan) -> Result<Tested, GateError> {
@@ -363,12 +413,21 @@ impl Opening<'_> {
             path: path.clone(),
             what,
         };
-        let found = Lookout::new(plan.source.clone(), plan.most_bytes())
-            .look_now(at_ms)
+        let look = Lookout::new(plan.source.clone(), plan.most_bytes())
+            .look_now()
             .map_err(|error| failed(error.to_string()))?;
         let mut newest: Option<(Option<Version>, Tested)> = None;
         let mut refused = None;
-        for found in found {
+        for (path, what) in look.unreadable {
+            let error = GateError::Source {
+                policy: name.to_owned(),
+                path,
+                what,
+            };
+            self.notes.push(error.to_string());
+            refused.get_or_insert(error);
+        }
+        for found in look.found {
             let held = Held::Now(at_ms);
             let tested = plan
                 .workshop
@@ -387,7 +446,7 @@ impl Opening<'_> {
                 }
             };
             if let Some(store) = self.store {
-                store.keep(&tested.known().identity.digest, &found.candidate)?;
+                store.keep(name, &found.candidate)?;
             }
             let version = Version::parse(&tested.known().identity.version).ok();
             if newest.as_ref().is_none_or(|(best, _)| version > *best) {

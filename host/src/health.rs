@@ -14,7 +14,7 @@ use crate::model::{Classification, ConstraintStatus, Context};
 
 mod schedule;
 
-pub use schedule::{CheckPlan, Due, Overrun, Schedule};
+pub use schedule::{CheckPlan, Due, Overrun, Schedule, is_stale};
 
 /// What a check is for. The names stand in reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -188,23 +188,53 @@ pub fn roll_up(mut signs: Vec<Sign>) -> Health {
     }
 }
 
-/// What the checks say without which nobody can call a target healthy, from the latest run of each.
-/// A full look has seen what a quick one would sample.
-pub fn signs_of_checks(reports: &BTreeMap<CheckKind, CheckReport>) -> Vec<Sign> {
-    let seen = |check| reports.contains_key(&check);
-    [CheckKind::Quick, CheckKind::Full, CheckKind::Resource]
-        .into_iter()
-        .filter(|&check| check != CheckKind::Quick || seen(check) || !seen(CheckKind::Full))
-        .map(|check| sign_of(check, reports.get(&check)))
-        .collect()
+/// What the checks say, from the latest run of each.
+///
+/// A full check that passed has seen what one of a part would. What was not made yet says nothing
+/// once there was a full check: then it is not part of this run, or its turn comes.
+pub fn signs_of_checks(
+    plans: &[CheckPlan],
+    reports: &BTreeMap<CheckKind, CheckReport>,
+    now_ms: u64,
+) -> Vec<Sign> {
+    let full = reports.get(&CheckKind::Full);
+    let sign = |plan: &CheckPlan| {
+        let own = reports.get(&plan.check);
+        let report = match plan.check {
+            CheckKind::Full | CheckKind::Resource => own,
+            CheckKind::Snapshot => Some(own).filter(|own| own.is_some() || full.is_none())?,
+            CheckKind::Quick | CheckKind::Incremental => {
+                let whole = full.filter(|full| full.state == CheckState::Passed);
+                let newest = own.into_iter().chain(whole).max_by_key(|one| one.begun_ms);
+                Some(newest).filter(|newest| newest.is_some() || full.is_none())?
+            }
+        };
+        Some(sign_of(plan, report, now_ms))
+    };
+    plans.iter().filter_map(sign).collect()
 }
 
-/// What a check says about a target; `report` is none when it never ran.
+/// What a check says about a target; `report` is none when it never ran. One that was not made for
+/// three of its intervals is no longer known to be well, whatever keeps it.
+pub fn sign_of(plan: &CheckPlan, report: Option<&CheckReport>, now_ms: u64) -> Sign {
+    let mut sign = sign_of_report(plan.check, report);
+    if let Some(report) = report
+        && sign.status == Status::Healthy
+        && plan.is_stale(report.begun_ms, now_ms)
+    {
+        let age_ms = now_ms.saturating_sub(report.begun_ms);
+        sign.status = Status::Checking;
+        sign.reason = format!("looked at last {} s ago", age_ms / 1000);
+    }
+    sign
+}
+
+/// What a report says, however old it is.
 ///
-/// Damage that was found makes it unhealthy. A check that could not be made leaves it unknown; one
-/// that was cut off says nothing about the data either, but that nobody can tell in time is not as
-/// it should be.
-pub fn sign_of(check: CheckKind, report: Option<&CheckReport>) -> Sign {
+/// Damage that was found makes a target unhealthy. A check that could not be made leaves it unknown;
+/// one that was cut off says nothing about the data either, but that nobody can tell in time is not
+/// as it should be.
+fn sign_of_report(check: CheckKind, report: Option<&CheckReport>) -> Sign {
     let sign = |status, reason| Sign {
         level: Level::Subsystem,
         subject: check.name().into(),
@@ -219,6 +249,10 @@ pub fn sign_of(check: CheckKind, report: Option<&CheckReport>) -> Sign {
             sign(Status::Degraded, what.clone())
         }
         Some(CheckState::Failed(what)) => sign(Status::Unhealthy, what.clone()),
+        // What was written is not always known: then the full check looks at it.
+        Some(CheckState::NotDone(_)) if check == CheckKind::Incremental => {
+            sign(Status::Healthy, String::new())
+        }
         Some(CheckState::NotDone(why)) => {
             sign(Status::Degraded, format!("could not be made: {why}"))
         }
@@ -354,6 +388,97 @@ mod tests {
         }
     }
 
+    fn plan(check: CheckKind) -> CheckPlan {
+        CheckPlan {
+            check,
+            interval_ms: 60_000,
+            timeout_ms: 1000,
+            exclusive: true,
+        }
+    }
+
+    /// What the checks come to at a time, given what each came to and when it began.
+    fn of_checks(now_ms: u64, made: &[(CheckKind, u64, CheckState)]) -> Health {
+        use CheckKind::{Full, Incremental, Quick, Resource, Snapshot};
+        let plans = [Quick, Incremental, Full, Resource, Snapshot].map(plan);
+        let reports = made.iter().map(|(check, begun_ms, state)| {
+            let begun_ms = *begun_ms;
+            let made = report(*check, state.clone());
+            (*check, CheckReport { begun_ms, ..made })
+        });
+        roll_up(signs_of_checks(&plans, &reports.collect(), now_ms))
+    }
+
+    #[test]
+    fn every_check_counts_and_what_a_full_one_saw_need_not_be_seen_again() {
+        use CheckKind::{Full, Incremental, Quick, Resource, Snapshot};
+        use CheckState::{Failed, NotDone, Passed, TimedOut};
+        let all = |check: CheckKind, state: CheckState| {
+            let made = [Quick, Incremental, Full, Resource, Snapshot];
+            let made = made.map(|one| {
+                let state = if one == check { state.clone() } else { Passed };
+                // The full one began first.
+                (one, u64::from(one != Full), state)
+            });
+            of_checks(1000, &made).status
+        };
+        let failed = || Failed("2 faults".into());
+        for check in [Quick, Incremental, Full] {
+            assert_eq!(all(check, failed()), Status::Unhealthy, "{check:?}");
+        }
+        assert_eq!(all(Snapshot, failed()), Status::Degraded);
+        let cut_off = TimedOut { timeout_ms: 1000 };
+        for check in [Quick, Incremental, Full, Resource, Snapshot] {
+            assert_eq!(all(check, Passed), Status::Healthy);
+            assert_eq!(all(check, cut_off.clone()), Status::Degraded, "{check:?}");
+        }
+        assert_eq!(all(Incremental, NotDone("?".into())), Status::Healthy);
+
+        let [resource, full] = [Resource, Full].map(|check| (check, 5, Passed));
+        assert_eq!(of_checks(9, &[]).status, Status::Checking);
+        assert_eq!(
+            of_checks(9, std::slice::from_ref(&resource)).status,
+            Status::Checking
+        );
+        // A visit makes no other.
+        let visit = [resource, full];
+        assert_eq!(of_checks(9, &visit).status, Status::Healthy);
+        // The first quick check could not read anything; the full one could.
+        let [resource, full] = visit;
+        let quick = (Quick, 4, NotDone("busy".into()));
+        assert_eq!(
+            of_checks(9, &[quick, resource, full]).status,
+            Status::Healthy
+        );
+    }
+
+    #[test]
+    fn what_was_not_looked_at_for_three_intervals_is_not_called_healthy() {
+        use CheckKind::{Full, Quick, Resource, Snapshot};
+        use CheckState::{Failed, Passed};
+        let made = |snapshot: CheckState| {
+            [
+                (Full, 100_000, Passed),
+                (Quick, 0, Passed),
+                (Resource, 100_000, Passed),
+                (Snapshot, 0, snapshot),
+            ]
+        };
+        assert_eq!(of_checks(180_000, &made(Passed)).status, Status::Healthy);
+        let late = of_checks(180_001, &made(Passed));
+        assert_eq!(late.status, Status::Checking);
+        assert_eq!(
+            late.to_string(),
+            "checking: snapshot: looked at last 180 s ago"
+        );
+        // A long snapshot holds all others up.
+        let late = of_checks(280_001, &made(Passed));
+        assert_eq!(late.signs.len(), 5, "{late:?}");
+        // Age makes nothing better.
+        let failed = made(Failed("no room".into()));
+        assert_eq!(of_checks(280_001, &failed).status, Status::Degraded);
+    }
+
     #[test]
     fn the_whole_is_as_healthy_as_its_worst_level() {
         use Status::{Checking, Degraded, Healthy, Unhealthy};
@@ -401,7 +526,7 @@ mod tests {
         for (check, state, expected) in table {
             let report = state.map(|state| report(check, state));
             assert_eq!(
-                sign_of(check, report.as_ref()).status,
+                sign_of(&plan(check), report.as_ref(), 0).status,
                 expected,
                 "{report:?}"
             );

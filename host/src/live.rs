@@ -26,6 +26,7 @@ use crate::pipeline::{Carried, Effect, Event, Pipeline, PipelineOptions, Policie
 use crate::policy::{BreakerRecord, PolicyFailure};
 use crate::recording::{Header, RecordingWriter};
 use crate::repair::{self, StepReport};
+use crate::signature::SignatureWatch;
 use crate::state_dir::{StateDir, StateError};
 use crate::target::sqlite::raw::RawProcess;
 use crate::watch::{Pace, Site};
@@ -65,6 +66,8 @@ pub struct Setup {
     pub recording: Option<(PathBuf, Header)>,
     /// The binary to run as raw process; this one.
     pub exe: PathBuf,
+    /// Where learned signatures are kept; what is in the options was read from there.
+    pub signatures: SignatureWatch,
     /// From when on a resource of the host is scarce.
     pub resource_limits: Vec<Constraint>,
 }
@@ -87,6 +90,7 @@ pub struct Live {
     reports: BTreeMap<String, BTreeMap<CheckKind, CheckReport>>,
     /// How healthy each target was when it was told last.
     health: BTreeMap<String, Health>,
+    signatures: SignatureWatch,
     resource_limits: Vec<Constraint>,
 }
 
@@ -141,6 +145,7 @@ impl Live {
             journalled: BTreeMap::new(),
             reports: BTreeMap::new(),
             health: BTreeMap::new(),
+            signatures: setup.signatures,
             resource_limits: setup.resource_limits,
         };
         if let Some(log) = &mut live.decision_log {

@@ -241,6 +241,10 @@ impl Pipeline {
                 }
                 swapped.into_iter().collect()
             }
+            Event::SignaturesLearned { signatures, .. } => {
+                self.signatures = Some(Signatures::new(signatures.clone()));
+                Vec::new()
+            }
             Event::Tick { at_ms } => {
                 let names: Vec<String> = self.targets.keys().cloned().collect();
                 names
@@ -296,7 +300,7 @@ impl Pipeline {
                 target: seen.target.clone(),
             });
         }
-        let constraints = target.constraints.states(&target.readings.series);
+        let constraints = target.constraints.states(seen.at_ms);
         if let Some(anomaly) = &mut anomaly
             && let Some((score, reason)) = detect::bound_score(&constraints)
         {

@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use sysinfo::System;
+use sysinfo::{CpuRefreshKind, System};
 
 use crate::constraint::Constraint;
 use crate::source::Sample;
@@ -28,10 +28,16 @@ pub struct Places {
     pub snapshots: Option<PathBuf>,
 }
 
+/// What was seen of the disk on which a place lies.
+struct WatchedDisk {
+    device: u64,
+    filling: Filling,
+}
+
 /// Measures the host, again and again.
 pub struct Resources {
     places: Vec<(&'static str, PathBuf)>,
-    filling: BTreeMap<&'static str, Filling>,
+    disks: BTreeMap<&'static str, WatchedDisk>,
     /// None on a system that does not tell.
     system: Option<System>,
     /// Whether the processor was asked before: its use is a difference.
@@ -50,13 +56,14 @@ impl Resources {
                 .into_iter()
                 .filter_map(|(prefix, place)| Some((prefix, place?)))
                 .collect(),
-            filling: BTreeMap::new(),
+            disks: BTreeMap::new(),
             system: System::new().ok(),
             asked_before: false,
         }
     }
 
     /// Measures. `processes` are watched beside this one; those that may not be asked are left out.
+    /// A place that has come to lie on another disk is logged: from then on that one is measured.
     ///
     /// | series | value |
     /// | --- | --- |
@@ -76,6 +83,18 @@ impl Resources {
         let mut told = Vec::new();
         for (prefix, place) in &self.places {
             let Some(disk) = disk_of(place) else { continue };
+            let fresh = || WatchedDisk {
+                device: disk.device,
+                filling: Filling::default(),
+            };
+            let known = self.disks.entry(prefix).or_insert_with(fresh);
+            if known.device != disk.device {
+                tracing::warn!(
+                    "{} lies on another disk than before: was something mounted or unmounted?",
+                    place.display()
+                );
+                *known = fresh();
+            }
             if told.contains(&disk.device) {
                 continue;
             }
@@ -86,9 +105,8 @@ impl Resources {
                 add(format!("{prefix}disk_free_percent"), free_percent);
                 add(format!("{prefix}disk_used_percent"), 100.0 - free_percent);
             }
-            let filling = self.filling.entry(prefix).or_default();
-            filling.record(at_ms, disk.free_bytes);
-            let (rate, full_in_s) = match filling.outlook() {
+            known.filling.record(at_ms, disk.free_bytes);
+            let (rate, full_in_s) = match known.filling.outlook() {
                 Outlook::Unknown => continue,
                 Outlook::NotFilling => (0.0, FULL_IN_MOST_S),
                 Outlook::Full { in_s, bytes_per_s } => (bytes_per_s, in_s),
@@ -132,16 +150,19 @@ impl Resources {
     }
 }
 
-/// The bounds of section 1.2 C: a warning at 80 % of what there is, critical at 95 %.
-pub fn limits(warning: f64, critical: f64) -> Vec<Constraint> {
-    let limit = |name: &str, metric: &str, description: &str| Constraint {
-        upper: Some(100.0),
+/// The bounds of section 1.2 C: a warning at 80 % of what there is, critical at 95 %. `processors`
+/// are those of the host ([`processors`]): as much load they can bear; without them load has no
+/// bound.
+pub fn limits(warning: f64, critical: f64, processors: Option<usize>) -> Vec<Constraint> {
+    let bound = |upper: f64, name: &str, metric: &str, description: &str| Constraint {
+        upper: Some(upper),
         warning_threshold: warning,
         critical_threshold: critical,
         description: description.into(),
         ..Constraint::new(name, metric)
     };
-    vec![
+    let limit = |name, metric, description| bound(100.0, name, metric, description);
+    let mut limits = vec![
         limit("disk_used", "disk_used_percent", "disk that is used"),
         limit(
             "wal_disk_used",
@@ -159,7 +180,21 @@ pub fn limits(warning: f64, critical: f64) -> Vec<Constraint> {
             "fd_used_percent",
             "file descriptors that are used",
         ),
-    ]
+        limit("cpu_used", "cpu_percent", "processor time that is used"),
+    ];
+    limits.extend(processors.map(|processors| {
+        let description = format!("runnable processes, for {processors} processors");
+        bound(float(processors as u64), "load", "load_1m", &description)
+    }));
+    limits
+}
+
+/// The processors of the host, also those that this process may not use: load counts them all.
+/// None on a system that does not tell.
+pub fn processors() -> Option<usize> {
+    let mut system = System::new().ok()?;
+    system.refresh_cpu_list(CpuRefreshKind::nothing());
+    Some(system.cpus().len()).filter(|processors| *processors > 0)
 }
 
 /// A mounted file system.
@@ -256,15 +291,55 @@ mod tests {
     #[test]
     fn the_limits_warn_at_80_and_are_critical_at_95() {
         use crate::model::ConstraintStatus::{Critical, Ok, Warning};
-        for limit in limits(0.8, 0.95) {
-            for (value, status) in [
-                (80.0, Ok),
+        let limits = limits(0.8, 0.95, Some(4));
+        for limit in &limits {
+            for (percent, status) in [
+                (79.9, Ok),
                 (80.1, Warning),
-                (95.0, Warning),
+                (94.9, Warning),
                 (95.1, Critical),
             ] {
+                let all = if limit.metric == "load_1m" {
+                    4.0
+                } else {
+                    100.0
+                };
+                let value = all * percent / 100.0;
                 assert_eq!(limit.check(value).0, status, "{} {value}", limit.name);
             }
         }
+        for metric in ["disk_used_percent", "cpu_percent", "load_1m"] {
+            assert!(
+                limits.iter().any(|limit| limit.metric == metric),
+                "{metric}"
+            );
+        }
+        assert!(processors().is_some_and(|processors| processors > 0));
+    }
+
+    /// As when a file system is unmounted: the place is there still, on the disk below it.
+    #[test]
+    fn a_place_that_comes_to_lie_on_another_disk_is_measured_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("data");
+        std::os::unix::fs::symlink("/proc", &place).unwrap();
+        let mut resources = Resources::new(Some(Places {
+            data: place.clone(),
+            ..Places::default()
+        }));
+        let mut points = |times: std::ops::Range<u64>| {
+            for n in times {
+                resources.measure(n * 1000, &[]);
+            }
+            resources.disks[""].filling.points()
+        };
+        assert_eq!(points(0..10), 10);
+        fs::remove_file(&place).unwrap();
+        fs::create_dir(&place).unwrap();
+        assert_eq!(
+            points(10..13),
+            3,
+            "the other disk tells nothing of this one"
+        );
     }
 }

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use built_in::built_in;
 pub use deviation::{Deviations, LEAST_NORMAL_ROWS, NORMAL_ROWS, strength};
-pub use dir::{SignatureDir, SignatureDirError};
+pub use dir::{Contents, SignatureDir, SignatureDirError, SignatureWatch};
 pub use file::{FileError, VERSION, parse, render};
 pub use learn::EXAMPLES;
 pub use rank::{DIAGNOSIS_BAR, Evidence, Match, Ranking};

@@ -79,6 +79,16 @@ pub enum Provenance {
     Unsigned,
 }
 
+impl Provenance {
+    /// When it was signed, milliseconds since the Unix epoch, where the signature says so.
+    pub fn signed_ms(&self) -> Option<u64> {
+        match self {
+            Self::Signed { comment, .. } => comment.signed_ms,
+            Self::BuiltIn | Self::Unsigned => None,
+        }
+    }
+}
+
 /// A component's bytes with their SHA-256, which is taken once.
 #[derive(Clone)]
 pub struct Hashed {

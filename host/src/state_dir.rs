@@ -9,6 +9,7 @@ use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -16,14 +17,30 @@ use crate::detect::Detector;
 use crate::digest::hex;
 use crate::health::Health;
 use crate::model::Candidate;
+use crate::operations::Learned;
 use crate::pipeline::{Carried, Event};
 
-/// The version of the files in here, but for the one of baselines.
+/// The version of the files in here, but for those of what was learned.
 const VERSION: u32 = 1;
 
-/// The first word of the file of baselines, and its version.
-const BASELINES: &str = "dbmedic-baselines";
-const BASELINES_VERSION: u32 = 2;
+/// A file of what was learned: its name, its first word and its version.
+struct LearnedFile {
+    name: &'static str,
+    word: &'static str,
+    version: u32,
+}
+
+const BASELINES: LearnedFile = LearnedFile {
+    name: "baselines.bin",
+    word: "dbmedic-baselines",
+    version: 2,
+};
+
+const OPERATIONS: LearnedFile = LearnedFile {
+    name: "operations.bin",
+    word: "dbmedic-operations",
+    version: 1,
+};
 
 /// Words that are taken at a time; more wait for the next look.
 const WORDS_AT_ONCE: usize = 64;
@@ -193,26 +210,62 @@ impl StateDir {
     /// # Errors
     /// When the file cannot be read, or is damaged or of another version.
     pub fn load_baselines(&self) -> Result<BTreeMap<String, Detector>, StateError> {
-        let path = self.baselines();
+        self.load_learned(&BASELINES)
+    }
+
+    /// Keeps what was learned to be normal.
+    pub fn save_baselines(&self, learned: &BTreeMap<&str, &Detector>) -> Result<(), StateError> {
+        self.save_learned(&BASELINES, learned)
+    }
+
+    /// Moves baselines that cannot be read out of the way, to be looked at; says where to.
+    pub fn set_baselines_aside(&self) -> Result<PathBuf, StateError> {
+        self.set_aside(&BASELINES)
+    }
+
+    /// What earlier runs of an engine learned to be normal for its operations; nothing when there
+    /// was none.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is damaged or of another version.
+    pub fn load_operations(&self) -> Result<Learned, StateError> {
+        self.load_learned(&OPERATIONS)
+    }
+
+    /// Keeps what was learned to be normal for an engine's operations.
+    pub fn save_operations(&self, learned: &Learned) -> Result<(), StateError> {
+        self.save_learned(&OPERATIONS, learned)
+    }
+
+    /// Moves what was learned of operations and cannot be read out of the way; says where to.
+    pub fn set_operations_aside(&self) -> Result<PathBuf, StateError> {
+        self.set_aside(&OPERATIONS)
+    }
+
+    fn load_learned<T: DeserializeOwned + Default>(
+        &self,
+        file: &LearnedFile,
+    ) -> Result<T, StateError> {
+        let path = self.root.join(file.name);
         let damaged = |what: &str| StateError::Damaged {
             path: path.clone(),
             what: what.to_owned(),
         };
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(T::default()),
             Err(source) => return Err(StateError::Io { path, source }),
         };
         let end = bytes.iter().position(|&b| b == b'\n');
         let (first, content) = bytes.split_at(end.ok_or_else(|| damaged("no first line"))?);
         let content = &content[1..];
         let mut words = std::str::from_utf8(first).unwrap_or_default().split(' ');
-        if words.next() != Some(BASELINES) {
-            return Err(damaged("not a file of baselines"));
+        if words.next() != Some(file.word) {
+            return Err(damaged(&format!("not a file of {}", file.word)));
         }
         let version = words.next().unwrap_or_default();
-        if version != BASELINES_VERSION.to_string() {
-            let what = format!("version {version}, this dbmedic reads {BASELINES_VERSION}");
+        if version != file.version.to_string() {
+            let what = format!("version {version}, this dbmedic reads {}", file.version);
             return Err(damaged(&what));
         }
         if words.next() != Some(hex(&Sha256::digest(content)).as_str()) {
@@ -221,26 +274,21 @@ impl StateDir {
         postcard::from_bytes(content).map_err(|e| damaged(&format!("not readable: {e}")))
     }
 
-    /// Keeps what was learned to be normal.
-    pub fn save_baselines(&self, learned: &BTreeMap<&str, &Detector>) -> Result<(), StateError> {
-        let path = self.baselines();
+    fn save_learned(&self, file: &LearnedFile, learned: &impl Serialize) -> Result<(), StateError> {
+        let path = self.root.join(file.name);
         let content = postcard::to_allocvec(learned)
             .map_err(|e| io(&path)(std::io::Error::other(e.to_string())))?;
         let digest = hex(&Sha256::digest(&content));
-        let mut bytes = format!("{BASELINES} {BASELINES_VERSION} {digest}\n").into_bytes();
+        let mut bytes = format!("{} {} {digest}\n", file.word, file.version).into_bytes();
         bytes.extend(content);
         write_bytes_whole(&path, &bytes)
     }
 
-    /// Moves baselines that cannot be read out of the way, to be looked at; says where to.
-    pub fn set_baselines_aside(&self) -> Result<PathBuf, StateError> {
-        let aside = self.baselines().with_extension("damaged");
-        fs::rename(self.baselines(), &aside).map_err(io(&aside))?;
+    fn set_aside(&self, file: &LearnedFile) -> Result<PathBuf, StateError> {
+        let path = self.root.join(file.name);
+        let aside = path.with_extension("damaged");
+        fs::rename(path, &aside).map_err(io(&aside))?;
         Ok(aside)
-    }
-
-    fn baselines(&self) -> PathBuf {
-        self.root.join("baselines.bin")
     }
 
     /// Writes how healthy each target is, for others to read (`health.json`).
@@ -362,7 +410,7 @@ mod tests {
             detector.step(100, &[Some(3.0)])
         );
 
-        let path = state.baselines();
+        let path = dir.path().join("baselines.bin");
         let good = fs::read(&path).unwrap();
         let mut flipped = good.clone();
         flipped[good.len() / 2] ^= 1;
@@ -373,7 +421,7 @@ mod tests {
             (&good[..good.len() - 1], "digest"),
             (&newer, "version 9"),
             (&older, "version 1"),
-            (b"junk\n", "not a file of baselines"),
+            (b"junk\n", "not a file of dbmedic-baselines"),
             (b"", "no first line"),
         ];
         for (bytes, expected) in cases {

@@ -26,7 +26,8 @@ use csv::{ByteRecord, ReaderBuilder};
 use counters::Found;
 pub use error::{Column, Place, Problem, TableError};
 pub use note::Note;
-use time::{TimeFormat, Timeline};
+use note::RATE_SUFFIX;
+use time::{Order, TimeFormat, Timeline, Unit};
 
 /// The longest row that is read, bytes.
 pub const ROW_BYTES: usize = 16 << 20;
@@ -73,7 +74,8 @@ pub struct Row<'a> {
     pub time_text: &'a str,
     /// One for each of [`TableReader::metrics`], in that order: a finite number, of a counter its
     /// rate per second; none where the cell is empty or no number (NaN, infinity, `null`), at a
-    /// counter's resets, and while it is not known whether a column is a counter.
+    /// counter's resets, of a counter in a row that comes late, and while it is not known whether a
+    /// column is a counter.
     pub values: &'a [Option<f64>],
 }
 
@@ -81,6 +83,7 @@ pub struct Row<'a> {
 #[derive(Debug)]
 struct MetricColumn {
     index: usize,
+    name: String,
     counter: counters::Column,
     cells: Cells,
 }
@@ -106,6 +109,7 @@ pub struct TableReader {
     /// Whether a comma stands before the decimals, as where a semicolon separates.
     decimal_comma: bool,
     time: Column,
+    unit: Option<Unit>,
     format: Option<TimeFormat>,
     timeline: Timeline,
     backward_rows: u64,
@@ -189,6 +193,7 @@ impl TableReader {
                 .trim()
                 .to_owned(),
         };
+        let unit = Unit::named(&time.name);
         let mut reader = Self {
             file: place.file,
             csv,
@@ -198,6 +203,7 @@ impl TableReader {
             ahead: false,
             decimal_comma: separator == b';',
             time,
+            unit,
             format: None,
             timeline: Timeline::default(),
             backward_rows: 0,
@@ -212,8 +218,9 @@ impl TableReader {
         Ok(reader)
     }
 
-    /// The names of the metrics. Columns of text are not among them; a column that is empty at
-    /// first and turns out to hold text stays without values.
+    /// The names of the metrics in the next row. Columns of text are not among them; a column that is
+    /// empty at first and turns out to hold text stays without values. They are those of the columns,
+    /// except after a [`Note::LateCounters`].
     pub fn metrics(&self) -> &[String] {
         &self.names
     }
@@ -239,8 +246,8 @@ impl TableReader {
             return Ok(None);
         }
         let line = self.line;
-        let at_ms = self.read_time(line)?;
-        self.read_values(line, at_ms)?;
+        let (at_ms, order) = self.read_time(line)?;
+        self.read_values(line, at_ms, order)?;
         let index = self.rows;
         self.rows += 1;
         let time_text = self.record.get(self.time.number - 1).unwrap_or_default();
@@ -294,6 +301,7 @@ impl TableReader {
             }
             self.columns.push(MetricColumn {
                 index,
+                name: name.clone(),
                 counter,
                 cells,
             });
@@ -318,12 +326,12 @@ impl TableReader {
         Ok(())
     }
 
-    fn read_time(&mut self, line: u64) -> Result<u64, TableError> {
+    fn read_time(&mut self, line: u64) -> Result<(u64, Order), TableError> {
         let cell = self.record.get(self.time.number - 1).unwrap_or_default();
         let read_ms = std::str::from_utf8(cell)
             .map_err(|_| Problem::NotUtf8)
             .and_then(|text| {
-                let format = self.format.or_else(|| TimeFormat::of(text));
+                let format = self.format.or_else(|| TimeFormat::of(text, self.unit));
                 self.format = format;
                 format
                     .and_then(|format| format.read(text))
@@ -334,37 +342,55 @@ impl TableReader {
             Ok(placed) => placed,
             Err(problem) => return Err(self.error(Some(line), Some(self.time.clone()), problem)),
         };
-        if placed.backward {
+        if placed.order == Order::Late {
             self.backward_rows += 1;
             if self.backward_rows == 1 {
                 self.notes.push(Note::Backward { line });
             }
         }
-        Ok(placed.at_ms)
+        Ok((placed.at_ms, placed.order))
     }
 
-    fn read_values(&mut self, line: u64, at_ms: u64) -> Result<(), TableError> {
+    fn read_values(&mut self, line: u64, at_ms: u64, order: Order) -> Result<(), TableError> {
         let decimal_comma = self.decimal_comma;
-        let (mut counters, mut no_counters) = (Vec::new(), Vec::new());
+        let (mut counters, mut late, mut no_counters) = (Vec::new(), Vec::new(), Vec::new());
         for (position, column) in self.columns.iter_mut().enumerate() {
             let cell = self.record.get(column.index).unwrap_or_default();
             self.values[position] = None;
+            if order == Order::Anew {
+                column.counter.begin_anew();
+            }
             match (read_number(cell, decimal_comma), column.cells) {
                 (Number::Missing, _) | (_, Cells::Text) => {}
                 (Number::Finite(value), _) => {
                     column.cells = Cells::Numbers;
+                    if order == Order::Late {
+                        self.values[position] = column.counter.take_late(value);
+                        continue;
+                    }
                     let (seen, found) = column.counter.take(at_ms, value);
                     self.values[position] = seen;
                     match found {
                         Found::Nothing => {}
-                        Found::Counter => counters.push(self.names[position].clone()),
-                        Found::NoCounter => no_counters.push(self.names[position].clone()),
+                        Found::Counter => counters.push(column.name.clone()),
+                        Found::LateCounter => {
+                            // Not the series that its levels were.
+                            let mut name = column.name.clone();
+                            while self.names.contains(&name) {
+                                name.push_str(RATE_SUFFIX);
+                            }
+                            self.names[position] = name;
+                            late.push(column.name.clone());
+                        }
+                        Found::NoCounter => {
+                            self.names[position].clone_from(&column.name);
+                            no_counters.push(column.name.clone());
+                        }
                     }
                 }
                 (Number::Text, Cells::Missing) => {
                     column.cells = Cells::Text;
-                    self.notes
-                        .push(Note::Labels(vec![self.names[position].clone()]));
+                    self.notes.push(Note::Labels(vec![column.name.clone()]));
                 }
                 (Number::Text, Cells::Numbers) => {
                     let problem = match std::str::from_utf8(cell) {
@@ -373,7 +399,7 @@ impl TableReader {
                     };
                     let column = Column {
                         number: column.index + 1,
-                        name: self.names[position].clone(),
+                        name: column.name.clone(),
                     };
                     return Err(self.error(Some(line), Some(column), problem));
                 }
@@ -384,6 +410,9 @@ impl TableReader {
                 names: counters,
                 line,
             });
+        }
+        if !late.is_empty() {
+            self.notes.push(Note::LateCounters { names: late, line });
         }
         if !no_counters.is_empty() {
             self.notes.push(Note::NoCounters {

@@ -70,18 +70,21 @@ fn a_window_holds_no_more_than_it_may() {
     assert!(each <= size_of::<Window>() + 16, "{each}");
 
     // All that detection keeps, after eight days, so that the hours of the day and the week count too.
-    let each = detector(MAX_POINTS as usize, 1);
+    let each = detector(MAX_POINTS as usize, 1, |drawn| 1e9 + f64::from(drawn));
     println!("a series with a full window: {each} bytes");
     assert!(each <= 256 * KIB, "{each}");
-    let each = detector(64, 20);
+    // Of both signs and of twenty octaves.
+    let each = detector(64, 20, |drawn| {
+        let sign = if drawn.is_multiple_of(2) { 1.0 } else { -1.0 };
+        sign * (f64::from(drawn) / f64::from(u32::MAX) * 20.0).exp2()
+    });
     println!("a series with a short window: {each} bytes");
     // 100,000 of them in 2 GiB.
     assert!(each <= 2 * KIB * KIB * KIB / 100_000, "{each}");
 }
 
-/// The bytes that a detector holds for each of its series after eight days of minutes. Their values are of both signs
-/// and of twenty octaves, no two alike.
-fn detector(window: usize, series: u32) -> usize {
+/// The bytes that a detector holds for each of its series after eight days of minutes, no two values alike.
+fn detector(window: usize, series: u32, value: fn(u32) -> f64) -> usize {
     let before = HEAP.current_usage();
     let mut detector = Detector::new(DetectOptions {
         window,
@@ -91,12 +94,8 @@ fn detector(window: usize, series: u32) -> usize {
         detector.series(&format!("series_{nth}")).unwrap();
     }
     for row in 0..12_000 {
-        let values = (0..series).map(|nth| {
-            let drawn = (row * series + nth).wrapping_mul(2_654_435_769);
-            let sign = if drawn.is_multiple_of(2) { 1.0 } else { -1.0 };
-            Some(sign * (f64::from(drawn) / f64::from(u32::MAX) * 20.0).exp2())
-        });
-        let values: Vec<_> = values.collect();
+        let drawn = (0..series).map(|nth| (row * series + nth).wrapping_mul(2_654_435_769));
+        let values: Vec<_> = drawn.map(|drawn| Some(value(drawn))).collect();
         detector.step(u64::from(row) * 60_000, &values);
     }
     (HEAP.current_usage() - before) / series as usize

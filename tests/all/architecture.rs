@@ -18,11 +18,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("resources", &["constraint", "model", "source"]),
     ("health", &["constraint", "model"]),
     ("series", &["model", "policy"]),
+    ("detect", &["baseline", "constraint", "model", "source"]),
     (
-        "detect",
-        &["baseline", "constraint", "model", "series", "source"],
+        "diagnose",
+        &["constraint", "model", "signature", "source", "target"],
     ),
-    ("diagnose", &["model", "signature", "source", "target"]),
     ("signature", &[]),
     ("pattern", &["detect", "model", "signature"]),
     ("incident", &["diagnose", "model"]),
@@ -47,7 +47,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "state_dir",
-        &["detect", "digest", "health", "model", "pipeline"],
+        &[
+            "detect",
+            "digest",
+            "health",
+            "model",
+            "operations",
+            "pipeline",
+        ],
     ),
     (
         "journal",
@@ -63,6 +70,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "config",
         &[
+            "baseline",
             "constraint",
             "document",
             "gate",
@@ -131,6 +139,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "policy",
             "recording",
             "repair",
+            "signature",
             "source",
             "state_dir",
             "target",
@@ -151,6 +160,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "recording",
             "resources",
             "source",
+            "state_dir",
         ],
     ),
     ("replay", &["pipeline", "policy", "recording"]),

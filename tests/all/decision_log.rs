@@ -172,6 +172,81 @@ fn a_run_with_memory_and_telemetry_is_made_again_byte_for_byte() {
 }
 
 #[test]
+fn decisions_of_the_host_while_a_policy_was_out_of_service_are_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let default = RUNTIME.load(&Verified::built_in(DEFAULT), &[]).unwrap();
+    let named = [
+        ("reader".to_owned(), hostile("panic")),
+        ("counter".to_owned(), hostile("counter")),
+    ];
+    let policies = Policies::new(default, named.into());
+    let decisions = keep_a_log_of(policies, dir.path(), 40, LARGE);
+    let path = newest(dir.path());
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains("\"kind\":\"out_of_service\""));
+    let result = replayed(dir.path());
+    assert!(result.reproduced(), "{result:#?}");
+    assert_eq!((result.decisions, result.same), (decisions, decisions));
+
+    // The host's own answer is held against what stands there like any other.
+    let word = "the policy failed too often and is not asked for a while";
+    std::fs::write(&path, text.replacen(word, "it was never asked", 1)).unwrap();
+    assert_eq!(replayed(dir.path()).different, 1);
+}
+
+#[test]
+fn a_policy_that_does_not_accept_its_defaults_is_asked_with_the_settings_of_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    keep_a_log(dir.path(), 30, LARGE);
+    let picky = Verified::unsigned(dbmedic_tests::attacks::component("trap-configure"));
+    let built_in = Verified::built_in(DEFAULT);
+    let component = |digest: &str| {
+        Some(if digest == built_in.digest() {
+            built_in.clone()
+        } else {
+            picky.clone()
+        })
+    };
+    let result = replay(dir.path(), &component, &mut |_| {}).unwrap();
+    assert!(result.absent.is_empty(), "{:?}", result.absent);
+    assert_eq!(result.same + result.different, result.decisions);
+}
+
+#[test]
+fn an_incident_that_stays_as_it_is_stands_as_a_crisis_once() {
+    let dir = tempfile::tempdir().unwrap();
+    keep_a_log(dir.path(), 300, LARGE);
+    let text = std::fs::read_to_string(newest(dir.path())).unwrap();
+    let (mut crises, mut repeated) = (0, 0);
+    let mut before: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for line in text.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let decided = &line["decided"];
+        let (finding, outcome) = (&decided["event"]["Finding"], &decided["event"]["Outcome"]);
+        if decided["policy"] != "default" || (finding.is_null() && outcome.is_null()) {
+            continue;
+        }
+        let verdict = &decided["answer"]["verdict"];
+        let escalates = verdict["level"] == "Escalate";
+        let is_crisis = line["crisis"] == true;
+        assert!(escalates || !is_crisis, "{line}");
+        let rules = verdict["reasons"].as_array().unwrap().iter();
+        let mut word: Vec<_> = rules.map(|reason| reason["rule"].clone()).collect();
+        word.extend(["classification", "level", "repair", "halt"].map(|n| verdict[n].clone()));
+        let incident = [finding, outcome].map(|about| about["incident"].as_str());
+        let incident = incident.into_iter().flatten().next().unwrap().to_owned();
+        let same = before.insert(incident, word.clone()) == Some(word);
+        if finding.is_null() {
+            continue;
+        }
+        crises += u64::from(is_crisis);
+        repeated += u64::from(escalates && same);
+        assert_eq!(is_crisis, escalates && !same, "{line}");
+    }
+    assert!(crises > 0 && repeated > 100, "{crises} {repeated}");
+}
+
+#[test]
 fn what_a_decision_cost_stands_in_its_entry() {
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits {
@@ -281,6 +356,66 @@ fn two_parameter_sets_and_two_components_are_compared() {
     assert!(components.entries.len() <= 16);
     // What the others did not ask for, the log cannot answer.
     assert!(components.unheard > 0);
+}
+
+#[test]
+fn a_policy_that_is_too_slow_where_the_other_is_not_differs() {
+    let dir = tempfile::tempdir().unwrap();
+    keep_a_log(dir.path(), 3, LARGE);
+    let old = RUNTIME.load(&Verified::built_in(DEFAULT), &[]).unwrap();
+    let hurried = Runtime::new(Limits {
+        deadline_ms: 20,
+        ..LIMITS.clone()
+    });
+    let settings = [setting("misbehave", Value::Text("endless-loop".into()))];
+    let slow = hurried
+        .unwrap()
+        .load(&Verified::unsigned(HOSTILE), &settings);
+    let sides = Sides {
+        old: &old,
+        new: &slow.unwrap(),
+        of: Some("default"),
+    };
+    let result = diff(dir.path(), &sides, &mut |_| {}).unwrap();
+    assert_eq!(result.comparison.decisions, 3, "{result:?}");
+    assert_eq!(result.new_failures, 3);
+    assert!(!result.agrees());
+}
+
+#[test]
+fn nothing_compared_or_replayed_is_no_success() {
+    let dir = tempfile::tempdir().unwrap();
+    keep_a_log(dir.path(), 3, LARGE);
+    let log = dir.path().to_str().unwrap();
+    let typo = [
+        "policy",
+        "diff",
+        "built-in",
+        "built-in",
+        "--log",
+        log,
+        "--set",
+        "stale_lock_age_ms=1000",
+        "--name",
+        "defualt",
+    ];
+    let nothing = run(&typo);
+    assert_eq!(nothing.status.code(), Some(2), "{}", talk(&nothing));
+    assert!(
+        talk(&nothing).contains("`defualt`; it has decisions by `counter`, `default`, `reader`"),
+        "{}",
+        talk(&nothing)
+    );
+
+    let dir = tempfile::tempdir().unwrap();
+    keep_a_log(dir.path(), 0, LARGE);
+    let nothing = run(&["policy", "replay", dir.path().to_str().unwrap()]);
+    assert_eq!(nothing.status.code(), Some(2), "{}", talk(&nothing));
+    assert!(
+        talk(&nothing).contains("nothing was replayed"),
+        "{}",
+        talk(&nothing)
+    );
 }
 
 #[test]

@@ -475,6 +475,197 @@ fn two_keys_sign_while_they_are_rotated() {
 }
 
 #[test]
+fn a_policy_in_service_takes_a_new_signature_before_its_key_goes() {
+    let (old, new) = (keys(), keys());
+    let home = tempfile::tempdir().unwrap();
+    let bytes = component("0.2.0", 1);
+    let digest = signing::sha256(&bytes);
+    let file = signed(home.path(), "policy.wasm", &bytes, &old);
+    let mut options = options();
+    options.source = Source::File(file.clone());
+    options.trust.keys = vec![trusted("old", &old), trusted("new", &new)];
+    let signer = |ward: &Ward| match ward.report("default").present.provenance {
+        signing::Provenance::Signed { key, .. } => key,
+        other => panic!("{other:?}"),
+    };
+    let ward = Ward::start(home.path(), options.clone());
+    assert_eq!(signer(&ward), "old");
+    // Told by hand, of a file that is not watched.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let again = signed(elsewhere.path(), "again.wasm", &bytes, &new);
+    let said = ward.swap("default", &again).unwrap();
+    assert!(said.contains("has a new signature, by new"), "{said}");
+    assert_eq!(signer(&ward), "new");
+    let said = ward.swap("default", &again).unwrap_err();
+    assert!(said.contains("in service already"), "{said}");
+    let foreign = signed(elsewhere.path(), "foreign.wasm", &bytes, &keys());
+    let said = ward.swap("default", &foreign).unwrap_err();
+    assert!(said.contains("its new signature is not taken"), "{said}");
+    // And found where it is watched.
+    signed(home.path(), "policy.wasm", &bytes, &old);
+    wait_for("the old key's signature", || {
+        (signer(&ward) == "old").then_some(())
+    });
+    signed(home.path(), "policy.wasm", &bytes, &new);
+    wait_for("the new key's signature", || {
+        (signer(&ward) == "new").then_some(())
+    });
+    ward.stop();
+    options.trust.keys.remove(0);
+    let ward = Ward::start(home.path(), options.clone());
+    assert_eq!(ward.present("default"), digest);
+    assert_eq!(signer(&ward), "new");
+    ward.stop();
+
+    // Signed anew while no dbmedic was running.
+    signed(home.path(), "policy.wasm", &bytes, &old);
+    options.trust.keys = vec![trusted("old", &old)];
+    let ward = Ward::start(home.path(), options);
+    assert_eq!(ward.present("default"), digest);
+    assert_eq!(signer(&ward), "old");
+    ward.stop();
+}
+
+#[test]
+fn a_candidate_that_its_source_takes_back_never_decides() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("policy.wasm");
+    let first = component("0.1.0", 0);
+    fs::write(&file, &first).unwrap();
+    let mut options = options();
+    options.trust.require_signature = false;
+    options.gate.shadow.promote_by_itself = false;
+    options.source = Source::File(file.clone());
+    let ward = Ward::start(home.path(), options);
+    fs::write(&file, component("0.2.0", 0)).unwrap();
+    wait_for("the candidate to wait", || {
+        let candidate = ward.report("default").candidate;
+        matches!(candidate, Some(CandidateState::Waiting { .. })).then_some(())
+    });
+    fs::write(&file, &first).unwrap();
+    wait_for("the candidate to go", || {
+        ward.report("default").candidate.is_none().then_some(())
+    });
+    let said = ward.promote("default").unwrap_err();
+    assert!(said.contains("no candidate"), "{said}");
+    ward.stop();
+}
+
+#[test]
+fn another_source_in_the_configuration_is_offered_at_the_start() {
+    let home = tempfile::tempdir().unwrap();
+    let (ward, file) = watching(home.path());
+    let mut options = ward.options().clone();
+    let first = ward.present("default");
+    ward.stop();
+    // Another file, and back to the built-in policy.
+    let second = component("0.1.0", 2);
+    let other = home.path().join("other.wasm");
+    fs::write(&other, &second).unwrap();
+    options.source = Source::File(other);
+    let ward = Ward::start(home.path(), options.clone());
+    ward.until_in_service("default", &signing::sha256(&second));
+    ward.stop();
+    options.source = Source::BuiltIn;
+    options.gate.shadow.promote_by_itself = false;
+    let ward = Ward::start(home.path(), options.clone());
+    let waits = |ward: &Ward| {
+        wait_for("the built-in policy to wait", || {
+            match ward.report("default").candidate {
+                Some(CandidateState::Waiting { candidate, .. }) => Some(candidate),
+                _ => None,
+            }
+        })
+    };
+    let built_in = waits(&ward);
+    assert_eq!(built_in.provenance, signing::Provenance::BuiltIn);
+    ward.stop();
+    // A restart in between loses nothing.
+    let ward = Ward::start(home.path(), options.clone());
+    assert_eq!(waits(&ward), built_in);
+    ward.promote("default").unwrap();
+    ward.until_in_service("default", &built_in.identity.digest);
+    ward.stop();
+    options.source = Source::File(file);
+    options.gate.shadow.promote_by_itself = true;
+    let ward = Ward::start(home.path(), options);
+    ward.until_in_service("default", &first);
+    ward.stop();
+}
+
+#[test]
+fn who_waits_for_a_candidate_hears_that_another_overtook_it() {
+    let home = tempfile::tempdir().unwrap();
+    let (ward, file) = watching(home.path());
+    // It takes as long as a start may, and would be refused then.
+    let slow = home.path().join("slow.wasm");
+    fs::write(&slow, hostile("describe=endless-loop")).unwrap();
+    let newer = component("0.2.0", 1);
+    std::thread::scope(|scope| {
+        let swap = scope.spawn(|| ward.swap("default", &slow).unwrap_err());
+        wait_for("the candidate to be prepared", || {
+            let candidate = ward.report("default").candidate;
+            matches!(candidate, Some(CandidateState::Preparing { .. })).then_some(())
+        });
+        fs::write(&file, &newer).unwrap();
+        let said = swap.join().unwrap();
+        let by = &signing::sha256(&newer)[..12];
+        assert!(said.contains(&format!("overtaken by {by}")), "{said}");
+    });
+    ward.until_in_service("default", &signing::sha256(&newer));
+    ward.stop();
+}
+
+#[test]
+fn of_one_component_each_policy_has_its_own_signature() {
+    let keys = keys();
+    let home = tempfile::tempdir().unwrap();
+    let bytes = component("0.2.0", 1);
+    let digest = signing::sha256(&bytes);
+    let file = signed(home.path(), "signed.wasm", &bytes, &keys);
+    let mut options = options();
+    options.source = Source::File(file);
+    let unsigned = home.path().join("unsigned.wasm");
+    fs::write(&unsigned, &bytes).unwrap();
+    options.named = BTreeMap::from([("second".to_owned(), Source::File(unsigned))]);
+    options.lines = vec![vec!["default".to_owned(), "second".to_owned()]];
+    options.trust.keys = vec![trusted("ours", &keys)];
+    options.named_trust = Some(Trust {
+        require_signature: false,
+        keys: Vec::new(),
+    });
+    for _ in 0..2 {
+        let ward = Ward::start(home.path(), options.clone());
+        for name in ["default", "second"] {
+            assert_eq!(ward.present(name), digest);
+        }
+        ward.stop();
+    }
+}
+
+#[test]
+fn a_component_is_what_its_signature_calls_it() {
+    let keys = keys();
+    let home = tempfile::tempdir().unwrap();
+    let mut options = options();
+    options.trust.keys = vec![trusted("ours", &keys)];
+    let ward = Ward::start(home.path(), options);
+    let bytes = component("0.2.0", 1);
+    let file = home.path().join("new.wasm");
+    fs::write(&file, &bytes).unwrap();
+    let comment = Comment {
+        policy: Some("another".into()),
+        version: Some("0.2.0".into()),
+        ..Comment::default()
+    };
+    let signature = signing::sign(&bytes, &comment, &keys.secret).unwrap();
+    fs::write(home.path().join("new.wasm.minisig"), signature).unwrap();
+    let said = ward.swap("default", &file).unwrap_err();
+    assert!(said.contains("was signed as `another`"), "{said}");
+    ward.stop();
+}
+
+#[test]
 fn each_target_has_its_own_line_and_each_policy_its_own_memory() {
     let home = tempfile::tempdir().unwrap();
     let mut options = options();

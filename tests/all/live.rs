@@ -143,3 +143,42 @@ fn enforce_heals_and_a_second_watcher_is_refused() {
     let rows: serde_json::Value = serde_json::from_str(&data(&json)).unwrap();
     assert_eq!(rows[0]["kind"], "index.corrupt");
 }
+
+/// A signature file that a person is still writing stops nothing; what it holds in the end is known.
+#[test]
+fn a_damaged_signature_is_told_and_what_is_learned_later_is_read() {
+    let home = tempfile::tempdir().unwrap();
+    resting_shop(&home.path().join("shop.db"));
+    let kept = home.path().join("signatures");
+    std::fs::create_dir(&kept).unwrap();
+    let damaged =
+        "version = 1\nname = \"storm\"\n[metrics]\nlocks = { moves = \"up\", strenth = 3.0 }\n";
+    std::fs::write(kept.join("storm.toml"), damaged).unwrap();
+    let config = home.path().join("dbmedic.toml");
+    let text = "version = 1\nstate_dir = \"state\"\nsignature_dir = \"signatures\"\n\
+                [observation]\nsample_interval_ms = 100\ntick_interval_ms = 1000\n\
+                [[targets]]\nname = \"shop\"\nsqlite = \"shop.db\"\n";
+    std::fs::write(&config, text).unwrap();
+    let said = home.path().join("said");
+    let to = std::fs::File::create(&said).unwrap();
+    let watcher = Command::new(dbmedic())
+        .args(["run", "-c", config.to_str().unwrap()])
+        .stdout(to.try_clone().unwrap())
+        .stderr(to)
+        .spawn()
+        .unwrap();
+    let mut ward = Ward { home, watcher };
+    let until = |expected: &str| {
+        wait_for(expected, || {
+            std::fs::read_to_string(&said)
+                .unwrap()
+                .contains(expected)
+                .then_some(())
+        });
+    };
+    until("storm.toml:4: unknown key `strenth`");
+    let whole = "version = 1\nname = \"storm\"\n[metrics]\nlocks = { moves = \"up\", strength = 3.0, spread = 0.4 }\n";
+    std::fs::write(kept.join("storm.toml"), whole).unwrap();
+    until("read again: 1 are learned");
+    ward.stop(Signal::TERM);
+}

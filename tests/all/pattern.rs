@@ -78,6 +78,14 @@ fn looks(metrics: &[Metric]) -> impl Iterator<Item = Event> {
 
 /// What a run told of its anomaly: as it was noticed, and as a finding when it was decided last.
 fn told(options: PipelineOptions, metrics: &[Metric], record: &Path) -> (Anomaly, Finding) {
+    told_of(options, looks(metrics), record)
+}
+
+fn told_of(
+    options: PipelineOptions,
+    events: impl Iterator<Item = Event>,
+    record: &Path,
+) -> (Anomaly, Finding) {
     let policy = policy();
     let header = Header {
         dbmedic_recording: recording::VERSION,
@@ -94,7 +102,7 @@ fn told(options: PipelineOptions, metrics: &[Metric], record: &Path) -> (Anomaly
     let mut writer = RecordingWriter::create(record, &header).unwrap();
     let mut pipeline = Pipeline::new(options, policy, Carried::default());
     let (mut noticed, mut found) = (None, None);
-    for event in looks(metrics) {
+    for event in events {
         let effects = pipeline.step(&event);
         writer.write(&event, &effects).unwrap();
         for effect in effects {
@@ -205,6 +213,35 @@ fn without_signatures_nothing_is_compared_and_old_headers_read() {
 fn the_signatures_in_force_are_part_of_a_recording() {
     let dir = tempfile::tempdir().unwrap();
     let record = dir.path().join("rec.jsonl");
+    let (_, finding) = told(options(Some(vec![learned(), odd()])), ODD, &record);
+    let best = fact(&finding, "signature_best");
+    assert_eq!(best, Some(&Value::Text("rain".into())), "{finding:?}");
+    assert_eq!(differing(&record), 0);
+}
+
+/// Learned while dbmedic ran, it is recognised from then on, and at replay.
+#[test]
+fn what_is_learned_later_is_part_of_a_recording() {
+    let dir = tempfile::tempdir().unwrap();
+    let record = dir.path().join("rec.jsonl");
+    let mut events: Vec<Event> = looks(ODD).collect();
+    let calm = CALM as usize / 2;
+    let Event::Observed(Observation { at_ms, .. }) = events[calm] else {
+        panic!("{:?}", events[calm]);
+    };
+    // In the place of a look, so that there are as many events.
+    events[calm] = Event::SignaturesLearned {
+        at_ms,
+        signatures: vec![learned(), odd()],
+    };
+    let (_, finding) = told_of(options(Some(Vec::new())), events.into_iter(), &record);
+    let best = fact(&finding, "signature_best");
+    assert_eq!(best, Some(&Value::Text("rain".into())), "{finding:?}");
+    assert_eq!(differing(&record), 0);
+}
+
+/// What [`ODD`] does, learned.
+fn odd() -> Signature {
     let mut odd = Signature::new("rain");
     for scale in [1.0, 0.9, 1.1] {
         let seen = ODD.iter().map(|(name, normal, trouble)| {
@@ -213,10 +250,7 @@ fn the_signatures_in_force_are_part_of_a_recording() {
         });
         odd.refine(&seen.collect::<Deviations>());
     }
-    let (_, finding) = told(options(Some(vec![learned(), odd])), ODD, &record);
-    let best = fact(&finding, "signature_best");
-    assert_eq!(best, Some(&Value::Text("rain".into())), "{finding:?}");
-    assert_eq!(differing(&record), 0);
+    odd
 }
 
 /// Events whose effects differ at replay.

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use dbmedic::pipeline::{Carried, Event, Pipeline, PipelineOptions};
-use dbmedic::policy::{Limits, Runtime};
+use dbmedic::policy::{Limits, Policy, Runtime};
+use dbmedic::policy_tests::{self, CaseFile};
 use dbmedic::recording::{Header, RecordingWriter, VERSION};
 use dbmedic::signing::Verified;
 use dbmedic::source::{Observation, State};
@@ -84,6 +86,48 @@ fn mistakes_in_cases_are_told_by_file_and_line() {
     let empty = test(&[dir.path().join("nowhere").to_str().unwrap()]);
     assert_eq!(empty.status.code(), Some(2));
     assert!(talk(&empty).contains("nowhere"), "{}", talk(&empty));
+}
+
+/// Two cases of three ticks each.
+fn six_ticks() -> Vec<CaseFile> {
+    let ticks = "[[cases.events]]\ntick = true\n".repeat(3);
+    let case =
+        |name: &str| format!("[[cases]]\nname = \"{name}\"\nnever = {{ halt = true }}\n{ticks}");
+    let text = format!("version = 1\n{}{}", case("one"), case("two"));
+    vec![policy_tests::parse(&text, "cases.toml", None).unwrap()]
+}
+
+fn load(component: &[u8]) -> Policy {
+    let runtime = Runtime::new(Limits::default()).unwrap();
+    runtime.load(&Verified::unsigned(component), &[]).unwrap()
+}
+
+#[test]
+fn a_case_ends_when_the_policy_fails() {
+    let policy = load(&dbmedic_tests::attacks::component("trap-decide"));
+    let report = policy_tests::run(&policy, &six_ticks(), None);
+    let decisions: Vec<u64> = report.cases.iter().map(|case| case.decisions).collect();
+    assert_eq!(decisions, [1, 1], "{report:?}");
+    assert_eq!((report.passed, report.failed), (0, 2));
+    assert_eq!(report.cases[0].failures.len(), 1, "{report:?}");
+}
+
+#[test]
+fn all_cases_together_have_their_time() {
+    let policy = load(&std::fs::read(DEFAULT).unwrap());
+    let report = policy_tests::run(&policy, &six_ticks(), Some(Duration::ZERO));
+    assert_eq!(
+        (report.passed, report.failed),
+        (0, 1),
+        "the rest is not run"
+    );
+    let why = report.failure().unwrap();
+    assert!(
+        why.contains("all test cases together may take 0 s"),
+        "{why}"
+    );
+    let report = policy_tests::run(&policy, &six_ticks(), None);
+    assert_eq!((report.passed, report.failed), (2, 0), "{report:?}");
 }
 
 fn check(arguments: &[&str]) -> std::process::Output {

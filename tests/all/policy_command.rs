@@ -234,6 +234,17 @@ fn a_file_is_watched_and_a_hangup_looks_anew() {
 }
 
 #[test]
+fn a_hangup_looks_where_nothing_is_watched() {
+    let home = Home::new("file = \"policy.wasm\"\nwatch = false");
+    home.signed("policy.wasm", "0.2.0");
+    let running = Running::start(&home, &[]);
+    home.signed("policy.wasm", "0.3.0");
+    running.signal(Signal::HUP);
+    home.until_in_service("0.3.0");
+    running.stop();
+}
+
+#[test]
 fn a_policy_out_of_service_is_told_by_status_journal_and_report() {
     let home = Home::new("require_signature = false\nfile = \"policy.wasm\"");
     let bytes = dbmedic_tests::attacks::component("trap-decide");

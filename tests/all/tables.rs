@@ -160,12 +160,14 @@ fn a_pipe_a_compressed_file_and_json_say_the_same() {
     let json = run(&["detect", &file, "--json"]);
     succeeds(&json);
     let mut csv = csv::Reader::from_reader(plain.stdout.as_slice());
-    let mut rows = 0;
+    let (mut rows, mut lasting) = (0, 0);
     for (line, row) in data(&json).lines().zip(csv.records().map(Result::unwrap)) {
         let line: Value = serde_json::from_str(line).unwrap();
         assert_eq!(line["time"], row[0]);
         assert_eq!(line["alarm"], &row[2] == "1");
         assert_eq!(line["onset"], &row[3] == "1");
+        lasting += u32::from(line["lasts"] == true);
+        assert!(line["lasts"] == true || line["alarm"] == false, "{line}");
         let metrics = line["metrics"].as_array().unwrap();
         let metrics: Vec<_> = metrics.iter().map(|m| m.as_str().unwrap()).collect();
         assert_eq!(metrics.join(";"), row[4]);
@@ -180,6 +182,48 @@ fn a_pipe_a_compressed_file_and_json_say_the_same() {
         rows += 1;
     }
     assert_eq!(rows, CALM + TROUBLE + 100);
+    // Longer than it is news, and no longer than the trouble.
+    assert!((15..25).contains(&lasting), "{lasting}");
+}
+
+#[test]
+fn a_counter_whose_load_begins_late_is_read_by_its_rate_from_then_on() {
+    let mut text = String::from("time,queries,load\n");
+    let mut queries = 5_000_000;
+    for row in 0..1000_u32 {
+        // Nothing runs at first; then some fifty a row, and a burst in row 900.
+        queries += match row {
+            ..300 => 0,
+            900 => 5000,
+            _ => 50 + row * 7 % 5,
+        };
+        writeln!(
+            text,
+            "{},{queries},{}",
+            1_700_000_000 + row * 5,
+            7 + row % 3
+        )
+        .unwrap();
+    }
+    let output = run_on(&["detect", "-", "--json"], text.as_bytes());
+    succeeds(&output);
+    let said = talk(&output);
+    assert_eq!(said.matches("stood still at first").count(), 1, "{said}");
+    assert!(said.contains("from line 361 on"), "{said}");
+    let lines = data(&output);
+    let lines = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    let onsets: Vec<(u64, Value)> = (0..)
+        .zip(lines)
+        .filter(|(_, line): &(u64, Value)| line["onset"] == true)
+        .map(|(row, line)| (row, line["metrics"].clone()))
+        .collect();
+    // That the load begins is one; that its level is no more seen is none.
+    let after: Vec<_> = onsets.iter().filter(|(row, _)| *row >= 360).collect();
+    assert_eq!(after.len(), 1, "{onsets:?}");
+    assert_eq!(after[0].0, 900);
+    assert_eq!(after[0].1, serde_json::json!(["queries_per_s"]));
 }
 
 /// A row is written, its answer read, then the next row written.
@@ -472,4 +516,48 @@ fn an_import_takes_the_constraints_and_the_name_it_is_given() {
         talk(&output)
     );
     assert_eq!(std::fs::read(&recording).unwrap(), before);
+}
+
+#[test]
+fn a_bound_is_violated_while_its_series_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut text = String::from("time,ops,wal_bytes\n");
+    for row in 0..30 {
+        let log = Some(2_000_000_000 - row).filter(|_| row < 10);
+        let log = log.map_or_else(String::new, |bytes| bytes.to_string());
+        writeln!(text, "{},{},{log}", 1_700_000_000 + row * 5, 7 + row % 3).unwrap();
+    }
+    let file = write(dir.path(), "log.csv", text);
+    let recording = dir.path().join("log.rec");
+    let recording = recording.to_str().unwrap();
+    succeeds(&run(&["import", &file, "-o", recording]));
+    let told = run(&["replay", recording, "--json"]);
+    succeeds(&told);
+    let of = |kind: &str| -> Vec<Value> {
+        let lines = data(&told);
+        let lines = lines.lines();
+        let effects = lines.flat_map(|line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            line["effects"].as_array().unwrap().clone()
+        });
+        effects.filter_map(|e| e.get(kind).cloned()).collect()
+    };
+    let [opened] = &of("incident_opened")[..] else {
+        panic!("{}", data(&told));
+    };
+    let finding = &opened["finding"];
+    assert_eq!(finding["kind"], "constraint.violated");
+    assert_eq!(finding["subject"], "wal_size");
+    // The bound allows a repair; of a target of which only the numbers are known there is none.
+    assert!(data(&told).contains("constraint.nothing-offered"));
+    assert_eq!(finding["candidates"].as_array().unwrap().len(), 0);
+    assert!(of("repair").is_empty());
+    // Three of its intervals after the last value.
+    let [resolved] = &of("incident_resolved")[..] else {
+        panic!("{}", data(&told));
+    };
+    assert_eq!(
+        resolved["resolved"]["resolved_ms"],
+        (1_700_000_000_u64 + 13 * 5) * 1000
+    );
 }

@@ -107,6 +107,8 @@ pub(crate) struct WardOptions {
     /// The gate of the named policies, where it is another.
     pub(crate) named_gate: Option<GateSettings>,
     pub(crate) trust: Trust,
+    /// Who is believed of the named policies, where it is others.
+    pub(crate) named_trust: Option<Trust>,
     /// Between two events.
     pub(crate) pause: Duration,
     /// For one decision, milliseconds.
@@ -126,6 +128,7 @@ impl Default for WardOptions {
                 require_signature: true,
                 keys: Vec::new(),
             },
+            named_trust: None,
             pause: Duration::from_millis(1),
             deadline_ms: 2000,
         }
@@ -165,9 +168,18 @@ impl Ward {
             ..Limits::default()
         };
         let cache = CompiledCache::open(&state.join("policies/compiled"), CacheLimits::default());
-        let (runtime, cache) = (Runtime::new(limits).unwrap(), Arc::new(cache.unwrap()));
-        let workshop = Workshop::new(runtime, Some(cache), options.trust.clone());
-        let plans = plans(&options, &Arc::new(workshop));
+        let cache = Arc::new(cache.unwrap());
+        let workshop = |trust: &Trust| {
+            let runtime = Runtime::new(limits.clone()).unwrap();
+            let cache = Some(Arc::clone(&cache));
+            Arc::new(Workshop::new(runtime, cache, trust.clone()))
+        };
+        let own = workshop(&options.trust);
+        let named = match &options.named_trust {
+            Some(trust) => workshop(trust),
+            None => Arc::clone(&own),
+        };
+        let plans = plans(&options, &own, &named);
         let gate = Gate::open(&state, DEFAULT, plans).unwrap();
         let mut pipeline = Pipeline::new(
             pipeline_options(&options),
@@ -383,8 +395,12 @@ fn carried(state: &Path) -> Carried {
     }
 }
 
-fn plans(options: &WardOptions, workshop: &Arc<Workshop>) -> BTreeMap<String, Plan> {
-    let plan = |name: &str, source: &Source, gate: &GateSettings| Plan {
+fn plans(
+    options: &WardOptions,
+    own: &Arc<Workshop>,
+    named: &Arc<Workshop>,
+) -> BTreeMap<String, Plan> {
+    let plan = |name: &str, source: &Source, gate: &GateSettings, workshop: &Arc<Workshop>| Plan {
         workshop: Arc::clone(workshop),
         source: source.clone(),
         watch: true,
@@ -401,11 +417,11 @@ fn plans(options: &WardOptions, workshop: &Arc<Workshop>) -> BTreeMap<String, Pl
     let mut plans: BTreeMap<String, Plan> = options
         .named
         .iter()
-        .map(|(name, source)| (name.clone(), plan(name, source, named_gate)))
+        .map(|(name, source)| (name.clone(), plan(name, source, named_gate, named)))
         .collect();
     plans.insert(
         "default".to_owned(),
-        plan("default", &options.source, &options.gate),
+        plan("default", &options.source, &options.gate, own),
     );
     plans
 }

@@ -48,7 +48,10 @@ pub(crate) fn run(command: &ConfigCommand) -> Ended {
             }
             Err(errors) => Err(errors.into()),
             Ok(loaded) => {
-                SignatureDir::at(&loaded.config.signature_dir).load()?;
+                let known = SignatureDir::at(&loaded.config.signature_dir).load();
+                if let Some(error) = known.left_out.into_iter().next() {
+                    return Err(error.into());
+                }
                 if let Err(error) = check_policies(&loaded) {
                     let wrong = in_the_file(&loaded, error)?;
                     if *json {

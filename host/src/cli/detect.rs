@@ -11,13 +11,14 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
+use super::learn::learned_in;
 use super::progress::ProgressLine;
 use super::table::{TableArgs, tell_notes};
 use super::{Ended, complain};
 use crate::detect::{Detector, Judged, SERIES_LIMIT};
 use crate::model::{MethodScore, Severity};
 use crate::pattern::Pattern;
-use crate::signature::{SignatureDir, Signatures};
+use crate::signature::Signatures;
 use crate::table::Row;
 
 /// Decimals of a score.
@@ -35,6 +36,8 @@ its evidence stays, 8 rows at most: what stays longer is no longer new), onset (
 as it is read. There is no alarm before enough rows were seen to say what is normal.
 An anomaly that looks like a known trouble, built in or learned, names it in its reason.
 A column that only rises is a counter and is read by its rate per second; columns of text are left out.
+
+With --json a line also says in `lasts` whether the anomaly is still there, alarm or not.
 
   dbmedic detect metrics.csv > anomalies.csv
   tail -n +1 -f metrics.csv | dbmedic detect - --json
@@ -79,31 +82,61 @@ fn judge_all(
     out: &RefCell<Output>,
     before_waiting: impl FnMut() -> io::Result<()> + 'static,
 ) -> anyhow::Result<Sums> {
-    let signatures = Signatures::new(SignatureDir::at(&args.signatures).load()?);
+    let signatures = Signatures::new(learned_in(&args.signatures));
     let mut table = args.table.open(before_waiting)?;
     let mut pattern = Pattern::default();
     let mut detector = Detector::default();
-    for name in table.metrics() {
-        if detector.series(name).is_none() {
-            complain(&format!(
-                "note: only the first {SERIES_LIMIT} metrics are watched"
-            ));
-            break;
-        }
-    }
+    let mut watched = Watched::default();
+    watched.name(&mut detector, table.metrics());
     let mut sums = Sums::default();
     out.borrow_mut().begin()?;
     let mut progress = ProgressLine::beside_data();
     while let Some(row) = table.next_row()? {
-        let mut judged = detector.step(row.at_ms, row.values);
-        pattern.step(&signatures, &detector, row.values, judged.anomaly.as_mut());
+        let values = watched.take(row.values);
+        let mut judged = detector.step(row.at_ms, values);
+        pattern.step(&signatures, &detector, values, judged.anomaly.as_mut());
         sums.count(&judged);
         out.borrow_mut().write(&row, &judged)?;
         progress.count(sums.rows, "rows");
-        tell_notes(&mut table, Some(&mut progress));
+        if tell_notes(&mut table, Some(&mut progress)) {
+            watched.name(&mut detector, table.metrics());
+        }
     }
     progress.clear();
     Ok(sums)
+}
+
+/// The metrics of a table as the series of a detector.
+#[derive(Debug, Default)]
+struct Watched {
+    /// By the metric's place in the table; none beyond what a detector watches.
+    ids: Vec<Option<usize>>,
+    /// The values of a row by the detector's numbers.
+    row: Vec<Option<f64>>,
+}
+
+impl Watched {
+    /// Takes up the names of the metrics.
+    fn name(&mut self, detector: &mut Detector, names: &[String]) {
+        self.ids = names.iter().map(|name| detector.series(name)).collect();
+        let series = self.ids.iter().flatten().max().map_or(0, |id| id + 1);
+        self.row = vec![None; series.max(self.row.len())];
+        if self.ids.contains(&None) {
+            complain(&format!(
+                "note: only the first {SERIES_LIMIT} metrics are watched"
+            ));
+        }
+    }
+
+    /// A row of the table, by the detector's numbers.
+    fn take(&mut self, values: &[Option<f64>]) -> &[Option<f64>] {
+        for (id, value) in self.ids.iter().zip(values) {
+            if let Some(id) = id {
+                self.row[*id] = *value;
+            }
+        }
+        &self.row
+    }
 }
 
 /// What a run came to.
@@ -147,6 +180,8 @@ struct Line<'a> {
     score: f64,
     alarm: bool,
     onset: bool,
+    /// Whether the anomaly is still there, told or not.
+    lasts: bool,
     metrics: &'a [String],
     reason: &'a str,
     /// What each method says of an anomaly, and all of them together; none without one.
@@ -226,6 +261,7 @@ impl Output {
                     score: judged.score,
                     alarm: judged.alarm,
                     onset: judged.onset,
+                    lasts: judged.anomaly.is_some(),
                     metrics: series,
                     reason: &self.reason,
                     scores: anomaly.map_or(&[], |a| &a.scores),

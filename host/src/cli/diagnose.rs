@@ -7,11 +7,11 @@ use clap::Args;
 use serde::Serialize;
 
 use super::episode::{Rows, Table};
-use super::learn::way;
+use super::learn::{learned_in, way};
 use super::table::ReadArgs;
 use super::{Ended, complain, say, say_json};
 use crate::detect::{DetectOptions, Detector};
-use crate::signature::{Deviations, Match, Ranking, SignatureDir, Signatures};
+use crate::signature::{Deviations, Match, Ranking, Signatures};
 
 /// Confidence below which a signature is not worth a line.
 const WORTH_A_LINE: f64 = 0.005;
@@ -63,8 +63,7 @@ struct Diagnosed<'a> {
 }
 
 pub(crate) fn run(args: &DiagnoseArgs) -> Ended {
-    let learned = SignatureDir::at(&args.signatures).load()?;
-    let mut signatures = Signatures::new(learned);
+    let mut signatures = Signatures::new(learned_in(&args.signatures));
     if args.no_built_in {
         signatures = signatures.without_built_in();
     }

@@ -62,11 +62,13 @@ pub(crate) struct Table {
     path: PathBuf,
     /// What came from standard input.
     piped: Option<Vec<u8>>,
+    /// With what is a counter decided by the whole table: a stream has to hold back what may be one,
+    /// and a short table would lose the metrics that never fall in it.
     options: TableOptions,
 }
 
 impl Table {
-    /// `-` is standard input, which is read to its end.
+    /// `-` is standard input, which is read to its end. The table is read through once.
     pub(crate) fn new(path: &Path, options: TableOptions) -> anyhow::Result<Self> {
         let piped = if path == Path::new("-") {
             let mut bytes = Vec::new();
@@ -78,11 +80,13 @@ impl Table {
         } else {
             None
         };
-        Ok(Self {
+        let mut table = Self {
             path: path.to_owned(),
             piped,
             options,
-        })
+        };
+        table.decide_counters()?;
+        Ok(table)
     }
 
     /// How messages call it.
@@ -95,11 +99,7 @@ impl Table {
 
     /// Begins to read it.
     pub(crate) fn open(&self) -> anyhow::Result<TableReader> {
-        self.open_as(&self.options)
-    }
-
-    fn open_as(&self, options: &TableOptions) -> anyhow::Result<TableReader> {
-        let name = self.name();
+        let (name, options) = (self.name(), &self.options);
         if let Some(bytes) = &self.piped {
             return Ok(TableReader::new(name, Cursor::new(bytes.clone()), options)?);
         }
@@ -110,7 +110,7 @@ impl Table {
     /// How far each metric is from its normal in each of these episodes: from the rows right before
     /// it that belong to none of them.
     pub(crate) fn deviations(&self, episodes: &[Rows]) -> anyhow::Result<Vec<Deviations>> {
-        let mut reader = self.open_as(&self.decided()?)?;
+        let mut reader = self.open()?;
         let names = reader.metrics().to_vec();
         let mut normal: VecDeque<Vec<Option<f64>>> = VecDeque::new();
         let mut read: Vec<Episode> = episodes.iter().map(|_| Episode::default()).collect();
@@ -156,14 +156,18 @@ impl Table {
         Ok(all)
     }
 
-    /// What is a counter, decided by the whole table: a stream has to hold back what may be one, and
-    /// a short table would lose the metrics that never fall in it.
-    fn decided(&self) -> anyhow::Result<TableOptions> {
+    fn decide_counters(&mut self) -> anyhow::Result<()> {
         let mut reader = self.open()?;
+        let columns = reader.metrics().to_vec();
         let mut counters = BTreeSet::new();
         loop {
             let more = reader.next_row()?.is_some();
             for note in reader.take_notes() {
+                let note = match note {
+                    // Read again, it is one from the start, by its own name.
+                    Note::LateCounters { names, line } => Note::Counters { names, line },
+                    note => note,
+                };
                 match &note {
                     Note::Counters { names, .. } => counters.extend(names.iter().cloned()),
                     Note::NoCounters { names, .. } => {
@@ -179,11 +183,10 @@ impl Table {
                 break;
             }
         }
-        let mut options = self.options.clone();
-        let gauges = reader.metrics().iter().filter(|m| !counters.contains(*m));
-        options.gauges = gauges.cloned().collect();
-        options.counters = counters.into_iter().collect();
-        Ok(options)
+        let gauges = columns.into_iter().filter(|m| !counters.contains(m));
+        self.options.gauges = gauges.collect();
+        self.options.counters = counters.into_iter().collect();
+        Ok(())
     }
 }
 

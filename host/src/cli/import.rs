@@ -55,7 +55,7 @@ pub(crate) fn run(args: &ImportArgs) -> Ended {
         bail!("{} exists already; choose another name", output.display());
     }
     let mut table = args.table.open(|| Ok(()))?;
-    let names = table.metrics().to_vec();
+    let mut names = table.metrics().to_vec();
     let Some(first) = table.next_row()? else {
         bail!("the table has no rows: there is nothing to record");
     };
@@ -85,7 +85,9 @@ pub(crate) fn run(args: &ImportArgs) -> Ended {
     while let Some(row) = table.next_row()? {
         feed.row(observation(&target, &row, &names))?;
         progress.count(feed.rows, "rows");
-        tell_notes(&mut table, Some(&mut progress));
+        if tell_notes(&mut table, Some(&mut progress)) {
+            names = table.metrics().to_vec();
+        }
     }
     progress.clear();
     let told = format!(

@@ -2,7 +2,7 @@
 //! signature.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -148,6 +148,15 @@ fn doubt(episode: &Deviations, told: &str) {
     if !episode.iter().any(|(_, strength)| strength.abs() >= MOVED) {
         complain(&format!("note: {told}; is this the trouble?"));
     }
+}
+
+/// The signatures of a directory that can be read; what cannot is told.
+pub(super) fn learned_in(dir: &Path) -> Vec<Signature> {
+    let known = SignatureDir::at(dir).load();
+    for error in &known.left_out {
+        complain(&format!("note: a signature is left out: {error}"));
+    }
+    known.signatures
 }
 
 /// What tells a signature best: strong, and about as strong each time.

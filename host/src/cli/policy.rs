@@ -40,9 +40,11 @@ pub(crate) enum PolicyCommand {
     Promote(ServiceArgs),
     /// Put the last good policy back
     Rollback(ServiceArgs),
-    /// Make every decision of a decision log again, and compare byte for byte
+    /// Make every decision of a decision log again, and compare byte for byte: exit 0 all the same, 1 not,
+    /// 2 nothing to compare
     Replay(replay::ReplayArgs),
-    /// Which decisions of a log another policy, or other parameters, would have changed: exit 0 when none
+    /// Which decisions of a log another policy, or other parameters, would have changed: exit 0 none, 1
+    /// some, 2 nothing to compare
     Diff(diff::DiffArgs),
     /// Check a policy as the gate would, and that it is a pure function: exit 0 good, 1 not, 2 could not
     /// check

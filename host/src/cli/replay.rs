@@ -62,8 +62,8 @@ impl Components {
             return Ok(None);
         };
         // A replay decides about no database: nobody has to vouch for what was in service once.
-        let kept = store.read(digest)?;
-        Ok(kept.map(|kept| Verified::unsigned_hashed(kept.component)))
+        let kept = store.read_component(digest)?;
+        Ok(kept.map(Verified::unsigned_hashed))
     }
 
     /// The policy that a recording speaks of.

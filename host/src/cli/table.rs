@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::complain;
 use super::progress::ProgressLine;
-use crate::table::{TableError, TableOptions, TableReader};
+use crate::table::{Note, TableError, TableOptions, TableReader};
 
 /// How a table is read.
 #[derive(Debug, Args)]
@@ -88,14 +88,21 @@ impl TableArgs {
     }
 }
 
-/// Tells what the reader noticed, in the place of the line of progress.
-pub(crate) fn tell_notes(reader: &mut TableReader, mut progress: Option<&mut ProgressLine>) {
+/// Tells what the reader noticed, in the place of the line of progress. Says whether metrics may
+/// have other names from now on.
+pub(crate) fn tell_notes(
+    reader: &mut TableReader,
+    mut progress: Option<&mut ProgressLine>,
+) -> bool {
+    let mut renamed = false;
     for note in reader.take_notes() {
+        renamed |= matches!(note, Note::LateCounters { .. } | Note::NoCounters { .. });
         if let Some(line) = &mut progress {
             line.clear();
         }
         complain(&format!("note: {note}"));
     }
+    renamed
 }
 
 /// Input that lets something happen before it waits for more.

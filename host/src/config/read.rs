@@ -11,6 +11,7 @@ use super::{
     BaselineConfig, Config, DecisionLogConfig, GuardLimits, Mode, Observation, OperationConfig,
     ResourceConfig, Snapshots, VERSION,
 };
+use crate::baseline::MAX_POINTS;
 use crate::document::{self, Section};
 
 pub(super) const SECOND: u64 = 1000;
@@ -213,12 +214,13 @@ fn operations(section: &mut Section<'_, '_>) -> OperationConfig {
 
 fn baseline(section: &mut Section<'_, '_>) -> BaselineConfig {
     let default = BaselineConfig::default();
+    let longest = MAX_POINTS as usize;
     let baseline = BaselineConfig {
-        window: section.whole("window", default.window, 100..=1_000_000, 1000..=100_000),
+        window: section.whole("window", default.window, 100..=longest, 1000..=longest),
         established_after: section.whole(
             "established_after",
             default.established_after,
-            2..=1_000_000,
+            2..=longest,
             20..=1000,
         ),
     };

@@ -230,6 +230,14 @@ const WRONG: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "[baseline]\nwindow = 10_001",
+        &["`window` is ", "from 100 to 10_000"],
+    ),
+    (
+        "[baseline]\nestablished_after = 20_000",
+        &["`established_after` is ", "from 2 to 10_000"],
+    ),
+    (
         "[baseline]\nwindow = 100\nestablished_after = 200",
         &["dbmedic.toml:7:1: `established_after` is above `window` (100)"],
     ),

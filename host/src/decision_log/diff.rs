@@ -4,7 +4,7 @@
 //! history that an event comes with are those that were, not those that the other policy would have
 //! led to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::Serialize;
@@ -16,7 +16,7 @@ use super::reader::Chain;
 use super::replay::{Question, Skipped, is_by_machine, soonest};
 use crate::gate::{Comparison, ComparisonReport, Essence};
 use crate::model::Verdict;
-use crate::policy::Policy;
+use crate::policy::{Policy, PolicyFailure};
 
 /// Entries that are named of those on which the two differ.
 const ENTRIES: usize = 16;
@@ -32,6 +32,11 @@ pub struct Diffed {
     pub details: Details,
     /// Decisions that the old policy failed at.
     pub old_failures: u64,
+    /// Decisions that the new policy failed at and the old one did not. A deadline counts here, of
+    /// the new one alone: it has all the time of a replay.
+    pub new_failures: u64,
+    /// The policies' names in the configuration, of all decisions of the log.
+    pub names: BTreeSet<String>,
     /// Decisions for which one of the two asked telemetry for what the log does not hold, so that it
     /// was told that there is no such series.
     pub unheard: u64,
@@ -39,6 +44,13 @@ pub struct Diffed {
     pub skipped: BTreeMap<Skipped, u64>,
     /// What following the chain came to.
     pub chain: Chain,
+}
+
+impl Diffed {
+    /// Whether the new policy decides as the old one in what counts most, and fails nowhere else.
+    pub fn agrees(&self) -> bool {
+        self.comparison.differences == 0 && self.new_failures == 0
+    }
 }
 
 /// Where verdicts differ that agree in what counts most; one decision may count several times.
@@ -116,6 +128,8 @@ pub fn diff(
         entries: sum.entries,
         details: sum.details,
         old_failures: sum.old_failures,
+        new_failures: sum.new_failures,
+        names: sum.names,
         unheard: sum.unheard,
         skipped: sum.skipped,
         chain,
@@ -128,6 +142,8 @@ struct Part {
     entries: Vec<u64>,
     details: Details,
     old_failures: u64,
+    new_failures: u64,
+    names: BTreeSet<String>,
     unheard: u64,
     skipped: BTreeMap<Skipped, u64>,
 }
@@ -137,6 +153,9 @@ impl Part {
         let Ok(decided) = serde_json::from_slice::<Decided<'_>>(text) else {
             return self.skip(Skipped::Unreadable);
         };
+        if !self.names.contains(&*decided.policy) {
+            self.names.insert(decided.policy.to_string());
+        }
         if sides.of.is_some_and(|name| name != decided.policy) {
             return;
         }
@@ -147,10 +166,14 @@ impl Part {
         };
         let (old, old_missed) = question.ask_anew(sides.old);
         let (new, new_missed) = question.ask_anew(sides.new);
-        if is_by_machine(old.failure.as_ref()) || is_by_machine(new.failure.as_ref()) {
+        // Where the old one is in time and the new one is not, it is the new one that is slow.
+        let overran = matches!(new.failure, Some(PolicyFailure::Deadline { .. }));
+        if is_by_machine(old.failure.as_ref()) || (is_by_machine(new.failure.as_ref()) && !overran)
+        {
             return self.skip(Skipped::ByMachine);
         }
         self.old_failures += u64::from(old.failure.is_some());
+        self.new_failures += u64::from(new.failure.is_some() && old.failure.is_none());
         self.unheard += u64::from(old_missed || new_missed);
         if Essence::from(&old.verdict) == Essence::from(&new.verdict) {
             self.details.add(&old.verdict, &new.verdict);
@@ -171,6 +194,8 @@ impl Part {
         self.entries.extend(later.entries.into_iter().take(room));
         self.details.merge(later.details);
         self.old_failures += later.old_failures;
+        self.new_failures += later.new_failures;
+        self.names.extend(later.names);
         self.unheard += later.unheard;
         for (why, decisions) in later.skipped {
             *self.skipped.entry(why).or_default() += decisions;

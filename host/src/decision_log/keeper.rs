@@ -1,29 +1,34 @@
 //! The thread that writes, and what is handed to it.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::value::to_raw_value;
 
 use super::DecisionLogError;
-use super::line::{Answer, Begin, Cost, Decided, Dropped, PolicyLine, Sum, VERSION};
+use super::line::{Answer, Begin, Cost, Decided, Dropped, Losses, PolicyLine, Sum, VERSION};
 use super::making_way::Room;
 use super::writer::{Item, Writer};
 use crate::clock::now_ms;
 use crate::digest::hex;
-use crate::model::{Classification, Context, EscalationLevel, PolicyEvent, Setting, Verdict};
+use crate::gate::Essence;
+use crate::model::{Classification, EscalationLevel, PolicyEvent, Setting};
 use crate::pipeline::{Made, Policies};
 use crate::policy::{HeardTelemetry, Limits, Part};
 
-/// Decisions that wait to be written at most; more are counted as lost.
+/// Steps whose decisions wait to be written at most; those of more are counted as lost.
 const WAITING: usize = 1024;
+/// Steps with a crisis that find room beyond that.
+const WAITING_CRISES: usize = 1024;
+/// Crises at most that could not be written and are tried again; more are counted as lost.
+pub(super) const UNWRITTEN: usize = 256;
 /// How long a crisis may take to reach the disk before its effects go on without it.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What is not a crisis reaches the disk after this.
@@ -48,11 +53,17 @@ struct Message {
     answer: Option<SyncSender<io::Result<()>>>,
 }
 
-/// Decisions that were not taken by the writer, and how many crises are among them.
+/// What both ends of the queue know.
 #[derive(Debug, Default)]
-struct Untaken {
-    decisions: AtomicU64,
-    crises: AtomicU64,
+struct Shared {
+    /// Steps that wait.
+    waiting: AtomicUsize,
+    /// Decisions for which there was no room, not told in the log yet.
+    untaken: AtomicU64,
+    /// How many of them are crises.
+    untaken_crises: AtomicU64,
+    /// Crises that will never be written, ever.
+    lost_crises: AtomicU64,
 }
 
 /// A decision log that is being kept. When it is dropped, all is on disk.
@@ -60,7 +71,8 @@ struct Untaken {
 pub struct DecisionLog {
     send: Option<SyncSender<Message>>,
     thread: Option<JoinHandle<()>>,
-    untaken: Arc<Untaken>,
+    shared: Arc<Shared>,
+    said: Said,
     notes: Vec<String>,
 }
 
@@ -81,11 +93,13 @@ impl DecisionLog {
         };
         let mut notes = Vec::new();
         let writer = Writer::open(dir, room, begin, &mut notes)?;
-        let (send, receive) = mpsc::sync_channel(WAITING);
-        let untaken = Arc::new(Untaken::default());
+        let (send, receive) = mpsc::sync_channel(WAITING + WAITING_CRISES);
+        let shared = Arc::new(Shared::default());
         let keeper = Keeper {
             writer,
-            untaken: Arc::clone(&untaken),
+            shared: Arc::clone(&shared),
+            unwritten: VecDeque::new(),
+            sync_due: None,
             ill: false,
         };
         let thread = thread::Builder::new()
@@ -98,7 +112,8 @@ impl DecisionLog {
         Ok(Self {
             send: Some(send),
             thread: Some(thread),
-            untaken,
+            shared,
+            said: Said::default(),
             notes,
         })
     }
@@ -109,18 +124,30 @@ impl DecisionLog {
     }
 
     /// Hands over what was decided. When this returns, a crisis is on disk; an error says that it is
-    /// not, and why. Then the effects go on all the same: the patient comes first.
+    /// not, why, and whether it is written later. Then the effects go on all the same: the patient
+    /// comes first.
     ///
     /// # Errors
     /// When a crisis could not be written, in time or at all.
     pub fn note(&mut self, made: &mut [Made], policies: &Policies) -> io::Result<()> {
+        self.said
+            .forget_after(self.shared.lost_crises.load(Relaxed));
         let mut items = Vec::new();
         for made in made {
             let mut heard = std::mem::take(&mut made.heard).into_iter();
             for part in &mut made.parts {
                 let heard = heard.next().unwrap_or_default();
+                let crisis = self.said.is_crisis(&made.event, part);
                 let settings = std::mem::take(&mut part.context.settings);
-                let item = item(made.at_ms, &made.event, part, heard, &settings, policies);
+                let item = item(
+                    made.at_ms,
+                    &made.event,
+                    part,
+                    crisis,
+                    heard,
+                    &settings,
+                    policies,
+                );
                 part.context.settings = settings;
                 items.push(item?);
             }
@@ -143,34 +170,47 @@ impl DecisionLog {
         };
         let gone = || io::Error::other("the thread that writes is gone");
         let send = self.send.as_ref().ok_or_else(gone)?;
+        self.shared.waiting.fetch_add(1, Relaxed);
         send.send(message).map_err(|_| gone())?;
         answered.recv().unwrap_or_else(|_| Err(gone()))
     }
 
-    fn hand_over(&self, items: Vec<Item>) -> io::Result<()> {
+    pub(super) fn hand_over(&self, items: Vec<Item>) -> io::Result<()> {
         let Some(send) = &self.send else {
             return Ok(());
         };
+        let shared = &self.shared;
         let (decisions, crises) = count(&items);
         let (answer, answered) = mpsc::sync_channel(1);
         let message = Message {
             items,
             answer: (crises > 0).then_some(answer),
         };
-        if send.try_send(message).is_err() {
-            self.untaken.decisions.fetch_add(decisions, Relaxed);
-            self.untaken.crises.fetch_add(crises, Relaxed);
+        let has_room = crises > 0 || shared.waiting.load(Relaxed) < WAITING;
+        // Counted before it can be taken.
+        shared.waiting.fetch_add(1, Relaxed);
+        if !has_room || send.try_send(message).is_err() {
+            shared.waiting.fetch_sub(1, Relaxed);
+            shared.untaken.fetch_add(decisions, Relaxed);
+            shared.untaken_crises.fetch_add(crises, Relaxed);
+            shared.lost_crises.fetch_add(crises, Relaxed);
             if crises == 0 {
                 return Ok(());
             }
-            return Err(io::Error::other("it fell behind; a crisis is only counted"));
+            return Err(io::Error::other(
+                "it fell behind, and there is no room for more crises; it is only counted",
+            ));
         }
         if crises == 0 {
             return Ok(());
         }
-        answered
-            .recv_timeout(PATIENCE)
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        answered.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            let why = format!(
+                "the disk did not answer within {} s; it waits to be written",
+                PATIENCE.as_secs()
+            );
+            Err(io::Error::new(io::ErrorKind::TimedOut, why))
+        })
     }
 }
 
@@ -195,6 +235,7 @@ fn item(
     at_ms: u64,
     event: &PolicyEvent,
     part: &Part,
+    crisis: bool,
     heard: HeardTelemetry,
     settings: &[u8],
     policies: &Policies,
@@ -225,7 +266,7 @@ fn item(
     let called = (present.digest() == &*part.digest)
         .then(|| format!("{} {}", present.name(), present.version()));
     Ok(Item {
-        crisis: is_crisis(event, &part.context, &decision.verdict),
+        crisis,
         policy: PolicyLine {
             called,
             digest: part.digest.to_string(),
@@ -237,17 +278,79 @@ fn item(
     })
 }
 
-/// What never makes way: a crisis, a halt, and level escalate, except where a tick only finds it
-/// still in force.
-fn is_crisis(event: &PolicyEvent, context: &Context, verdict: &Verdict) -> bool {
-    let escalated = verdict.level == EscalationLevel::Escalate;
-    let still = context.level == EscalationLevel::Escalate && *event == PolicyEvent::Tick;
-    verdict.classification == Some(Classification::Crisis) || verdict.halt || (escalated && !still)
+/// The last crisis of each policy and incident that went into the log: where nothing changed since,
+/// an incident that stays open is not told for good each time it is looked at.
+#[derive(Debug, Default)]
+struct Said {
+    /// By target, policy and incident, or none for a tick.
+    last: HashMap<(String, Arc<str>, Option<String>), Word>,
+    /// Crises that were lost when this was last looked at.
+    lost_crises: u64,
+}
+
+/// What has to be the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Word {
+    digest: Arc<str>,
+    essence: Essence,
+    rules: Vec<String>,
+}
+
+impl Said {
+    /// What never makes way: a crisis, a halt, and level escalate, except where a tick only finds it
+    /// still in force, and where the same was said of the same incident the last time. Repairs end
+    /// once, so what is said of that is never the same.
+    fn is_crisis(&mut self, event: &PolicyEvent, part: &Part) -> bool {
+        let (context, verdict) = (&part.context, &part.decision.verdict);
+        let incident = match event {
+            PolicyEvent::Finding(finding) => Some(&finding.incident),
+            PolicyEvent::Outcome(outcome) => Some(&outcome.incident),
+            PolicyEvent::Tick => None,
+        };
+        // Incidents that were resolved do not come again.
+        self.last.retain(|(target, _, incident), _| {
+            let open = |id: &String| context.incidents.iter().any(|open| open.id == *id);
+            *target != context.target || incident.as_ref().is_none_or(open)
+        });
+        let key = (
+            context.target.clone(),
+            Arc::clone(&part.policy),
+            incident.cloned(),
+        );
+        let escalated = verdict.level == EscalationLevel::Escalate;
+        let still = context.level == EscalationLevel::Escalate && *event == PolicyEvent::Tick;
+        let is_crisis = verdict.classification == Some(Classification::Crisis)
+            || verdict.halt
+            || (escalated && !still);
+        if !is_crisis {
+            self.last.remove(&key);
+            return false;
+        }
+        let word = Word {
+            digest: Arc::clone(&part.digest),
+            essence: Essence::from(verdict),
+            rules: verdict.reasons.iter().map(|r| r.rule.clone()).collect(),
+        };
+        let before = self.last.insert(key, word.clone());
+        before != Some(word) || matches!(event, PolicyEvent::Outcome(_))
+    }
+
+    /// What was said may be among the crises that were lost.
+    fn forget_after(&mut self, lost_crises: u64) {
+        if lost_crises != self.lost_crises {
+            self.lost_crises = lost_crises;
+            self.last.clear();
+        }
+    }
 }
 
 struct Keeper {
     writer: Writer,
-    untaken: Arc<Untaken>,
+    shared: Arc<Shared>,
+    /// Crises that could not be written, in their order.
+    unwritten: VecDeque<Item>,
+    /// When what was handed over is to reach the disk, or to be tried again; none when it did.
+    sync_due: Option<Instant>,
     /// Whether the last write failed: told once, not each time.
     ill: bool,
 }
@@ -255,55 +358,125 @@ struct Keeper {
 impl Keeper {
     /// Writes until nobody hands over any more.
     fn keep(mut self, receive: &Receiver<Message>) {
-        let mut unsynced = false;
         loop {
-            let pause = if unsynced { SYNC_EVERY } else { IDLE };
+            let pause = self
+                .sync_due
+                .map_or(IDLE, |due| due.saturating_duration_since(Instant::now()));
             match receive.recv_timeout(pause) {
                 Ok(message) => {
-                    let mut written = self.write(&message.items);
-                    unsynced = true;
+                    self.shared.waiting.fetch_sub(1, Relaxed);
+                    let written = self.write(message.items, message.answer.is_some());
                     if let Some(answer) = message.answer {
-                        if written.is_ok() && message.items.is_empty() {
-                            written = self.writer.sync();
-                        }
                         // Whoever waited may have lost patience.
                         drop(answer.send(written));
                     }
                 }
-                Err(RecvTimeoutError::Timeout) if unsynced => {
-                    let synced = self.writer.sync();
-                    self.tell(&synced);
-                    unsynced = false;
-                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            if self.sync_due.is_some_and(|due| due <= Instant::now()) {
+                let synced = self.sync();
+                self.tell(&synced);
+            }
         }
-        self.take_untaken();
-        let closed = self.writer.close();
-        self.tell(&closed);
+        self.end();
     }
 
-    fn write(&mut self, items: &[Item]) -> io::Result<()> {
+    /// Writes what could not be written before, then these. With `sync` all of it is on disk when
+    /// there is no error.
+    fn write(&mut self, items: Vec<Item>, sync: bool) -> io::Result<()> {
         self.take_untaken();
-        for (written, item) in items.iter().enumerate() {
-            let result = self.writer.append(item);
-            self.tell(&result);
-            if let Err(error) = result {
-                let (decisions, crises) = count(&items[written..]);
-                self.writer.count_lost(decisions, crises, error.to_string());
+        let mut result = self.write_unwritten();
+        let mut lost_crises = 0;
+        for item in items {
+            if result.is_ok() {
+                result = self.append(&item);
+            }
+            if let Err(error) = &result {
+                let why = error.to_string();
+                lost_crises += self.put_off(item, why);
+            }
+        }
+        if result.is_ok() && sync {
+            result = self.sync();
+        }
+        self.tell(&result);
+        result.map_err(|error| {
+            let then = if lost_crises > 0 {
+                "too many wait to be written already; it is only counted"
+            } else {
+                "it is written as soon as that works again"
+            };
+            io::Error::new(error.kind(), format!("{error}; {then}"))
+        })
+    }
+
+    fn append(&mut self, item: &Item) -> io::Result<()> {
+        let result = self.writer.append(item);
+        self.sync_due
+            .get_or_insert_with(|| Instant::now() + SYNC_EVERY);
+        result
+    }
+
+    fn write_unwritten(&mut self) -> io::Result<()> {
+        while let Some(item) = self.unwritten.pop_front() {
+            if let Err(error) = self.append(&item) {
+                self.unwritten.push_front(item);
                 return Err(error);
             }
         }
         Ok(())
     }
 
+    /// A decision that could not be written: a crisis is tried again, while there is room for it.
+    /// What is not is counted; the crises among it.
+    fn put_off(&mut self, item: Item, why: String) -> u64 {
+        if item.crisis && self.unwritten.len() < UNWRITTEN {
+            self.unwritten.push_back(item);
+            return 0;
+        }
+        let crises = u64::from(item.crisis);
+        self.writer.count_lost(1, crises, why);
+        self.shared.lost_crises.fetch_add(crises, Relaxed);
+        crises
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let written = self.write_unwritten();
+        let result = self.writer.sync().and(written);
+        self.sync_due = result.is_err().then(|| Instant::now() + SYNC_EVERY);
+        result
+    }
+
     fn take_untaken(&mut self) {
-        let decisions = self.untaken.decisions.swap(0, Relaxed);
-        let crises = self.untaken.crises.swap(0, Relaxed);
+        let decisions = self.shared.untaken.swap(0, Relaxed);
+        let crises = self.shared.untaken_crises.swap(0, Relaxed);
         if decisions > 0 {
             let why = "the log fell behind".to_owned();
             self.writer.count_lost(decisions, crises, why);
+        }
+    }
+
+    /// The last attempt at what could not be written; what still cannot is told.
+    fn end(mut self) {
+        self.take_untaken();
+        let written = self.write_unwritten();
+        self.tell(&written);
+        let unwritten = self.unwritten.len() as u64;
+        if unwritten > 0 {
+            let why = "it could not be written until dbmedic ended".to_owned();
+            self.writer.count_lost(unwritten, unwritten, why);
+        }
+        let closed = self.writer.close();
+        self.tell(&closed);
+        let Losses {
+            decisions, crises, ..
+        } = self.writer.untold();
+        if decisions > 0 {
+            tracing::error!(
+                "{decisions} decisions, {crises} of them crises, are not in the decision log, and it \
+                 could not be told there"
+            );
         }
     }
 
@@ -316,5 +489,54 @@ impl Keeper {
             }
             Err(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(crisis: bool) -> Item {
+        Item {
+            crisis,
+            policy: PolicyLine {
+                called: None,
+                digest: "d".into(),
+                settings: "s".into(),
+                packed: String::new(),
+            },
+            decided: b"{}".to_vec(),
+            at_ms: 1,
+        }
+    }
+
+    #[test]
+    fn a_crisis_finds_room_where_others_do_not() {
+        let (send, receive) = mpsc::sync_channel(WAITING + WAITING_CRISES);
+        let log = DecisionLog {
+            send: Some(send),
+            thread: None,
+            shared: Arc::default(),
+            said: Said::default(),
+            notes: Vec::new(),
+        };
+        for _ in 0..WAITING + 10 {
+            log.hand_over(vec![item(false), item(false)]).unwrap();
+        }
+        assert_eq!(log.shared.untaken.load(Relaxed), 20);
+        let slow_disk = thread::spawn(move || {
+            let mut crises = 0;
+            for message in receive {
+                crises += count(&message.items).1;
+                if let Some(answer) = message.answer {
+                    answer.send(Ok(())).unwrap();
+                }
+            }
+            crises
+        });
+        log.hand_over(vec![item(true)]).unwrap();
+        assert_eq!(log.shared.untaken_crises.load(Relaxed), 0);
+        drop(log);
+        assert_eq!(slow_disk.join().unwrap(), 1);
     }
 }

@@ -194,6 +194,26 @@ pub struct Dropped {
     pub kept: u64,
     /// A running SHA-256 over the kept lines, hex; empty when there are none.
     pub kept_sum: String,
+    /// What the log lost up to there, as the lines told that are gone.
+    #[serde(default, skip_serializing_if = "Losses::is_none")]
+    pub lost: Losses,
+}
+
+impl Dropped {
+    /// Takes up a line that is gone.
+    pub(super) fn count(&mut self, head: Head, line: &[u8]) {
+        self.up_to = self.up_to.max(head.n);
+        match head.kind {
+            Kind::Decided => self.decisions += 1,
+            Kind::Lost => {
+                // One that cannot be read was changed; the chain tells.
+                if let Ok(lost) = serde_json::from_slice::<Lost>(head.value(line)) {
+                    self.lost.add(lost.losses);
+                }
+            }
+            Kind::Begin | Kind::Policy => {}
+        }
+    }
 }
 
 /// A policy that decided with these settings, told before its first decision in a file.
@@ -282,13 +302,45 @@ pub struct Cost {
     pub memory_bytes: Option<u64>,
 }
 
-/// Decisions that could not be written here: the log fell behind, or the disk failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lost {
-    /// How many.
+/// What is not in the log and did not make way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Losses {
+    /// Decisions that could not be written: the log fell behind, or the disk failed.
     pub decisions: u64,
-    /// Whether crises are among them.
+    /// How many of them are crises.
     pub crises: u64,
+    /// Lines that were on disk and are there no more: somebody cut off the log's end, or the disk
+    /// lost it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub gone: u64,
+}
+
+impl Losses {
+    pub(super) fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub(super) fn add(&mut self, more: Self) {
+        self.decisions += more.decisions;
+        self.crises += more.crises;
+        self.gone += more.gone;
+    }
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// What was lost just before this line.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Lost {
+    /// How much.
+    #[serde(flatten)]
+    pub losses: Losses,
     /// Why, in one line.
     pub why: String,
 }

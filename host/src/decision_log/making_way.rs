@@ -10,7 +10,7 @@ use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
 use super::files::{self, KEPT, Lines, LogFile, is_damage};
-use super::line::{Dropped, Head, Kind, Sum};
+use super::line::{Dropped, Head, Sum};
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,36 +32,65 @@ pub(super) fn compress_closed(dir: &Path, growing: u64) -> io::Result<()> {
 }
 
 /// What has to make way so that all files together find room; none when nothing has to. What is
-/// kept of it is ready in an unfinished file then.
-pub(super) fn plan(dir: &Path, room: Room, so_far: &Dropped) -> io::Result<Option<Dropped>> {
+/// kept of it is ready in an unfinished file then, unless nothing comes to what is kept already.
+pub(super) fn plan(
+    dir: &Path,
+    growing: u64,
+    room: Room,
+    so_far: &Dropped,
+) -> io::Result<Option<Dropped>> {
+    // What was announced and not carried out yet must not be planned for a second time.
+    finish(dir, growing, so_far)?;
     let kept = dir.join(KEPT);
-    let closed = files::list(dir)?;
-    let closed: Vec<_> = closed.into_iter().filter(|f| f.compressed).collect();
+    let mut closed = files::list(dir)?;
+    closed.retain(|file| file.number < growing);
     let sizes: u64 = closed.iter().map(|file| files::size(&file.path)).sum();
     // The next file takes its room before it is compressed.
-    let mut total = sizes + files::size(&kept) + room.file_bytes;
+    let total = sizes + files::size(&kept) + room.file_bytes;
     if total <= room.total_bytes {
         return Ok(None);
     }
-    let new = files::unfinished(&kept);
-    let mut out = files::create(&new)?;
-    if kept.exists() {
-        io::copy(&mut File::open(&kept)?, &mut out)?;
+    if sum_of(&kept)? != (so_far.kept, so_far.kept_sum.clone()) {
+        return Err(io::Error::other(format!(
+            "{} is not what the log says that was kept",
+            kept.display()
+        )));
     }
+    let planned = keep_of(&closed, &kept, total, room, so_far);
+    if planned.is_err() {
+        // What is half made only takes room, and perhaps the last there is.
+        drop(fs::remove_file(files::unfinished(&kept)));
+    }
+    planned.map(Some)
+}
+
+/// Lets the oldest files go until the rest finds room.
+fn keep_of(
+    closed: &[LogFile],
+    kept: &Path,
+    mut total: u64,
+    room: Room,
+    so_far: &Dropped,
+) -> io::Result<Dropped> {
     let mut dropped = so_far.clone();
+    let mut out = None;
     for file in closed {
         if total <= room.total_bytes {
             break;
         }
         total = total.saturating_sub(files::size(&file.path));
-        total += keep_crises(&file, &mut out, &mut dropped)?;
+        total += keep_crises(file, kept, &mut out, &mut dropped)?;
     }
-    out.sync_all()?;
-    files::sync_dir(dir)?;
+    if let Some(out) = out {
+        out.sync_all()?;
+        if let Some(dir) = kept.parent() {
+            files::sync_dir(dir)?;
+        }
+    }
     if total > room.total_bytes {
         tracing::warn!("the decision log's crises take more room than it may have; they are kept");
     }
-    Ok(Some(dropped))
+    Ok(dropped)
 }
 
 /// Removes what the chain says has made way. Can be cut short and done again.
@@ -94,53 +123,77 @@ pub(super) fn finish(dir: &Path, growing: u64, dropped: &Dropped) -> io::Result<
     Ok(())
 }
 
-/// Compresses a closed file and removes the plain one.
+/// Compresses a closed file and removes the plain one. When that fails, the plain one stays as it is.
 pub(super) fn compress(plain: &LogFile, dir: &Path) -> io::Result<()> {
     let packed = LogFile::gzip(dir, plain.number).path;
     let new = files::unfinished(&packed);
-    let mut out = GzEncoder::new(BufWriter::new(files::create(&new)?), Compression::default());
-    io::copy(&mut File::open(&plain.path)?, &mut out)?;
-    let out = out.finish()?.into_inner().map_err(io::Error::from)?;
-    out.sync_all()?;
+    if let Err(error) = pack(&plain.path, &new) {
+        // What is half made only takes room, and perhaps the last there is.
+        drop(fs::remove_file(&new));
+        return Err(error);
+    }
     fs::rename(&new, &packed)?;
     files::sync_dir(dir)?;
     fs::remove_file(&plain.path)
 }
 
-/// Adds what stays of a file to `out`, and what does not to `dropped`. The bytes that it took.
-fn keep_crises(file: &LogFile, out: &mut File, dropped: &mut Dropped) -> io::Result<u64> {
-    let before = out.metadata()?.len();
+fn pack(plain: &Path, packed: &Path) -> io::Result<()> {
+    let out = BufWriter::new(files::create(packed)?);
+    let mut out = GzEncoder::new(out, Compression::default());
+    io::copy(&mut File::open(plain)?, &mut out)?;
+    let out = out.finish()?.into_inner().map_err(io::Error::from)?;
+    out.sync_all()
+}
+
+/// Adds what stays of a file to `out`, which begins as a copy of what is kept already, and what does
+/// not to `dropped`. The bytes that it took.
+fn keep_crises(
+    file: &LogFile,
+    kept: &Path,
+    out: &mut Option<File>,
+    dropped: &mut Dropped,
+) -> io::Result<u64> {
     let mut any = false;
     each_line(&file.path, &mut |head, _| any |= head.crisis)?;
+    if !any {
+        each_line(&file.path, &mut |head, line| dropped.count(head, line))?;
+        return Ok(0);
+    }
+    let out = match out {
+        Some(out) => out,
+        None => out.insert(copy_of(kept)?),
+    };
+    let before = out.metadata()?.len();
     let mut packed = GzEncoder::new(&mut *out, Compression::default());
     let mut written = Ok(());
     let mut sum = Sum::parse(dropped.kept_sum.as_bytes()).unwrap_or_default();
     each_line(&file.path, &mut |head, line| {
+        if !head.stays() {
+            dropped.count(head, line);
+            return;
+        }
         dropped.up_to = dropped.up_to.max(head.n);
-        if any && head.stays() {
-            sum = sum.then(line);
-            dropped.kept += 1;
-            if written.is_ok() {
-                written = packed
-                    .write_all(line)
-                    .and_then(|()| packed.write_all(b"\n"));
-            }
-        } else if head.kind == Kind::Decided {
-            dropped.decisions += 1;
+        dropped.kept += 1;
+        sum = sum.then(line);
+        if written.is_ok() {
+            written = packed
+                .write_all(line)
+                .and_then(|()| packed.write_all(b"\n"));
         }
     })?;
     written?;
-    if dropped.kept > 0 {
-        dropped.kept_sum = sum.hex();
-    }
-    if any {
-        packed.finish()?;
-    } else {
-        drop(packed);
-        out.set_len(before)?;
-        io::Seek::seek(out, io::SeekFrom::End(0))?;
-    }
+    packed.finish()?;
+    dropped.kept_sum = sum.hex();
     Ok(out.metadata()?.len() - before)
+}
+
+/// What is kept, as a new file that more can be added to.
+fn copy_of(kept: &Path) -> io::Result<File> {
+    let mut out = files::create(&files::unfinished(kept))?;
+    if kept.exists() {
+        io::copy(&mut File::open(kept)?, &mut out)?;
+    }
+    Ok(out)
 }
 
 /// How many lines a file holds, and their running sum.

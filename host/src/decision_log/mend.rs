@@ -5,8 +5,8 @@ use std::io::{self, BufRead as _, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use super::files::{self, KEPT, LogFile, is_damage};
-use super::line::{Begin, Dropped, Head, Kind, LONGEST_LINE, Sum};
+use super::files::{self, KEPT, LogFile, SyncedTo, is_damage};
+use super::line::{Begin, Dropped, Head, Kind, LONGEST_LINE, Losses, Lost, Sum};
 use super::making_way::compress;
 
 /// Where a log ends.
@@ -17,6 +17,8 @@ pub(super) struct End {
     pub(super) next: u64,
     pub(super) prev: Sum,
     pub(super) dropped: Dropped,
+    /// What was on disk once and is gone.
+    pub(super) lost: Lost,
 }
 
 /// Finishes what a kill cut short, and finds the end of the log.
@@ -38,22 +40,28 @@ pub(super) fn mend(dir: &Path, notes: &mut Vec<String>) -> io::Result<End> {
                 fs::remove_file(&plain.path)?;
             }
         } else if file.number != last {
-            compress(file, dir)?;
+            compress_or_note(file, dir, notes);
         }
     }
     let files = files::list(dir)?;
     let mut end = Ended::default();
-    let mut of_last = None;
-    // The last file may hold no whole line yet.
+    let (mut of_last, mut dropped) = (None, None);
+    // The last file may hold no whole line yet, and one whose beginning failed no word on what made
+    // way.
     let kept = Some(dir.join(KEPT)).filter(|kept| kept.exists());
     let backwards = files.iter().rev().map(|file| file.path.clone());
     for path in backwards.chain(kept) {
-        end.follow(&path)?;
-        of_last.get_or_insert((end.whole_bytes, end.damaged));
-        if end.next > 0 {
+        let mut file = Ended::of(&path)?;
+        of_last.get_or_insert((file.whole_bytes, file.damaged));
+        dropped = dropped.or(file.dropped.take());
+        if end.next == 0 {
+            end = file;
+        }
+        if end.next > 0 && dropped.is_some() {
             break;
         }
     }
+    let lost = end.hold_against_head(dir, notes);
     let (whole_bytes, damaged) = of_last.unwrap_or_default();
     let (number, keep) = match files.last() {
         None => (1, false),
@@ -63,7 +71,7 @@ pub(super) fn mend(dir: &Path, notes: &mut Vec<String>) -> io::Result<End> {
                 "{} is damaged; the log goes on in a new file",
                 file.path.display()
             ));
-            compress(file, dir)?;
+            compress_or_note(file, dir, notes);
             (file.number + 1, false)
         }
         Some(file) => (file.number, true),
@@ -80,14 +88,13 @@ pub(super) fn mend(dir: &Path, notes: &mut Vec<String>) -> io::Result<End> {
             ));
         }
     }
-    let mut file = fs::OpenOptions::new()
+    let file = fs::OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
         .open(&path)?;
     file.set_len(bytes)?;
-    io::Seek::seek(&mut file, io::SeekFrom::End(0))?;
     files::sync_dir(dir)?;
     Ok(End {
         file,
@@ -95,8 +102,17 @@ pub(super) fn mend(dir: &Path, notes: &mut Vec<String>) -> io::Result<End> {
         bytes,
         next: end.next.max(1),
         prev: end.prev,
-        dropped: end.dropped,
+        dropped: dropped.unwrap_or_default(),
+        lost,
     })
+}
+
+/// A disk that is full must not keep a log from being opened.
+fn compress_or_note(file: &LogFile, dir: &Path, notes: &mut Vec<String>) {
+    if let Err(error) = compress(file, dir) {
+        let path = file.path.display();
+        notes.push(format!("{path} is not compressed yet: {error}"));
+    }
 }
 
 /// The end of a file, as far as it can be followed.
@@ -104,17 +120,18 @@ pub(super) fn mend(dir: &Path, notes: &mut Vec<String>) -> io::Result<End> {
 struct Ended {
     next: u64,
     prev: Sum,
-    dropped: Dropped,
+    /// The newest word on what made way, if there is one.
+    dropped: Option<Dropped>,
     whole_bytes: u64,
     damaged: bool,
 }
 
 impl Ended {
-    fn follow(&mut self, path: &Path) -> io::Result<()> {
+    fn of(path: &Path) -> io::Result<Self> {
+        let mut end = Self::default();
         let mut input = files::open(path)?;
         let mut text = Vec::new();
         let mut last = Vec::new();
-        self.whole_bytes = 0;
         loop {
             text.clear();
             match input
@@ -125,7 +142,7 @@ impl Ended {
                 Ok(0) => break,
                 Ok(_) => {}
                 Err(error) if is_damage(&error) => {
-                    self.damaged = true;
+                    end.damaged = true;
                     break;
                 }
                 Err(error) => return Err(error),
@@ -133,23 +150,58 @@ impl Ended {
             let Some(line) = text.strip_suffix(b"\n") else {
                 break;
             };
-            self.whole_bytes += text.len() as u64;
+            end.whole_bytes += text.len() as u64;
             let Some(head) = Head::read(line) else {
-                self.damaged = true;
+                end.damaged = true;
                 continue;
             };
             if head.kind == Kind::Begin {
                 match serde_json::from_slice::<Begin>(head.value(line)) {
-                    Ok(begin) => self.dropped = begin.dropped,
-                    Err(_) => self.damaged = true,
+                    Ok(begin) => end.dropped = Some(begin.dropped),
+                    Err(_) => end.damaged = true,
                 }
             }
-            self.next = self.next.max(head.n + 1);
+            end.next = end.next.max(head.n + 1);
             std::mem::swap(&mut text, &mut last);
         }
         if let Some(line) = last.strip_suffix(b"\n") {
-            self.prev = Sum::of(line);
+            end.prev = Sum::of(line);
         }
-        Ok(())
+        Ok(end)
+    }
+
+    /// Holds the end that was found against how far the log was on disk for certain. Where it does
+    /// not reach that far, the numbers go on after what is gone, so that the gap shows for good.
+    fn hold_against_head(&mut self, dir: &Path, notes: &mut Vec<String>) -> Lost {
+        let last = self.next.saturating_sub(1);
+        let head = SyncedTo::load(dir).filter(|head| head.n >= last.max(1));
+        let Some((n, sum)) = head.and_then(|head| {
+            let after = head.n.checked_add(1)?;
+            Some((after - 1, Sum::parse(head.sum.as_bytes())?))
+        }) else {
+            return Lost::default();
+        };
+        let changed = n == last && sum != self.prev;
+        self.next = n + 1;
+        self.prev = sum;
+        if changed {
+            notes.push(format!("entry {n} was changed since it was written"));
+        }
+        if n == last {
+            return Lost::default();
+        }
+        let why = format!(
+            "the entries {} to {n} were on disk and are gone: the end of the log was cut off, or the \
+             disk lost it",
+            last + 1
+        );
+        notes.push(why.clone());
+        Lost {
+            losses: Losses {
+                gone: n - last,
+                ..Losses::default()
+            },
+            why,
+        }
     }
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::DecisionLogError;
 use super::files::{self, KEPT, Lines, LogFile, SyncedTo, is_damage};
-use super::line::{Begin, Dropped, Head, Kind, Lost, Sum};
+use super::line::{Begin, Dropped, Head, Kind, Losses, Lost, Sum};
 use super::making_way::sum_of;
 
 /// Faults that are told one by one; more are counted.
@@ -120,12 +120,22 @@ pub struct Chain {
     pub dropped: u64,
     /// Decisions that could not be written.
     pub lost: u64,
+    /// How many of them are crises.
+    pub lost_crises: u64,
+    /// Lines that were on disk once and were gone at a later start.
+    pub gone: u64,
 }
 
 impl Chain {
     /// Whether nothing was changed, taken away or put elsewhere.
     pub fn holds(&self) -> bool {
         self.fault_count == 0
+    }
+
+    fn add(&mut self, lost: Losses) {
+        self.lost += lost.decisions;
+        self.lost_crises += lost.crises;
+        self.gone += lost.gone;
     }
 }
 
@@ -197,6 +207,7 @@ pub(super) fn read<E: From<DecisionLogError>>(
     }
     let dropped = carried_out.or(words().next()).cloned().unwrap_or_default();
     follow.chain.dropped = dropped.decisions;
+    follow.chain.add(dropped.lost);
     if found.0 > 0 {
         follow.loose_up_to = dropped.up_to;
         follow.file(&kept, false, each)?;
@@ -341,7 +352,7 @@ impl Follow {
             if head.kind == Kind::Lost
                 && let Ok(lost) = serde_json::from_slice::<Lost>(head.value(text))
             {
-                self.chain.lost += lost.decisions;
+                self.chain.add(lost.losses);
             }
             self.chain.lines += 1;
             each(&Line {

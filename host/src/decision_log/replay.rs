@@ -47,7 +47,13 @@ pub struct Replayed {
 }
 
 impl Replayed {
-    /// Whether every decision was made again and came out the same, and the chain holds.
+    /// Whether there was nothing to be made again, and the chain holds.
+    pub fn is_empty(&self) -> bool {
+        self.reproduced() && self.same == 0
+    }
+
+    /// Whether every decision was made again and came out the same, but for those that the clock or a
+    /// want of instances ended, and the chain holds.
     pub fn reproduced(&self) -> bool {
         let by_machine = self.skipped.get(&Skipped::ByMachine).copied();
         self.chain.holds() && self.same + by_machine.unwrap_or_default() == self.decisions
@@ -150,18 +156,9 @@ impl Part {
             self.skipped.push(Skipped::Unreadable);
             return;
         };
-        let Some(policy) = policies.find(&decided.digest, surroundings.limits_of(&decided.policy))
-        else {
-            self.skipped.push(Skipped::ComponentAbsent);
-            let called = surroundings.called.get(&*decided.digest).cloned();
-            let digest = decided.digest.into_owned();
-            let absent = self.absent.entry(digest).or_default();
-            absent.called = called;
-            absent.decisions += 1;
-            return;
-        };
         let recorded = decided.answer.clone();
         let (at_ms, target) = (decided.at_ms, decided.target.to_string());
+        let (digest, name) = (decided.digest.to_string(), decided.policy.to_string());
         let mut question = match Question::of(decided, surroundings) {
             Ok(question) => question,
             Err(why) => {
@@ -169,21 +166,31 @@ impl Part {
                 return;
             }
         };
-        let mut decision = question.ask(&policy);
-        if is_by_machine(decision.failure.as_ref()) {
-            self.skipped.push(Skipped::ByMachine);
-            return;
-        }
-        // Serialises as it was serialised then: cannot fail.
-        let text = |decision: &Decision| {
-            serde_json::to_string(&Answer::from(decision)).unwrap_or_default()
+        let now = if let Some(decision) = question.without_policy() {
+            text_of(&decision)
+        } else {
+            let limits = surroundings.limits_of(&name);
+            let Some(policy) = policies.find(&digest, limits, &question.context.settings) else {
+                self.skipped.push(Skipped::ComponentAbsent);
+                let called = surroundings.called.get(&digest).cloned();
+                let absent = self.absent.entry(digest).or_default();
+                absent.called = called;
+                absent.decisions += 1;
+                return;
+            };
+            let decision = question.ask(&policy);
+            if is_by_machine(decision.failure.as_ref()) {
+                self.skipped.push(Skipped::ByMachine);
+                return;
+            }
+            let now = text_of(&decision);
+            if recorded.get() == now {
+                now
+            } else {
+                // Whatever an instance may remember: what counts is the answer of a new one.
+                text_of(&question.ask(&policy.with_isolation(Isolation::Fresh)))
+            }
         };
-        let mut now = text(&decision);
-        if recorded.get() != now {
-            // Whatever an instance may remember: what counts is the answer of a new one.
-            decision = question.ask(&policy.with_isolation(Isolation::Fresh));
-            now = text(&decision);
-        }
         let Some(offset) = first_difference(recorded.get(), &now) else {
             self.same += 1;
             return;
@@ -220,11 +227,19 @@ impl Part {
     }
 }
 
+/// The answer as it stands in a log.
+fn text_of(decision: &Decision) -> String {
+    // Serialises as it was serialised then: cannot fail.
+    serde_json::to_string(&Answer::from(decision)).unwrap_or_default()
+}
+
 /// A decision of a log, ready to be asked for again.
 pub(super) struct Question {
     pub(super) event: crate::model::PolicyEvent,
     context: crate::model::Context,
     telemetry: Retold,
+    /// Why no policy was asked then, if none was.
+    unasked: Option<PolicyFailure>,
 }
 
 impl Question {
@@ -233,13 +248,16 @@ impl Question {
         if decided.telemetry_cut {
             return Err(Skipped::TelemetryCut);
         }
-        // Most have none; that shows without reading the whole answer.
+        let mut unasked = None;
+        // Most have no failure; that shows without reading the whole answer.
         if !decided.answer.get().ends_with("\"failure\":null}") {
             let answer = serde_json::from_str::<Answer<'_>>(decided.answer.get());
             let answer = answer.map_err(|_| Skipped::Unreadable)?;
-            if is_by_machine(answer.failure.as_ref().as_ref()) {
+            let failure = answer.failure.into_owned();
+            if is_by_machine(failure.as_ref()) {
                 return Err(Skipped::ByMachine);
             }
+            unasked = failure.filter(|why| matches!(why, PolicyFailure::OutOfService { .. }));
         }
         let settings = surroundings.packed.get(&*decided.settings);
         let settings = settings.ok_or(Skipped::SettingsAbsent)?;
@@ -249,7 +267,15 @@ impl Question {
             event: decided.event.into_owned(),
             context,
             telemetry: Retold::new(decided.telemetry),
+            unasked,
         })
+    }
+
+    /// The host's own decision where no policy was asked, as while one is out of service: it follows
+    /// from the question alone.
+    fn without_policy(&self) -> Option<Decision> {
+        let why = self.unasked.clone()?;
+        Some(Decision::without_policy(&self.event, &self.context, why))
     }
 
     /// Asks a policy with the settings that the question has.
@@ -325,7 +351,8 @@ impl<'a> Policies<'a> {
         loaded.why.get(digest).cloned()
     }
 
-    fn find(&self, digest: &str, limits: &Limits) -> Option<Policy> {
+    /// The policy of a component and its limits; `packed` are settings that it decided with.
+    fn find(&self, digest: &str, limits: &Limits, packed: &[u8]) -> Option<Policy> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let place = loaded
             .runtimes
@@ -338,7 +365,7 @@ impl<'a> Policies<'a> {
         }
         let place = place.unwrap_or(loaded.runtimes.len());
         let policy = loaded
-            .load(digest, self.component, limits, place)
+            .load(digest, self.component, limits, packed, place)
             .unwrap_or_else(|why| {
                 loaded.why.insert(digest.to_owned(), why);
                 None
@@ -350,12 +377,14 @@ impl<'a> Policies<'a> {
 }
 
 impl Loaded {
-    /// The settings that it is loaded with are not those that it decides with: the log has these.
+    /// Each question brings its own settings. A policy need not accept its defaults, so it is loaded
+    /// with settings that the log has.
     fn load(
         &mut self,
         digest: &str,
         component: &dyn Fn(&str) -> Option<Verified>,
         limits: &Limits,
+        packed: &[u8],
         place: usize,
     ) -> Result<Option<Policy>, String> {
         if place == self.runtimes.len() {
@@ -365,9 +394,9 @@ impl Loaded {
         let Some(component) = component(digest) else {
             return Ok(None);
         };
-        let policy = self.runtimes[place].1.load(&component, &[]);
-        policy
-            .map(|policy| Some(soonest(&policy)))
+        let compiled = self.runtimes[place].1.compile(&component, None);
+        compiled
+            .map(|compiled| Some(soonest(&compiled.with_packed(packed))))
             .map_err(|error| format!("{:#}", anyhow::Error::from(error)))
     }
 }

@@ -1,14 +1,17 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use proptest::prelude::*;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tempfile::TempDir;
 
 use super::files::{KEPT, LogFile, list};
+use super::keeper::UNWRITTEN;
 use super::line::Kind;
 use super::reader::{self, Line};
 use super::writer::{Item, Writer};
@@ -463,6 +466,231 @@ fn nothing_to_read_is_said() {
     fs::write(&path, "{}\n").unwrap();
     let other = reader::read::<DecisionLogError>(&path, &Arc::default(), &mut |_| Ok(()));
     assert!(matches!(other, Err(DecisionLogError::Empty { .. })));
+}
+
+#[test]
+fn what_was_lost_is_still_known_when_the_lines_that_told_it_made_way() {
+    let room = Room {
+        file_bytes: 4000,
+        total_bytes: 12_000,
+    };
+    let dir = TempDir::new().unwrap();
+    let mut writer = writer(dir.path(), room);
+    writer.append(&item(1, false)).unwrap();
+    writer.count_lost(7, 2, "the disk was full".into());
+    for number in 2..=300 {
+        writer.append(&item(number, number % 10 == 0)).unwrap();
+    }
+    writer.close().unwrap();
+    let mut told = 0;
+    let chain = reader::read::<DecisionLogError>(dir.path(), &Arc::default(), &mut |line| {
+        told += u64::from(line.head.kind == Kind::Lost);
+        Ok(())
+    });
+    let chain = chain.unwrap();
+    assert_eq!(chain.faults, []);
+    assert_eq!((told, chain.lost, chain.lost_crises), (0, 7, 2));
+}
+
+#[test]
+fn an_end_that_was_cut_off_is_not_forgotten_by_a_restart() {
+    let dir = log_of(200, LARGE);
+    let path = growing(dir.path());
+    let (first, last) = (entry_of(&path, 101), entry_of(&path, 200));
+    edit(&path, |lines| lines.truncate(at(first)));
+    let missing = [FaultKind::Missing { first, last }];
+    assert_eq!(faults(dir.path()), missing);
+    let mut notes = Vec::new();
+    let mut again = Writer::open(dir.path(), LARGE, begin(), &mut notes).unwrap();
+    let gap = format!("the entries {first} to {last} were on disk and are gone");
+    assert!(notes[0].starts_with(&gap), "{notes:?}");
+    again.append(&item(201, false)).unwrap();
+    again.close().unwrap();
+    let (chain, found) = read(dir.path());
+    let faults: Vec<_> = chain.faults.into_iter().map(|fault| fault.what).collect();
+    assert_eq!(faults, missing);
+    assert_eq!(chain.gone, last - first + 1);
+    assert_eq!(found.len(), 101);
+
+    // The same where nothing is left but the word on how far it went.
+    let dir = log_of(20, LARGE);
+    fs::remove_file(growing(dir.path())).unwrap();
+    drop(writer(dir.path(), LARGE));
+    assert!(matches!(
+        self::faults(dir.path())[..],
+        [FaultKind::Missing { first: 1, .. }]
+    ));
+}
+
+#[test]
+fn a_last_entry_that_was_changed_is_not_forgotten_by_a_restart() {
+    let dir = log_of(20, LARGE);
+    let path = growing(dir.path());
+    let entry = entry_of(&path, 20);
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("\"number\":20,", "\"number\":99,")).unwrap();
+    let mut notes = Vec::new();
+    let mut again = Writer::open(dir.path(), LARGE, begin(), &mut notes).unwrap();
+    assert_eq!(
+        notes,
+        [format!("entry {entry} was changed since it was written")]
+    );
+    again.append(&item(21, false)).unwrap();
+    again.close().unwrap();
+    assert_eq!(faults(dir.path()), [FaultKind::Changed { entry }]);
+}
+
+/// Runs a test once more in a process of its own, where writes that make a file too large fail as on
+/// a full disk. Whether this is that process.
+fn is_own_process(test: &str) -> bool {
+    const OWN: &str = "DBMEDIC_TEST_OWN_PROCESS";
+    if std::env::var_os(OWN).is_some() {
+        return true;
+    }
+    // A process that ignores the signal gets an error instead.
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap())
+        .args([&format!("decision_log::tests::{test}"), "--exact"])
+        .env(OWN, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("1 passed"), "{text}");
+    false
+}
+
+/// No file grows beyond this any more; none lifts the limit.
+fn limit_files(bytes: Option<u64>) {
+    let limit = Rlimit {
+        current: bytes,
+        maximum: None,
+    };
+    setrlimit(Resource::Fsize, limit).unwrap();
+}
+
+#[test]
+fn a_disk_that_is_full_when_a_file_begins_leaves_the_bound_as_it_is() {
+    if !is_own_process("a_disk_that_is_full_when_a_file_begins_leaves_the_bound_as_it_is") {
+        return;
+    }
+    let room = Room {
+        file_bytes: 4000,
+        total_bytes: 12_000,
+    };
+    let dir = TempDir::new().unwrap();
+    let mut log = writer(dir.path(), room);
+    let (mut number, mut lost) = (0, 0);
+    for _ in 0..3 {
+        // There is room until a file is full, and for all of this long enough that some made way.
+        for _ in 0..60 {
+            number += 1;
+            log.append(&item(number, number % 10 == 0)).unwrap();
+        }
+        while fs::metadata(growing(dir.path())).unwrap().len() < room.file_bytes {
+            number += 1;
+            log.append(&item(number, number % 10 == 0)).unwrap();
+        }
+        // Room for the small word on how far it is synced, and for no beginning of a file.
+        limit_files(Some(200));
+        for _ in 0..3 {
+            assert!(log.append(&item(0, false)).is_err());
+            log.count_lost(1, 0, "the disk was full".into());
+            lost += 1;
+        }
+        assert_eq!(fs::metadata(growing(dir.path())).unwrap().len(), 0);
+        limit_files(None);
+        number += 1;
+        log.append(&item(number, number % 10 == 0)).unwrap();
+        // Killed and started again.
+        drop(log);
+        log = writer(dir.path(), room);
+    }
+    for _ in 0..200 {
+        number += 1;
+        log.append(&item(number, number % 10 == 0)).unwrap();
+    }
+    log.close().unwrap();
+    let (chain, found) = read(dir.path());
+    assert_eq!(chain.faults, []);
+    assert_eq!(found.len() as u64 + chain.dropped, number);
+    assert_eq!(chain.lost, lost);
+    let crises = found.iter().filter(|(_, crisis)| *crisis).count() as u64;
+    assert_eq!(crises, number / 10);
+    let total: u64 = list(dir.path())
+        .unwrap()
+        .iter()
+        .map(|file| fs::metadata(&file.path).unwrap().len())
+        .sum();
+    assert!(total < room.total_bytes + room.file_bytes, "{total}");
+}
+
+#[test]
+fn a_file_without_its_beginning_does_not_hide_what_made_way() {
+    let room = Room {
+        file_bytes: 4000,
+        total_bytes: 12_000,
+    };
+    let dir = log_of(300, room);
+    // As a full disk left it: the chain goes on in a file that says nothing of what made way.
+    let path = growing(dir.path());
+    let (last, dropped) = {
+        let lines = fs::read_to_string(&path).unwrap();
+        let last = lines.lines().last().unwrap().to_owned();
+        (last, read(dir.path()).0.dropped)
+    };
+    let head = super::line::Head::read(last.as_bytes()).unwrap();
+    let next = list(dir.path()).unwrap().last().unwrap().number + 1;
+    let sum = super::line::Sum::of(last.as_bytes());
+    let decided = item(301, false).decided;
+    let line = super::line::write(head.n + 1, sum, false, Kind::Decided, &decided);
+    fs::write(LogFile::plain(dir.path(), next).path, line).unwrap();
+    let mut again = writer(dir.path(), room);
+    for number in 302..=400 {
+        again.append(&item(number, number % 10 == 0)).unwrap();
+    }
+    again.close().unwrap();
+    let (chain, found) = read(dir.path());
+    assert_eq!(chain.faults, []);
+    assert!(chain.dropped > dropped);
+    assert_eq!(found.len() as u64 + chain.dropped, 400);
+}
+
+#[test]
+fn crises_that_a_full_disk_refuses_are_written_when_there_is_room_again() {
+    if !is_own_process("crises_that_a_full_disk_refuses_are_written_when_there_is_room_again") {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let about = About {
+        limits: Limits::default(),
+        named_limits: std::collections::BTreeMap::new(),
+        parameters: std::collections::BTreeMap::new(),
+    };
+    let log = DecisionLog::open(dir.path(), LARGE, &about).unwrap();
+    log.hand_over(vec![item(1, true)]).unwrap();
+    limit_files(Some(fs::metadata(growing(dir.path())).unwrap().len()));
+    let many = u64::try_from(UNWRITTEN).unwrap();
+    for number in 2..2 + many {
+        let refused = log.hand_over(vec![item(number, true)]).unwrap_err();
+        let refused = refused.to_string();
+        assert!(refused.contains("as soon as that works"), "{refused}");
+    }
+    // No room for these any more, and none for what is no crisis.
+    let refused = log.hand_over(vec![item(900, true), item(901, false)]);
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("only counted"), "{refused}");
+    log.hand_over(vec![item(902, false)]).unwrap();
+    assert!(log.flush().is_err());
+    limit_files(None);
+    log.hand_over(vec![item(2 + many, true)]).unwrap();
+    drop(log);
+    let (chain, found) = read(dir.path());
+    assert_eq!(chain.faults, []);
+    let all: Vec<_> = (1..=2 + many).map(|number| (number, true)).collect();
+    assert_eq!(found, all);
+    assert_eq!((chain.lost, chain.lost_crises), (3, 1));
 }
 
 proptest! {

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::normal::DEVIATIONS;
 use super::season::Season;
-use super::tail::{BothWays, Tail};
+use super::tail::{self, BothWays, Tail};
 use crate::baseline::{MAD_TO_SIGMA, RANGE_90, SortedQueue};
 
 /// Values that the reference rests on at most, and the least that its median can rest on.
@@ -53,6 +54,10 @@ pub(super) struct Evidence {
     /// How unusual the series has become: the mean over five views of `-log10` of their
     /// probability.
     pub(super) unusual: f64,
+    /// How unusual it became within the last three values, as a share of the most that its history can
+    /// say; 0 unless all three are far from normal: a single blip of what is else constant says the
+    /// most too.
+    pub(super) saturation: f64,
     /// How far the last values together are beyond their usual tail, 0 to [`LARGEST_SHIFT`].
     pub(super) shift: f64,
 }
@@ -67,6 +72,8 @@ pub(super) struct SeriesEvidence {
     /// The last robust deviations, the newest last.
     deviations: VecDeque<f64>,
     shift: ShiftTail,
+    /// The last values' evidence as shares of the most that there could be.
+    saturations: [f64; SUSTAINED],
 }
 
 impl SeriesEvidence {
@@ -81,6 +88,7 @@ impl SeriesEvidence {
             seasonal: None,
             deviations: VecDeque::with_capacity(SUSTAINED + 1),
             shift: ShiftTail::default(),
+            saturations: [0.0; SUSTAINED],
         }
     }
 
@@ -92,9 +100,11 @@ impl SeriesEvidence {
             self.recent.push(value);
             return Evidence::default();
         };
-        let shift = self.shift(value, median, mad);
+        let sustained = self.sustained(value, median, mad);
+        let shift = self.shift.excess(sustained, 1.0).min(LARGEST_SHIFT);
         self.recent.push(value);
         let mut unusual = self.local.step(value - median);
+        let mut rows = self.local.rows;
         if let Some(expected) = expected {
             let reference = self.recent.capacity();
             let seasonal = self
@@ -104,13 +114,24 @@ impl SeriesEvidence {
             // The hours count once there is history enough, and where they explain more.
             if seasonal.rows >= 0.5 * self.local.rows && seasonal.error < self.local.error {
                 unusual = seen;
+                rows = seasonal.rows;
             }
         }
-        Evidence { unusual, shift }
+        self.saturations.rotate_left(1);
+        self.saturations[SUSTAINED - 1] = unusual / tail::most(rows);
+        Evidence {
+            unusual,
+            saturation: if sustained > DEVIATIONS {
+                self.saturations.into_iter().fold(0.0, f64::max)
+            } else {
+                0.0
+            },
+            shift,
+        }
     }
 
-    /// The least of the last deviations when all are to the same side, beyond its usual tail.
-    fn shift(&mut self, value: f64, median: f64, mad: f64) -> f64 {
+    /// The least of the last deviations when all are to the same side.
+    fn sustained(&mut self, value: f64, median: f64, mad: f64) -> f64 {
         let least = (LEAST_SPREAD * median.abs()).max(f64::MIN_POSITIVE);
         let deviation = (value - median) / spread(&self.recent, mad, least);
         if self.deviations.len() == SUSTAINED {
@@ -128,9 +149,7 @@ impl SeriesEvidence {
         } else {
             (-greatest).max(0.0)
         };
-        self.shift
-            .excess(sustained.min(1e12), 1.0)
-            .min(LARGEST_SHIFT)
+        sustained.min(1e12)
     }
 }
 

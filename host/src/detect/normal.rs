@@ -14,8 +14,8 @@ pub(super) const DEVIATIONS: f64 = 5.0;
 /// changed for good.
 pub(super) const ACCEPT_AFTER: u32 = 300;
 
-/// The least deviation that counts as one, as a share of the median (of 1 when that is smaller): a
-/// series that never moves has no spread, and its first small step is not an incident.
+/// The least deviation that counts as one, as a share of what the values are usually large: a series
+/// that never moves has no spread, and its first small step is not an incident.
 const LEAST_SHARE: f64 = 0.01;
 
 /// Learned values after which the bounds are taken from the baseline anew.
@@ -46,9 +46,12 @@ pub struct Normal {
 impl Normal {
     fn of(values: &Window, is_p99: bool, span_ms: u64) -> Option<Self> {
         let median = values.median()?;
-        let least = LEAST_SHARE * median.abs().max(1.0);
-        let spread = values.spread()?.max(least);
         let [low, high] = values.percentiles(&[2.5, 97.5])?;
+        // Of a series that was hardly ever anything but zero, only its unit is known.
+        let sizes = [median.abs(), low.abs().max(high.abs())];
+        let size = sizes.into_iter().find(|size| *size > 0.0).unwrap_or(1.0);
+        let least = LEAST_SHARE * size;
+        let spread = values.spread()?.max(least);
         let beyond = median + DEVIATIONS * spread;
         Some(Self {
             median,

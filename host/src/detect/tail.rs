@@ -28,6 +28,11 @@ const LARGEST_WEIGHT: f64 = 1e3;
 /// What must be left of the weight of a single value for it to count.
 const LEAST_WEIGHT: f32 = 0.01;
 
+/// The greatest surprise after so many values.
+pub(super) fn most(values: f64) -> f64 {
+    BEYOND_HISTORY + values.max(1.0).log10()
+}
+
 /// A decaying history of magnitudes: a value `MEMORY` values ago counts for 1/e. Above its highest
 /// `PERCENT` a generalised Pareto, fitted by moments (Hosking & Wallis 1987), continues it to
 /// magnitudes that were never seen. Both are in the type, for there are many tails of a few kinds.
@@ -93,7 +98,7 @@ impl<const PERCENT: u32, const MEMORY: u32> Tail<PERCENT, MEMORY> {
             } else {
                 (1.0 + self.shape * excess).log10() / self.shape
             };
-            (beyond - self.share.log10()).min(BEYOND_HISTORY + f64::from(self.rows).log10())
+            (beyond - self.share.log10()).min(most(f64::from(self.rows)))
         });
         self.push(magnitude);
         surprise

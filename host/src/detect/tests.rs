@@ -105,6 +105,37 @@ fn one_series_of_many_must_be_much_more_unusual_than_one_alone() {
 }
 
 #[test]
+fn one_of_many_that_breaks_down_is_told_however_many_there_are() {
+    let (mut detector, mut rng) = learned(200, 300);
+    let onset = (300..305_u64).find(|row| {
+        let mut values = noise(&mut rng, 200);
+        values[0] = Some(0.0);
+        detector.step(row * MINUTE_MS, &values).onset
+    });
+    assert!(onset.is_some());
+}
+
+#[test]
+fn another_series_has_its_own_onset_soon_after_and_the_same_one_has_not() {
+    let onsets = |second: usize| {
+        let (mut detector, mut rng) = learned(50, 400);
+        let rows = (400..500_u64).filter(|row| {
+            let mut values = noise(&mut rng, 50);
+            match row {
+                400..405 => values[0] = Some(0.0),
+                425..430 => values[second] = Some(0.0),
+                _ => {}
+            }
+            detector.step(row * MINUTE_MS, &values).onset
+        });
+        rows.collect::<Vec<_>>()
+    };
+    assert_eq!(onsets(0).len(), 1, "{:?}", onsets(0));
+    let both = onsets(1);
+    assert!(matches!(both[..], [400..405, 425..430]), "{both:?}");
+}
+
+#[test]
 fn healthy_noise_is_left_alone() {
     let (mut detector, mut rng) = learned(20, 100);
     let onsets: Vec<u64> = (100..3000)
@@ -211,6 +242,10 @@ proptest! {
             turned.rotate_left(turn);
             let (a, b) = (plain.step(row * MINUTE_MS, &values), other.step(row * MINUTE_MS, &turned));
             prop_assert_eq!((a.score.to_bits(), a.alarm, a.onset), (b.score.to_bits(), b.alarm, b.onset));
+            let mut deviations = plain.deviations().to_vec();
+            deviations.rotate_left(turn);
+            prop_assert_eq!(deviations, other.deviations());
+            prop_assert_eq!(a.anomaly.map(|a| a.confidence), b.anomaly.map(|b| b.confidence));
         }
     }
 

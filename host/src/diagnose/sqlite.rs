@@ -6,9 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{DiagnoseOptions, Diagnosis, Findings, Part, boolean, integer, number, text};
-use crate::model::{
-    Candidate, CascadeLevel, ConstraintState, ConstraintStatus, DataLoss, Fact, Precondition,
-};
+use crate::constraint::CheckedConstraint;
+use crate::model::{Candidate, CascadeLevel, ConstraintStatus, DataLoss, Fact, Precondition};
 use crate::source::Observation;
 use crate::target::sqlite::integrity::Mode;
 use crate::target::sqlite::{
@@ -19,6 +18,9 @@ use crate::target::sqlite::{
 /// Frames behind the last checkpoint from which on SQLite itself wants to checkpoint
 /// (`SQLITE_DEFAULT_WAL_AUTOCHECKPOINT`); a reader that keeps more than that waiting starves it.
 const AUTOCHECKPOINT_FRAMES: u64 = 1000;
+
+/// The series of the log's size, which has a kind of problem of its own.
+pub(super) const LOG_BYTES: &str = "wal_bytes";
 
 /// Clock ticks a second in `/proc/PID/stat`: `USER_HZ`, 100 on every Linux architecture in use.
 const TICKS_PER_S: u64 = 100;
@@ -53,7 +55,7 @@ impl Holds {
         &mut self,
         seen: &Observation,
         state: &SqliteState,
-        constraints: &[ConstraintState],
+        constraints: &[CheckedConstraint],
         options: &DiagnoseOptions,
     ) -> Findings {
         let look = Look {
@@ -71,11 +73,8 @@ impl Holds {
         }
         problems.extend(self.stale_lock(&look));
         let starved = self.starved_checkpoint(&look);
-        let oversized = constraints
-            .iter()
-            .find(|c| c.metric == "wal_bytes" && c.status != ConstraintStatus::Ok)
-            .filter(|_| starved.is_none() && !self.log_damaged && !look.is_pinned())
-            .and_then(|constraint| look.oversized_log(constraint));
+        let held_back = starved.is_some() || self.log_damaged || look.is_pinned();
+        let oversized = look.oversized_log(constraints).filter(|_| !held_back);
         problems.extend(starved.or(oversized));
         if let Some(wal) = &state.wal {
             if wal.scanned {
@@ -382,8 +381,17 @@ impl Look<'_> {
         problems
     }
 
-    /// A log past its bound that nobody holds back: it only has to be checkpointed.
-    fn oversized_log(&self, constraint: &ConstraintState) -> Option<Diagnosis> {
+    /// A log past its bound that nobody holds back: it only has to be checkpointed, where the bound
+    /// allows it.
+    fn oversized_log(&self, constraints: &[CheckedConstraint]) -> Option<Diagnosis> {
+        let beyond = |c: &&CheckedConstraint| {
+            c.state.metric == LOG_BYTES && c.state.status != ConstraintStatus::Ok
+        };
+        let beyond = constraints.iter().filter(beyond);
+        let worst = beyond
+            .clone()
+            .max_by(|a, b| a.state.utilization.total_cmp(&b.state.utilization))?;
+        let auto_fix = beyond.into_iter().any(|constraint| constraint.auto_fix);
         let wal = self.state.wal.as_ref()?;
         let backlog = self.state.wal_index.as_ref().map_or(0, backlog_frames);
         Some(Diagnosis {
@@ -392,20 +400,23 @@ impl Look<'_> {
             summary: format!(
                 "the log holds {} bytes, its bound is used to {:.0} %",
                 wal.bytes,
-                constraint.utilization * 100.0
+                worst.state.utilization * 100.0
             ),
             severity: 0.3,
             facts: self.log_facts(backlog),
             series: &["wal_bytes", "wal_backlog_frames", "wal_frames"],
-            candidates: vec![Candidate {
-                id: "wal.checkpoint".into(),
-                summary: "checkpoint the log and truncate it".into(),
-                level: CascadeLevel::InPlace,
-                preconditions: Vec::new(),
-                expected_duration_ms: 1000,
-                expected_loss: NO_LOSS,
-                undoable: false,
-            }],
+            candidates: auto_fix
+                .then(|| Candidate {
+                    id: "wal.checkpoint".into(),
+                    summary: "checkpoint the log and truncate it".into(),
+                    level: CascadeLevel::InPlace,
+                    preconditions: Vec::new(),
+                    expected_duration_ms: 1000,
+                    expected_loss: NO_LOSS,
+                    undoable: false,
+                })
+                .into_iter()
+                .collect(),
         })
     }
 

@@ -8,11 +8,12 @@ use semver::Version;
 
 use super::machine::Input;
 use super::prepare::{Candidate, Tested};
-use super::record::{Origin, Step};
+use super::record::{Known, Origin, Refusal, Step};
 use super::running::Running;
 use super::service::{Job, Order, Prepared};
 use super::source::{Lookout, Source};
 use crate::clock::now_ms;
+use crate::signing::Provenance;
 
 /// What is new in a directory.
 #[derive(Default)]
@@ -26,16 +27,31 @@ pub(super) struct Several {
 impl Running {
     /// What was a candidate when dbmedic stopped is one again.
     pub(super) fn offer_again(&mut self) {
-        let candidates: Vec<(String, String)> = self
+        let candidates: Vec<(String, Known)> = self
             .machines
             .iter()
             .filter_map(|(name, machine)| {
-                let candidate = machine.service().candidate.as_ref()?;
-                Some((name.clone(), candidate.identity.digest.clone()))
+                let candidate = machine.service().candidate.clone()?;
+                Some((name.clone(), candidate))
             })
             .collect();
-        for (name, digest) in candidates {
-            match self.store.read(&digest) {
+        for (
+            name,
+            Known {
+                identity,
+                provenance,
+            },
+        ) in candidates
+        {
+            if provenance == Provenance::BuiltIn {
+                let key = (name.clone(), identity.digest);
+                if let Some(tested) = self.ready.get(&key).cloned() {
+                    self.offer_prepared(&name, Origin::Source, &tested);
+                    self.is_ready(&name, tested);
+                }
+                continue;
+            }
+            match self.store.read(&name, &identity.digest) {
                 Ok(Some(candidate)) => self.offer(&name, candidate, Origin::Restart),
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, "a candidate of an earlier run is lost"),
@@ -49,8 +65,15 @@ impl Running {
         let mut unsettled = false;
         let mut all = Vec::new();
         for (name, lookout) in &mut self.lookouts {
+            let is_watched = self.plans.get(name).is_some_and(|plan| plan.watch);
+            if !is_watched && !self.to_look_at.contains(name) {
+                continue;
+            }
             let look = lookout.look(at_ms);
             unsettled |= look.unsettled;
+            if !look.unsettled {
+                self.to_look_at.remove(name);
+            }
             for (path, why) in look.unreadable {
                 let text = format!("{name}: {} cannot be read: {why}", path.display());
                 (self.driver.order)(Order::Note(text));
@@ -59,7 +82,8 @@ impl Running {
         }
         for (name, found) in all {
             let digest = found.candidate.digest().to_owned();
-            let Some(machine) = self.machines.get_mut(&name) else {
+            self.is_signed_anew(&name, &found.candidate, &Origin::Source);
+            let Some(machine) = self.machines.get(&name) else {
                 continue;
             };
             let service = machine.service();
@@ -74,7 +98,8 @@ impl Running {
             }
             // What lay there when the present policy came into service is not new.
             let is_new = service.source_digest.as_deref() != Some(&*digest);
-            machine.source_holds(&digest);
+            let held = digest.clone();
+            self.step(&name, Input::SourceHolds { digest: held });
             if is_new || again == Some(true) {
                 self.offer(&name, found.candidate, Origin::Source);
             }
@@ -120,15 +145,7 @@ impl Running {
             }
             Err(refusal) => {
                 let refusal = self.placed(name, refusal);
-                let origin = Origin::Source;
-                self.step(
-                    name,
-                    Input::Offered {
-                        digest: digest.clone(),
-                        origin,
-                    },
-                );
-                self.step(name, Input::Refused { digest, refusal });
+                self.step(name, Input::Unfit { digest, refusal });
             }
         }
         if several.left > 0 {
@@ -151,8 +168,13 @@ impl Running {
         if as_new {
             return;
         }
+        self.offer_prepared(name, Origin::Source, &tested);
+        self.is_prepared(name, tested, &candidate);
+    }
+
+    /// Offers what took its steps before anybody knew whether it would be the candidate.
+    fn offer_prepared(&mut self, name: &str, origin: Origin, tested: &Tested) {
         let digest = tested.known().identity.digest.clone();
-        let origin = Origin::Source;
         self.step(
             name,
             Input::Offered {
@@ -175,11 +197,54 @@ impl Running {
                 },
             );
         }
-        self.is_ready(name, tested, &candidate);
+    }
+
+    /// Takes up the signature of what came through the gate before, where it is another than the one
+    /// that it came with: the key of that one may be on its way out. Says whether there was one.
+    fn is_signed_anew(&mut self, name: &str, candidate: &Candidate, origin: &Origin) -> bool {
+        let digest = candidate.digest();
+        let (Some(machine), Some(plan)) = (self.machines.get(name), self.plans.get(name)) else {
+            return false;
+        };
+        let known = machine.needed().find(|known| {
+            known.identity.digest == digest && known.provenance != Provenance::BuiltIn
+        });
+        let (Some(known), Some(signature)) = (known, candidate.signature.as_deref()) else {
+            return false;
+        };
+        let kept = self.store.signature(name, digest);
+        if kept.is_ok_and(|kept| kept.as_deref() == Some(signature)) {
+            return false;
+        }
+        let signer = plan.workshop.signer(candidate, &known.identity, now_ms());
+        if signer == Ok(Provenance::Unsigned) {
+            // No signature is looked at here.
+            return false;
+        }
+        let is_older = |signer: &Provenance| signer.signed_ms() < known.provenance.signed_ms();
+        if *origin != Origin::Person && signer.as_ref().is_ok_and(is_older) {
+            // It lies where it lay before a person named a newer one.
+            return false;
+        }
+        let kept = |signer: Provenance| match self.store.keep(name, candidate) {
+            Ok(()) => Ok(signer),
+            Err(error) => Err(Refusal::new(Step::Signature, error.to_string())),
+        };
+        let signer = signer.and_then(kept);
+        let digest = digest.to_owned();
+        self.step(name, Input::Signed { digest, signer });
+        true
     }
 
     pub(super) fn offer(&mut self, name: &str, candidate: Candidate, origin: Origin) {
         let digest = candidate.digest().to_owned();
+        let in_hand = self
+            .machines
+            .get(name)
+            .is_some_and(|machine| machine.has_in_hand(&digest));
+        if in_hand && self.is_signed_anew(name, &candidate, &origin) {
+            return;
+        }
         self.found
             .insert((name.to_owned(), digest.clone()), candidate);
         self.step(

@@ -5,6 +5,7 @@
 //! says how it went. Only what was reported as prepared is ever swapped in, and only by
 //! [`Output::Swap`].
 
+mod going;
 mod kept;
 mod messages;
 mod shadow;
@@ -34,12 +35,14 @@ enum Phase {
     None,
     Shadow {
         candidate: Known,
+        origin: Origin,
         since_ms: u64,
         comparison: Comparison,
     },
     /// It waits for a person.
     Waiting {
         candidate: Known,
+        origin: Origin,
         since_ms: u64,
         comparison: Comparison,
         reason: String,
@@ -52,14 +55,23 @@ enum Phase {
     },
 }
 
+/// A candidate before its shadow.
+#[derive(Debug)]
+struct Preparing {
+    digest: String,
+    origin: Origin,
+    /// Who it is, when it is prepared and a swap in flight holds it back.
+    ready: Option<Known>,
+}
+
 /// The gate of one policy.
 #[derive(Debug)]
 pub struct Machine {
     name: String,
     settings: GateSettings,
     service: Service,
-    /// What is being prepared.
-    preparing: Option<(String, Origin)>,
+    /// What is being prepared, or is held back.
+    preparing: Option<Preparing>,
     phase: Phase,
     /// Slow decisions on probation.
     slow: u64,
@@ -98,7 +110,8 @@ pub enum CandidateState {
 
 impl Machine {
     /// The gate of the policy of this name.
-    pub fn new(name: &str, settings: GateSettings, service: Service) -> Self {
+    pub fn new(name: &str, settings: GateSettings, mut service: Service) -> Self {
+        service.note_version();
         Self {
             name: name.to_owned(),
             settings,
@@ -114,9 +127,15 @@ impl Machine {
         &self.service
     }
 
-    /// Notes what the source holds, so that only a change of it is a candidate.
-    pub fn source_holds(&mut self, digest: &str) {
-        self.service.source_digest = Some(digest.to_owned());
+    /// Every policy that may come into service without being prepared again, or is there.
+    pub fn needed(&self) -> impl Iterator<Item = &Known> {
+        let held_back = self.preparing.as_ref().and_then(|one| one.ready.as_ref());
+        self.service.needed().chain(held_back)
+    }
+
+    /// Whether a policy is in service, or is the candidate and prepared.
+    pub fn has_in_hand(&self, digest: &str) -> bool {
+        self.service.present.identity.digest == digest || self.is_candidate(digest)
     }
 
     /// What the policy in service has to show yet, where it is on probation.
@@ -132,6 +151,7 @@ impl Machine {
                 candidate,
                 since_ms,
                 comparison,
+                ..
             } => Some(CandidateState::Shadow {
                 candidate: candidate.clone(),
                 since_ms: *since_ms,
@@ -142,6 +162,7 @@ impl Machine {
                 since_ms,
                 comparison,
                 reason,
+                ..
             } => Some(CandidateState::Waiting {
                 candidate: candidate.clone(),
                 since_ms: *since_ms,
@@ -149,7 +170,7 @@ impl Machine {
                 comparison: comparison.report(),
             }),
             Phase::None | Phase::Swapping { .. } => {
-                let (digest, _) = self.preparing.as_ref()?;
+                let Preparing { digest, .. } = self.preparing.as_ref()?;
                 Some(CandidateState::Preparing {
                     digest: digest.clone(),
                 })
@@ -173,11 +194,19 @@ impl Machine {
             }
             // Of a candidate that another one has overtaken.
             Input::Passed { .. } | Input::Refused { .. } | Input::Ready { .. } => Vec::new(),
+            Input::Unfit { digest, refusal } => {
+                let mut outputs = vec![self.is_offered(&digest, Origin::Source)];
+                outputs.extend(self.refuse(at_ms, &digest, None, refusal));
+                outputs
+            }
+            Input::SourceHolds { digest } => self.source_holds(digest),
+            Input::Signed { digest, signer } => self.signed(&digest, signer),
             Input::Compared(compared) => self.compared(at_ms, &compared),
             Input::Slow { digest } => self.slow(at_ms, &digest),
             Input::Changed { digest, change } => self.changed(at_ms, &digest, change),
             Input::Swapped { digest } => self.swapped(at_ms, &digest),
             Input::Promote => self.promote(),
+            Input::RollBack if self.is_swapping() => vec![self.denied_while_swapping()],
             Input::RollBack => self.roll_back(at_ms, "a person said so", &SwapReason::Person),
             Input::Tick => {
                 let mut outputs = self.judge_shadow(at_ms);
@@ -188,22 +217,33 @@ impl Machine {
     }
 
     fn is_preparing(&self, digest: &str) -> bool {
-        self.preparing.as_ref().is_some_and(|(d, _)| d == digest)
+        self.preparing
+            .as_ref()
+            .is_some_and(|one| one.digest == digest)
+    }
+
+    fn is_candidate(&self, digest: &str) -> bool {
+        match &self.phase {
+            Phase::Shadow { candidate, .. }
+            | Phase::Waiting { candidate, .. }
+            | Phase::Swapping { candidate, .. } => candidate.identity.digest == digest,
+            Phase::None => false,
+        }
+    }
+
+    /// Whether a policy is on its way into service. Until it is there, nothing else is begun.
+    fn is_swapping(&self) -> bool {
+        matches!(self.phase, Phase::Swapping { .. })
     }
 
     fn offered(&mut self, digest: String, origin: Origin) -> Vec<Output> {
         let present = &self.service.present.identity.digest;
         let by_person = origin == Origin::Person;
         let refused = self.service.refused.iter().find(|r| r.digest == digest);
-        let in_hand = match &self.phase {
-            Phase::Shadow { candidate, .. }
-            | Phase::Waiting { candidate, .. }
-            | Phase::Swapping { candidate, .. } => candidate.identity.digest == digest,
-            Phase::None => false,
-        };
-        let known = if *present == digest {
+        // What a swap in flight replaces may be wanted again.
+        let known = if *present == digest && !self.is_swapping() {
             Some("it is in service already")
-        } else if in_hand || self.is_preparing(&digest) {
+        } else if self.is_candidate(&digest) || self.is_preparing(&digest) {
             Some("it is the candidate already")
         } else {
             None
@@ -216,26 +256,43 @@ impl Machine {
         if !by_person && refused.is_some_and(|r| !r.refusal.step.may_pass_later()) {
             return Vec::new();
         }
-        let record = self.record(
-            &digest,
-            None,
-            Step::Signature,
-            Progress::Offered {
-                origin: origin.clone(),
-            },
-        );
-        self.preparing = Some((digest.clone(), origin));
-        vec![record, Output::Prepare { digest }]
+        let mut outputs = Vec::from_iter(self.drop_preparing(&overtaken(&digest)));
+        outputs.push(self.is_offered(&digest, origin.clone()));
+        self.preparing = Some(Preparing {
+            digest: digest.clone(),
+            origin,
+            ready: None,
+        });
+        outputs.push(Output::Prepare { digest });
+        outputs
     }
 
-    fn ready(&mut self, at_ms: u64, candidate: Known) -> Vec<Output> {
+    fn is_offered(&self, digest: &str, origin: Origin) -> Output {
+        self.record(digest, None, Step::Signature, Progress::Offered { origin })
+    }
+
+    /// Takes up what is prepared; while another policy is on its way into service, later.
+    pub(super) fn ready(&mut self, at_ms: u64, candidate: Known) -> Vec<Output> {
+        if self.is_swapping() {
+            if let Some(preparing) = &mut self.preparing {
+                preparing.ready = Some(candidate);
+            }
+            return Vec::new();
+        }
         let digest = candidate.identity.digest.clone();
-        self.preparing = None;
+        let origin = self.preparing.take().map(|one| one.origin);
+        let origin = origin.unwrap_or(Origin::Source);
+        if digest == self.service.present.identity.digest {
+            // It was put back while it was prepared.
+            let reason = "it is in service already".to_owned();
+            let denied = Progress::Denied { reason };
+            return vec![self.record(&digest, Some(&candidate), Step::Swap, denied)];
+        }
         if let Some(refusal) = self.downgrade(&candidate) {
             return self.refuse(at_ms, &digest, Some(&candidate), refusal);
         }
         // Another candidate in the shadow gives way: this one is newer.
-        let mut outputs = self.leave_shadow();
+        let mut outputs = self.drop_shadow(&overtaken(&digest));
         self.service.candidate = Some(candidate.clone());
         if self.settings.shadow.decisions == 0 {
             outputs.push(self.swap(candidate, SwapReason::Promoted));
@@ -244,6 +301,7 @@ impl Machine {
             outputs.push(Output::BeginShadow { digest });
             self.phase = Phase::Shadow {
                 candidate,
+                origin,
                 since_ms: at_ms,
                 comparison: Comparison::default(),
             };
@@ -252,19 +310,21 @@ impl Machine {
         outputs
     }
 
-    /// An older version of the policy in service.
+    /// An older version of the policy in service, or of one that was there before it.
     fn downgrade(&self, candidate: &Known) -> Option<Refusal> {
-        let present = &self.service.present.identity;
         let candidate = &candidate.identity;
-        if self.settings.allow_downgrade || present.name != candidate.name {
+        if self.settings.allow_downgrade {
             return None;
         }
+        let before = self.service.versions.get(&candidate.name)?;
         let refuse = |reason: String| Refusal::new(Step::Signature, reason);
         // What is in service may be older than this rule.
-        let before = Version::parse(&present.version).ok()?;
+        let before = Version::parse(before).ok()?;
+        let is_present = self.service.present.identity.name == candidate.name;
+        let when = if is_present { "is" } else { "was" };
         match Version::parse(&candidate.version) {
             Ok(version) if version < before => Some(refuse(format!(
-                "version {version} is older than {before}, which is in service; \
+                "version {version} is older than {before}, which {when} in service; \
                  `allow_downgrade = true` lets it"
             ))),
             Ok(_) => None,
@@ -322,6 +382,10 @@ impl Machine {
             progress,
         }))
     }
+}
+
+fn overtaken(by: &str) -> String {
+    format!("overtaken by {}", &by[..by.len().min(12)])
 }
 
 /// The gates of all policies, by their configured names.

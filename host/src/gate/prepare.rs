@@ -5,12 +5,16 @@
 //! Here a candidate's code runs for the first time, in the sandbox and outside of any pipeline.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::record::{Known, Refusal, Step};
 use crate::model::{Setting, SettingError};
-use crate::policy::{Compiled, CompiledCache, Limits, LoadError, Policy, Runtime};
+use crate::policy::{Compiled, CompiledCache, Limits, LoadError, Policy, PolicyIdentity, Runtime};
 use crate::policy_tests::{self, CaseText, CasesError};
 use crate::signing::{Believed, Hashed, Provenance, TrustedKey, Verified};
+
+/// What all test cases of a candidate may take together: others wait to be prepared.
+const TESTS: Duration = Duration::from_mins(1);
 
 /// A component as it was found.
 #[derive(Clone)]
@@ -157,6 +161,21 @@ impl Workshop {
         })
     }
 
+    /// Who vouches now for a component that came through the gate before.
+    ///
+    /// # Errors
+    /// Why its signature is not believed.
+    pub fn signer(
+        &self,
+        candidate: &Candidate,
+        identity: &PolicyIdentity,
+        now_ms: u64,
+    ) -> Result<Provenance, Refusal> {
+        let verified = self.verify(candidate, Held::Now(now_ms))?;
+        signed_as(verified.provenance(), &identity.name, &identity.version)?;
+        Ok(verified.provenance().clone())
+    }
+
     fn verify(&self, candidate: &Candidate, held: Held) -> Result<Verified, Refusal> {
         let refused = |reason: String| Refusal::new(Step::Signature, reason);
         let component = candidate.component.clone();
@@ -179,14 +198,26 @@ impl Workshop {
             .runtime
             .compile(verified, self.cache.as_deref())
             .map_err(refused_load)?;
-        let own = &compiled.description().version;
-        if let Provenance::Signed { comment, .. } = verified.provenance()
-            && let Some(signed) = comment.version.as_ref().filter(|signed| *signed != own)
-        {
-            let reason = format!("it calls itself version {own}, and was signed as {signed}");
-            return Err(Refusal::new(Step::Contract, reason));
-        }
+        let own = compiled.description();
+        signed_as(verified.provenance(), &own.name, &own.version)?;
         Ok(compiled)
+    }
+}
+
+/// That a component calls itself what its signature says that it is, where it says so.
+fn signed_as(provenance: &Provenance, name: &str, version: &str) -> Result<(), Refusal> {
+    let Provenance::Signed { comment, .. } = provenance else {
+        return Ok(());
+    };
+    let refused = |reason: String| Refusal::new(Step::Contract, reason);
+    match (&comment.policy, &comment.version) {
+        (Some(signed), _) if signed != name => Err(refused(format!(
+            "it calls itself `{name}`, and was signed as `{signed}`"
+        ))),
+        (_, Some(signed)) if signed != version => Err(refused(format!(
+            "it calls itself version {version}, and was signed as {signed}"
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -199,7 +230,7 @@ fn own_tests(policy: &Policy, component: &[u8], beside: &[CaseText]) -> Result<u
     for text in beside {
         files.push(text.read().map_err(unreadable)?);
     }
-    let report = policy_tests::run(policy, &files);
+    let report = policy_tests::run(policy, &files, Some(TESTS));
     match report.failure() {
         Some(failed) => Err(refused(failed)),
         None => Ok(report.passed),

@@ -87,6 +87,15 @@ pub struct Known {
     pub provenance: Provenance,
 }
 
+impl Known {
+    /// Notes who vouches for it, if it is the component of this digest.
+    pub(super) fn sign(&mut self, digest: &str, signer: &Provenance) {
+        if self.identity.digest == digest {
+            self.provenance.clone_from(signer);
+        }
+    }
+}
+
 /// Where a candidate comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -157,6 +166,8 @@ pub enum Progress {
         /// What was in service before.
         before: PolicyIdentity,
     },
+    /// It came through the gate before, and has a new signature.
+    SignedAnew,
     /// A person wanted what cannot be.
     Denied {
         /// Why not.
@@ -205,6 +216,15 @@ impl fmt::Display for GateRecord {
                     SwapReason::Person => write!(f, ", as a person said"),
                     SwapReason::TriedAgain => write!(f, ", tried again"),
                     SwapReason::RolledBack { reason } => write!(f, ", put back: {reason}"),
+                }
+            }
+            Progress::SignedAnew => {
+                write!(f, "has a new signature")?;
+                match self.candidate.as_ref().map(|known| &known.provenance) {
+                    Some(Provenance::Signed { key, key_id, .. }) => {
+                        write!(f, ", by {key} ({key_id})")
+                    }
+                    _ => Ok(()),
                 }
             }
             Progress::Denied { reason } => write!(f, "stays as it is: {reason}"),

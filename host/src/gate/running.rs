@@ -38,6 +38,8 @@ pub(super) struct Running {
     pub(super) machines: Machines,
     pub(super) ready: BTreeMap<(String, String), Tested>,
     pub(super) lookouts: BTreeMap<String, Lookout>,
+    /// Policies whose sources are looked at once, whether they are watched or not.
+    pub(super) to_look_at: BTreeSet<String>,
     pub(super) shadows: BTreeMap<String, Shadow>,
     /// Candidates that were found and are not prepared yet.
     pub(super) found: BTreeMap<(String, String), Candidate>,
@@ -80,6 +82,7 @@ impl Running {
             }
             if self.look_anew.swap(false, Ordering::Relaxed) {
                 self.lookouts.values_mut().for_each(Lookout::forget);
+                self.to_look_at.extend(self.lookouts.keys().cloned());
                 look = true;
             }
             let at_ms = now_ms();
@@ -110,7 +113,7 @@ impl Running {
             ..
         } = prepared;
         match result {
-            Ok(tested) => self.is_ready(&name, tested, &candidate),
+            Ok(tested) => self.is_prepared(&name, tested, &candidate),
             Err(refusal) => {
                 let refusal = self.placed(&name, refusal);
                 self.step(&name, Input::Refused { digest, refusal });
@@ -118,15 +121,20 @@ impl Running {
         }
     }
 
-    pub(super) fn is_ready(&mut self, name: &str, tested: Tested, candidate: &Candidate) {
-        let known = tested.known().clone();
-        let digest = known.identity.digest.clone();
-        if let Err(error) = self.store.keep(&digest, candidate) {
+    pub(super) fn is_prepared(&mut self, name: &str, tested: Tested, candidate: &Candidate) {
+        if let Err(error) = self.store.keep(name, candidate) {
+            let digest = candidate.digest().to_owned();
             let refusal = Refusal::new(Step::Swap, error.to_string());
             self.step(name, Input::Refused { digest, refusal });
             return;
         }
-        self.ready.insert((name.to_owned(), digest), tested);
+        self.is_ready(name, tested);
+    }
+
+    pub(super) fn is_ready(&mut self, name: &str, tested: Tested) {
+        let known = tested.known().clone();
+        let key = (name.to_owned(), known.identity.digest.clone());
+        self.ready.insert(key, tested);
         self.step(name, Input::Ready { candidate: known });
     }
 
@@ -325,29 +333,13 @@ impl Running {
     fn record(&mut self, record: &GateRecord) {
         (self.driver.order)(Order::Note(record.to_string()));
         (self.driver.write_down)(record);
-        let last = match &record.progress {
-            Progress::InService { .. } | Progress::AwaitsPerson { .. } => {
-                Some(Reply::Done(record.to_string()))
-            }
-            Progress::Began if record.step == Step::Shadow => Some(Reply::Done(format!(
-                "{record}; `dbmedic policy status` shows how it does"
-            ))),
-            Progress::Refused { .. } | Progress::Denied { .. } => {
-                Some(Reply::Error(record.to_string()))
-            }
-            Progress::Offered { .. } | Progress::Passed | Progress::Began => None,
-        };
-        // A rollback records first that the present one goes.
-        let goes = record.step == Step::Probation;
         self.waiting.retain(|(policy, digest, answer)| {
             let of_swap = !digest.is_empty();
             if *policy != record.policy || (of_swap && *digest != record.digest) {
                 return true;
             }
-            let said = match &last {
-                Some(last) if of_swap || !goes => last.clone(),
-                _ => Reply::Record(Box::new(record.clone())),
-            };
+            let said = last_word(record, of_swap);
+            let said = said.unwrap_or_else(|| Reply::Record(Box::new(record.clone())));
             let more = !said.is_last();
             answer.send(said).is_ok() && more
         });
@@ -359,11 +351,12 @@ impl Running {
             .iter()
             .map(|(name, machine)| (name.clone(), machine.service().clone()))
             .collect();
-        let needed: BTreeSet<(String, String)> = services
+        let needed: BTreeSet<(String, String)> = self
+            .machines
             .iter()
-            .flat_map(|(name, service)| {
+            .flat_map(|(name, machine)| {
                 let digest = |known: &Known| (name.clone(), known.identity.digest.clone());
-                service.needed().map(digest)
+                machine.needed().map(digest)
             })
             .collect();
         self.ready.retain(|key, _| needed.contains(key));
@@ -372,6 +365,24 @@ impl Running {
             tracing::error!("{text}");
             (self.driver.order)(Order::Note(text));
         }
+    }
+}
+
+/// What ends the wait of a person, and how: one who wants a candidate in the gate is answered as soon
+/// as it gets somewhere or nowhere, one who wants a swap when there is one, or none.
+fn last_word(record: &GateRecord, of_candidate: bool) -> Option<Reply> {
+    match &record.progress {
+        Progress::InService { .. } => Some(Reply::Done(record.to_string())),
+        Progress::Denied { .. } => Some(Reply::Error(record.to_string())),
+        _ if !of_candidate => None,
+        Progress::AwaitsPerson { .. } | Progress::SignedAnew => {
+            Some(Reply::Done(record.to_string()))
+        }
+        Progress::Began if record.step == Step::Shadow => Some(Reply::Done(format!(
+            "{record}; `dbmedic policy status` shows how it does"
+        ))),
+        Progress::Refused { .. } => Some(Reply::Error(record.to_string())),
+        Progress::Offered { .. } | Progress::Passed | Progress::Began => None,
     }
 }
 

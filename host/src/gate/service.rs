@@ -157,6 +157,8 @@ pub(super) struct Works {
     pub(super) look_anew: Arc<AtomicBool>,
     /// Policies that are ready, by name and digest.
     pub(super) ready: BTreeMap<(String, String), Tested>,
+    /// Policies whose sources are looked at at the start, whether they are watched or not.
+    pub(super) to_look_at: BTreeSet<String>,
 }
 
 /// Starts the gate's threads.
@@ -189,7 +191,6 @@ pub(super) fn start(
     let lookouts = works
         .plans
         .iter()
-        .filter(|(_, plan)| plan.watch)
         .map(|(name, plan)| {
             let lookout = Lookout::new(plan.source.clone(), plan.most_bytes());
             (name.clone(), lookout)
@@ -201,6 +202,7 @@ pub(super) fn start(
         machines: works.machines,
         ready: works.ready,
         lookouts,
+        to_look_at: works.to_look_at,
         shadows: BTreeMap::new(),
         found: BTreeMap::new(),
         several: BTreeMap::new(),

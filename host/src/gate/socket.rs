@@ -11,10 +11,11 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -25,9 +26,13 @@ const NAME: &str = "dbmedic.sock";
 /// The longest path of a socket that every system takes, bytes.
 const LONGEST_PATH: usize = 100;
 /// The longest request, bytes.
-const LONGEST_LINE: u64 = 64 << 10;
+const LONGEST_REQUEST: u64 = 64 << 10;
+/// The longest reply, bytes: a status holds a matrix for each policy.
+const LONGEST_REPLY: u64 = 16 << 20;
 /// How long a peer may take to say what it wants, and to take an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a peer that waits may be gone before that is seen.
+const GONE: Duration = Duration::from_millis(500);
 /// Peers at a time.
 const PEERS: usize = 16;
 
@@ -135,7 +140,7 @@ fn serve(stream: &UnixStream, ask: &impl Fn(Asked) -> bool) -> io::Result<()> {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
     let mut out = stream;
-    let request = match read_line::<Request>(&mut BufReader::new(stream)) {
+    let request = match read_line::<Request>(&mut BufReader::new(stream), LONGEST_REQUEST) {
         Ok(request) => request,
         Err(error) => return write_line(&mut out, &Reply::Error(error.to_string())),
     };
@@ -144,13 +149,28 @@ fn serve(stream: &UnixStream, ask: &impl Fn(Asked) -> bool) -> io::Result<()> {
         let stopping = Reply::Error("dbmedic is stopping".to_owned());
         return write_line(&mut out, &stopping);
     }
-    for reply in replies {
-        write_line(&mut out, &reply)?;
-        if reply.is_last() {
-            return Ok(());
+    loop {
+        match replies.recv_timeout(GONE) {
+            Ok(reply) => {
+                write_line(&mut out, &reply)?;
+                if reply.is_last() {
+                    return Ok(());
+                }
+            }
+            Err(RecvTimeoutError::Timeout) if has_hung_up(stream)? => return Ok(()),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
         }
     }
     write_line(&mut out, &Reply::Error("dbmedic is stopping".to_owned()))
+}
+
+/// Whether a peer is gone, so that nobody reads what it is told.
+fn has_hung_up(stream: &UnixStream) -> io::Result<bool> {
+    let mut polled = [PollFd::new(stream, PollFlags::empty())];
+    poll(&mut polled, Some(&Timespec::default()))?;
+    let gone = PollFlags::HUP | PollFlags::ERR;
+    Ok(polled[0].revents().intersects(gone))
 }
 
 /// Why a running dbmedic could not be asked.
@@ -187,7 +207,7 @@ pub fn ask(
     write_line(&mut &stream, request).map_err(AskError::Io)?;
     let mut replies = BufReader::new(&stream);
     loop {
-        let reply = read_line::<Reply>(&mut replies).map_err(AskError::Io)?;
+        let reply = read_line::<Reply>(&mut replies, LONGEST_REPLY).map_err(AskError::Io)?;
         let last = reply.is_last();
         match reply {
             Reply::Error(text) => return Err(AskError::Refused(text)),
@@ -216,14 +236,16 @@ fn write_line(out: &mut impl Write, said: &impl Serialize) -> io::Result<()> {
     out.write_all(&line)
 }
 
-fn read_line<T: DeserializeOwned>(input: &mut impl BufRead) -> io::Result<T> {
+fn read_line<T: DeserializeOwned>(input: &mut impl BufRead, most_bytes: u64) -> io::Result<T> {
     let wrong = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
     let mut line = Vec::new();
-    // Replies may be longer than requests: a status holds a matrix for each policy.
     input
         .by_ref()
-        .take(LONGEST_LINE << 8)
+        .take(most_bytes)
         .read_until(b'\n', &mut line)?;
+    if line.len() as u64 == most_bytes && !line.ends_with(b"\n") {
+        return Err(wrong(format!("the line is longer than {most_bytes} bytes")));
+    }
     if line.last() != Some(&b'\n') {
         return Err(wrong("the line is cut off".to_owned()));
     }
@@ -235,3 +257,6 @@ fn read_line<T: DeserializeOwned>(input: &mut impl BufRead) -> io::Result<T> {
     }
     serde_json::from_value(said.said).map_err(|e| wrong(format!("not understood: {e}")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,6 +93,8 @@ pub struct Lookout {
     /// The largest component that is read, bytes.
     most_bytes: u64,
     seen: BTreeMap<PathBuf, Seen>,
+    /// What could not even be looked at, and was told.
+    told: BTreeMap<PathBuf, String>,
 }
 
 /// A component that was found.
@@ -121,6 +123,7 @@ impl Lookout {
             source,
             most_bytes,
             seen: BTreeMap::new(),
+            told: BTreeMap::new(),
         }
     }
 
@@ -133,12 +136,31 @@ impl Lookout {
     /// left for a later look.
     pub fn look(&mut self, at_ms: u64) -> Look {
         let mut look = Look::default();
-        for path in self.paths() {
-            let Ok(prints) = prints(&path) else {
-                // Gone, or not there yet, or not to be read; when it comes back it is new.
-                self.seen.remove(&path);
-                continue;
+        let paths = match self.paths() {
+            Ok(paths) => paths,
+            Err(error) => {
+                let path = self.source.directory().unwrap_or(Path::new("")).to_owned();
+                look.unreadable.extend(self.tell_once(path, &error));
+                return look;
+            }
+        };
+        self.seen.retain(|path, _| paths.contains(path));
+        self.told.retain(|path, _| paths.contains(path));
+        for path in paths {
+            let prints = match prints(&path) {
+                Ok(prints) => prints,
+                Err(error) => {
+                    // When it comes back, or can be read, it is new.
+                    self.seen.remove(&path);
+                    if is_absence(&error) {
+                        self.told.remove(&path);
+                    } else {
+                        look.unreadable.extend(self.tell_once(path, &error));
+                    }
+                    continue;
+                }
             };
+            self.told.remove(&path);
             let seen = self.seen.entry(path.clone()).or_insert_with(|| Seen {
                 prints: prints.clone(),
                 since_ms: at_ms,
@@ -179,26 +201,23 @@ impl Lookout {
     /// Looks at once, for a start: without waiting for anything to settle.
     ///
     /// # Errors
-    /// When the source cannot be read.
-    pub fn look_now(&mut self, at_ms: u64) -> io::Result<Vec<Found>> {
-        let mut found = Vec::new();
-        let paths = self.paths();
-        if let (Source::Directory(dir), []) = (&self.source, &paths[..]) {
-            fs::read_dir(dir)?;
+    /// When the directory cannot be read.
+    pub fn look_now(&self) -> io::Result<Look> {
+        let mut look = Look::default();
+        for path in self.paths()? {
+            match read_candidate(&path, self.most_bytes) {
+                Ok(candidate) => look.found.push(Found { path, candidate }),
+                Err(error) => look.unreadable.push((path, error.to_string())),
+            }
         }
-        for path in paths {
-            let prints = prints(&path)?;
-            let candidate = read(&path, &prints, self.most_bytes)?
-                .ok_or_else(|| io::Error::other("it changed while it was read"))?;
-            let seen = Seen {
-                prints,
-                since_ms: at_ms,
-                read: true,
-            };
-            self.seen.insert(path.clone(), seen);
-            found.push(Found { path, candidate });
-        }
-        Ok(found)
+        Ok(look)
+    }
+
+    /// Why something cannot be looked at, unless that was told at the last look.
+    fn tell_once(&mut self, path: PathBuf, error: &io::Error) -> Option<(PathBuf, String)> {
+        let why = error.to_string();
+        let before = self.told.insert(path.clone(), why.clone());
+        (before.as_ref() != Some(&why)).then_some((path, why))
     }
 
     /// Looks at everything anew at the next look.
@@ -206,21 +225,19 @@ impl Lookout {
         self.seen.clear();
     }
 
-    fn paths(&self) -> Vec<PathBuf> {
+    fn paths(&self) -> io::Result<Vec<PathBuf>> {
         match &self.source {
-            Source::BuiltIn => Vec::new(),
-            Source::File(path) => vec![path.clone()],
+            Source::BuiltIn => Ok(Vec::new()),
+            Source::File(path) => Ok(vec![path.clone()]),
             Source::Directory(dir) => {
-                let mut paths: Vec<PathBuf> = fs::read_dir(dir)
-                    .into_iter()
-                    .flatten()
+                let mut paths: Vec<PathBuf> = fs::read_dir(dir)?
                     .flatten()
                     .map(|entry| entry.path())
                     .filter(|path| path.extension().is_some_and(|e| e == "wasm"))
                     .collect();
                 paths.sort();
                 paths.truncate(FILES);
-                paths
+                Ok(paths)
             }
         }
     }

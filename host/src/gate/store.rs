@@ -92,34 +92,59 @@ impl Store {
         self.components().join(format!("{digest}.{extension}"))
     }
 
-    /// Keeps a component with its signature.
+    /// The signature that a policy was taken with; an empty file where there was none. Each policy
+    /// has its own, because one may run unsigned, or by another key, what another needs signed.
+    fn signature_file(&self, policy: &str, digest: &str) -> PathBuf {
+        self.component(digest, &format!("for-{policy}.minisig"))
+    }
+
+    /// Keeps a component with the signature that a policy takes it with.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn keep(&self, digest: &str, candidate: &Candidate) -> Result<(), StoreError> {
-        let bytes = candidate.component.bytes();
-        let path = self.component(digest, "wasm");
+    pub fn keep(&self, policy: &str, candidate: &Candidate) -> Result<(), StoreError> {
+        let digest = candidate.digest();
         // The signature first: a component without one would be refused at the next start.
-        let signature = self.component(digest, "wasm.minisig");
-        // What is there already needs no new writing and syncing; what is damaged is replaced.
-        let there = |path: &Path| fs::read(path).ok();
-        if there(&path).is_some_and(|kept| kept == bytes)
-            && there(&signature).as_deref() == candidate.signature.as_deref()
-        {
-            return Ok(());
-        }
-        match &candidate.signature {
-            Some(bytes) => write_whole(&signature, bytes)?,
-            None => drop(fs::remove_file(&signature)),
-        }
-        write_whole(&path, bytes)
+        let signature = candidate.signature.as_deref().unwrap_or_default();
+        write_unless_there(&self.signature_file(policy, digest), signature)?;
+        write_unless_there(&self.component(digest, "wasm"), candidate.component.bytes())
+    }
+
+    /// The signature that a policy was taken with; none when there was none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn signature(&self, policy: &str, digest: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let signature = match read_if_there(&self.signature_file(policy, digest))? {
+            Some(own) => Some(own),
+            // All policies shared one before each had its own.
+            None => read_if_there(&self.component(digest, "wasm.minisig"))?,
+        };
+        Ok(signature.filter(|signature| !signature.is_empty()))
+    }
+
+    /// A component that was kept, with the signature that a policy was taken with; none when there
+    /// is none.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not what its name says.
+    pub fn read(&self, policy: &str, digest: &str) -> Result<Option<Candidate>, StoreError> {
+        let Some(component) = self.read_component(digest)? else {
+            return Ok(None);
+        };
+        Ok(Some(Candidate {
+            component,
+            signature: self.signature(policy, digest)?.map(Arc::from),
+            // It passed those that lay beside it when it came.
+            cases: Arc::default(),
+        }))
     }
 
     /// A component that was kept; none when there is none.
     ///
     /// # Errors
     /// When it cannot be read, or is not what its name says.
-    pub fn read(&self, digest: &str) -> Result<Option<Candidate>, StoreError> {
+    pub fn read_component(&self, digest: &str) -> Result<Option<Hashed>, StoreError> {
         let path = self.component(digest, "wasm");
         let Some(bytes) = read_if_there(&path)? else {
             return Ok(None);
@@ -129,13 +154,7 @@ impl Store {
             let what = "its bytes are not those of its name".to_owned();
             return Err(StoreError::Damaged { path, what });
         }
-        let signature = read_if_there(&self.component(digest, "wasm.minisig"))?;
-        Ok(Some(Candidate {
-            component,
-            signature: signature.map(Arc::from),
-            // It passed those that lay beside it when it came.
-            cases: Arc::default(),
-        }))
+        Ok(Some(component))
     }
 
     /// What is in service, by the policies' configured names; nothing before the first start.
@@ -184,27 +203,28 @@ impl Store {
 
     fn prune(&self, needed: &BTreeSet<String>) -> Result<(), StoreError> {
         let dir = self.components();
-        let read = || -> io::Result<Vec<(SystemTime, PathBuf, String)>> {
-            let mut spare = Vec::new();
-            for entry in fs::read_dir(&dir)? {
-                let entry = entry?;
-                let name = entry.file_name().to_string_lossy().into_owned();
-                let Some(digest) = name.strip_suffix(".wasm") else {
-                    continue;
-                };
-                if !needed.contains(digest) {
-                    let modified = entry.metadata()?.modified()?;
-                    spare.push((modified, entry.path(), digest.to_owned()));
-                }
-            }
-            Ok(spare)
+        let list = || -> io::Result<Vec<String>> {
+            let name = |entry: io::Result<fs::DirEntry>| {
+                Ok(entry?.file_name().to_string_lossy().into_owned())
+            };
+            fs::read_dir(&dir)?.map(name).collect()
         };
-        let mut spare = read().map_err(failed(&dir))?;
-        spare.sort();
+        let names = list().map_err(failed(&dir))?;
+        let mut spare: Vec<(SystemTime, &str)> = Vec::new();
+        for digest in names.iter().filter_map(|name| name.strip_suffix(".wasm")) {
+            if !needed.contains(digest) {
+                let path = self.component(digest, "wasm");
+                let about = fs::metadata(&path).and_then(|about| about.modified());
+                spare.push((about.map_err(failed(&path))?, digest));
+            }
+        }
+        spare.sort_unstable();
         let surplus = spare.len().saturating_sub(KEPT);
-        for (_, path, digest) in spare.into_iter().take(surplus) {
-            fs::remove_file(&path).map_err(failed(&path))?;
-            drop(fs::remove_file(self.component(&digest, "wasm.minisig")));
+        for (_, digest) in spare.into_iter().take(surplus) {
+            for name in names.iter().filter(|name| name.starts_with(digest)) {
+                let path = dir.join(name);
+                fs::remove_file(&path).map_err(failed(&path))?;
+            }
         }
         Ok(())
     }
@@ -226,6 +246,14 @@ fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     }
 }
 
+/// What is there already needs no new writing and syncing; what is damaged is replaced.
+fn write_unless_there(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    match fs::read(path) {
+        Ok(there) if there == bytes => Ok(()),
+        _ => write_whole(path, bytes),
+    }
+}
+
 /// Writes a file whole: under another name, synced, then renamed, then the directory synced.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let dir = path.parent().unwrap_or(Path::new("."));
@@ -241,3 +269,6 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     };
     write().map_err(failed(path))
 }
+
+#[cfg(test)]
+mod tests;

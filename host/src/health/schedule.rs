@@ -21,6 +21,24 @@ pub struct CheckPlan {
     pub exclusive: bool,
 }
 
+/// Intervals after which what a check found counts as not known any more: a run or two may be late
+/// on a busy machine.
+const STALE_INTERVALS: u64 = 3;
+
+impl CheckPlan {
+    /// Whether what a run found that began then is too old by now. A run that may take longer than
+    /// the interval is not late before its time is over.
+    pub fn is_stale(&self, begun_ms: u64, now_ms: u64) -> bool {
+        let rhythm_ms = self.interval_ms.max(self.timeout_ms);
+        is_stale(now_ms.saturating_sub(begun_ms), rhythm_ms)
+    }
+}
+
+/// Whether what is looked at again and again was not for too long.
+pub fn is_stale(age_ms: u64, interval_ms: u64) -> bool {
+    age_ms > interval_ms.saturating_mul(STALE_INTERVALS)
+}
+
 /// A check that is to be run now, with the number that its answer must carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Due {

@@ -30,9 +30,10 @@ impl Live {
         target: &str,
         reports: &BTreeMap<CheckKind, CheckReport>,
     ) -> Option<Health> {
-        let context = self.pipeline.context(target, now_ms())?;
+        let at_ms = now_ms();
+        let context = self.pipeline.context(target, at_ms)?;
         let series = self.pipeline.series(target)?;
-        let mut signs: Vec<Sign> = health::signs_of_checks(reports);
+        let mut signs: Vec<Sign> = health::signs_of_checks(&self.pace.plans(), reports, at_ms);
         let latest = |name: &str| Some(series.get(name)?.latest()?.value);
         signs.extend(health::signs_of_limits(
             Level::Subsystem,

@@ -96,6 +96,7 @@ impl Live {
             }
             if now_ms() >= next_tick_ms {
                 next_tick_ms = now_ms() + self.pace.tick_interval_ms;
+                events.extend(self.learned(tell));
                 events.push(Event::Tick { at_ms: now_ms() });
             }
             for event in events {
@@ -175,6 +176,22 @@ impl Live {
                 None
             }
         }
+    }
+
+    /// What `dbmedic learn` or a person wrote since the last time, as an event: a recording holds it.
+    fn learned(&mut self, tell: &mut Listener<'_>) -> Option<Event> {
+        let known = self.signatures.changed()?;
+        let at_ms = now_ms();
+        for error in &known.left_out {
+            let text = format!("left out: {error}");
+            tell(at_ms, Told::Note("signatures", &text));
+        }
+        let text = format!("read again: {} are learned", known.signatures.len());
+        tell(at_ms, Told::Note("signatures", &text));
+        Some(Event::SignaturesLearned {
+            at_ms,
+            signatures: known.signatures,
+        })
     }
 
     fn spawn_repair(

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Candidate, Outcome};
 use crate::policy::{PolicyIdentity, Standing};
+use crate::signature::Signature;
 use crate::source::Observation;
 
 /// What happens to the pipeline. Time arrives in here and nowhere else.
@@ -54,6 +55,13 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Standing::is_proven")]
         standing: Standing,
     },
+    /// What is known of troubles was learned anew: these are the learned signatures from now on.
+    SignaturesLearned {
+        /// When, milliseconds since the Unix epoch.
+        at_ms: u64,
+        /// All of them.
+        signatures: Vec<Signature>,
+    },
     /// Time passed.
     Tick {
         /// When, milliseconds since the Unix epoch.
@@ -70,6 +78,7 @@ impl Event {
             | Self::Approved { at_ms, .. }
             | Self::Released { at_ms, .. }
             | Self::PolicySwapped { at_ms, .. }
+            | Self::SignaturesLearned { at_ms, .. }
             | Self::Tick { at_ms } => *at_ms,
         }
     }

@@ -95,6 +95,7 @@ impl Target {
                 self.row[id] = Some(sample.value);
             }
         }
+        self.surge.look(seen.at_ms);
         self.readings.detector.step(seen.at_ms, &self.row)
     }
 
@@ -175,7 +176,12 @@ impl Target {
             level_since_ms: self.level_since_ms,
             repairs: self.incidents.repairs().to_vec(),
             incidents: self.incidents.summaries(),
-            constraints: self.constraints.states(&self.readings.series),
+            constraints: self
+                .constraints
+                .states(at_ms)
+                .into_iter()
+                .map(|constraint| constraint.state)
+                .collect(),
             metrics: self
                 .readings
                 .series

@@ -41,7 +41,12 @@ impl Compiled {
     /// [`LoadError::MalformedSettings`] say that the policy itself failed.
     pub fn configure(&self, settings: &[Setting]) -> Result<Policy, LoadError> {
         let packed = runtime::configure(&self.runtime, &self.pre, settings)?;
-        Ok(Policy {
+        Ok(self.with_packed(&packed))
+    }
+
+    /// With settings that it packed itself in an earlier [`Compiled::configure`].
+    pub fn with_packed(&self, packed: &[u8]) -> Policy {
+        Policy {
             common: Common::new(&self.runtime),
             isolation: self.runtime.limits.isolation,
             pre: self.pre.clone(),
@@ -49,7 +54,7 @@ impl Compiled {
             description: Arc::clone(&self.description),
             provenance: Arc::clone(&self.provenance),
             settings: packed.into(),
-        })
+        }
     }
 }
 

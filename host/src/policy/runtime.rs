@@ -102,6 +102,8 @@ fn config(limits: &Limits) -> Config {
         .consume_fuel(limits.fuel.is_some())
         .max_wasm_stack(limits.stack_kib << 10)
         .wasm_backtrace_max_frames(NonZeroUsize::new(FRAMES))
+        // For the native unwinder, which nobody asks: the engine walks a policy's frames by itself.
+        .native_unwind_info(false)
         // The same answer on every machine: NaNs and relaxed SIMD are where they differ.
         .cranelift_nan_canonicalization(true)
         .wasm_relaxed_simd(false);

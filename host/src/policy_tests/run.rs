@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::host::Host;
 use super::{Case, CaseFile, CaseResult, Expect, Never, Report, Step, Story, called};
@@ -10,18 +11,27 @@ use crate::pipeline::{Effect, Made, Pipeline};
 use crate::policy::{Policy, PolicyFailure, Retold};
 use crate::recording::RecordingReader;
 
-/// Runs every case, each with the parameters that it names.
-pub fn run(policy: &Policy, files: &[CaseFile]) -> Report {
+/// Runs every case, each with the parameters that it names. A case ends when the policy fails, and all
+/// of them when they took as much time together as `time` allows; without it, they take what they
+/// need.
+pub fn run(policy: &Policy, files: &[CaseFile], time: Option<Duration>) -> Report {
     let mut report = Report::default();
+    let allowance = Allowance {
+        began: Instant::now(),
+        time,
+    };
     for file in files {
         for case in &file.cases {
-            let mut run = Run::new(case);
-            match policy.with_settings(&case.parameters) {
-                Ok(policy) => run.story(&policy),
-                Err(error) => run
-                    .failures
-                    .push(format!("the parameters: {:#}", anyhow::Error::from(error))),
+            let mut run = Run::new(case, &allowance);
+            if !run.is_over() {
+                match policy.with_settings(&case.parameters) {
+                    Ok(policy) => run.story(&policy),
+                    Err(error) => run
+                        .failures
+                        .push(format!("the parameters: {:#}", anyhow::Error::from(error))),
+                }
             }
+            let is_cut_off = run.is_cut_off;
             let result = run.end(file);
             if result.failures.is_empty() {
                 report.passed += 1;
@@ -29,13 +39,27 @@ pub fn run(policy: &Policy, files: &[CaseFile]) -> Report {
                 report.failed += 1;
             }
             report.cases.push(result);
+            if is_cut_off {
+                return report;
+            }
         }
     }
     report
 }
 
+/// The time that all cases may take together.
+struct Allowance {
+    began: Instant,
+    time: Option<Duration>,
+}
+
 struct Run<'a> {
     case: &'a Case,
+    allowance: &'a Allowance,
+    /// Whether there was no time for the rest.
+    is_cut_off: bool,
+    /// Whether the policy failed: it would go on failing, and each time as slowly.
+    has_failed: bool,
     decisions: u64,
     /// Whether an answer was like what the whole case expects, and what the last one was.
     met: bool,
@@ -44,9 +68,12 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(case: &'a Case) -> Self {
+    fn new(case: &'a Case, allowance: &'a Allowance) -> Self {
         Self {
             case,
+            allowance,
+            is_cut_off: false,
+            has_failed: false,
             decisions: 0,
             met: false,
             last: None,
@@ -66,7 +93,8 @@ impl<'a> Run<'a> {
     }
 
     fn end(mut self, file: &CaseFile) -> CaseResult {
-        if self.case.expect.is_some() && !self.met {
+        let is_whole = !self.is_cut_off && !self.has_failed;
+        if self.case.expect.is_some() && !self.met && is_whole {
             let last = self.last.as_deref().unwrap_or("there was none");
             self.failures.push(format!(
                 "none of {} answers was as the case expects; the last: {last}",
@@ -85,6 +113,9 @@ impl<'a> Run<'a> {
     fn events(&mut self, policy: &Policy, steps: &[Step]) {
         let mut host = Host::new(policy);
         for (index, step) in steps.iter().enumerate() {
+            if self.is_over() {
+                break;
+            }
             let event = host.prepare(step);
             let mut telemetry = Retold::new(host.series.clone());
             let decision = policy.decide(&event, &host.context, &mut telemetry);
@@ -107,8 +138,21 @@ impl<'a> Run<'a> {
                     self.answer(&place, &decided.verdict, decided.failure.as_ref(), None);
                 }
             }
-            true
+            !self.is_over()
         })
+    }
+
+    /// Whether the case ends here: the policy failed, or there is no more time.
+    fn is_over(&mut self) -> bool {
+        let Allowance { began, time } = self.allowance;
+        if let Some(time) = time.filter(|time| began.elapsed() >= *time) {
+            self.is_cut_off = true;
+            self.failures.push(format!(
+                "all test cases together may take {} s, which is over",
+                time.as_secs()
+            ));
+        }
+        self.is_cut_off || self.has_failed
     }
 
     /// Holds one answer against everything that is expected of it.
@@ -124,6 +168,7 @@ impl<'a> Run<'a> {
         match failure {
             Some(PolicyFailure::Refused(_)) if refuses => return,
             Some(failure) => {
+                self.has_failed = true;
                 self.failures
                     .push(format!("{place}: the policy failed: {failure}"));
                 return;

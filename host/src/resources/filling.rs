@@ -33,7 +33,7 @@ pub enum Outlook {
     Full {
         /// In so many seconds, if it goes on like this.
         in_s: f64,
-        /// How fast it fills.
+        /// How fast it fills; 0 when it is full.
         bytes_per_s: f64,
     },
 }
@@ -50,6 +50,12 @@ impl Filling {
         self.points.push_back((at_ms, free_bytes));
     }
 
+    /// Points that it rests on.
+    #[cfg(test)]
+    pub(super) fn points(&self) -> usize {
+        self.points.len()
+    }
+
     /// What will become of it.
     #[expect(
         clippy::cast_precision_loss,
@@ -59,6 +65,13 @@ impl Filling {
         let Some(&(_, free)) = self.points.back() else {
             return Outlook::Unknown;
         };
+        // A disk that stays full has no slope any more.
+        if free <= 0.0 {
+            return Outlook::Full {
+                in_s: 0.0,
+                bytes_per_s: 0.0,
+            };
+        }
         if self.points.len() < LEAST_POINTS {
             return Outlook::Unknown;
         }
@@ -76,7 +89,7 @@ impl Filling {
         }
         let middle = slopes.len() / 2;
         let (_, bytes_per_s, _) = slopes.select_nth_unstable_by(middle, f64::total_cmp);
-        let in_s = free.max(0.0) / *bytes_per_s;
+        let in_s = free / *bytes_per_s;
         if in_s > FULL_IN_MOST_S {
             Outlook::NotFilling
         } else {
@@ -148,6 +161,16 @@ mod tests {
             panic!("not filling");
         };
         assert!(in_s.abs() < 1e-9);
+        // It stays full.
+        let full = Outlook::Full {
+            in_s: 0.0,
+            bytes_per_s: 0.0,
+        };
+        assert_eq!(
+            outlook((0..60).map(|n| (9e6 - 1e6 * f64::from(n)).max(0.0))),
+            full
+        );
+        assert_eq!(outlook([0.0]), full);
         assert_eq!(outlook([3.0, 2.0, 1.0]), Outlook::Unknown);
         let mut filling = Filling::default();
         for _ in 0..10 {

@@ -1,7 +1,7 @@
 //! The directory of learned signatures: `NAME.toml` each.
 
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::file::{FileError, bad_name, is_name, parse, render};
@@ -39,6 +39,50 @@ pub enum SignatureDirError {
     },
 }
 
+/// What a directory of signatures holds.
+#[derive(Debug, Default)]
+pub struct Contents {
+    /// The signatures, by name.
+    pub signatures: Vec<Signature>,
+    /// What is left out: each file that cannot be read, by name and line, or the directory itself.
+    pub left_out: Vec<SignatureDirError>,
+}
+
+/// A directory of signatures that is read again when it changed.
+#[derive(Debug)]
+pub struct SignatureWatch {
+    dir: SignatureDir,
+    read: Option<Vec<Stamp>>,
+}
+
+/// By what it is told whether a file is still the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamp {
+    path: PathBuf,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+}
+
+impl SignatureWatch {
+    /// Of a directory that was not read yet.
+    pub fn new(dir: SignatureDir) -> Self {
+        Self { dir, read: None }
+    }
+
+    /// What the directory holds when that is not what it held at the last call; only the names and
+    /// times of its files are looked at otherwise.
+    pub fn changed(&mut self) -> Option<Contents> {
+        // Before the files are read: what is written meanwhile is read again.
+        let stamps = self.dir.stamps();
+        if self.read.as_ref() == Some(&stamps) {
+            return None;
+        }
+        self.read = Some(stamps);
+        Some(self.dir.load())
+    }
+}
+
 /// A directory of signatures.
 #[derive(Debug, Clone)]
 pub struct SignatureDir {
@@ -61,32 +105,61 @@ impl SignatureDir {
         self.path.join(format!("{name}.toml"))
     }
 
-    /// All signatures, by name. A directory that is not there holds none.
-    ///
-    /// # Errors
-    /// The first file that cannot be read, by name and line.
-    pub fn load(&self) -> Result<Vec<Signature>, SignatureDirError> {
+    /// All signatures that can be read, and what cannot: one file is not worth the others. A
+    /// directory that is not there holds none.
+    pub fn load(&self) -> Contents {
+        let mut contents = Contents::default();
+        match self.files() {
+            Ok(files) => {
+                for file in files {
+                    match Self::read(&file) {
+                        Ok(signature) => contents.signatures.push(signature),
+                        Err(error) => contents.left_out.push(error),
+                    }
+                }
+            }
+            Err(source) => contents.left_out.push(io_error(&self.path, source)),
+        }
+        contents
+    }
+
+    /// The files of the signatures, in the order of their names.
+    fn files(&self) -> io::Result<Vec<PathBuf>> {
         let entries = match std::fs::read_dir(&self.path) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => return Err(io_error(&self.path, source)),
+            Err(error) => return Err(error),
         };
         let mut files = Vec::new();
         for entry in entries {
-            let path = entry.map_err(|e| io_error(&self.path, e))?.path();
+            let path = entry?.path();
             if path.extension().is_some_and(|e| e == "toml") {
                 files.push(path);
             }
         }
         files.sort();
-        files.iter().map(|path| Self::read(path)).collect()
+        Ok(files)
+    }
+
+    fn stamps(&self) -> Vec<Stamp> {
+        let files = self.files().unwrap_or_default();
+        let stamp = |path: PathBuf| {
+            let file = std::fs::metadata(&path).ok()?;
+            Some(Stamp {
+                path,
+                inode: file.ino(),
+                bytes: file.len(),
+                modified: (file.mtime(), file.mtime_nsec()),
+            })
+        };
+        files.into_iter().filter_map(stamp).collect()
     }
 
     /// Learns from episodes: refines the signature of this name, or begins it, and writes its file
     /// whole and synced, or not at all.
     ///
     /// # Errors
-    /// As [`SignatureDir::load`]; and when the file cannot be written.
+    /// When the file of this name is there and cannot be read, by line, or cannot be written.
     pub fn learn(
         &self,
         name: &str,

@@ -63,6 +63,10 @@ const AGREEMENT_WIDTH: f64 = 0.05;
 /// Spread of a strength when nothing is wrong, where no episode says.
 const CALM_SPREAD: f64 = 0.6;
 
+/// Metrics that a comparison rests on, at most: its work grows with the cube of their number, and
+/// what moves less than so many others tells hardly anything more.
+pub(super) const COMPARED: usize = 128;
+
 /// Evidence that is told with a match, at most.
 const EVIDENCE: usize = 5;
 
@@ -182,10 +186,7 @@ fn evidence(signature: &Signature, seen: &Deviations) -> Vec<Evidence> {
 
 /// The probability of each signature.
 fn confidences(signatures: &[Signature], seen: &Deviations, temperature: f64) -> Vec<f64> {
-    let metrics: Vec<(&str, f64)> = seen
-        .iter()
-        .filter(|(name, _)| signatures.iter().any(|s| s.metrics.contains_key(*name)))
-        .collect();
+    let metrics = compared(signatures, seen);
     let names: Vec<&str> = metrics.iter().map(|(name, _)| *name).collect();
     let point: Vec<f64> = metrics.iter().map(|(_, strength)| *strength).collect();
     let laid_out: Vec<LaidOut> = signatures.iter().map(|s| LaidOut::new(s, &names)).collect();
@@ -230,6 +231,23 @@ fn confidences(signatures: &[Signature], seen: &Deviations, temperature: f64) ->
             weight(log_densities[k]) / all * fit
         })
         .collect()
+}
+
+/// The metrics that an anomaly and the signatures share, by name: those that moved most, or should
+/// have.
+pub(super) fn compared<'a>(signatures: &[Signature], seen: &'a Deviations) -> Vec<(&'a str, f64)> {
+    let shared = seen.iter().filter_map(|(name, strength)| {
+        let movements = signatures.iter().filter_map(|s| s.metrics.get(name));
+        let expected = movements.map(|m| m.strength.abs()).reduce(f64::max)?;
+        Some((expected.max(strength.abs()), (name, strength)))
+    });
+    let mut shared: Vec<_> = shared.collect();
+    // Of those that are alike the first by name: it is a stable sort.
+    shared.sort_by(|a, b| b.0.total_cmp(&a.0));
+    shared.truncate(COMPARED);
+    let mut metrics: Vec<(&str, f64)> = shared.into_iter().map(|(_, metric)| metric).collect();
+    metrics.sort_by_key(|(name, _)| *name);
+    metrics
 }
 
 /// Whether an anomaly lies no further from a signature than its episodes do; for a written one,

@@ -214,24 +214,74 @@ fn probabilities_are_a_share_of_one() {
 fn a_directory_is_read_and_refined() {
     let scratch = tempfile::tempdir().unwrap();
     let dir = SignatureDir::at(scratch.path().join("signatures"));
-    assert_eq!(dir.load().unwrap(), []);
+    let mut watch = SignatureWatch::new(dir.clone());
+    assert_eq!(watch.changed().unwrap().signatures, []);
+    assert!(watch.changed().is_none());
     dir.learn("locks", &[episode(0)]).unwrap();
     let refined = dir.learn("locks", &[episode(1), episode(2)]).unwrap();
     assert_eq!(refined.episodes, 3);
-    assert_eq!(dir.load().unwrap().len(), 1);
+    assert_eq!(watch.changed().unwrap().signatures[0].episodes, 3);
+    assert!(watch.changed().is_none());
     assert!(dir.learn("../locks", &[episode(0)]).is_err());
     let file = dir.path().join("locks.toml");
     let before = std::fs::read(&file).unwrap();
     std::fs::write(dir.path().join("other.toml"), &before).unwrap();
-    let error = dir.load().unwrap_err().to_string();
+    std::fs::write(
+        dir.path().join("typo.toml"),
+        "version = 1\nnam = \"typo\"\n",
+    )
+    .unwrap();
+    // One file is not worth the others.
+    let contents = watch.changed().unwrap();
+    assert_eq!(contents.signatures.len(), 1);
+    let [other, typo] = &contents.left_out[..] else {
+        panic!("{contents:?}");
+    };
+    let (other, typo) = (other.to_string(), typo.to_string());
     assert!(
-        error.contains("other.toml") && error.contains("locks.toml"),
-        "{error}"
+        other.contains("other.toml") && other.contains("locks.toml"),
+        "{other}"
     );
+    assert!(typo.contains("typo.toml:2: unknown key `nam`"), "{typo}");
     std::fs::write(&file, "version = 1\nname = \"locks\"\n").unwrap();
+    assert_eq!(watch.changed().unwrap().left_out.len(), 3);
     assert!(dir.learn("locks", &[episode(0)]).is_err());
     assert_eq!(
         std::fs::read_to_string(&file).unwrap(),
         "version = 1\nname = \"locks\"\n"
     );
+}
+
+#[test]
+fn a_thousand_shared_metrics_are_compared_by_those_that_move() {
+    let name = |n: usize| format!("metric_{n:04}");
+    // Each trouble moves metrics of its own among a thousand that hardly move.
+    let trouble = |first: usize, number: u32| -> Deviations {
+        let strengths = (0..1000_usize).map(|n| {
+            let noise = f64::from(u32::try_from(n).unwrap() * 7 % 5 + number) * 0.02 - 0.05;
+            let moved = (first..first + 10).contains(&n);
+            (name(n), if moved { 3.0 + noise } else { noise })
+        });
+        strengths.collect()
+    };
+    let signatures: Vec<Signature> = (0..8)
+        .map(|k| {
+            let episodes: Vec<_> = (0..4).map(|number| trouble(k * 100, number)).collect();
+            learned(&format!("trouble-{k}"), &episodes)
+        })
+        .collect();
+    let known = Signatures::new(signatures).without_built_in();
+    let ranking = known.rank(&trouble(300, 5));
+    let best = ranking.diagnosis().unwrap();
+    assert_eq!(best.name, "trouble-3", "{ranking:?}");
+    let moved: Vec<String> = (300..310).map(name).collect();
+    let told = best.evidence.iter();
+    assert!(told.clone().count() > 0 && told.clone().all(|e| moved.contains(&e.metric)));
+    let seen = trouble(300, 5);
+    let compared = rank::compared(known.learned(), &seen);
+    assert_eq!(compared.len(), rank::COMPARED);
+    let compared: Vec<&str> = compared.into_iter().map(|(name, _)| name).collect();
+    assert!(compared.is_sorted() && moved.iter().all(|m| compared.contains(&m.as_str())));
+    // Where nothing that a signature expects has moved, it is none of them.
+    assert_eq!(known.rank(&trouble(950, 5)).diagnosis(), None);
 }

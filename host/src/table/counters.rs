@@ -3,6 +3,9 @@
 //! A counter's level says when it was started; its rate says what happens. Until it is known which
 //! of the two a column is, its values are held back: a series that begins with levels and goes on
 //! with rates would look like an incident.
+//!
+//! A column that stands still says nothing, and is shown as it stands. When it only rises later on,
+//! it is a counter whose load began after the table did; its rates are another series than its level.
 
 use super::TableOptions;
 
@@ -21,6 +24,10 @@ const FRACTIONS: Evidence = Evidence {
     steps: 60,
     still: 6,
 };
+
+/// Rises without any fall that show whole numbers which stood still at first to be a counter. A gauge
+/// that climbs in an incident falls in between.
+const LATE_RISES: u32 = 60;
 
 /// A fall to less than this share of the value before is a counter that begins anew.
 const RESET_SHARE: f64 = 0.1;
@@ -56,11 +63,12 @@ enum Kind {
         resets: u32,
         fractions: bool,
     },
-    Gauge,
-    /// The latest steps, newest in the lowest bit: 1 for a fall.
-    Counter {
-        falls: u64,
+    Gauge {
+        /// Rises so far, while it may be a counter that stood still at first.
+        rises: Option<u32>,
     },
+    /// The latest steps, newest in the lowest bit: 1 for a fall.
+    Counter { falls: u64 },
 }
 
 /// What was found out with a value.
@@ -68,6 +76,8 @@ enum Kind {
 pub(super) enum Found {
     Nothing,
     Counter,
+    /// What stood still at first is a counter.
+    LateCounter,
     /// What was held for a counter is none.
     NoCounter,
 }
@@ -77,6 +87,7 @@ impl Column {
         let asked = |names: &[String]| names.iter().any(|n| n == name);
         let all = |names: &[String]| names.iter().any(|n| n == "*");
         let counter = Kind::Counter { falls: 0 };
+        let gauge = Kind::Gauge { rises: None };
         let unknown = Kind::Unknown {
             steps: 0,
             still: 0,
@@ -84,11 +95,11 @@ impl Column {
             fractions: false,
         };
         let (kind, fixed) = if asked(&options.gauges) {
-            (Kind::Gauge, true)
+            (gauge, true)
         } else if asked(&options.counters) {
             (counter, true)
         } else if all(&options.gauges) {
-            (Kind::Gauge, true)
+            (gauge, true)
         } else if all(&options.counters) {
             (counter, true)
         } else if name.to_ascii_lowercase().ends_with(COUNTER_SUFFIX) {
@@ -112,10 +123,38 @@ impl Column {
     /// or nothing yet.
     pub(super) fn take(&mut self, at_ms: u64, value: f64) -> (Option<f64>, Found) {
         match self.kind {
-            Kind::Gauge => (Some(value), Found::Nothing),
+            Kind::Gauge { rises: None } => (Some(value), Found::Nothing),
+            Kind::Gauge { rises: Some(rises) } => self.follow(rises, at_ms, value),
             Kind::Counter { .. } => self.rate(at_ms, value),
             Kind::Unknown { .. } => self.weigh(at_ms, value),
         }
+    }
+
+    /// The same for a value that comes late: nothing is learned from it.
+    pub(super) fn take_late(&self, value: f64) -> Option<f64> {
+        matches!(self.kind, Kind::Gauge { .. }).then_some(value)
+    }
+
+    /// The next value does not go on from the one before.
+    pub(super) fn begin_anew(&mut self) {
+        self.before = None;
+    }
+
+    /// A gauge that may turn out to be a counter.
+    fn follow(&mut self, rises: u32, at_ms: u64, value: f64) -> (Option<f64>, Found) {
+        let before = self.before.replace((at_ms, value));
+        let before = before.map_or(value, |(_, before)| before);
+        if value < before || !is_whole(value) {
+            self.kind = Kind::Gauge { rises: None };
+            return (Some(value), Found::Nothing);
+        }
+        let rises = rises + u32::from(value > before);
+        if rises >= LATE_RISES {
+            self.kind = Kind::Counter { falls: 0 };
+            return (None, Found::LateCounter);
+        }
+        self.kind = Kind::Gauge { rises: Some(rises) };
+        (Some(value), Found::Nothing)
     }
 
     fn rate(&mut self, at_ms: u64, value: f64) -> (Option<f64>, Found) {
@@ -127,7 +166,7 @@ impl Column {
         if let Kind::Counter { falls } = &mut self.kind {
             *falls = *falls << 1 | u64::from(fell);
             if falls.count_ones() >= FALLS && !self.fixed {
-                self.kind = Kind::Gauge;
+                self.kind = Kind::Gauge { rises: None };
                 return (Some(value), Found::NoCounter);
             }
         }
@@ -158,19 +197,20 @@ impl Column {
             return (Some(value), Found::Nothing);
         };
         let before = self.before.replace((at_ms, value));
-        *fractions |= value.fract() != 0.0;
+        let mut falls = false;
+        *fractions |= !is_whole(value);
         let evidence = if *fractions { FRACTIONS } else { WHOLE };
         if let Some((_, before)) = before {
             *steps += 1;
             *still += u32::from(value <= before);
             let fell = value < before;
             *resets += u32::from(fell);
-            if (fell && value > before * RESET_SHARE) || *resets >= RESETS {
-                *still = u32::MAX;
-            }
+            falls = (fell && value > before * RESET_SHARE) || *resets >= RESETS;
         }
-        if value < 0.0 || *still > evidence.still {
-            self.kind = Kind::Gauge;
+        if value < 0.0 || falls || *still > evidence.still {
+            let only_still = value >= 0.0 && *resets == 0 && !*fractions;
+            let rises = only_still.then(|| *steps - *still);
+            self.kind = Kind::Gauge { rises };
             return (Some(value), Found::Nothing);
         }
         if *steps >= evidence.steps {
@@ -179,6 +219,10 @@ impl Column {
         }
         (None, Found::Nothing)
     }
+}
+
+fn is_whole(value: f64) -> bool {
+    value.fract() == 0.0
 }
 
 #[cfg(test)]
@@ -232,6 +276,74 @@ mod tests {
         let out = seen(&mut column("limit"), &[7.0; 20]);
         assert_eq!(out.iter().flatten().count(), 4);
         assert_eq!(seen(&mut column("balance"), &[-1.0]), [Some(-1.0)]);
+    }
+
+    #[test]
+    fn a_counter_that_stands_still_at_first_is_found_when_it_has_long_risen() {
+        let mut values = vec![7.0; 500];
+        values.extend((1..=200).map(|n| 7.0 + f64::from(n) * 50.0));
+        let mut queries = column("queries");
+        let mut found = Vec::new();
+        let mut out = Vec::new();
+        for (n, &value) in (0..).zip(&values) {
+            let (seen, what) = queries.take(n * 10_000, value);
+            out.push(seen);
+            if what != Found::Nothing {
+                found.push((n, what));
+            }
+        }
+        assert_eq!(found, [(559, Found::LateCounter)]);
+        assert_eq!(
+            out[16..559],
+            values[16..559]
+                .iter()
+                .copied()
+                .map(Some)
+                .collect::<Vec<_>>()
+        );
+        assert_eq!(out[559], None);
+        assert!(out[560..].iter().all(|rate| *rate == Some(5.0)));
+    }
+
+    #[test]
+    fn a_gauge_that_stands_still_at_first_stays_one() {
+        let ramp = |to: u32, step: f64| (1..=to).map(move |n| f64::from(n) * step);
+        let climbs: [(&str, Vec<f64>); 4] = [
+            (
+                "an incident",
+                ramp(59, 1.0)
+                    .chain(ramp(1, 0.0))
+                    .chain(ramp(100, 1.0))
+                    .collect(),
+            ),
+            (
+                "a queue",
+                [5.0, 0.0].into_iter().chain(ramp(100, 1.0)).collect(),
+            ),
+            ("fractions", ramp(100, 0.5).collect()),
+            ("below zero", ramp(100, -1.0).collect()),
+        ];
+        for (name, climb) in climbs {
+            let mut values = vec![0.0; 500];
+            values.extend(climb);
+            let mut gauge = column(name);
+            let out = seen(&mut gauge, &values);
+            assert!(!gauge.is_counter(), "{name}");
+            assert!(out[16..].iter().all(Option::is_some), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_late_value_teaches_nothing() {
+        let mut total = column("x_total");
+        assert_eq!(total.take(10_000, 100.0).0, None);
+        assert_eq!(total.take(20_000, 200.0).0, Some(10.0));
+        assert_eq!(total.take_late(150.0), None);
+        assert_eq!(total.take(30_000, 300.0).0, Some(10.0));
+        // After a gap of unknown length there is nothing to tell a rate from.
+        total.begin_anew();
+        assert_eq!(total.take(30_000, 900.0).0, None);
+        assert_eq!(total.take(40_000, 1000.0).0, Some(10.0));
     }
 
     #[test]

@@ -112,8 +112,8 @@ pub enum Problem {
     },
     /// A cell of the time column that is none.
     #[error(
-        "`{0}` is no time; read are RFC 3339 (2026-01-31T12:00:00Z), YYYY-MM-DD HH:MM:SS, and \
-         seconds, milli-, micro- or nanoseconds since 1970"
+        "`{0}` is no time, or not written as those before; read are RFC 3339 (2026-01-31T12:00:00Z), \
+         YYYY-MM-DD HH:MM:SS, YYYYMMDDHHMMSS, and seconds, milli-, micro- or nanoseconds since 1970"
     )]
     NotATime(String),
     /// A cell of a metric that is none.

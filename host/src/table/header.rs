@@ -31,6 +31,7 @@ const TIME_NAMES: &[&str] = &[
     "time_ms",
     "time_us",
     "time_ns",
+    "time_s",
     "ts_ms",
     "at_ms",
     "epoch_ms",
@@ -90,7 +91,7 @@ pub(super) fn read(
     if names.iter().all(|name| name.is_empty()) {
         return Err(refuse(Problem::Empty));
     }
-    let is_data = |name: &&str| name.parse::<f64>().is_ok() || TimeFormat::of(name).is_some();
+    let is_data = |name: &&str| name.parse::<f64>().is_ok() || TimeFormat::of(name, None).is_some();
     if names.iter().filter(|name| !name.is_empty()).all(is_data)
         || (is_data(&names[0]) && !names[0].is_empty())
     {

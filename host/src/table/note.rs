@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// What stands behind the name of a column once it was found late to be a counter.
+pub(super) const RATE_SUFFIX: &str = "_per_s";
+
 /// Something to tell the user. Each is noted once, when it is seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
@@ -12,6 +15,14 @@ pub enum Note {
     /// Columns that are counters: from this line on their rates are read.
     Counters {
         /// Their names.
+        names: Vec<String>,
+        /// The line, counted from 1.
+        line: u64,
+    },
+    /// Columns that stood still at first and are counters after all: from the row after this line on
+    /// their rates are read, as metrics of other names.
+    LateCounters {
+        /// Their names in the header.
         names: Vec<String>,
         /// The line, counted from 1.
         line: u64,
@@ -48,6 +59,13 @@ impl fmt::Display for Note {
                  `--gauges NAME` overrides)",
                 listed(names)
             ),
+            Self::LateCounters { names, line } => write!(
+                f,
+                "counters that stood still at first, from line {line} on read by their rate per second, \
+                 with `{RATE_SUFFIX}` behind their names: {} (`--counters NAME` reads one so from the \
+                 start, `--gauges NAME` never)",
+                listed(names)
+            ),
             Self::NoCounters { names, line } => write!(
                 f,
                 "no counters after all, read as they stand from line {line} on: {}",
@@ -55,7 +73,7 @@ impl fmt::Display for Note {
             ),
             Self::Backward { line } => write!(
                 f,
-                "line {line}: the time runs back; such a row counts as of the time of the row before"
+                "line {line}: the time runs back; such a row counts as of the latest time before it"
             ),
         }
     }

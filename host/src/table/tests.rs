@@ -185,10 +185,78 @@ fn time_that_stands_still_or_runs_back() {
     let times: Vec<u64> = table.rows.iter().map(|row| row.1 / 1000).collect();
     assert_eq!(times, [10, 10, 20, 20, 30]);
     assert_eq!(table.notes, [Note::Backward { line: 5 }]);
-    // A second episode appended to the first.
-    let table = read("time,a\n100,1\n105,2\n0,3\n5,4\n10,5\n");
-    let times: Vec<u64> = table.rows.iter().map(|row| row.1 / 1000).collect();
-    assert_eq!(times, [100, 105, 105, 110, 115]);
+}
+
+#[test]
+fn a_late_row_is_no_reset_of_a_counter() {
+    let rates = |text: &str| -> Vec<Option<f64>> {
+        let read = read_with(text.as_bytes(), &TableOptions::default()).unwrap();
+        read.rows.iter().map(|row| row.3[0]).collect()
+    };
+    let late = rates("time,hits_total\n10,100\n20,200\n15,150\n30,300\n");
+    assert_eq!(late, [None, Some(10.0), None, Some(10.0)]);
+    let sent_again = rates("time,hits_total\n10,100\n20,200\n10,100\n20,200\n30,300\n");
+    assert_eq!(sent_again[4], Some(10.0));
+    // A second episode appended to the first: no rate goes across.
+    let mut text = String::from("time,hits_total\n");
+    for (first, per_s) in [(5000, 10), (0, 20)] {
+        for row in 0..20 {
+            writeln!(text, "{},{}", first + row * 10, first + row * 10 * per_s).unwrap();
+        }
+    }
+    let appended = rates(&text);
+    assert_eq!(appended[1..20], [Some(10.0); 19]);
+    assert_eq!(appended[20..28], [None; 8]);
+    assert_eq!(appended[28..], [Some(20.0); 12]);
+}
+
+#[test]
+fn a_time_column_says_its_unit_and_a_compact_date_is_a_date() {
+    let times = |text: &str| -> Vec<u64> { read(text).rows.iter().map(|row| row.1).collect() };
+    assert_eq!(times("time_ms,a\n0,1\n1000,2\n"), [0, 1000]);
+    assert_eq!(times("at_ms,a\n0,1\n1000,2\n"), [0, 1000]);
+    assert_eq!(times("time_us,a\n0,1\n1000,2\n"), [0, 1]);
+    assert_eq!(times("time_s,a\n0,1\n1000,2\n"), [0, 1_000_000]);
+    let dates = times("time,a\n20260131120000,1\n20260131120005,2\n");
+    assert_eq!(dates, [1_769_860_800_000, 1_769_860_805_000]);
+    let days = times("date,a\n20260131,1\n20260201,2\n");
+    assert_eq!(days[1] - days[0], 86_400_000);
+    let said = refusal(b"date,a\n20260131,1\n20260132,2\n");
+    assert!(said.contains("x.csv, line 3, column 1 `date`"), "{said}");
+}
+
+#[test]
+fn a_counter_that_stands_still_at_first_goes_on_under_another_name() {
+    let mut text = String::from("time,queries,queries_per_s\n");
+    for n in 0..200_u32 {
+        let queries = 1000 + n.saturating_sub(99) * 50;
+        writeln!(text, "{},{queries},{}", n * 10, n % 3).unwrap();
+    }
+    let mut table = open(text.as_bytes(), &TableOptions::default()).unwrap();
+    let mut levels = Vec::new();
+    let mut rates = Vec::new();
+    loop {
+        let name = table.metrics()[0].clone();
+        let Some(row) = table.next_row().unwrap() else {
+            break;
+        };
+        if name == "queries" {
+            levels.push(row.values[0]);
+        } else {
+            assert_eq!(name, "queries_per_s_per_s");
+            rates.push(row.values[0]);
+        }
+    }
+    assert_eq!(levels.len(), 160);
+    assert!(levels.iter().flatten().all(|level| *level >= 1000.0));
+    assert_eq!(rates, [Some(5.0); 40]);
+    assert_eq!(
+        table.take_notes(),
+        [Note::LateCounters {
+            names: vec!["queries".into()],
+            line: 161
+        }]
+    );
 }
 
 #[test]

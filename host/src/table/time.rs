@@ -3,12 +3,23 @@
 //! A time without a zone counts as UTC: nothing here asks the machine for its own zone, so the same
 //! table gives the same result everywhere.
 
-use jiff::civil::{DateTime, Time};
+use jiff::civil::{Date, DateTime, Time};
 use jiff::fmt::temporal::Pieces;
 use jiff::tz::Offset;
 
 /// Steps back in a row, from the table's start, that show that it runs from newest to oldest.
 const NEWEST_FIRST_AFTER: u32 = 3;
+
+/// Late rows that go on from one another after which the clock was set back, or another episode
+/// was appended. Fewer come from a second host or were sent again.
+const SET_BACK_ROWS: u32 = 8;
+
+/// Rows from then on that are an episode of their own: its time goes on past where the first ended.
+const EPISODE_ROWS: u32 = 30;
+
+/// Years that a date without separators may lie in. No time in seconds since 1970 that anybody has
+/// measured so far looks like one.
+const COMPACT_YEARS: std::ops::RangeInclusive<i16> = 1970..=2099;
 
 /// How the cells of a time column are written. Found from the first and kept, so that a number that
 /// grows does not change its unit.
@@ -16,6 +27,8 @@ const NEWEST_FIRST_AFTER: u32 = 3;
 pub(super) enum TimeFormat {
     /// A date, with or without a time and a zone.
     Calendar,
+    /// A date in digits alone: `20260131`, or with hours, minutes, seconds and milliseconds.
+    Compact,
     /// A number of this unit since 1970.
     Epoch(Unit),
 }
@@ -30,6 +43,22 @@ pub(super) enum Unit {
 }
 
 impl Unit {
+    /// The unit that a column's name ends in, as `time_ms` does; none when it says none.
+    pub(super) fn named(column: &str) -> Option<Self> {
+        let between = |c: char| !c.is_alphanumeric();
+        let (_, last) = column.trim_end_matches(between).rsplit_once(between)?;
+        Some(match last.to_lowercase().as_str() {
+            "s" | "sec" | "secs" | "second" | "seconds" => Self::Seconds,
+            "ms" | "msec" | "msecs" | "millis" | "millisecond" | "milliseconds" => {
+                Self::Milliseconds
+            }
+            "us" | "\u{b5}s" | "\u{3bc}s" | "usec" | "usecs" | "micros" | "microsecond"
+            | "microseconds" => Self::Microseconds,
+            "ns" | "nsec" | "nsecs" | "nanos" | "nanosecond" | "nanoseconds" => Self::Nanoseconds,
+            _ => return None,
+        })
+    }
+
     /// By magnitude: seconds reach 10^11 in the year 5138, milliseconds were there in 1973, and so
     /// on by thousands.
     fn of(number: f64) -> Self {
@@ -43,11 +72,15 @@ impl Unit {
 }
 
 impl TimeFormat {
-    /// The format of a cell; none when it is no time.
-    pub(super) fn of(cell: &str) -> Option<Self> {
+    /// The format of a cell of a column whose name says this unit; none when it is no time.
+    pub(super) fn of(cell: &str, named: Option<Unit>) -> Option<Self> {
         let cell = cell.trim();
         if let Some(number) = number(cell) {
-            return Some(Self::Epoch(Unit::of(number)));
+            return Some(match named {
+                Some(unit) => Self::Epoch(unit),
+                None if compact_ms(cell).is_some() => Self::Compact,
+                None => Self::Epoch(Unit::of(number)),
+            });
         }
         calendar_ms(cell).map(|_| Self::Calendar)
     }
@@ -58,6 +91,7 @@ impl TimeFormat {
         let cell = cell.trim();
         match self {
             Self::Calendar => calendar_ms(cell),
+            Self::Compact => compact_ms(cell),
             Self::Epoch(unit) => epoch_ms(cell, unit),
         }
     }
@@ -114,6 +148,31 @@ fn calendar_ms(cell: &str) -> Option<u64> {
     to_ms(&Pieces::parse(stamp).ok()?, zone)
 }
 
+/// The time in `YYYYMMDD`, with `hh`, `hhmm`, `hhmmss` or `hhmmssfff` behind it; none when there is
+/// no such day or time.
+fn compact_ms(digits: &str) -> Option<u64> {
+    let written = matches!(digits.len(), 8 | 10 | 12 | 14 | 17);
+    if !written || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let part = |from: usize, to: usize| digits.get(from..to).map_or(Some(0), |d| d.parse().ok());
+    let (year, millis) = (part(0, 4)?, part(14, 17)?);
+    let small = |from, to| i8::try_from(part(from, to)?).ok();
+    let date = Date::new(year, small(4, 6)?, small(6, 8)?).ok()?;
+    let time = Time::new(
+        small(8, 10)?,
+        small(10, 12)?,
+        small(12, 14)?,
+        i32::from(millis) * 1_000_000,
+    );
+    let at = Offset::UTC
+        .to_timestamp(DateTime::from_parts(date, time.ok()?))
+        .ok()?;
+    COMPACT_YEARS
+        .contains(&year)
+        .then(|| u64::try_from(at.as_millisecond()).ok())?
+}
+
 /// An offset that stands apart, like `UTC`, `Z`, `+02`, `+0200` or `+02:00`.
 fn offset(zone: &str) -> Option<Offset> {
     if ["UTC", "GMT", "Z"]
@@ -143,20 +202,40 @@ fn to_ms(pieces: &Pieces<'_>, zone: Option<Offset>) -> Option<u64> {
 
 /// Puts the times of a table in an order that never runs back.
 ///
-/// A row that comes late counts as of the time of the row before it. When the rows after it go on
-/// from there (a clock was set back, a file appended that starts earlier), time goes on with their
-/// steps.
+/// A row that comes late counts as of the latest time so far. When many rows go on from there (a
+/// clock was set back, a file appended that starts earlier), time goes on with their steps; and it
+/// is again what is read once that passes what was read before, as when the clock is put right.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Timeline {
     rows: u64,
     at_ms: u64,
     /// The largest time read since the clock was last set back.
     latest_ms: u64,
-    /// The time of the row before, if that row was late.
-    late_ms: Option<u64>,
+    /// The rows just before, if they came late.
+    late: Option<Run>,
     /// Added to what is read since the clock was set back.
     offset_ms: i64,
+    /// How it was before the clock was set back, to return to.
+    before: Option<Before>,
+    /// Whether the next row in order begins anew.
+    anew: bool,
     steps_back: u32,
+}
+
+/// Late rows that go on from one another.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    latest_ms: u64,
+    rows: u32,
+}
+
+/// How a timeline was before the clock was set back.
+#[derive(Debug, Clone, Copy)]
+struct Before {
+    latest_ms: u64,
+    offset_ms: i64,
+    /// Rows since then.
+    rows: u32,
 }
 
 /// Where a row stands in time.
@@ -164,43 +243,91 @@ pub(super) struct Timeline {
 pub(super) struct Placed {
     /// Milliseconds since the Unix epoch; never less than that of the row before.
     pub(super) at_ms: u64,
-    /// Whether the time in the row lies before that of the row before.
-    pub(super) backward: bool,
+    pub(super) order: Order,
+}
+
+/// How a row stands to the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// It comes after it.
+    Follows,
+    /// It comes late: what it counts was counted before.
+    Late,
+    /// How long after the row before it comes is not known.
+    Anew,
 }
 
 impl Timeline {
     /// Places the next row; none when the rows run from newest to oldest.
     pub(super) fn place(&mut self, read_ms: u64) -> Option<Placed> {
-        let first = self.rows == 0;
         self.rows += 1;
-        if first || read_ms >= self.latest_ms {
-            self.latest_ms = read_ms;
-            self.late_ms = None;
-            self.at_ms = self
-                .at_ms
-                .max(read_ms.saturating_add_signed(self.offset_ms));
-            return Some(Placed {
-                at_ms: self.at_ms,
-                backward: false,
-            });
+        self.return_to_before(read_ms);
+        if self.rows == 1 || read_ms >= self.latest_ms {
+            return Some(self.follow(read_ms));
         }
-        let Some(late_ms) = self.late_ms.replace(read_ms) else {
-            self.steps_back += 1;
-            return self.unless_newest_first();
+        let run = match self.late {
+            Some(run) if read_ms >= run.latest_ms => run.rows + 1,
+            _ => {
+                self.steps_back += 1;
+                1
+            }
         };
-        if read_ms < late_ms {
-            self.steps_back += 1;
+        if run < SET_BACK_ROWS {
+            self.late = Some(Run {
+                latest_ms: read_ms,
+                rows: run,
+            });
             return self.unless_newest_first();
         }
-        // The second row that goes on from the earlier time: the clock was set back.
-        self.at_ms = self.at_ms.saturating_add(read_ms - late_ms);
+        // What an unfinished episode goes back to is what that came from.
+        let unfinished = self.before.filter(|before| before.rows < EPISODE_ROWS);
+        self.before = Some(Before {
+            rows: 0,
+            ..unfinished.unwrap_or(Before {
+                latest_ms: self.latest_ms,
+                offset_ms: self.offset_ms,
+                rows: 0,
+            })
+        });
         self.offset_ms = i64::try_from(i128::from(self.at_ms) - i128::from(read_ms)).unwrap_or(0);
+        self.anew = true;
+        Some(self.follow(read_ms))
+    }
+
+    /// Takes the time as it is read again when that passes all that was read before the clock was
+    /// set back. An episode of its own goes on, unless that loses nothing of its time.
+    fn return_to_before(&mut self, read_ms: u64) {
+        let Some(before) = self.before.filter(|before| read_ms > before.latest_ms) else {
+            return;
+        };
+        if before.rows < EPISODE_ROWS
+            || read_ms.saturating_add_signed(before.offset_ms) >= self.at_ms
+        {
+            self.offset_ms = before.offset_ms;
+            self.before = None;
+            self.anew = true;
+        }
+    }
+
+    fn follow(&mut self, read_ms: u64) -> Placed {
         self.latest_ms = read_ms;
-        self.late_ms = None;
-        Some(Placed {
+        self.late = None;
+        if let Some(before) = &mut self.before {
+            before.rows = before.rows.saturating_add(1);
+        }
+        let at_ms = read_ms.saturating_add_signed(self.offset_ms);
+        let order = if at_ms < self.at_ms {
+            Order::Late
+        } else if std::mem::take(&mut self.anew) {
+            Order::Anew
+        } else {
+            Order::Follows
+        };
+        self.at_ms = self.at_ms.max(at_ms);
+        Placed {
             at_ms: self.at_ms,
-            backward: false,
-        })
+            order,
+        }
     }
 
     fn unless_newest_first(&self) -> Option<Placed> {
@@ -208,7 +335,7 @@ impl Timeline {
         let newest_first = all_back && self.steps_back >= NEWEST_FIRST_AFTER;
         (!newest_first).then_some(Placed {
             at_ms: self.at_ms,
-            backward: true,
+            order: Order::Late,
         })
     }
 }
@@ -218,7 +345,7 @@ mod tests {
     use super::*;
 
     fn read(cell: &str) -> Option<u64> {
-        TimeFormat::of(cell)?.read(cell)
+        TimeFormat::of(cell, None)?.read(cell)
     }
 
     #[test]
@@ -243,6 +370,11 @@ mod tests {
             "2026-01-31 07:00:00-05",
             "2026/01/31 12:00:00",
             " 2026-01-31 12:00:00 ",
+            "20260131120000",
+            "20260131120000000",
+            "202601311200",
+            "2026013112",
+            "20260131T120000Z",
             "1769860800",
             "1769860800.0",
             "1.7698608e9",
@@ -255,6 +387,8 @@ mod tests {
         assert_eq!(read("2026-01-31 12:00:00.125"), Some(noon_ms + 125));
         assert_eq!(read("1769860800.125"), Some(noon_ms + 125));
         assert_eq!(read("2026-01-31"), Some(noon_ms - 12 * 3_600_000));
+        assert_eq!(read("20260131"), Some(noon_ms - 12 * 3_600_000));
+        assert_eq!(read("20260131120000125"), Some(noon_ms + 125));
         assert_eq!(read("0"), Some(0));
         assert_eq!(read("5"), Some(5000));
     }
@@ -283,8 +417,53 @@ mod tests {
 
     #[test]
     fn a_unit_once_found_is_kept() {
-        let seconds = TimeFormat::of("99999999999").unwrap();
+        let seconds = TimeFormat::of("99999999999", None).unwrap();
         assert_eq!(seconds.read("100000000000"), Some(100_000_000_000_000));
+    }
+
+    #[test]
+    fn the_name_of_a_column_says_the_unit() {
+        use Unit::{Microseconds, Milliseconds, Nanoseconds, Seconds};
+        for (name, unit) in [
+            ("time_ms", Some(Milliseconds)),
+            ("AT_MS", Some(Milliseconds)),
+            ("Time (ms)", Some(Milliseconds)),
+            ("ts.us", Some(Microseconds)),
+            ("time [\u{b5}s]", Some(Microseconds)),
+            ("timestamp-ns", Some(Nanoseconds)),
+            ("elapsed_s", Some(Seconds)),
+            ("uptime_seconds", Some(Seconds)),
+            ("ts", None),
+            ("ms", None),
+            ("time", None),
+            ("items", None),
+            ("time_utc", None),
+        ] {
+            assert_eq!(Unit::named(name), unit, "{name}");
+        }
+        let ms = TimeFormat::of("0", Some(Milliseconds)).unwrap();
+        assert_eq!(ms.read("1000"), Some(1000));
+        // Even where the digits look like a date, or like another unit.
+        for (cell, unit, ms) in [
+            ("20260131120000", Milliseconds, 20_260_131_120_000),
+            ("1769860800000000", Nanoseconds, 1_769_860_800),
+            ("5", Microseconds, 0),
+        ] {
+            let format = TimeFormat::of(cell, Some(unit)).unwrap();
+            assert_eq!(format.read(cell), Some(ms), "{cell}");
+        }
+        let date = TimeFormat::of("2026-01-31", Some(Milliseconds)).unwrap();
+        assert_eq!(date, TimeFormat::Calendar);
+    }
+
+    #[test]
+    fn a_column_of_compact_dates_holds_nothing_else() {
+        let compact = TimeFormat::of("20260131235959", None).unwrap();
+        for cell in ["20260131240000", "20260229", "1769860800000", "2026013", ""] {
+            assert_eq!(compact.read(cell), None, "{cell}");
+        }
+        // No such day: seconds, as they are.
+        assert_eq!(read("20261331"), Some(20_261_331_000));
     }
 
     fn placed(times: &[u64]) -> Vec<Option<u64>> {
@@ -306,12 +485,77 @@ mod tests {
         assert_eq!(placed(&[10, 10, 20]), all(&[10, 10, 20]));
         assert_eq!(placed(&[10, 20, 15, 30]), all(&[10, 20, 20, 30]));
         assert_eq!(
-            placed(&[100, 110, 0, 10, 20]),
-            all(&[100, 110, 110, 120, 130])
+            placed(&[10, 20, 30, 15, 15, 40]),
+            all(&[10, 20, 30, 30, 30, 40])
         );
         assert_eq!(
             placed(&[40, 30, 20, 10]),
             [Some(40), Some(40), Some(40), None]
         );
+    }
+
+    /// The times of an episode that begins at 0.
+    fn episode(rows: u64) -> impl Iterator<Item = u64> {
+        (0..rows).map(|row| row * 10)
+    }
+
+    #[test]
+    fn an_episode_appended_goes_on_with_its_own_steps() {
+        let times: Vec<u64> = episode(50).chain(episode(200)).collect();
+        let placed: Vec<u64> = placed(&times).into_iter().flatten().collect();
+        // It is known for one at its eighth row.
+        assert_eq!(placed[49..58], [490; 9]);
+        let steps = placed[57..].windows(2).map(|pair| pair[1] - pair[0]);
+        assert!(steps.eq(std::iter::repeat_n(10, 200 - 8)), "{placed:?}");
+    }
+
+    #[test]
+    fn a_clock_that_is_put_right_again_is_believed() {
+        // An hour back for forty minutes, a minute between two rows.
+        let times = (0..120).chain(60..100).chain(160..170);
+        let times: Vec<u64> = times.map(|minute| minute * 60_000).collect();
+        assert_eq!(placed(&times)[160..], all(&times[160..]));
+    }
+
+    #[test]
+    fn two_hosts_in_one_table_do_not_shift_time() {
+        for block in [1_u64, 2, 3, 10, 20] {
+            let mut timeline = Timeline::default();
+            let (mut latest, mut ahead) = (0, 0);
+            for round in 0..100 {
+                for lag in [0, 35] {
+                    for row in 0..block {
+                        let read = (round * block + row) * 10 + 1000 - lag;
+                        latest = latest.max(read);
+                        let placed = timeline.place(read).unwrap();
+                        assert!(placed.at_ms >= latest, "{block} rows, {round}");
+                        ahead = ahead.max(placed.at_ms - latest);
+                    }
+                }
+            }
+            assert!(ahead <= (block + 1) * 10, "{block} rows: {ahead} ms ahead");
+        }
+    }
+
+    #[test]
+    fn what_comes_late_is_told_from_what_follows() {
+        let mut timeline = Timeline::default();
+        let order =
+            [10, 20, 15, 30, 30].map(|read_ms| timeline.place(read_ms).map(|placed| placed.order));
+        assert_eq!(
+            order.map(Option::unwrap),
+            [
+                Order::Follows,
+                Order::Follows,
+                Order::Late,
+                Order::Follows,
+                Order::Follows
+            ]
+        );
+        let mut timeline = Timeline::default();
+        let times = episode(50).chain(episode(50));
+        let orders: Vec<Order> = times.map(|t| timeline.place(t).unwrap().order).collect();
+        assert_eq!(orders[50..57], [Order::Late; 7]);
+        assert_eq!(orders[57..59], [Order::Anew, Order::Follows]);
     }
 }

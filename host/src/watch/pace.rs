@@ -38,7 +38,7 @@ pub struct Pace {
 
 impl Pace {
     /// The checks that are made of a target.
-    pub(super) fn plans(&self) -> [CheckPlan; 5] {
+    pub fn plans(&self) -> [CheckPlan; 5] {
         let plan = |check, interval_ms, timeout_ms, exclusive| CheckPlan {
             check,
             interval_ms,

@@ -117,12 +117,33 @@ pub(super) fn run(args: &DiffArgs) -> Ended {
         new.version(),
         comparison.differences,
     ));
-    let same = comparison.differences == 0 && diffed.chain.holds();
-    Ok(if same {
+    if !diffed.chain.holds() {
+        return Ok(ExitCode::FAILURE);
+    }
+    if comparison.decisions == 0 {
+        bail!("nothing was compared: {}", why_nothing(args, &diffed));
+    }
+    Ok(if diffed.agrees() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn why_nothing(args: &DiffArgs, diffed: &Diffed) -> String {
+    let names: Vec<_> = diffed
+        .names
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect();
+    match &args.name {
+        _ if names.is_empty() => "there is no decision in the log".into(),
+        Some(name) if !diffed.names.contains(name) => format!(
+            "the log has no decision by `{name}`; it has decisions by {}",
+            names.join(", ")
+        ),
+        _ => "every decision was left out".into(),
+    }
 }
 
 /// A policy with the parameters that were in force as far as it knows them, and with what was typed.
@@ -218,12 +239,12 @@ fn tell(diffed: &Diffed) -> std::io::Result<()> {
     for (what, decisions) in differing {
         say(&format!("  {decisions} of them differ in {what}"))?;
     }
-    if comparison.failures > 0 || diffed.old_failures > 0 {
+    if diffed.old_failures > 0 || diffed.new_failures > 0 {
         let first = comparison.first_failure.as_deref();
         say(&format!(
-            "the old policy failed {} times, the new one {}{}",
+            "the old policy failed {} times, the new one {} times where the old one did not{}",
             diffed.old_failures,
-            comparison.failures,
+            diffed.new_failures,
             first.map_or(String::new(), |first| format!(", first: {first}"))
         ))?;
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::assemble::DEFAULT_POLICY as DEFAULT_COMPONENT;
@@ -43,8 +43,8 @@ pub(super) fn run(args: &ReplayArgs) -> Ended {
             return Some(known.clone());
         }
         // A replay decides about no database: nobody has to vouch for what was in service once.
-        match store.as_ref()?.read(digest) {
-            Ok(kept) => Some(Verified::unsigned_hashed(kept?.component)),
+        match store.as_ref()?.read_component(digest) {
+            Ok(kept) => Some(Verified::unsigned_hashed(kept?)),
             Err(error) => {
                 complain(&format!("warning: {error}"));
                 None
@@ -60,6 +60,11 @@ pub(super) fn run(args: &ReplayArgs) -> Ended {
         say_json(&replayed)?;
     } else {
         tell(&replayed)?;
+    }
+    if replayed.is_empty() {
+        bail!(
+            "nothing was replayed: there is no decision in the log that the clock or the load did not end"
+        );
     }
     complain(&format!(
         "{} decisions, {rate} a second; {}",
@@ -156,9 +161,15 @@ pub(super) fn chain(chain: &Chain) -> std::io::Result<()> {
         ))?;
     }
     if chain.lost > 0 {
-        let lost = chain.lost;
+        let (lost, crises) = (chain.lost, chain.lost_crises);
         say(&format!(
-            "{lost} decisions could not be written when they were made"
+            "{lost} decisions could not be written when they were made, {crises} of them crises"
+        ))?;
+    }
+    if chain.gone > 0 {
+        let gone = chain.gone;
+        say(&format!(
+            "{gone} lines that were on disk once were gone when dbmedic started again"
         ))?;
     }
     if chain.holds() {

@@ -41,7 +41,7 @@ pub(super) fn run(args: &TestArgs) -> Ended {
             args.policy.with_extension("tests").display()
         );
     }
-    let report = policy_tests::run(&policy, &files);
+    let report = policy_tests::run(&policy, &files, None);
     if args.json {
         say_json(&report)?;
     } else {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::ConstraintState;
 use crate::source::State;
 
 const OPTIONS: DiagnoseOptions = DiagnoseOptions {
@@ -39,6 +40,23 @@ fn state(locks: Vec<LockHolder>, change_counter: u32) -> SqliteState {
         }),
         locks,
         ..SqliteState::default()
+    }
+}
+
+/// A bound on the log that is violated.
+fn oversized(auto_fix: bool) -> CheckedConstraint {
+    CheckedConstraint {
+        state: ConstraintState {
+            name: "wal_size".into(),
+            metric: "wal_bytes".into(),
+            value: 2.0,
+            lower: None,
+            upper: Some(1.0),
+            utilization: 2.0,
+            status: ConstraintStatus::Critical,
+            violations_ms: Vec::new(),
+        },
+        auto_fix,
     }
 }
 
@@ -109,16 +127,7 @@ fn a_reader_starves_the_log_only_when_it_is_behind_its_end() {
 
 #[test]
 fn a_damaged_log_is_not_offered_a_checkpoint_until_a_scan_finds_it_sound() {
-    let oversized = ConstraintState {
-        name: "wal_size".into(),
-        metric: "wal_bytes".into(),
-        value: 2.0,
-        lower: None,
-        upper: Some(1.0),
-        utilization: 2.0,
-        status: ConstraintStatus::Critical,
-        violations_ms: Vec::new(),
-    };
+    let oversized = oversized(true);
     let mut holds = Holds::default();
     let mut kinds_of = |bad: Option<u64>, scanned| {
         let mut state = state(Vec::new(), 1);
@@ -144,4 +153,28 @@ fn a_damaged_log_is_not_offered_a_checkpoint_until_a_scan_finds_it_sound() {
     assert_eq!(kinds_of(Some(9), true), ["wal.corrupt-frame"]);
     assert!(kinds_of(None, false).is_empty());
     assert_eq!(kinds_of(None, true), ["wal.oversized"]);
+}
+
+#[test]
+fn a_checkpoint_is_offered_where_the_bound_allows_a_repair() {
+    let state = state(Vec::new(), 1);
+    let seen = Observation {
+        target: "shop".into(),
+        at_ms: 0,
+        samples: Vec::new(),
+        snapshot_at_ms: None,
+        state: State::Sqlite(state.clone()),
+    };
+    for (bounds, offered) in [
+        (vec![oversized(true)], 1),
+        (vec![oversized(false)], 0),
+        (vec![oversized(false), oversized(true)], 1),
+    ] {
+        let found = Holds::default().diagnose(&seen, &state, &bounds, &OPTIONS);
+        let [problem] = &found.problems[..] else {
+            panic!("{found:?}");
+        };
+        assert_eq!(problem.kind, "wal.oversized");
+        assert_eq!(problem.candidates.len(), offered, "{bounds:?}");
+    }
 }

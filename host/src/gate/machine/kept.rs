@@ -1,10 +1,12 @@
 //! What the gate keeps of a policy from one run to the next.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
 use crate::gate::record::{Known, Refusal};
+use crate::gate::source::Source;
+use crate::signing::Provenance;
 
 /// What the next run must know of one policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,8 +25,15 @@ pub struct Service {
     pub out_of_service: Option<OutOfService>,
     /// A candidate in the shadow.
     pub candidate: Option<Known>,
+    /// Where policies came from as it was configured.
+    #[serde(default)]
+    pub source: Option<Source>,
     /// What the source held last.
     pub source_digest: Option<String>,
+    /// The version of each policy when it was in service last, by the names that they give
+    /// themselves: no way around leads to an older one.
+    #[serde(default)]
+    pub versions: BTreeMap<String, String>,
     /// Candidates that were refused, the latest last.
     pub refused: VecDeque<RefusedCandidate>,
 }
@@ -57,16 +66,41 @@ pub struct RefusedCandidate {
 impl Service {
     /// The beginning: a policy in service, and nothing else.
     pub fn new(present: Known, since_ms: u64) -> Self {
-        Self {
+        let mut service = Self {
             present,
             since_ms,
             on_probation: false,
             last_good: None,
             out_of_service: None,
             candidate: None,
+            source: None,
             source_digest: None,
+            versions: BTreeMap::new(),
             refused: VecDeque::new(),
-        }
+        };
+        service.note_version();
+        service
+    }
+
+    /// Remembers the version that is in service.
+    pub(super) fn note_version(&mut self) {
+        let present = &self.present.identity;
+        self.versions
+            .insert(present.name.clone(), present.version.clone());
+    }
+
+    /// Notes who vouches for a component, wherever it stands.
+    pub fn sign(&mut self, digest: &str, signer: &Provenance) {
+        let tried_again = self.out_of_service.as_mut().map(|out| &mut out.policy);
+        [
+            Some(&mut self.present),
+            self.last_good.as_mut(),
+            tried_again,
+        ]
+        .into_iter()
+        .chain([self.candidate.as_mut()])
+        .flatten()
+        .for_each(|known| known.sign(digest, signer));
     }
 
     /// Every policy that may be put in service without going through the gate again, or is there.

@@ -3,6 +3,7 @@
 use crate::gate::record::{GateRecord, Known, Origin, Refusal, Step, SwapReason};
 use crate::model::{PolicyEvent, Verdict};
 use crate::policy::{Decision, ServiceChange, Standing};
+use crate::signing::Provenance;
 
 /// What happened to the policy of one name.
 #[derive(Debug)]
@@ -27,6 +28,25 @@ pub enum Input {
         digest: String,
         /// Which step, and why.
         refusal: Refusal,
+    },
+    /// One of several in a directory did not, before it was a candidate.
+    Unfit {
+        /// Its SHA-256.
+        digest: String,
+        /// Which step, and why.
+        refusal: Refusal,
+    },
+    /// What the file of the configuration holds, when it was looked at.
+    SourceHolds {
+        /// Its SHA-256.
+        digest: String,
+    },
+    /// What came through the gate before has another signature than it had.
+    Signed {
+        /// Its SHA-256.
+        digest: String,
+        /// Who vouches for it now, or why the signature is not believed.
+        signer: Result<Provenance, Refusal>,
     },
     /// It took all of them.
     Ready {

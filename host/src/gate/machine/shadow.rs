@@ -29,13 +29,14 @@ impl Machine {
     pub(super) fn judge_shadow(&mut self, at_ms: u64) -> Vec<Output> {
         let Phase::Shadow {
             candidate,
+            origin,
             since_ms,
             comparison,
         } = &self.phase
         else {
             return Vec::new();
         };
-        let (candidate, since_ms) = (candidate.clone(), *since_ms);
+        let (candidate, origin, since_ms) = (candidate.clone(), origin.clone(), *since_ms);
         let shadow = &self.settings.shadow;
         let (failures, first) = comparison.failures();
         if failures > shadow.failures {
@@ -86,6 +87,7 @@ impl Machine {
         );
         self.phase = Phase::Waiting {
             candidate,
+            origin,
             since_ms,
             comparison,
             reason,
@@ -93,6 +95,7 @@ impl Machine {
         vec![awaits, Output::EndShadow]
     }
 
+    /// Ends the shadow of a candidate that goes on, or is told of by who calls this.
     pub(super) fn leave_shadow(&mut self) -> Vec<Output> {
         match std::mem::replace(&mut self.phase, Phase::None) {
             Phase::Shadow { .. } => vec![Output::EndShadow],

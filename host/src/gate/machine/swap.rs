@@ -5,6 +5,10 @@
 use super::{Known, Machine, OutOfService, Output, Phase, Progress, Refusal, Step, SwapReason};
 use crate::policy::{ServiceChange, Standing};
 
+/// Why a candidate goes when the policy in service does.
+const MADE_WAY: &str = "the policy in service beside it makes way for the last good one; \
+                        `dbmedic policy swap` offers it again";
+
 impl Machine {
     /// Puts a candidate in service that went through the gate.
     pub(super) fn swap(&mut self, candidate: Known, why: SwapReason) -> Output {
@@ -66,6 +70,7 @@ impl Machine {
         };
         let before = std::mem::replace(&mut self.service.present, candidate.clone());
         self.service.last_good = last_good;
+        self.service.note_version();
         self.service.since_ms = at_ms;
         self.service.candidate = None;
         self.service.on_probation = matches!(standing, Standing::OnProbation(_));
@@ -78,10 +83,17 @@ impl Machine {
             why,
             before: before.identity,
         };
-        vec![
+        let mut outputs = vec![
             self.record(digest, Some(&candidate), Step::Swap, in_service),
             Output::Persist,
-        ]
+        ];
+        let held_back = self.preparing.as_mut().and_then(|one| one.ready.take());
+        outputs.extend(
+            held_back
+                .into_iter()
+                .flat_map(|next| self.ready(at_ms, next)),
+        );
+        outputs
     }
 
     /// Takes up what the breaker of a policy says.
@@ -132,9 +144,9 @@ impl Machine {
                 });
                 let mut outputs = vec![Output::Persist];
                 if let Some(last_good) = self.service.last_good.clone()
-                    && !matches!(self.phase, Phase::Swapping { .. })
+                    && !self.is_swapping()
                 {
-                    outputs.extend(self.leave_shadow());
+                    outputs.extend(self.drop_shadow(MADE_WAY));
                     let why = SwapReason::RolledBack { reason };
                     outputs.push(self.swap_as(last_good, why, Standing::Proven));
                 }
@@ -174,7 +186,7 @@ impl Machine {
     }
 
     fn did_not_prove_itself(&mut self, at_ms: u64, reason: &str) -> Vec<Output> {
-        if matches!(self.phase, Phase::Swapping { .. }) {
+        if self.is_swapping() {
             return Vec::new();
         }
         let why = SwapReason::RolledBack {
@@ -186,7 +198,8 @@ impl Machine {
     pub(super) fn promote(&mut self) -> Vec<Output> {
         let candidate = match &self.phase {
             Phase::Shadow { candidate, .. } | Phase::Waiting { candidate, .. } => candidate.clone(),
-            Phase::None | Phase::Swapping { .. } => {
+            Phase::Swapping { .. } => return vec![self.denied_while_swapping()],
+            Phase::None => {
                 let present = self.service.present.clone();
                 let reason = "no candidate is in the shadow or waits".to_owned();
                 let digest = &present.identity.digest;
@@ -203,6 +216,14 @@ impl Machine {
         outputs
     }
 
+    /// To a person who wants another swap than the one in flight.
+    pub(super) fn denied_while_swapping(&self) -> Output {
+        let present = &self.service.present;
+        let reason = "another policy is just coming into service; ask again".to_owned();
+        let denied = Progress::Denied { reason };
+        self.record(&present.identity.digest, Some(present), Step::Swap, denied)
+    }
+
     /// Puts the last good policy back, and remembers the present one as refused.
     pub(super) fn roll_back(&mut self, at_ms: u64, reason: &str, why: &SwapReason) -> Vec<Output> {
         let present = self.service.present.clone();
@@ -216,7 +237,7 @@ impl Machine {
                 Progress::Denied { reason },
             )];
         };
-        let mut outputs = self.leave_shadow();
+        let mut outputs = self.drop_shadow(MADE_WAY);
         let refusal = Refusal::new(Step::Probation, reason.to_owned());
         outputs.extend(self.refuse(at_ms, &digest, Some(&present), refusal));
         outputs.push(self.swap_as(last_good, why.clone(), Standing::Proven));

@@ -117,6 +117,12 @@ fn slow(digest: &str) -> Input {
     }
 }
 
+fn source_holds(digest: &str) -> Input {
+    Input::SourceHolds {
+        digest: digest.into(),
+    }
+}
+
 fn swapped(digest: &str) -> Input {
     Input::Swapped {
         digest: digest.into(),
@@ -480,9 +486,187 @@ fn without_a_shadow_it_is_swapped_at_once() {
     );
 }
 
-/// Whatever happens in whatever order: only what was ready is swapped in.
 #[test]
-fn nothing_is_swapped_in_that_was_not_ready() {
+fn while_one_policy_comes_into_service_the_next_is_held_back() {
+    let mut machine = in_shadow(settings());
+    assert_eq!(swap_of(&machine.step(3, Input::Promote)), Some("new"));
+    machine.step(4, offered("newer", Origin::Source));
+    assert_eq!(machine.step(5, ready("1.2.0", "newer")), []);
+    assert!(
+        machine
+            .needed()
+            .any(|known| known.identity.digest == "newer")
+    );
+    assert!(
+        matches!(machine.candidate(), Some(CandidateState::Preparing { digest }) if digest == "newer")
+    );
+    // A person is told, and asks again.
+    for input in [Input::Promote, Input::RollBack] {
+        let outputs = machine.step(6, input);
+        assert!(denied(&outputs) && outputs.len() == 1, "{outputs:?}");
+    }
+    let outputs = machine.step(7, swapped("new"));
+    assert_eq!(machine.service().present.identity.digest, "new");
+    assert!(outputs.contains(&Output::BeginShadow {
+        digest: "newer".into()
+    }));
+    assert_eq!(
+        machine
+            .service()
+            .candidate
+            .as_ref()
+            .unwrap()
+            .identity
+            .digest,
+        "newer"
+    );
+    // The one in service is judged as ever.
+    let outputs = machine.step(8, out_of_service("new", 60_000, true));
+    assert_eq!(swap_of(&outputs), Some("old"));
+}
+
+#[test]
+fn what_was_put_back_while_it_was_prepared_is_no_candidate() {
+    let mut machine = on_probation();
+    machine.step(5, offered("old", Origin::Person));
+    machine.step(6, Input::RollBack);
+    assert_eq!(machine.step(7, ready("1.0.0", "old")), []);
+    assert!(denied(&machine.step(8, swapped("old"))));
+    assert!(machine.candidate().is_none());
+}
+
+#[test]
+fn an_overtaken_candidate_is_told_and_may_come_again() {
+    let mut machine = machine(settings());
+    machine.step(1, offered("first", Origin::Person));
+    let outputs = machine.step(2, offered("second", Origin::Source));
+    let (step, reason) = refused(&outputs).unwrap();
+    assert_eq!(step, Step::Signature);
+    assert_eq!(reason, "overtaken by second");
+    machine.step(3, ready("1.1.0", "second"));
+    machine.step(4, offered("first", Origin::Source));
+    let outputs = machine.step(5, ready("1.2.0", "first"));
+    let expected = (Step::Shadow, "overtaken by first".to_owned());
+    assert_eq!(refused(&outputs), Some(expected));
+    assert!(machine.service().refused.is_empty());
+    // One of several that is no good overtakes nothing.
+    machine.step(6, offered("third", Origin::Person));
+    let outputs = machine.step(
+        7,
+        Input::Unfit {
+            digest: "junk".into(),
+            refusal: Refusal::new(Step::Compile, "damaged".into()),
+        },
+    );
+    let expected = (Step::Compile, "damaged".to_owned());
+    assert_eq!(refused(&outputs), Some(expected));
+    assert!(machine.is_preparing("third"));
+}
+
+#[test]
+fn a_source_that_holds_the_policy_in_service_again_withdraws_its_candidate() {
+    let mut machine = machine(settings());
+    machine.step(1, source_holds("old"));
+    machine.step(2, source_holds("new"));
+    machine.step(2, offered("new", Origin::Source));
+    let outputs = machine.step(3, source_holds("old"));
+    assert!(refused(&outputs).unwrap().1.contains("withdrawn"));
+    assert_eq!(machine.step(4, ready("1.1.0", "new")), []);
+
+    machine.step(5, source_holds("new"));
+    machine.step(5, offered("new", Origin::Source));
+    machine.step(6, ready("1.1.0", "new"));
+    let outputs = machine.step(7, source_holds("old"));
+    assert!(refused(&outputs).unwrap().1.contains("withdrawn"));
+    assert!(outputs.contains(&Output::EndShadow));
+    assert!(outputs.contains(&Output::Persist));
+    assert_eq!(machine.service().candidate, None);
+    assert_eq!(machine.step(8, source_holds("old")), []);
+
+    // What a person offered is for a person to take back.
+    machine.step(9, source_holds("other"));
+    machine.step(9, offered("new", Origin::Person));
+    machine.step(10, ready("1.1.0", "new"));
+    assert_eq!(refused(&machine.step(11, source_holds("old"))), None);
+    assert!(machine.service().candidate.is_some());
+}
+
+#[test]
+fn a_rollback_tells_of_the_candidate_that_goes_with_it() {
+    let mut machine = on_probation();
+    machine.step(5, offered("newer", Origin::Source));
+    machine.step(6, ready("1.2.0", "newer"));
+    let outputs = machine.step(7, Input::RollBack);
+    let told: Vec<(&str, Step)> = records(&outputs)
+        .map(|record| (record.digest.as_str(), record.step))
+        .collect();
+    assert_eq!(told, [("newer", Step::Shadow), ("new", Step::Probation)]);
+    assert_eq!(machine.service().candidate, None);
+}
+
+#[test]
+fn no_way_around_leads_to_an_older_version() {
+    let mut settings = settings();
+    settings.shadow.decisions = 0;
+    let mut machine = machine(settings);
+    machine.step(1, offered("other", Origin::Source));
+    let candidate = known("q", "0.1.0", "other");
+    machine.step(2, Input::Ready { candidate });
+    machine.step(3, swapped("other"));
+    machine.step(4, offered("older", Origin::Source));
+    let (step, reason) = refused(&machine.step(5, ready("0.9.0", "older"))).unwrap();
+    assert_eq!(step, Step::Signature);
+    assert!(
+        reason.contains("older than 1.0.0, which was in service"),
+        "{reason}"
+    );
+    machine.step(6, offered("newer", Origin::Source));
+    assert_eq!(refused(&machine.step(7, ready("1.0.1", "newer"))), None);
+}
+
+#[test]
+fn what_is_signed_anew_keeps_its_place_under_its_new_signer() {
+    let mut machine = on_probation();
+    machine.step(5, offered("newer", Origin::Source));
+    machine.step(6, ready("1.2.0", "newer"));
+    let signer = Provenance::Signed {
+        key: "second".into(),
+        key_id: "ID".into(),
+        comment: crate::signing::Comment::default(),
+    };
+    for digest in ["new", "old", "newer"] {
+        let outputs = machine.step(
+            7,
+            Input::Signed {
+                digest: digest.into(),
+                signer: Ok(signer.clone()),
+            },
+        );
+        let record = records(&outputs).next().unwrap();
+        assert_eq!(record.progress, Progress::SignedAnew);
+        assert_eq!(record.candidate.as_ref().unwrap().provenance, signer);
+        assert!(outputs.contains(&Output::Persist));
+    }
+    assert!(machine.needed().all(|known| known.provenance == signer));
+    assert_eq!(swap_of(&machine.step(8, Input::Promote)), Some("newer"));
+    machine.step(9, swapped("newer"));
+    assert_eq!(machine.service().present.provenance, signer);
+    let refusal = Refusal::new(Step::Signature, "it expired".into());
+    let outputs = machine.step(
+        10,
+        Input::Signed {
+            digest: "newer".into(),
+            signer: Err(refusal),
+        },
+    );
+    assert!(denied(&outputs) && outputs.len() == 1);
+    assert_eq!(machine.service().present.provenance, signer);
+}
+
+/// Whatever happens in whatever order: only what was ready is swapped in, one after the other, and
+/// what the driver swapped in is what is in service.
+#[test]
+fn nothing_is_swapped_in_that_was_not_ready_and_no_swap_is_lost() {
     use rand::{RngExt as _, SeedableRng as _};
     let seed: u64 = rand::random();
     println!("seed {seed}");
@@ -490,9 +674,10 @@ fn nothing_is_swapped_in_that_was_not_ready() {
     for _ in 0..200 {
         let mut machine = machine(settings());
         let mut ready_ones = std::collections::BTreeSet::from(["old".to_owned()]);
-        for at_ms in 1..200 {
+        let mut in_flight: Option<String> = None;
+        for at_ms in 1..400 {
             let digest = format!("d{}", random.random_range(0..4));
-            let input = match random.random_range(0..9) {
+            let input = match random.random_range(0..10) {
                 0 => offered(&digest, Origin::Source),
                 1 => offered(&digest, Origin::Person),
                 2 => Input::Refused {
@@ -517,14 +702,24 @@ fn nothing_is_swapped_in_that_was_not_ready() {
                 }
                 6 => Input::Promote,
                 7 => Input::RollBack,
+                8 => source_holds(&digest),
                 _ => Input::Tick,
             };
-            let outputs = machine.step(at_ms, input);
-            if let Some(digest) = swap_of(&outputs) {
-                assert!(ready_ones.contains(digest), "seed {seed}: {digest}");
-                let digest = digest.to_owned();
-                machine.step(at_ms, Input::Swapped { digest });
+            let mut outputs = machine.step(at_ms, input);
+            if let Some(digest) = in_flight.take_if(|_| random.random_range(0..5) == 0) {
+                outputs.extend(machine.step(at_ms, swapped(&digest)));
+                assert_eq!(machine.service().present.identity.digest, digest);
             }
+            let mut swaps = outputs.iter().filter_map(|output| match output {
+                Output::Swap { digest, .. } => Some(digest),
+                _ => None,
+            });
+            if let Some(digest) = swaps.next() {
+                assert!(ready_ones.contains(digest), "seed {seed}: {digest}");
+                assert_eq!(in_flight, None, "seed {seed}: two swaps at a time");
+                in_flight = Some(digest.clone());
+            }
+            assert_eq!(swaps.next(), None, "seed {seed}: two swaps at a time");
         }
     }
 }

@@ -139,6 +139,49 @@ fn what_cannot_be_read_is_told_once() {
 }
 
 #[test]
+fn what_cannot_be_looked_at_is_told_and_not_taken_for_gone() {
+    let mut watch = Watch::on_file();
+    fs::write(watch.path("policy.wasm"), b"policy").unwrap();
+    assert_eq!(watch.settled(), [b"policy"]);
+    let folder = watch.path("policy.tests");
+    fs::create_dir(&folder).unwrap();
+    for number in 0..=FILES {
+        fs::write(folder.join(format!("{number}.toml")), b"").unwrap();
+    }
+    let look = watch.at_once();
+    let [(path, why)] = &look.unreadable[..] else {
+        panic!("{:?}", look.unreadable)
+    };
+    assert!(path.ends_with("policy.wasm"), "{path:?}");
+    assert!(why.contains("more than 256 files of test cases"), "{why}");
+    assert!(watch.at_once().unreadable.is_empty(), "told once");
+    fs::remove_file(folder.join("0.toml")).unwrap();
+    assert_eq!(watch.settled(), [b"policy"]);
+    // A link that leads to itself is no absence.
+    fs::remove_file(watch.path("policy.wasm")).unwrap();
+    symlink("policy.wasm", watch.path("policy.wasm")).unwrap();
+    assert_eq!(watch.at_once().unreadable.len(), 1);
+}
+
+#[test]
+fn at_a_start_what_cannot_be_read_of_a_directory_is_told_by_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut lookout = Lookout::new(Source::Directory(dir.path().into()), MOST);
+    fs::write(dir.path().join("good.wasm"), "good").unwrap();
+    symlink("nowhere", dir.path().join("dangling.wasm")).unwrap();
+    let look = lookout.look_now().unwrap();
+    assert_eq!(bytes_of(&look), [b"good".to_vec()]);
+    let [(path, _)] = &look.unreadable[..] else {
+        panic!("{:?}", look.unreadable)
+    };
+    assert!(path.ends_with("dangling.wasm"), "{path:?}");
+    fs::remove_dir_all(dir.path()).unwrap();
+    assert!(lookout.look_now().is_err());
+    assert_eq!(lookout.look(0).unreadable.len(), 1);
+    assert!(lookout.look(1).unreadable.is_empty(), "told once");
+}
+
+#[test]
 fn of_a_directory_every_component_is_looked_at() {
     let dir = tempfile::tempdir().unwrap();
     let mut lookout = Lookout::new(Source::Directory(dir.path().into()), MOST);

@@ -336,6 +336,46 @@ fn a_sample_takes_what_sql_allows() {
     }
 }
 
+/// Its row numbers are found without reading it, however large it is.
+#[test]
+fn a_sample_of_a_large_table_reads_rows_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    execute(
+        &path,
+        "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; CREATE TABLE large(n);
+        WITH RECURSIVE c(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM c WHERE i < 2000000)
+        INSERT INTO large SELECT i FROM c;",
+    );
+    let coverage = sampled(&path, 1).coverage.unwrap();
+    assert!(
+        coverage.tables == 1 && coverage.rows >= 8,
+        "a walk through the table took all the time: {coverage:?}"
+    );
+}
+
+#[test]
+fn a_sample_that_read_nothing_is_not_done_but_of_an_empty_database() {
+    let (_directory, path) = database();
+    let drawn = |path: &Path, begun| {
+        let connection = open(path, Access::InPlace, None).unwrap();
+        sample::run(&connection, 1, begun, &mut Vec::new(), 1)
+    };
+    let now = Instant::now();
+    assert!(drawn(&path, now).unwrap().rows > 0);
+    let over = now.checked_sub(sample::BUDGET * 2).unwrap();
+    let error = drawn(&path, over).unwrap_err();
+    assert_eq!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::OperationInterrupted)
+    );
+
+    let directory = tempfile::tempdir().unwrap();
+    let empty = directory.path().join("db");
+    execute(&empty, "CREATE TABLE bare(x); CREATE INDEX i ON bare(x)");
+    assert_eq!(drawn(&empty, now).unwrap(), Coverage::default());
+}
+
 /// The pages of these trees.
 fn pages_of(path: &Path, names: &[&str]) -> BTreeSet<u32> {
     let connection = Connection::open(path).unwrap();
