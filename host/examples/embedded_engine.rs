@@ -78,7 +78,7 @@ fn main() -> anyhow::Result<()> {
             data: std::env::current_dir()?,
             ..Places::default()
         }),
-        record: None,
+        ..Surroundings::default()
     };
     let mut narrator = Narrator::new(dbmedic::clock::now_ms());
     let medic = Embedded::start(&config, surroundings, move |at_ms, effect| {

@@ -250,13 +250,15 @@ fn decision_log(config: &Config, state_dir: &StateDir) -> anyhow::Result<Option<
 }
 
 /// Makes ready what an engine that embeds dbmedic has: a pipeline with one target of this name that
-/// is only observed, and with `record` a recording in that file.
+/// is only observed and goes on from what was `carried` over, and with `record` a recording in that
+/// file.
 pub fn assemble_embedded(
     config: &Config,
     name: &str,
+    carried: Carried,
     record: Option<PathBuf>,
 ) -> anyhow::Result<(Pipeline, Option<RecordingWriter>)> {
-    let (pipeline, header) = assemble_samples(config, name)?;
+    let (pipeline, header) = assemble_samples(config, name, carried)?;
     let recording = record
         .map(|path| RecordingWriter::create(&path, &header))
         .transpose()?;
@@ -270,7 +272,7 @@ pub fn assemble_import(
     name: &str,
     started_ms: u64,
 ) -> anyhow::Result<(Pipeline, Header)> {
-    let (pipeline, header) = assemble_samples(config, name)?;
+    let (pipeline, header) = assemble_samples(config, name, Carried::default())?;
     let header = Header {
         started_ms,
         ..header
@@ -279,7 +281,11 @@ pub fn assemble_import(
 }
 
 /// A pipeline with one target of which only the numbers are known, and the header of a recording.
-fn assemble_samples(config: &Config, name: &str) -> anyhow::Result<(Pipeline, Header)> {
+fn assemble_samples(
+    config: &Config,
+    name: &str,
+    carried: Carried,
+) -> anyhow::Result<(Pipeline, Header)> {
     let policies = gate::once(DEFAULT_POLICY, &plans(config, None, None)?)?;
     let known = SignatureDir::at(&config.signature_dir).load();
     let mut options = pipeline_options(config, known);
@@ -297,8 +303,11 @@ fn assemble_samples(config: &Config, name: &str) -> anyhow::Result<(Pipeline, He
             constraints: config.constraints.clone(),
         },
     )]);
-    let header = header(config, &policies, &options, 0);
-    let pipeline = Pipeline::new(options, policies, Carried::default());
+    let header = Header {
+        carried: carried.clone(),
+        ..header(config, &policies, &options, 0)
+    };
+    let pipeline = Pipeline::new(options, policies, carried);
     Ok((pipeline, header))
 }
 

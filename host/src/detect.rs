@@ -32,7 +32,7 @@ pub use surge::{Surge, SurgeLevel};
 
 use crate::baseline::usable;
 use crate::model::{Anomaly, BaselineSummary};
-use alarm::{Alarm, Level, Strongest};
+use alarm::{Alarm, Level};
 use anomaly::Carrier;
 use evidence::{Evidence, SeriesEvidence};
 use lasting::Lasting;
@@ -101,7 +101,7 @@ pub struct Detector {
     /// By series: signed robust deviations of the last row.
     deviations: Vec<Option<f64>>,
     /// By series: what the last row says.
-    evidence: Vec<Evidence>,
+    evidence: Vec<Option<Evidence>>,
 }
 
 impl Default for Detector {
@@ -156,7 +156,7 @@ impl Detector {
             evidence: SeriesEvidence::new(self.options.window),
         });
         self.deviations.push(None);
-        self.evidence.push(Evidence::default());
+        self.evidence.push(None);
         Some(id)
     }
 
@@ -188,25 +188,21 @@ impl Detector {
     pub fn step(&mut self, at_ms: u64, row: &[Option<f64>]) -> Judged {
         self.rows = self.rows.saturating_add(1);
         let established = self.is_established();
-        let mut strongest = Strongest::default();
         for (id, watched) in self.series.iter_mut().enumerate() {
             let value = row.get(id).copied().flatten().and_then(usable);
             let Some(value) = value else {
                 self.deviations[id] = None;
-                self.evidence[id] = Evidence::default();
+                self.evidence[id] = None;
                 continue;
             };
             self.deviations[id] = watched.learned.step(at_ms, value);
-            self.evidence[id] = watched.evidence.push(at_ms, value);
-            strongest.add(self.evidence[id]);
+            self.evidence[id] = Some(watched.evidence.push(at_ms, value));
         }
-        let level = self.alarm.step(&strongest, established);
+        let level = self.alarm.step(&self.evidence, established);
         let deviations = &self.deviations;
         let lasts = level.on || self.lasting.calm(|id| is_far(deviations, id));
         if level.on {
-            let carriers = self.evidence.iter().enumerate();
-            let carriers = carriers.filter(|(_, evidence)| alarm::part(**evidence) >= 1.0);
-            self.lasting.alarm(level.onset, carriers.map(|(id, _)| id));
+            self.lasting.alarm(level.onset, self.alarm.carriers());
         }
         let greatest = level.alone.max(level.together);
         Judged {
@@ -243,7 +239,7 @@ impl Detector {
     fn part(&self, id: usize, alarm: bool) -> f64 {
         let carries = self.lasting.carries(id);
         if alarm {
-            let part = alarm::part(self.evidence[id]);
+            let part = self.evidence[id].map_or(0.0, alarm::part);
             if carries { part.max(1.0) } else { part }
         } else if carries {
             self.deviations[id].map_or(0.0, |d| d.abs() / DEVIATIONS)
@@ -292,7 +288,7 @@ impl TryFrom<Saved> for Detector {
         Ok(Self {
             ids,
             deviations: vec![None; known],
-            evidence: vec![Evidence::default(); known],
+            evidence: vec![None; known],
             options: saved.options,
             series: saved.series,
             alarm: saved.alarm,

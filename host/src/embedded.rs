@@ -22,13 +22,14 @@ use crate::health::{
     self, CheckKind, CheckPlan, CheckReport, CheckState, Due, Health, Level, Schedule, Sign, Status,
 };
 use crate::operations::{
-    Bucket, Collector, OperationBucket, OperationId, OperationLimits, Recorder, Running, Waiting,
-    recorder,
+    Bucket, Collector, Learned, OperationBucket, OperationId, OperationLimits, Recorder, Running,
+    Waiting, recorder,
 };
-use crate::pipeline::{Effect, Event, Pipeline};
+use crate::pipeline::{Carried, Effect, Event, Pipeline};
 use crate::recording::RecordingWriter;
 use crate::resources::{self, Places, Resources};
 use crate::source::{Observation, Sample, State};
+use crate::state_dir::{StateDir, StateError};
 
 /// Slow operations of a bucket above which its operations are not healthy, percent. A limit at
 /// twice the normal p99 is passed by far less than 1 % of them when all is normal.
@@ -40,6 +41,9 @@ const SLOW_PERCENT: f64 = 5.0;
 /// 16,000 buckets.
 const LEAST_SLOW: u64 = 3;
 
+/// Between two times that what was learned is kept, milliseconds: what a crash forgets at most.
+const SAVE_MS: u64 = 600_000;
+
 /// What an embedder says beside the configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Surroundings {
@@ -49,6 +53,9 @@ pub struct Surroundings {
     pub places: Option<Places>,
     /// Where to keep a recording, for `dbmedic replay`.
     pub record: Option<PathBuf>,
+    /// A directory of this engine's own, to keep from run to run what was learned to be normal;
+    /// without one it is learned anew in each.
+    pub state: Option<PathBuf>,
 }
 
 /// dbmedic at work in this process. It ends with this value, after a last bucket.
@@ -89,7 +96,8 @@ impl Embedded {
     /// time in milliseconds since the Unix epoch, in dbmedic's own thread.
     ///
     /// # Errors
-    /// When the policy cannot be loaded, the recording not begun or the thread not started.
+    /// When the policy cannot be loaded, what was kept not read, the recording not begun or the
+    /// thread not started. What was kept and is damaged is set aside, logged, and learned anew.
     pub fn start(
         config: &Config,
         surroundings: Surroundings,
@@ -99,13 +107,22 @@ impl Embedded {
             name,
             places,
             record,
+            state,
         } = surroundings;
-        let (pipeline, recording) = assemble::assemble_embedded(config, &name, record)?;
-        let (recorder, collector) = recorder(OperationLimits {
+        let state = state.map(|state| StateDir::open(&state)).transpose()?;
+        let mut carried = Carried::default();
+        let mut normal = Learned::default();
+        if let Some(state) = &state {
+            carried.detectors = learned(state.load_baselines(), || state.set_baselines_aside())?;
+            normal = learned(state.load_operations(), || state.set_operations_aside())?;
+        }
+        let (pipeline, recording) = assemble::assemble_embedded(config, &name, carried, record)?;
+        let (recorder, mut collector) = recorder(OperationLimits {
             names: config.operations.max_names,
             threads: config.operations.max_threads,
             ..OperationLimits::default()
         });
+        collector.restore(normal);
         let told = Arc::new(Told::default());
         let (words, heard) = mpsc::channel();
         let resource = CheckPlan {
@@ -118,6 +135,7 @@ impl Embedded {
             name,
             pipeline,
             recording,
+            state,
             collector,
             listener: Box::new(listener),
             told: Arc::clone(&told),
@@ -139,6 +157,7 @@ impl Embedded {
             .name("dbmedic".into())
             .spawn(move || {
                 let ended = work.run(&heard, bucket_ms, tick_ms);
+                let ended = ended.and(work.save());
                 if let Err(error) = &ended {
                     *unpoisoned(&work.told.ended) = Some(format!("{error:#}"));
                 }
@@ -227,7 +246,7 @@ impl Embedded {
     /// Ends, after a last bucket.
     ///
     /// # Errors
-    /// When the recording could not be written.
+    /// When the recording could not be written, or what was learned not kept.
     pub fn stop(mut self) -> anyhow::Result<()> {
         self.end()
     }
@@ -256,6 +275,7 @@ struct Work {
     name: String,
     pipeline: Pipeline,
     recording: Option<RecordingWriter>,
+    state: Option<StateDir>,
     collector: Collector,
     listener: Box<Listener>,
     told: Arc<Told>,
@@ -279,6 +299,7 @@ impl Work {
         let begun = now_ms();
         self.collector.begin(begun);
         let (mut turn_ms, mut next_tick_ms) = (begun + bucket_ms, begun + tick_ms);
+        let mut next_save_ms = begun + SAVE_MS;
         loop {
             let now = now_ms();
             if let Some(due) = self.schedule.due(now) {
@@ -301,6 +322,13 @@ impl Work {
                 next_tick_ms = now + tick_ms;
                 self.step(&Event::Tick { at_ms: now })?;
             }
+            if now >= next_save_ms {
+                next_save_ms = now + SAVE_MS;
+                // The watch goes on without.
+                if let Err(error) = self.save() {
+                    tracing::warn!("what was learned is not kept: {error:#}");
+                }
+            }
             let next = self.schedule.next_ms().unwrap_or(u64::MAX);
             let wake = next.min(turn_ms).min(next_tick_ms);
             let rest = Duration::from_millis(wake.saturating_sub(now_ms()));
@@ -318,6 +346,16 @@ impl Work {
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
+    }
+
+    /// Keeps what was learned, if there is a place for it.
+    fn save(&self) -> anyhow::Result<()> {
+        let Some(state) = &self.state else {
+            return Ok(());
+        };
+        state.save_baselines(&self.pipeline.detectors())?;
+        state.save_operations(&self.collector.learned())?;
+        Ok(())
     }
 
     fn checked(&mut self, begun_ms: u64, state: CheckState) {
@@ -386,6 +424,21 @@ impl Work {
         signs.extend(context.iter().flat_map(health::signs_of_context));
         signs.extend(bucket.operations.iter().filter_map(sign_of_operation));
         health::roll_up(signs)
+    }
+}
+
+/// What an earlier run learned; nothing when it cannot be read: it is set aside and learned anew.
+fn learned<T: Default>(
+    loaded: Result<T, StateError>,
+    set_aside: impl FnOnce() -> Result<PathBuf, StateError>,
+) -> anyhow::Result<T> {
+    match loaded {
+        Err(error @ StateError::Damaged { .. }) => {
+            let aside = set_aside()?;
+            tracing::warn!("learned anew: {error}; now {}", aside.display());
+            Ok(T::default())
+        }
+        loaded => Ok(loaded?),
     }
 }
 
@@ -460,6 +513,62 @@ mod tests {
         wait_until(|| engine.health().to_string().contains("watches no more"));
         assert_eq!(engine.health().status, Status::Unhealthy);
         assert!(engine.stop().is_err());
+    }
+
+    #[test]
+    fn what_was_learned_is_there_after_a_restart_and_damage_is_set_aside() {
+        use crate::operations::Judgement;
+        let home = tempfile::tempdir().unwrap();
+        let state = home.path().join("state");
+        let mut config = Config::default();
+        config.operations.bucket_ms = 10;
+        let start = |record: &str| {
+            let surroundings = Surroundings {
+                record: Some(home.path().join(record)),
+                state: Some(state.clone()),
+                ..surroundings()
+            };
+            Embedded::start(&config, surroundings, |_, _| {}).unwrap()
+        };
+        let carried = |record: &str| {
+            let path = home.path().join(record);
+            let reader = crate::recording::RecordingReader::open(&path).unwrap();
+            reader.header().carried.detectors.len()
+        };
+        let is_known = |engine: &Embedded, query| {
+            engine.recorder().judge(query, u64::MAX) != Judgement::Unknown
+        };
+
+        let engine = start("first");
+        let query = engine.operation("query");
+        assert!(!is_known(&engine, query));
+        wait_until(|| {
+            let completed = Ended::Completed { rows: 1, bytes: 1 };
+            engine.recorder().record(query, 1_000_000, completed);
+            is_known(&engine, query)
+        });
+        engine.stop().unwrap();
+        assert_eq!(carried("first"), 0);
+
+        // Nothing is recorded: what is known is from before. And it is kept on.
+        for again in ["second", "third"] {
+            let engine = start(again);
+            let query = engine.operation("query");
+            wait_until(|| is_known(&engine, query));
+            engine.stop().unwrap();
+            assert_eq!(carried(again), 1);
+        }
+
+        for file in ["baselines", "operations"] {
+            std::fs::write(state.join(file).with_extension("bin"), "junk\n").unwrap();
+        }
+        let engine = start("fourth");
+        assert!(!is_known(&engine, engine.operation("query")));
+        engine.stop().unwrap();
+        assert_eq!(carried("fourth"), 0);
+        for file in ["baselines", "operations"] {
+            assert!(state.join(file).with_extension("damaged").exists());
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ mod shard;
 mod tests;
 
 pub use bucket::{Bucket, OperationBucket};
-pub use collector::Collector;
+pub use collector::{Collector, Learned};
 pub use histogram::{BINS, Histogram};
 pub use recorder::{Recorder, recorder};
 pub use running::{Running, Waiting};

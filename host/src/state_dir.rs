@@ -9,20 +9,38 @@ use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::detect::Detector;
 use crate::digest::hex;
 use crate::health::Health;
+use crate::model::Candidate;
+use crate::operations::Learned;
 use crate::pipeline::{Carried, Event};
 
-/// The version of the files in here, but for the one of baselines.
+/// The version of the files in here, but for those of what was learned.
 const VERSION: u32 = 1;
 
-/// The first word of the file of baselines, and its version.
-const BASELINES: &str = "dbmedic-baselines";
-const BASELINES_VERSION: u32 = 2;
+/// A file of what was learned: its name, its first word and its version.
+struct LearnedFile {
+    name: &'static str,
+    word: &'static str,
+    version: u32,
+}
+
+const BASELINES: LearnedFile = LearnedFile {
+    name: "baselines.bin",
+    word: "dbmedic-baselines",
+    version: 2,
+};
+
+const OPERATIONS: LearnedFile = LearnedFile {
+    name: "operations.bin",
+    word: "dbmedic-operations",
+    version: 1,
+};
 
 /// Words that are taken at a time; more wait for the next look.
 const WORDS_AT_ONCE: usize = 64;
@@ -50,13 +68,17 @@ pub enum StateError {
 }
 
 /// What a person said to dbmedic.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Word {
     /// Do the repair that this incident waits for.
     Approve {
         /// The incident.
         incident: String,
+        /// The repair, as the person was told of it. None in what older versions wrote: the one
+        /// that waits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        repair: Option<Candidate>,
     },
     /// Lift the halt of this target.
     Release {
@@ -69,7 +91,11 @@ impl Word {
     /// As the pipeline hears it.
     pub fn into_event(self, at_ms: u64) -> Event {
         match self {
-            Self::Approve { incident } => Event::Approved { incident, at_ms },
+            Self::Approve { incident, repair } => Event::Approved {
+                incident,
+                repair,
+                at_ms,
+            },
             Self::Release { target } => Event::Released { target, at_ms },
         }
     }
@@ -78,7 +104,11 @@ impl Word {
 impl fmt::Display for Word {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Approve { incident } => write!(f, "approves the repair of {incident}"),
+            Self::Approve {
+                incident,
+                repair: Some(repair),
+            } => write!(f, "approves {} for {incident}", repair.id),
+            Self::Approve { incident, .. } => write!(f, "approves the repair of {incident}"),
             Self::Release { target } => write!(f, "releases {target}"),
         }
     }
@@ -180,26 +210,62 @@ impl StateDir {
     /// # Errors
     /// When the file cannot be read, or is damaged or of another version.
     pub fn load_baselines(&self) -> Result<BTreeMap<String, Detector>, StateError> {
-        let path = self.baselines();
+        self.load_learned(&BASELINES)
+    }
+
+    /// Keeps what was learned to be normal.
+    pub fn save_baselines(&self, learned: &BTreeMap<&str, &Detector>) -> Result<(), StateError> {
+        self.save_learned(&BASELINES, learned)
+    }
+
+    /// Moves baselines that cannot be read out of the way, to be looked at; says where to.
+    pub fn set_baselines_aside(&self) -> Result<PathBuf, StateError> {
+        self.set_aside(&BASELINES)
+    }
+
+    /// What earlier runs of an engine learned to be normal for its operations; nothing when there
+    /// was none.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is damaged or of another version.
+    pub fn load_operations(&self) -> Result<Learned, StateError> {
+        self.load_learned(&OPERATIONS)
+    }
+
+    /// Keeps what was learned to be normal for an engine's operations.
+    pub fn save_operations(&self, learned: &Learned) -> Result<(), StateError> {
+        self.save_learned(&OPERATIONS, learned)
+    }
+
+    /// Moves what was learned of operations and cannot be read out of the way; says where to.
+    pub fn set_operations_aside(&self) -> Result<PathBuf, StateError> {
+        self.set_aside(&OPERATIONS)
+    }
+
+    fn load_learned<T: DeserializeOwned + Default>(
+        &self,
+        file: &LearnedFile,
+    ) -> Result<T, StateError> {
+        let path = self.root.join(file.name);
         let damaged = |what: &str| StateError::Damaged {
             path: path.clone(),
             what: what.to_owned(),
         };
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(T::default()),
             Err(source) => return Err(StateError::Io { path, source }),
         };
         let end = bytes.iter().position(|&b| b == b'\n');
         let (first, content) = bytes.split_at(end.ok_or_else(|| damaged("no first line"))?);
         let content = &content[1..];
         let mut words = std::str::from_utf8(first).unwrap_or_default().split(' ');
-        if words.next() != Some(BASELINES) {
-            return Err(damaged("not a file of baselines"));
+        if words.next() != Some(file.word) {
+            return Err(damaged(&format!("not a file of {}", file.word)));
         }
         let version = words.next().unwrap_or_default();
-        if version != BASELINES_VERSION.to_string() {
-            let what = format!("version {version}, this dbmedic reads {BASELINES_VERSION}");
+        if version != file.version.to_string() {
+            let what = format!("version {version}, this dbmedic reads {}", file.version);
             return Err(damaged(&what));
         }
         if words.next() != Some(hex(&Sha256::digest(content)).as_str()) {
@@ -208,26 +274,21 @@ impl StateDir {
         postcard::from_bytes(content).map_err(|e| damaged(&format!("not readable: {e}")))
     }
 
-    /// Keeps what was learned to be normal.
-    pub fn save_baselines(&self, learned: &BTreeMap<&str, &Detector>) -> Result<(), StateError> {
-        let path = self.baselines();
+    fn save_learned(&self, file: &LearnedFile, learned: &impl Serialize) -> Result<(), StateError> {
+        let path = self.root.join(file.name);
         let content = postcard::to_allocvec(learned)
             .map_err(|e| io(&path)(std::io::Error::other(e.to_string())))?;
         let digest = hex(&Sha256::digest(&content));
-        let mut bytes = format!("{BASELINES} {BASELINES_VERSION} {digest}\n").into_bytes();
+        let mut bytes = format!("{} {} {digest}\n", file.word, file.version).into_bytes();
         bytes.extend(content);
         write_bytes_whole(&path, &bytes)
     }
 
-    /// Moves baselines that cannot be read out of the way, to be looked at; says where to.
-    pub fn set_baselines_aside(&self) -> Result<PathBuf, StateError> {
-        let aside = self.baselines().with_extension("damaged");
-        fs::rename(self.baselines(), &aside).map_err(io(&aside))?;
+    fn set_aside(&self, file: &LearnedFile) -> Result<PathBuf, StateError> {
+        let path = self.root.join(file.name);
+        let aside = path.with_extension("damaged");
+        fs::rename(path, &aside).map_err(io(&aside))?;
         Ok(aside)
-    }
-
-    fn baselines(&self) -> PathBuf {
-        self.root.join("baselines.bin")
     }
 
     /// Writes how healthy each target is, for others to read (`health.json`).
@@ -244,7 +305,7 @@ impl StateDir {
     /// Leaves a person's word for the running dbmedic.
     pub fn leave_word(&self, word: &Word) -> Result<(), StateError> {
         let name = match word {
-            Word::Approve { incident } => format!("approve-{incident}.json"),
+            Word::Approve { incident, .. } => format!("approve-{incident}.json"),
             Word::Release { target } => format!("release-{target}.json"),
         };
         write_whole(
@@ -349,7 +410,7 @@ mod tests {
             detector.step(100, &[Some(3.0)])
         );
 
-        let path = state.baselines();
+        let path = dir.path().join("baselines.bin");
         let good = fs::read(&path).unwrap();
         let mut flipped = good.clone();
         flipped[good.len() / 2] ^= 1;
@@ -360,7 +421,7 @@ mod tests {
             (&good[..good.len() - 1], "digest"),
             (&newer, "version 9"),
             (&older, "version 1"),
-            (b"junk\n", "not a file of baselines"),
+            (b"junk\n", "not a file of dbmedic-baselines"),
             (b"", "no first line"),
         ];
         for (bytes, expected) in cases {

@@ -9,6 +9,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("clock", &[]),
     ("digest", &[]),
+    ("own_dir", &[]),
     ("baseline", &["model"]),
     ("constraint", &["model"]),
     ("source", &["model", "target"]),
@@ -26,7 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("pattern", &["detect", "model", "signature"]),
     ("incident", &["diagnose", "model"]),
     ("signing", &["digest"]),
-    ("policy", &["digest", "model", "signing"]),
+    ("policy", &["digest", "model", "own_dir", "signing"]),
     ("guard", &["model"]),
     (
         "pipeline",
@@ -44,7 +45,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "source",
         ],
     ),
-    ("state_dir", &["detect", "digest", "health", "pipeline"]),
+    (
+        "state_dir",
+        &[
+            "detect",
+            "digest",
+            "health",
+            "model",
+            "operations",
+            "pipeline",
+        ],
+    ),
     (
         "journal",
         &["digest", "gate", "model", "pipeline", "state_dir"],
@@ -76,6 +87,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "clock",
             "model",
+            "own_dir",
             "pipeline",
             "policy",
             "policy_tests",
@@ -148,6 +160,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "recording",
             "resources",
             "source",
+            "state_dir",
         ],
     ),
     ("replay", &["pipeline", "policy", "recording"]),

@@ -1,5 +1,7 @@
 //! One alarm for all series: when it begins, lasts and ends.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::evidence::Evidence;
@@ -29,7 +31,8 @@ const LONGEST: u32 = 8;
 /// Rows without evidence after which an alarm is over.
 const QUIET: u32 = 2;
 
-/// Rows after the end of an alarm in which its echoes begin no other.
+/// Rows after the end of an alarm in which its echoes begin no other: several series together, or one
+/// that carried it.
 const REST: u32 = 45;
 
 /// The state of the alarm.
@@ -40,6 +43,8 @@ pub(super) struct Alarm {
     age: u32,
     quiet: u32,
     rest: u32,
+    /// The numbers of the series that carried it, until its rest is over.
+    carriers: BTreeSet<usize>,
 }
 
 /// What one row does to the alarm.
@@ -53,21 +58,43 @@ pub(super) struct Level {
     pub(super) onset: bool,
 }
 
-/// The strongest evidences of one row.
+/// The strongest evidence that a single series brings.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Strongest {
+struct Alone {
     unusual: f64,
     saturation: f64,
+}
+
+impl Alone {
+    fn add(&mut self, evidence: Evidence) {
+        self.unusual = self.unusual.max(evidence.unusual);
+        self.saturation = self.saturation.max(evidence.saturation);
+    }
+
+    /// Among so many series; 1 at the threshold.
+    fn level(self, series: u32) -> f64 {
+        let among_others = ALONE * (1.0 + f64::from(series.max(1)).log10());
+        (self.unusual / among_others).max(self.saturation / SATURATED)
+    }
+}
+
+/// The strongest evidences of one row.
+#[derive(Debug, Clone, Copy, Default)]
+struct Strongest {
+    alone: Alone,
+    /// Of the series that did not carry the last alarm.
+    fresh: Alone,
     shifts: [f64; TOGETHER],
     series: u32,
 }
 
 impl Strongest {
-    /// Takes up what one series says.
-    pub(super) fn add(&mut self, evidence: Evidence) {
+    fn add(&mut self, evidence: Evidence, is_carrier: bool) {
         self.series += 1;
-        self.unusual = self.unusual.max(evidence.unusual);
-        self.saturation = self.saturation.max(evidence.saturation);
+        self.alone.add(evidence);
+        if !is_carrier {
+            self.fresh.add(evidence);
+        }
         let mut shift = evidence.shift;
         for held in &mut self.shifts {
             if shift > *held {
@@ -79,15 +106,27 @@ impl Strongest {
 
 /// What one series brings to an alarm, as a share of the threshold.
 pub(super) fn part(evidence: Evidence) -> f64 {
-    (evidence.unusual / ALONE).max(evidence.shift / DRIFT)
+    (evidence.unusual / ALONE)
+        .max(evidence.saturation / SATURATED)
+        .max(evidence.shift / DRIFT)
 }
 
 impl Alarm {
-    /// Takes up a row. `open` says whether an alarm may begin.
+    /// The numbers of the series that have carried the alarm so far.
+    pub(super) fn carriers(&self) -> &BTreeSet<usize> {
+        &self.carriers
+    }
+
+    /// Takes up a row: what each series that has a value says. `open` says whether an alarm may begin.
     #[allow(clippy::cast_precision_loss, reason = "a handful of series")]
-    pub(super) fn step(&mut self, row: &Strongest, open: bool) -> Level {
-        let among_others = ALONE * (1.0 + f64::from(row.series.max(1)).log10());
-        let alone = (row.unusual / among_others).max(row.saturation / SATURATED);
+    pub(super) fn step(&mut self, series: &[Option<Evidence>], open: bool) -> Level {
+        let mut row = Strongest::default();
+        for (id, evidence) in series.iter().enumerate() {
+            if let Some(evidence) = evidence {
+                row.add(*evidence, self.carriers.contains(&id));
+            }
+        }
+        let alone = row.alone.level(row.series);
         let shift = row.shifts.iter().sum::<f64>() / TOGETHER as f64;
         if !self.on {
             self.sum = (self.sum + shift - DRIFT).max(0.0);
@@ -109,18 +148,35 @@ impl Alarm {
             if self.quiet >= QUIET || self.age >= LONGEST {
                 *self = Self {
                     rest: REST,
+                    carriers: std::mem::take(&mut self.carriers),
                     ..Self::default()
                 };
             }
-        } else if self.rest > 0 {
-            self.rest -= 1;
-            self.sum = 0.0;
-        } else if open && (alone >= 1.0 || together >= 1.0) {
-            onset = true;
-            *self = Self {
-                on: true,
-                ..Self::default()
+        } else {
+            let resting = self.rest > 0;
+            let begins = if resting {
+                self.rest -= 1;
+                self.sum = 0.0;
+                row.fresh.level(row.series) >= 1.0
+            } else {
+                alone >= 1.0 || together >= 1.0
             };
+            onset = open && begins;
+            if onset || self.rest == 0 {
+                self.carriers.clear();
+            }
+            if onset {
+                *self = Self {
+                    on: true,
+                    ..Self::default()
+                };
+            }
+        }
+        if self.on {
+            let carrying = series.iter().enumerate();
+            let carrying =
+                carrying.filter(|(_, evidence)| evidence.is_some_and(|e| part(e) >= 1.0));
+            self.carriers.extend(carrying.map(|(id, _)| id));
         }
         Level {
             alone,

@@ -23,7 +23,7 @@ pub(super) struct Lasting {
 
 impl Lasting {
     /// Takes up a row with an alarm that these series carry.
-    pub(super) fn alarm(&mut self, onset: bool, carriers: impl Iterator<Item = usize>) {
+    pub(super) fn alarm(&mut self, onset: bool, carriers: &BTreeSet<usize>) {
         self.rows = if onset { 0 } else { self.rows + 1 };
         // The alarm ends with a wait of its own.
         self.quiet = QUIET - 1;

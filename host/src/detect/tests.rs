@@ -116,6 +116,26 @@ fn one_of_many_that_breaks_down_is_told_however_many_there_are() {
 }
 
 #[test]
+fn another_series_has_its_own_onset_soon_after_and_the_same_one_has_not() {
+    let onsets = |second: usize| {
+        let (mut detector, mut rng) = learned(50, 400);
+        let rows = (400..500_u64).filter(|row| {
+            let mut values = noise(&mut rng, 50);
+            match row {
+                400..405 => values[0] = Some(0.0),
+                425..430 => values[second] = Some(0.0),
+                _ => {}
+            }
+            detector.step(row * MINUTE_MS, &values).onset
+        });
+        rows.collect::<Vec<_>>()
+    };
+    assert_eq!(onsets(0).len(), 1, "{:?}", onsets(0));
+    let both = onsets(1);
+    assert!(matches!(both[..], [400..405, 425..430]), "{both:?}");
+}
+
+#[test]
 fn healthy_noise_is_left_alone() {
     let (mut detector, mut rng) = learned(20, 100);
     let onsets: Vec<u64> = (100..3000)

@@ -271,6 +271,11 @@ impl Shared {
             .unwrap_or_else(|| OTHER.to_owned())
     }
 
+    /// The names of the operations, by their places.
+    pub(super) fn names(&self) -> Vec<String> {
+        unpoisoned(&self.names).in_order.clone()
+    }
+
     /// How often a name was asked for beyond the bound.
     pub(super) fn refused(&self) -> u64 {
         unpoisoned(&self.names).refused
