@@ -127,7 +127,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Incidents(args) => (history::incidents(&args), ExitCode::FAILURE),
         Command::Approve(args) => (history::approve(&args), ExitCode::FAILURE),
         Command::Release(args) => (history::release(&args), ExitCode::FAILURE),
-        Command::Policy(command) => (policy::run(&command), policy::could_not(&command)),
+        Command::Policy(command) => (policy::run(&command), ExitCode::from(2)),
         Command::Replay(args) => (replay::run(&args), ExitCode::FAILURE),
         Command::Detect(args) => (detect::run(&args), ExitCode::from(2)),
         Command::Import(args) => (import::run(&args), ExitCode::from(2)),

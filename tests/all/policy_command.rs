@@ -114,7 +114,7 @@ fn keys_are_made_once_and_the_secret_one_is_kept_secret() {
     let secret = fs::read_to_string(home.path("key")).unwrap();
     let secret = secret.lines().nth(1).unwrap();
     let again = run(&["policy", "keygen", &home.text("key"), "--no-password"]);
-    assert_eq!(again.status.code(), Some(1));
+    assert_eq!(again.status.code(), Some(2));
     assert!(talk(&again).contains("exists already"), "{}", talk(&again));
     let file = home.signed("new.wasm", "0.2.0");
     let signature = fs::read_to_string(home.path("new.wasm.minisig")).unwrap();
@@ -150,7 +150,7 @@ fn keys_are_made_once_and_the_secret_one_is_kept_secret() {
         "-k",
         &home.text("key"),
     ]);
-    assert_eq!(junk.status.code(), Some(1), "only policies are signed");
+    assert_eq!(junk.status.code(), Some(2), "only policies are signed");
     assert!(!home.path("junk.wasm.minisig").exists());
 }
 
@@ -186,6 +186,7 @@ fn a_running_dbmedic_swaps_tells_and_comes_up_again_and_its_recording_replays() 
     assert_eq!(at_rest["running"], false);
     assert_eq!(at_rest["present"]["version"], "0.2.0");
     let gone = home.policy(&["promote"]);
+    assert_eq!(gone.status.code(), Some(2));
     assert!(
         talk(&gone).contains("no dbmedic is running"),
         "{}",

@@ -16,7 +16,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{Ended, complain, say, say_json};
+use super::{Ended, complain, say, say_json, with_causes};
 use crate::clock::now_ms;
 use crate::gate::{self, AskError, Reply, Request};
 use crate::pipeline::DEFAULT_POLICY;
@@ -124,17 +124,6 @@ pub(crate) struct VerifyArgs {
 fn time(text: &str) -> Result<u64, String> {
     signing::parse_time(text)
         .ok_or_else(|| "write a day as 2027-06-30, or a time as 2027-06-30T12:00:00Z".into())
-}
-
-/// The exit code for a command that could not do its work, where 1 is an answer.
-pub(crate) fn could_not(command: &PolicyCommand) -> ExitCode {
-    match command {
-        PolicyCommand::Replay(_)
-        | PolicyCommand::Diff(_)
-        | PolicyCommand::Check(_)
-        | PolicyCommand::Test(_) => ExitCode::from(2),
-        _ => ExitCode::FAILURE,
-    }
 }
 
 pub(crate) fn run(command: &PolicyCommand) -> Ended {
@@ -260,7 +249,12 @@ fn verify(args: &VerifyArgs) -> Ended {
     match verified {
         Ok(_) => Ok(ExitCode::SUCCESS),
         Err(_) if args.json => Ok(ExitCode::FAILURE),
-        Err(error) => Err(error).context(args.policy.display().to_string()),
+        Err(error) => {
+            let path = args.policy.display().to_string();
+            let error = anyhow::Error::from(error).context(path);
+            complain(&format!("error: {}", with_causes(&error)));
+            Ok(ExitCode::FAILURE)
+        }
     }
 }
 
@@ -286,11 +280,16 @@ fn trusted_keys(words: &[String]) -> anyhow::Result<Vec<TrustedKey>> {
 /// Tells a running dbmedic what to do, and what it says while it does.
 fn tell_to(args: &ServiceArgs, request: &Request) -> Ended {
     let mut broken = Ok(());
-    gate::ask(&args.state_dir, request, |reply| match reply {
+    let asked = gate::ask(&args.state_dir, request, |reply| match reply {
         Reply::Record(record) => complain(&record.to_string()),
         Reply::Done(text) => broken = say(&text),
         Reply::Status(_) | Reply::Error(_) => {}
-    })?;
+    });
+    if let Err(AskError::Refused(why)) = asked {
+        complain(&format!("error: {why}"));
+        return Ok(ExitCode::FAILURE);
+    }
+    asked?;
     broken?;
     Ok(ExitCode::SUCCESS)
 }

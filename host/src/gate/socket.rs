@@ -183,6 +183,15 @@ pub enum AskError {
         /// The state directory.
         state_dir: PathBuf,
     },
+    /// One may run, and cannot be reached.
+    #[error("reaching the dbmedic of the state directory {}", state_dir.display())]
+    Unreachable {
+        /// The state directory.
+        state_dir: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The talk broke off.
     #[error("talking to the running dbmedic")]
     Io(#[source] io::Error),
@@ -200,10 +209,15 @@ pub fn ask(
     request: &Request,
     mut heard: impl FnMut(Reply),
 ) -> Result<(), AskError> {
-    let stream =
-        at(state_dir, |path| UnixStream::connect(path)).map_err(|_| AskError::NotRunning {
-            state_dir: state_dir.to_owned(),
-        })?;
+    let stream = at(state_dir, |path| UnixStream::connect(path)).map_err(|source| {
+        let state_dir = state_dir.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                AskError::NotRunning { state_dir }
+            }
+            _ => AskError::Unreachable { state_dir, source },
+        }
+    })?;
     write_line(&mut &stream, request).map_err(AskError::Io)?;
     let mut replies = BufReader::new(&stream);
     loop {
