@@ -276,8 +276,8 @@ impl Guard {
             );
             return Some(refusal("guard.three-failures", reason));
         }
-        // What a person approved is not held back by rates.
-        if choice.approved_by_person {
+        // A person is not held back by rates; in mode approve each repair needs a person's word.
+        if choice.approved_by_person || choice.mode == Mode::Approve {
             return None;
         }
         let within =

@@ -24,6 +24,7 @@ pub mod journal;
 pub mod live;
 pub mod model;
 pub mod operations;
+pub mod own_dir;
 pub mod pattern;
 pub mod pipeline;
 pub mod policy;

@@ -9,6 +9,7 @@ mod decide;
 mod effect;
 mod event;
 mod options;
+mod rulings;
 mod service;
 mod target;
 
@@ -18,7 +19,7 @@ use crate::detect::{self, ConstraintTable, DetectOptions, Detector, Judged, Surg
 use crate::diagnose::Diagnostician;
 use crate::guard::Guard;
 use crate::incident::Incidents;
-use crate::model::{Context, DetectionMethod, Outcome, PolicyEvent, Verbosity};
+use crate::model::{Candidate, Context, DetectionMethod, Outcome, PolicyEvent, Verbosity};
 use crate::pattern::Pattern;
 use crate::policy::{Line, Policy, PolicyIdentity};
 use crate::series::SeriesTable;
@@ -31,6 +32,7 @@ pub use event::Event;
 pub use options::{DEFAULT_POLICY, PipelineOptions, Policies, TargetOptions, only_default};
 pub use service::{BreakerRecords, RecordedFailure};
 
+use rulings::Rulings;
 use service::Service;
 use target::{Readings, Target};
 
@@ -73,7 +75,8 @@ impl Pipeline {
                 let mut from_before = carried.targets.remove(&name).unwrap_or_default();
                 let line = Line::new(target.policies.iter().map(|policy| {
                     let memory = from_before.memories.remove(policy).unwrap_or_default();
-                    (policy.clone(), policies.get(policy).clone(), memory)
+                    let left = from_before.left.remove(policy);
+                    (policy.clone(), policies.get(policy).clone(), memory, left)
                 }));
                 records.insert(name.clone(), from_before.guard);
                 let state = Target {
@@ -89,12 +92,11 @@ impl Pipeline {
                     level_since_ms: from_before.level_since_ms,
                     verbosity: Verbosity::Normal,
                     line,
-                    approved: None,
+                    rulings: Rulings::default(),
                     unexplained: None,
                     pattern: Pattern::default(),
                     surge: Surge::default(),
                     asked_verbosity: Verbosity::Normal,
-                    told_ruling: None,
                     options: target,
                 };
                 (name, state)
@@ -132,6 +134,11 @@ impl Pipeline {
                 level_since_ms: target.level_since_ms,
                 memories: memories
                     .map(|(policy, memory)| (policy.to_owned(), memory.to_vec()))
+                    .collect(),
+                left: target
+                    .line
+                    .left()
+                    .map(|(policy, left)| (policy.to_owned(), left))
                     .collect(),
                 repairs: target.incidents.repairs().to_vec(),
                 guard: self.guard.record(name).cloned().unwrap_or_default(),
@@ -212,7 +219,11 @@ impl Pipeline {
                 at_ms,
                 outcome,
             } => self.repair_ended(target, *at_ms, outcome),
-            Event::Approved { incident, at_ms } => self.approved(incident, *at_ms),
+            Event::Approved {
+                incident,
+                repair,
+                at_ms,
+            } => self.approved(incident, repair.as_ref(), *at_ms),
             Event::Released { target, .. } => {
                 self.guard.release(target);
                 Vec::new()
@@ -244,8 +255,8 @@ impl Pipeline {
         }
     }
 
-    /// Puts the policy that stands by in its place, in all targets. Open incidents, history and
-    /// memory stay; where a repair is running, it is judged to its end by who chose it.
+    /// Puts the policy that stands by in its place, in all targets. Open incidents and history stay,
+    /// and memory but where a policy returns, which gets its own back; where a repair is running, it is judged to its end by who chose it.
     fn swap(&mut self, name: &str, to: &PolicyIdentity, why: &str) -> Option<Effect> {
         let policy = self.standing_by.remove(name)?;
         if policy.digest() != to.digest {
@@ -255,7 +266,8 @@ impl Pipeline {
         for (target_name, target) in &mut self.targets {
             let record = self.guard.record(target_name);
             let repairing = record.is_some_and(|r| r.running.is_some());
-            if target.line.swap(name, &policy, repairing) && repairing {
+            let is_proven = |digest: &str| self.service.is_proven(name, digest);
+            if target.line.swap(name, &policy, is_proven, repairing) && repairing {
                 after_repair.push(target_name.clone());
             }
         }
@@ -334,11 +346,13 @@ impl Pipeline {
                 });
             }
         }
-        let resolved = changes.resolved.into_iter();
-        effects.extend(resolved.map(|r| Effect::IncidentResolved {
-            target: seen.target.clone(),
-            resolved: r,
-        }));
+        for resolved in changes.resolved {
+            target.rulings.forget(&resolved.incident);
+            effects.push(Effect::IncidentResolved {
+                target: seen.target.clone(),
+                resolved,
+            });
+        }
         for id in changes.seen {
             effects.extend(self.put_finding(&seen.target, &id, seen.at_ms, false));
         }
@@ -368,8 +382,7 @@ impl Pipeline {
             return Vec::new();
         };
         target.incidents.repair_ended(at_ms, outcome);
-        target.approved = None;
-        target.told_ruling = None;
+        target.rulings.repair_ended();
         let mut effects = vec![Effect::RepairEnded {
             target: name.to_owned(),
             outcome: outcome.clone(),
@@ -384,7 +397,7 @@ impl Pipeline {
         effects
     }
 
-    fn approved(&mut self, incident: &str, at_ms: u64) -> Vec<Effect> {
+    fn approved(&mut self, incident: &str, repair: Option<&Candidate>, at_ms: u64) -> Vec<Effect> {
         let found = self
             .targets
             .iter_mut()
@@ -392,7 +405,7 @@ impl Pipeline {
         let Some((name, target)) = found else {
             return Vec::new();
         };
-        target.approved = Some(incident.to_owned());
+        target.rulings.approve(incident, repair);
         let name = name.clone();
         self.put_finding(&name, incident, at_ms, true)
     }

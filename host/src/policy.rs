@@ -52,7 +52,7 @@ pub use limits::{
     ITEMS, Isolation, LOG_LINE_BYTES, LOG_LINES, Limits, MEMORY_BYTES, RECENT_POINTS, RULE_BYTES,
     SETTINGS_BYTES, TEXT_BYTES,
 };
-pub use line::{Line, LineDecision, Part, PolicyIdentity, most_cautious};
+pub use line::{Left, Line, LineDecision, Part, PolicyIdentity, most_cautious};
 pub use load_error::{LoadError, RuntimeError};
 pub use purity::{Impurity, Question, check_purity};
 pub use runtime::Runtime;

@@ -63,17 +63,16 @@ impl Narrator {
                 self.block(at_ms, "problem", &head, &rest)
             }
             Effect::Decided(decided) => self.decided(at_ms, decided),
-            Effect::Ruled { repair, ruling, .. } => {
-                let text = match ruling {
-                    RulingSummary::Approved => format!("lets {repair} go"),
-                    RulingSummary::AwaitsPerson => {
-                        format!("{repair} waits for a person: `dbmedic approve`")
-                    }
-                    RulingSummary::Refused { law, reason } => {
-                        format!("refuses {repair}: {reason} ({law})")
-                    }
-                };
-                self.block(at_ms, "guard", &text, &[])
+            Effect::Ruled {
+                incident,
+                repair,
+                ruling,
+                waits,
+                ..
+            } => {
+                let what: Vec<_> = waits.iter().map(|waits| waits.summary.clone()).collect();
+                let text = ruling_line(incident, repair, ruling);
+                self.block(at_ms, "guard", &text, &what)
             }
             Effect::Preserve {
                 incident, reason, ..
@@ -265,6 +264,19 @@ pub fn plan_lines(finding: &Finding) -> Vec<String> {
         }
     }
     lines
+}
+
+/// The guard's word on a repair in one line.
+fn ruling_line(incident: &str, repair: &str, ruling: &RulingSummary) -> String {
+    match ruling {
+        RulingSummary::Approved => format!("lets {repair} go"),
+        RulingSummary::AwaitsPerson => {
+            format!("{repair} waits for a person: `dbmedic approve {incident}`")
+        }
+        RulingSummary::Refused { law, reason } => {
+            format!("refuses {repair}: {reason} ({law})")
+        }
+    }
 }
 
 /// Facts in one line.

@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::detect::Detector;
 use crate::digest::hex;
 use crate::health::Health;
+use crate::model::Candidate;
 use crate::operations::Learned;
 use crate::pipeline::{Carried, Event};
 
@@ -67,13 +68,17 @@ pub enum StateError {
 }
 
 /// What a person said to dbmedic.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Word {
     /// Do the repair that this incident waits for.
     Approve {
         /// The incident.
         incident: String,
+        /// The repair, as the person was told of it. None in what older versions wrote: the one
+        /// that waits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        repair: Option<Candidate>,
     },
     /// Lift the halt of this target.
     Release {
@@ -86,7 +91,11 @@ impl Word {
     /// As the pipeline hears it.
     pub fn into_event(self, at_ms: u64) -> Event {
         match self {
-            Self::Approve { incident } => Event::Approved { incident, at_ms },
+            Self::Approve { incident, repair } => Event::Approved {
+                incident,
+                repair,
+                at_ms,
+            },
             Self::Release { target } => Event::Released { target, at_ms },
         }
     }
@@ -95,7 +104,11 @@ impl Word {
 impl fmt::Display for Word {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Approve { incident } => write!(f, "approves the repair of {incident}"),
+            Self::Approve {
+                incident,
+                repair: Some(repair),
+            } => write!(f, "approves {} for {incident}", repair.id),
+            Self::Approve { incident, .. } => write!(f, "approves the repair of {incident}"),
             Self::Release { target } => write!(f, "releases {target}"),
         }
     }
@@ -292,7 +305,7 @@ impl StateDir {
     /// Leaves a person's word for the running dbmedic.
     pub fn leave_word(&self, word: &Word) -> Result<(), StateError> {
         let name = match word {
-            Word::Approve { incident } => format!("approve-{incident}.json"),
+            Word::Approve { incident, .. } => format!("approve-{incident}.json"),
             Word::Release { target } => format!("release-{target}.json"),
         };
         write_whole(

@@ -9,6 +9,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("clock", &[]),
     ("digest", &[]),
+    ("own_dir", &[]),
     ("baseline", &["model"]),
     ("constraint", &["model"]),
     ("source", &["model", "target"]),
@@ -26,7 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("pattern", &["detect", "model", "signature"]),
     ("incident", &["diagnose", "model"]),
     ("signing", &["digest"]),
-    ("policy", &["digest", "model", "signing"]),
+    ("policy", &["digest", "model", "own_dir", "signing"]),
     ("guard", &["model"]),
     (
         "pipeline",
@@ -46,7 +47,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "state_dir",
-        &["detect", "digest", "health", "operations", "pipeline"],
+        &[
+            "detect",
+            "digest",
+            "health",
+            "model",
+            "operations",
+            "pipeline",
+        ],
     ),
     (
         "journal",
@@ -79,6 +87,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "clock",
             "model",
+            "own_dir",
             "pipeline",
             "policy",
             "policy_tests",

@@ -6,8 +6,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use dbmedic::gate::{GateSettings, ProbationSettings, ShadowSettings, Source};
-use dbmedic::signing;
-use dbmedic_tests::attacks;
+use dbmedic::pipeline::{Carried, Event, Pipeline};
+use dbmedic::policy::{Limits, Policy, Probation, Runtime, Standing};
+use dbmedic::signing::{self, Verified};
+use dbmedic_tests::{attacks, observed};
 
 use crate::common::wait_for;
 use crate::ward::{Ward, WardOptions};
@@ -166,4 +168,69 @@ fn what_made_way_is_tried_again_after_a_restart() {
         (report.out_of_service.is_none() && ward.present("default") == digest).then_some(())
     });
     ward.stop();
+}
+
+/// Answers well at a tick, and remembers so many bytes.
+fn remembers(bytes: u32) -> Vec<u8> {
+    attacks::built(&format!(
+        r#"
+        (func (export "@decide") (param i32) (result i32)
+          ;; No repair.
+          (i32.store8 (i32.const 3084) (i32.const 0))
+          (i32.store (i32.const 3140) (i32.const 4096))
+          (i32.store (i32.const 3144) (i32.const {bytes}))
+          (i32.const 3072))"#
+    ))
+}
+
+#[test]
+fn the_last_good_policy_gets_its_own_memory_back() {
+    let runtime = Runtime::new(Limits {
+        deadline_ms: 5_000,
+        start_deadline_ms: 30_000,
+        ..Limits::default()
+    })
+    .unwrap();
+    let policy = |bytes| {
+        let component = Verified::unsigned(remembers(bytes));
+        runtime.load(&component, &[]).unwrap()
+    };
+    let (good, bad) = (policy(3), policy(5));
+    let swap = |pipeline: &mut Pipeline, to: &Policy, standing| {
+        pipeline.stand_by("default", to.clone());
+        let effects = pipeline.step(&Event::PolicySwapped {
+            policy: "default".into(),
+            at_ms: 10,
+            to: to.identity(),
+            why: "a test".into(),
+            standing,
+        });
+        assert_eq!(effects.len(), 1, "{effects:?}");
+    };
+    let on_probation = Standing::OnProbation(Probation {
+        decisions: 100,
+        time_ms: 1_000_000,
+        failures: 1,
+    });
+    let remembered = |pipeline: &Pipeline| {
+        let carried = pipeline.carried();
+        carried.targets["orders"].memories["default"].len()
+    };
+    for restarted in [false, true] {
+        let options = observed("orders");
+        let mut pipeline = Pipeline::new(options.clone(), good.clone(), Carried::default());
+        pipeline.step(&Event::Tick { at_ms: 1 });
+        assert_eq!(remembered(&pipeline), 3);
+        swap(&mut pipeline, &bad, on_probation);
+        pipeline.step(&Event::Tick { at_ms: 20 });
+        assert_eq!(remembered(&pipeline), 5);
+        if restarted {
+            let carried = serde_json::to_string(&pipeline.carried()).unwrap();
+            let carried = serde_json::from_str(&carried).unwrap();
+            pipeline = Pipeline::new(options, bad.clone(), carried);
+        }
+        swap(&mut pipeline, &good, Standing::Proven);
+        assert_eq!(remembered(&pipeline), 3);
+        assert!(pipeline.carried().targets["orders"].left.is_empty());
+    }
 }

@@ -108,12 +108,14 @@ fn approve_waits_for_a_person() {
         "{}",
         talk(&unknown)
     );
-    assert!(
-        run(&["approve", "INC-1", "--state-dir", state.to_str().unwrap()])
-            .status
-            .success()
-    );
+    let approve = || run(&["approve", "INC-1", "--state-dir", state.to_str().unwrap()]);
+    let approved = approve();
+    assert!(approved.status.success());
+    let repair = "INC-1: index.rebuild: build index";
+    assert!(talk(&approved).contains(repair), "{}", talk(&approved));
     ward.until("resolved");
+    let late = approve();
+    assert!(talk(&late).contains("no repair waits"), "{}", talk(&late));
     ward.stop(Signal::INT);
     assert_eq!(integrity(&ward.database()), "ok");
 }

@@ -9,6 +9,9 @@
 /// Anomalies in the pipeline: incidents of their own, surges, and what was learned before.
 mod anomalies;
 
+/// What a person's approval lets happen, and what it does not.
+mod approval;
+
 /// Arbitrary verdicts through a real component, up to the guard.
 mod arbitrary;
 

@@ -114,6 +114,7 @@ fn all(args: &IncidentsArgs) -> Ended {
             JournalEntry::Happened {
                 effect: Effect::Decided(decided),
             } => {
+                row.waits_for_person &= decided.verdict.repair.is_some();
                 row.verdict = Some(verdict_line(&decided.verdict));
             }
             JournalEntry::Happened {
@@ -221,7 +222,7 @@ fn incident_of(entry: &JournalEntry) -> Option<&str> {
             _ => None,
         },
         JournalEntry::Said { word } => match word {
-            Word::Approve { incident } => Some(incident),
+            Word::Approve { incident, .. } => Some(incident),
             Word::Release { .. } => None,
         },
         JournalEntry::Policy(_) => None,
@@ -232,19 +233,41 @@ fn incident_of(entry: &JournalEntry) -> Option<&str> {
 }
 
 pub(crate) fn approve(args: &ApproveArgs) -> Ended {
-    let word = Word::Approve {
-        incident: args.incident.clone(),
-    };
-    let known = Journal::read(&args.state.state_dir)?
-        .filter_map(Result::ok)
-        .any(|line| incident_of(&line.entry) == Some(args.incident.as_str()));
+    let incident = &args.incident;
+    let (mut known, mut waits) = (false, None);
+    for line in Journal::read(&args.state.state_dir)?.filter_map(Result::ok) {
+        if incident_of(&line.entry) != Some(incident) {
+            continue;
+        }
+        known = true;
+        match line.entry {
+            JournalEntry::Happened {
+                effect: Effect::Ruled { waits: now, .. },
+            } => waits = now,
+            JournalEntry::Happened {
+                effect: Effect::Decided(decided),
+            } if decided.verdict.repair.is_some() => {}
+            JournalEntry::Happened {
+                effect: Effect::Decided(_) | Effect::IncidentResolved { .. },
+            } => waits = None,
+            _ => {}
+        }
+    }
     if !known {
         bail!(
-            "{}: no such incident in {}",
-            args.incident,
+            "{incident}: no such incident in {}",
             args.state.state_dir.display()
         );
     }
+    let Some(repair) = waits else {
+        bail!("{incident}: no repair waits for a person");
+    };
+    complain(&format!("{incident}: {}: {}", repair.id, repair.summary));
+    let word = Word::Approve {
+        incident: incident.clone(),
+        // What waits by the time that this is heard may be another one.
+        repair: Some(repair),
+    };
     leave(&args.state, &word)
 }
 

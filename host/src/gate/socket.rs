@@ -20,6 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::protocol::{Line, Reply, Request, VERSION};
+use crate::own_dir::OwnDir;
 
 const NAME: &str = "dbmedic.sock";
 /// The longest path of a socket that every system takes, bytes.
@@ -50,11 +51,13 @@ impl Server {
     /// says whether anybody still answers.
     ///
     /// # Errors
-    /// When the socket cannot be made.
+    /// When the socket cannot be made, or the directory belongs to another user.
     pub(super) fn start(
         state_dir: &Path,
         ask: impl Fn(Asked) -> bool + Send + Sync + 'static,
     ) -> io::Result<Self> {
+        // Who may put files there could put another socket in the place of this one.
+        OwnDir::open(state_dir)?;
         let path = state_dir.join(NAME);
         // Left behind by a dbmedic that was killed; the journal's lock says that none is running.
         match fs::remove_file(&path) {

@@ -162,6 +162,12 @@ fn one_at_a_time_then_a_rest() {
         ..choice(&finding)
     };
     assert_eq!(law(guard.clone().rule(200, &by_person)), "");
+    // Nor is asking a person held back.
+    let asks = Choice {
+        mode: Mode::Approve,
+        ..choice(&finding)
+    };
+    assert_eq!(law(guard.clone().rule(200, &asks)), "awaits");
     assert_eq!(law(guard.rule(100 + 60_000, &choice(&finding))), "");
     // Another database is another matter.
     assert_eq!(

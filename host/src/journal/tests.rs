@@ -4,6 +4,7 @@ fn said(incident: &str) -> JournalEntry {
     JournalEntry::Said {
         word: Word::Approve {
             incident: incident.into(),
+            repair: None,
         },
     }
 }

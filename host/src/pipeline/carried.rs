@@ -8,6 +8,7 @@ use super::{BreakerRecords, DEFAULT_POLICY};
 use crate::detect::Detector;
 use crate::guard::TargetRecord;
 use crate::model::{EscalationLevel, RepairHistory};
+use crate::policy::Left;
 
 /// What is carried from one run to the next. Part of a recording's header.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -46,6 +47,9 @@ pub struct CarriedTarget {
     /// could be in line it was the default one's alone, under the name `memory`.
     #[serde(default, alias = "memory", deserialize_with = "memories")]
     pub memories: BTreeMap<String, Vec<u8>>,
+    /// What those left that may return, by the configured name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub left: BTreeMap<String, Left>,
     /// What became of earlier repairs.
     pub repairs: Vec<RepairHistory>,
     /// What the guard remembers.
@@ -73,6 +77,7 @@ impl Default for CarriedTarget {
             level: EscalationLevel::Normal,
             level_since_ms: 0,
             memories: BTreeMap::new(),
+            left: BTreeMap::new(),
             repairs: Vec::new(),
             guard: TargetRecord::default(),
         }

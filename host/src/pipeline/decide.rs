@@ -1,9 +1,10 @@
 //! Asking the policies in line, and what their answer comes to: alerts, levels, the guard's ruling.
 
+use super::rulings::{Said, is_same};
 use super::service::Matter;
 use super::{Asked, Decided, Effect, Made, Pipeline, RulingSummary, SaidInLine};
 use crate::guard::{Choice, Ruling};
-use crate::model::{Finding, PolicyEvent, Verdict};
+use crate::model::{Candidate, Finding, PolicyEvent, Verdict};
 use crate::policy::{Decision, HeardTelemetry, Overheard};
 
 impl Pipeline {
@@ -97,15 +98,34 @@ impl Pipeline {
             heard,
         });
         if let PolicyEvent::Finding(finding) = event {
-            target
-                .incidents
-                .decided(&finding.incident, at_ms, verdict.classification);
-            if verdict.halt {
-                effects.extend(self.halt(name, finding, &verdict));
-            }
-            if let Some(repair) = &verdict.repair {
-                effects.extend(self.rule(name, at_ms, finding, repair));
-            }
+            effects.extend(self.answered(name, at_ms, finding, &verdict));
+        }
+        effects
+    }
+
+    /// What an answer to a finding comes to beside what is told of it.
+    fn answered(
+        &mut self,
+        name: &str,
+        at_ms: u64,
+        finding: &Finding,
+        verdict: &Verdict,
+    ) -> Vec<Effect> {
+        let Some(target) = self.targets.get_mut(name) else {
+            return Vec::new();
+        };
+        let id = &finding.incident;
+        target.incidents.decided(id, at_ms, verdict.classification);
+        let approved = target.rulings.take_approved(id);
+        if verdict.repair.is_none() {
+            target.rulings.forget(id);
+        }
+        let mut effects = Vec::new();
+        if verdict.halt {
+            effects.extend(self.halt(name, finding, verdict));
+        }
+        if let Some(repair) = &verdict.repair {
+            effects.extend(self.rule(name, at_ms, finding, repair, approved.as_ref()));
         }
         effects
     }
@@ -127,20 +147,31 @@ impl Pipeline {
         })
     }
 
-    fn rule(&mut self, name: &str, at_ms: u64, finding: &Finding, repair: &str) -> Vec<Effect> {
+    /// What the guard says to the policy's choice. `approved` is what a person approved before.
+    fn rule(
+        &mut self,
+        name: &str,
+        at_ms: u64,
+        finding: &Finding,
+        repair: &str,
+        approved: Option<&Candidate>,
+    ) -> Vec<Effect> {
         let Some(target) = self.targets.get_mut(name) else {
             return Vec::new();
         };
+        let chosen = finding.candidates.iter().find(|c| c.id == repair);
         let choice = Choice {
             target: name,
             finding,
             repair,
             history: target.incidents.repairs(),
             mode: target.options.mode,
-            approved_by_person: target.approved.as_deref() == Some(finding.incident.as_str()),
+            approved_by_person: chosen
+                .zip(approved)
+                .is_some_and(|(chosen, approved)| is_same(chosen, approved)),
         };
         let ruling = self.guard.rule(at_ms, &choice);
-        let (ruling, approved) = match ruling {
+        let (ruling, lets_go) = match ruling {
             Ruling::Approved(repair) => (RulingSummary::Approved, Some(repair)),
             Ruling::AwaitsPerson => (RulingSummary::AwaitsPerson, None),
             Ruling::Refused(r) => (
@@ -151,18 +182,19 @@ impl Pipeline {
                 None,
             ),
         };
-        let told = (finding.incident.clone(), repair.to_owned(), ruling.clone());
+        let said = Said::new(repair, ruling.clone(), chosen);
+        let waits = said.waits.clone();
         let mut effects = Vec::new();
-        if approved.is_some() || target.told_ruling.as_ref() != Some(&told) {
-            target.told_ruling = Some(told);
+        if target.rulings.is_new(&finding.incident, said) || lets_go.is_some() {
             effects.push(Effect::Ruled {
                 target: name.to_owned(),
                 incident: finding.incident.clone(),
                 repair: repair.to_owned(),
                 ruling,
+                waits,
             });
         }
-        effects.extend(approved.map(Effect::Repair));
+        effects.extend(lets_go.map(Effect::Repair));
         effects
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::guard::ApprovedRepair;
 use crate::incident::Resolved;
 use crate::model::{
-    Alert, Anomaly, EscalationLevel, Finding, Outcome, PolicyEvent, Verbosity, Verdict,
+    Alert, Anomaly, Candidate, EscalationLevel, Finding, Outcome, PolicyEvent, Verbosity, Verdict,
 };
 use crate::policy::{
     HeardTelemetry, Part, PolicyFailure, PolicyIdentity, ServiceChange, TelemetryCopy,
@@ -50,6 +50,9 @@ pub enum Effect {
         repair: String,
         /// What the guard said.
         ruling: RulingSummary,
+        /// What a person is asked to approve, where it waits for one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        waits: Option<Candidate>,
     },
     /// To be carried out. Never read back: only the guard makes one.
     #[serde(skip_deserializing)]

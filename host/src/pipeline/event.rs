@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Outcome;
+use crate::model::{Candidate, Outcome};
 use crate::policy::{PolicyIdentity, Standing};
 use crate::signature::Signature;
 use crate::source::Observation;
@@ -26,6 +26,10 @@ pub enum Event {
     Approved {
         /// The incident.
         incident: String,
+        /// The repair, as the person was told of it. None in what older versions recorded: the one
+        /// that waits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        repair: Option<Candidate>,
         /// When, milliseconds since the Unix epoch.
         at_ms: u64,
     },

@@ -83,6 +83,13 @@ impl Service {
         self.recorded = failures;
     }
 
+    /// Whether nothing speaks against a policy that decided until now.
+    pub(super) fn is_proven(&self, policy: &str, digest: &str) -> bool {
+        let known = self.breakers.get(policy);
+        let breaker = known.and_then(|breakers| breakers.get(digest));
+        breaker.is_none_or(Breaker::is_proven)
+    }
+
     /// The component with this digest has this name from now on.
     pub(super) fn begin(&mut self, policy: &str, digest: &str, standing: Standing, at_ms: u64) {
         let options = self.options_of(policy).clone();

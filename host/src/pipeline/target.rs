@@ -1,6 +1,7 @@
 //! The state of one target: its readings, its detector, its incidents and its levels.
 
-use super::{Effect, RulingSummary, TargetOptions};
+use super::rulings::Rulings;
+use super::{Effect, TargetOptions};
 use crate::detect::{ConstraintTable, Detector, Judged, Surge, SurgeLevel};
 use crate::diagnose::{self, Diagnosis, Diagnostician, Findings};
 use crate::incident::Incidents;
@@ -30,16 +31,13 @@ pub(super) struct Target {
     pub(super) level_since_ms: u64,
     pub(super) verbosity: Verbosity,
     pub(super) line: Line,
-    /// The incident whose repair a person approved.
-    pub(super) approved: Option<String>,
+    pub(super) rulings: Rulings,
     /// The anomaly that lasts, and whether it is an incident of its own.
     pub(super) unexplained: Option<Unexplained>,
     pub(super) pattern: Pattern,
     pub(super) surge: Surge,
     /// What the policy asked for last; the host writes down no less in a surge.
     pub(super) asked_verbosity: Verbosity,
-    /// The last ruling told, so that the same word is not told at each look.
-    pub(super) told_ruling: Option<(String, String, RulingSummary)>,
 }
 
 /// An anomaly that lasts.

@@ -174,6 +174,11 @@ impl Breaker {
         self.record.state
     }
 
+    /// Whether the policy is in service, and has proved itself.
+    pub fn is_proven(&self) -> bool {
+        self.record.state == BreakerState::Closed && self.record.probation.is_none()
+    }
+
     /// From now on the policy is tried again, whenever that was to be.
     pub fn try_again(&mut self) {
         self.record.state = BreakerState::HalfOpen;

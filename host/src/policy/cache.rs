@@ -1,8 +1,8 @@
 //! Compiled policies on disk, so that a known one is ready in a moment.
 //!
 //! What is deserialised becomes native code of this process, so only what this machine wrote itself
-//! may get there: each file carries an HMAC-SHA256 by a key that is kept beside it, readable by its
-//! owner alone, over the component's digest, the engine's compatibility hash and the code. It is
+//! may get there: each file carries an HMAC-SHA256 by a key that is kept beside it, this user's own
+//! and readable by nobody else, in a directory where nobody else puts files, over the component's digest, the engine's compatibility hash and the code. It is
 //! checked over the very bytes that are then deserialised. A file that does not hold is never
 //! loaded: it is removed, and the component is compiled again.
 //!
@@ -11,17 +11,21 @@
 use std::fs::{self, File, OpenOptions};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use hmac::{Hmac, KeyInit, Mac};
 use rand::Rng as _;
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::Errno;
+use rustix::process::geteuid;
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::digest::hex;
+use crate::own_dir::OwnDir;
 
 /// The first bytes of a file; the format's version is in it.
 const MAGIC: &[u8; 16] = b"dbmedic-code-v1\n";
@@ -77,22 +81,20 @@ pub struct CacheError {
 
 impl CompiledCache {
     /// Opens the cache in a directory, and makes both it and its key where there are none. A key
-    /// that others could read is not a key any more: it is replaced, and all code compiled anew.
+    /// that others could read or plant is not a key any more: it is replaced, and all code compiled
+    /// anew.
     ///
     /// # Errors
-    /// When directory or key cannot be read or made.
+    /// When directory or key cannot be read or made, or the directory belongs to another user.
     pub fn open(dir: &Path, limits: CacheLimits) -> Result<Self, CacheError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| CacheError { path, source }
         };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(failed(dir))?;
+        let own = OwnDir::open(dir).map_err(failed(dir))?;
         let path = dir.join("key");
-        let key = match read_key(&path).map_err(failed(&path))? {
+        let key = read_key(&own.handle).map_err(failed(&path))?;
+        let key = match key.filter(|_| !own.was_open) {
             Some(key) => key,
             None => make_key(&path).map_err(failed(&path))?,
         };
@@ -227,17 +229,28 @@ impl CompiledCache {
     }
 }
 
-/// The key, if there is one that only its owner can read.
-fn read_key(path: &Path) -> io::Result<Option<[u8; KEY_BYTES]>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
+/// The key, if there is one in a directory that is this user's file and that nobody else can read.
+fn read_key(dir: &File) -> io::Result<Option<[u8; KEY_BYTES]>> {
+    // Not waiting for a writer, should it be a pipe.
+    let how = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match openat(dir, "key", how, Mode::empty()) {
+        Ok(file) => File::from(file),
+        // Not there, or a link to something else.
+        Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
+        Err(error) => return Err(error.into()),
     };
-    let mode = file.metadata()?.permissions().mode();
+    let about = file.metadata()?;
+    if !about.is_file() || !is_own_key(geteuid().as_raw(), about.uid(), about.mode()) {
+        return Ok(None);
+    }
     let mut bytes = Vec::new();
     (&file).take(KEY_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes.try_into().ok().filter(|_| matches!(mode & 0o077, 0)))
+    Ok(bytes.try_into().ok())
+}
+
+/// Whether a user's key can only have been written, and be known, by that user.
+fn is_own_key(user: u32, owner: u32, mode: u32) -> bool {
+    owner == user && matches!(mode & 0o077, 0)
 }
 
 fn make_key(path: &Path) -> io::Result<[u8; KEY_BYTES]> {

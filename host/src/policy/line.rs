@@ -6,21 +6,21 @@
 //! | repair | the one of the lowest risk; no repair is less risk than any |
 //! | halt | when any of them halts |
 //! | confidence | the lowest |
-//! | alerts, reasons, suggestions | all, each once, in the order of the line |
-//! | memory | each policy keeps its own |
+//! | alerts, reasons, suggestions | all, each once, in the order of the line; where they are too many, a fair share of each policy |
+//! | memory | each policy keeps its own; the next one in its place takes it over |
 //!
 //! A policy that fails counts as the host's cautious verdict: so a line with a failing member
 //! escalates and repairs nothing. Nothing here is asked for the time.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Decision, ITEMS, Policy, PolicyFailure};
 use crate::model::{
-    Candidate, CascadeLevel, Classification, Context, EscalationLevel, PolicyEvent, Verbosity,
-    Verdict,
+    Candidate, CascadeLevel, Classification, Context, EscalationLevel, PolicyEvent, Urgency,
+    Verbosity, Verdict,
 };
 
 /// Which component a policy is.
@@ -44,8 +44,49 @@ struct Place {
     name: Arc<str>,
     policy: Policy,
     memory: Vec<u8>,
+    /// Of the last policy that proved itself here, where another one decides.
+    left: Option<Left>,
     /// Takes over as soon as the running repair has ended.
-    next: Option<Policy>,
+    next: Option<Next>,
+}
+
+struct Next {
+    policy: Policy,
+    /// Whether the policy before has proved itself.
+    after_proven: bool,
+}
+
+/// The memory of a policy when another one took its place: given back when it returns. What the
+/// other one remembered since may be what it fails on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// SHA-256 of the policy's component, hex.
+    pub digest: String,
+    /// What it left to be handed back.
+    pub memory: Vec<u8>,
+}
+
+impl Place {
+    /// What is given back to the last policy that proved itself, once `next` decides.
+    fn left_after(&self, next: &Next) -> Option<Left> {
+        if next.after_proven && next.policy.digest() != self.policy.digest() {
+            Some(Left {
+                digest: self.policy.digest().to_owned(),
+                memory: self.memory.clone(),
+            })
+        } else {
+            self.left.clone()
+        }
+    }
+
+    fn take_over(&mut self, next: Next) {
+        let left = self.left_after(&next);
+        match self.left.take() {
+            Some(own) if own.digest == next.policy.digest() => self.memory = own.memory,
+            _ => self.left = left,
+        }
+        self.policy = next.policy;
+    }
 }
 
 /// What one policy of a line was asked and answered.
@@ -73,17 +114,37 @@ pub struct LineDecision {
 }
 
 impl Line {
-    /// A line of policies by their configured names, with the memory that each left.
-    pub fn new(places: impl IntoIterator<Item = (String, Policy, Vec<u8>)>) -> Self {
-        let places = places.into_iter().map(|(name, policy, memory)| Place {
-            name: name.into(),
-            policy,
-            memory,
-            next: None,
+    /// A line of policies by their configured names, each with the memory that is handed to it, and
+    /// what one before left that may return.
+    pub fn new(places: impl IntoIterator<Item = (String, Policy, Vec<u8>, Option<Left>)>) -> Self {
+        let places = places.into_iter().map(|(name, policy, memory, left)| {
+            let (memory, left) = match left {
+                // It returned while nothing ran.
+                Some(own) if own.digest == policy.digest() => (own.memory, None),
+                left => (memory, left),
+            };
+            Place {
+                name: name.into(),
+                policy,
+                memory,
+                left,
+                next: None,
+            }
         });
         Self {
             places: places.collect(),
         }
+    }
+
+    /// What those left that may return, by the name of the place.
+    pub fn left(&self) -> impl Iterator<Item = (&str, Left)> {
+        self.places.iter().filter_map(|place| {
+            let left = match &place.next {
+                Some(next) => place.left_after(next),
+                None => place.left.clone(),
+            };
+            Some((&*place.name, left?))
+        })
     }
 
     /// What each policy left to be handed back, by its configured name.
@@ -91,17 +152,28 @@ impl Line {
         self.places.iter().map(|p| (&*p.name, &p.memory[..]))
     }
 
-    /// Puts another policy in a place, with the memory of the one before. While a repair is running
-    /// it takes over at [`Line::repair_ended`]: a repair is judged to its end by the policy that
-    /// chose it. Says whether the place is in this line.
-    pub fn swap(&mut self, name: &str, policy: &Policy, repair_is_running: bool) -> bool {
+    /// Puts another policy in a place, with the memory of the one before; one that returns gets its
+    /// own, see [`Left`]. `is_proven` says whether a policy may return, by its digest. While a
+    /// repair is running it takes over at [`Line::repair_ended`]: a repair is judged to its end by
+    /// the policy that chose it. Says whether the place is in this line.
+    pub fn swap(
+        &mut self,
+        name: &str,
+        policy: &Policy,
+        is_proven: impl Fn(&str) -> bool,
+        repair_is_running: bool,
+    ) -> bool {
         let mut found = false;
         for place in self.places.iter_mut().filter(|p| &*p.name == name) {
             found = true;
+            let next = Next {
+                policy: policy.clone(),
+                after_proven: is_proven(place.policy.digest()),
+            };
             if repair_is_running {
-                place.next = Some(policy.clone());
+                place.next = Some(next);
             } else {
-                place.policy = policy.clone();
+                place.take_over(next);
                 place.next = None;
             }
         }
@@ -112,7 +184,7 @@ impl Line {
     pub fn repair_ended(&mut self) {
         for place in &mut self.places {
             if let Some(next) = place.next.take() {
-                place.policy = next;
+                place.take_over(next);
             }
         }
     }
@@ -157,16 +229,29 @@ pub fn most_cautious<'a>(
     verdicts: impl IntoIterator<Item = &'a Verdict>,
     event: &PolicyEvent,
 ) -> Verdict {
-    let mut verdicts = verdicts.into_iter();
-    let Some(first) = verdicts.next() else {
-        return nobody_judged();
+    let verdicts: Vec<&Verdict> = verdicts.into_iter().collect();
+    let (first, others) = match verdicts[..] {
+        [] => return nobody_judged(),
+        [only] => return only.clone(),
+        [first, ref others @ ..] => (first, others),
     };
-    verdicts.fold(first.clone(), |so_far, next| both(so_far, next, event))
+    let mut all = first.clone();
+    for next in others {
+        lay_over(&mut all, next, event);
+    }
+    let alerts: Vec<_> = verdicts.iter().map(|v| &v.alerts[..]).collect();
+    let reasons: Vec<_> = verdicts.iter().map(|v| &v.reasons[..]).collect();
+    let suggestions: Vec<_> = verdicts.iter().map(|v| &v.suggestions[..]).collect();
+    all.alerts = shared(&alerts, |alert| urgency_rank(alert.urgency));
+    all.reasons = shared(&reasons, |_| 0);
+    all.suggestions = shared(&suggestions, |_| 0);
+    all.memory = Vec::new();
+    all
 }
 
-fn both(mut so_far: Verdict, next: &Verdict, event: &PolicyEvent) -> Verdict {
+fn lay_over(so_far: &mut Verdict, next: &Verdict, event: &PolicyEvent) {
     let class = |v: &Verdict| v.classification.map(class_rank);
-    if class(next) > class(&so_far) {
+    if class(next) > class(so_far) {
         so_far.classification = next.classification;
     }
     if level_rank(next.level) > level_rank(so_far.level) {
@@ -180,19 +265,40 @@ fn both(mut so_far: Verdict, next: &Verdict, event: &PolicyEvent) -> Verdict {
     }
     so_far.halt |= next.halt;
     so_far.confidence = so_far.confidence.min(next.confidence);
-    add_new(&mut so_far.alerts, &next.alerts);
-    add_new(&mut so_far.reasons, &next.reasons);
-    add_new(&mut so_far.suggestions, &next.suggestions);
-    so_far.memory = Vec::new();
-    so_far
 }
 
-fn add_new<T: Clone + PartialEq>(all: &mut Vec<T>, more: &[T]) {
-    for item in more {
-        if all.len() < ITEMS && !all.contains(item) {
-            all.push(item.clone());
+/// What each of several policies says, each thing once, in the order of the line. Where that is more
+/// than one answer may hold, they take turns, and each gives its weightiest first: none silences
+/// another.
+fn shared<T: Clone + PartialEq>(said: &[&[T]], weight: impl Fn(&T) -> u8) -> Vec<T> {
+    let mut all: Vec<&T> = Vec::new();
+    // For each policy, the places of what it was the first to say.
+    let mut first_said: Vec<Vec<usize>> = Vec::new();
+    for items in said {
+        let before = all.len();
+        for item in *items {
+            if !all.contains(&item) {
+                all.push(item);
+            }
         }
+        first_said.push((before..all.len()).collect());
     }
+    let mut kept: Vec<usize> = (0..all.len()).collect();
+    if kept.len() > ITEMS {
+        let mut turns: Vec<(usize, usize)> = Vec::new();
+        for mut places in first_said {
+            places.sort_by_key(|&place| Reverse(weight(all[place])));
+            turns.extend(places.into_iter().enumerate());
+        }
+        turns.sort_unstable();
+        kept = turns
+            .into_iter()
+            .take(ITEMS)
+            .map(|(_, place)| place)
+            .collect();
+        kept.sort_unstable();
+    }
+    kept.into_iter().map(|place| all[place].clone()).collect()
 }
 
 /// Whether the first repair is of less risk than the second.
@@ -257,6 +363,14 @@ fn verbosity_rank(verbosity: Verbosity) -> u8 {
         Verbosity::Normal => 0,
         Verbosity::Elevated => 1,
         Verbosity::Incident => 2,
+    }
+}
+
+fn urgency_rank(urgency: Urgency) -> u8 {
+    match urgency {
+        Urgency::Info => 0,
+        Urgency::Warning => 1,
+        Urgency::Critical => 2,
     }
 }
 

@@ -121,6 +121,32 @@ fn a_key_that_others_may_read_is_replaced() {
 }
 
 #[test]
+fn a_key_that_another_user_may_have_planted_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("key");
+    let before = cache(dir.path()).key;
+    // While others may write there, who knows whose key it is.
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let after = cache(dir.path()).key;
+    assert_ne!(after, before);
+    let about = fs::metadata(dir.path()).unwrap();
+    assert_eq!(about.mode() & 0o022, 0, "nobody plants another one");
+    assert_eq!(cache(dir.path()).key, after);
+    // A link to a file of this user's whose content somebody knows.
+    let elsewhere = tempfile::NamedTempFile::new().unwrap();
+    fs::write(elsewhere.path(), [7; KEY_BYTES]).unwrap();
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), &path).unwrap();
+    assert_ne!(cache(dir.path()).key, [7; KEY_BYTES]);
+    assert!(fs::symlink_metadata(&path).unwrap().is_file());
+
+    assert!(is_own_key(1000, 1000, 0o100_600));
+    assert!(!is_own_key(0, 1000, 0o100_600));
+    assert!(!is_own_key(1000, 0, 0o100_600));
+    assert!(!is_own_key(0, 0, 0o100_640));
+}
+
+#[test]
 fn the_oldest_go_first_and_the_newest_stays() {
     let dir = tempfile::tempdir().unwrap();
     let limits = CacheLimits {

@@ -152,6 +152,53 @@ fn one_verdict_is_its_own_and_lists_stay_bounded() {
     assert_eq!(nobody_judged(), most_cautious([], &event));
 }
 
+#[test]
+fn none_silences_another() {
+    let event = event();
+    let noisy = |word: &str, urgent: usize| Verdict {
+        alerts: (0..ITEMS)
+            .map(|n| Alert {
+                rule: format!("{word}.{n}"),
+                urgency: if n < ITEMS - urgent {
+                    Urgency::Info
+                } else {
+                    Urgency::Critical
+                },
+                message: String::new(),
+            })
+            .collect(),
+        suggestions: (0..ITEMS).map(|n| format!("{word} {n}")).collect(),
+        ..verdict(0, 0, 0)
+    };
+    let quiet = Verdict {
+        alerts: vec![Alert {
+            rule: "quiet".into(),
+            urgency: Urgency::Critical,
+            message: String::new(),
+        }],
+        suggestions: vec!["quiet".into()],
+        ..verdict(1, 1, 1)
+    };
+    let all = most_cautious([&noisy("a", 2), &noisy("b", 40), &quiet], &event);
+    assert_eq!((all.alerts.len(), all.suggestions.len()), (ITEMS, ITEMS));
+    let of = |word: &str| {
+        all.alerts
+            .iter()
+            .filter(|a| a.rule.starts_with(word))
+            .count()
+    };
+    assert_eq!((of("a"), of("b"), of("quiet")), (32, 31, 1));
+    let urgent = |word: &str| {
+        let urgent = all.alerts.iter().filter(|a| a.urgency == Urgency::Critical);
+        urgent.filter(|a| a.rule.starts_with(word)).count()
+    };
+    // The weightiest of each: both of the one, as many as it may say of the other.
+    assert_eq!((urgent("a"), urgent("b")), (2, 31));
+    assert_eq!(all.suggestions[0], "a 0");
+    assert_eq!(all.suggestions[ITEMS - 1], "quiet");
+    assert_eq!(all.reasons.len(), 2, "that both said the same counts once");
+}
+
 fn context() -> Context {
     Context {
         now_ms: 0,
@@ -206,24 +253,66 @@ fn asked(line: &mut Line) -> Vec<(String, usize)> {
 fn memory_stays_with_the_place_and_a_running_repair_with_who_chose_it() {
     let (old, new) = two_policies();
     let digest = |policy: &Policy| policy.digest().to_owned();
+    let nothing_to_return_to = |_: &str| false;
     let mut line = Line::new([
-        ("default".to_owned(), old.clone(), vec![1, 2, 3]),
-        ("strict".to_owned(), old.clone(), Vec::new()),
+        ("default".to_owned(), old.clone(), vec![1, 2, 3], None),
+        ("strict".to_owned(), old.clone(), Vec::new(), None),
     ]);
     assert_eq!(asked(&mut line), [(digest(&old), 3), (digest(&old), 0)]);
-    assert!(!line.swap("nobody", &new, false));
-    assert!(line.swap("default", &new, false));
+    assert!(!line.swap("nobody", &new, nothing_to_return_to, false));
+    assert!(line.swap("default", &new, nothing_to_return_to, false));
     assert_eq!(asked(&mut line), [(digest(&new), 4), (digest(&old), 1)]);
     // While a repair runs, who chose it goes on being asked.
-    assert!(line.swap("default", &old, true));
+    assert!(line.swap("default", &old, nothing_to_return_to, true));
     assert_eq!(asked(&mut line)[0], (digest(&new), 5));
     line.repair_ended();
     assert_eq!(asked(&mut line)[0], (digest(&old), 6));
     // A later swap overtakes one that waits.
-    assert!(line.swap("default", &new, true));
-    assert!(line.swap("default", &old, false));
+    assert!(line.swap("default", &new, nothing_to_return_to, true));
+    assert!(line.swap("default", &old, nothing_to_return_to, false));
     line.repair_ended();
     assert_eq!(asked(&mut line)[0], (digest(&old), 7));
     let memories: Vec<_> = line.memories().map(|(name, m)| (name, m.len())).collect();
     assert_eq!(memories, [("default", 8), ("strict", 5)]);
+    assert_eq!(line.left().count(), 0);
+}
+
+#[test]
+fn a_policy_that_returns_gets_its_own_memory_back() {
+    let (old, new) = two_policies();
+    let other = old.with_settings(&[]).unwrap();
+    let proven = |policy: &Policy| {
+        let digest = policy.digest().to_owned();
+        move |of: &str| of == digest
+    };
+    let line = |left| Line::new([("default".to_owned(), old.clone(), vec![1, 2, 3], left)]);
+    let len = |line: &mut Line| asked(line)[0].1;
+    for repairing in [false, true] {
+        let mut line = line(None);
+        let swap = |line: &mut Line, to: &Policy| {
+            assert!(line.swap("default", to, proven(&old), repairing));
+            line.repair_ended();
+        };
+        swap(&mut line, &new);
+        assert_eq!((len(&mut line), len(&mut line)), (3, 4), "it takes over");
+        // The same component again is no other policy.
+        swap(&mut line, &new);
+        assert_eq!(len(&mut line), 5);
+        swap(&mut line, &other);
+        assert_eq!(len(&mut line), 3, "it gets what it had left");
+        // Only what proved itself is kept, once.
+        assert_eq!(line.left().count(), 0);
+    }
+    // Over a restart, on either side of the swap, and while it waits for a repair.
+    let mut before = line(None);
+    before.swap("default", &new, proven(&old), true);
+    let left = before.left().next().unwrap().1;
+    assert_eq!((&left.digest[..], left.memory.len()), (old.digest(), 3));
+    assert_eq!(len(&mut line(Some(left.clone()))), 3);
+    let place = ("default".to_owned(), new.clone(), vec![9; 7], Some(left));
+    let mut after = Line::new([place]);
+    assert_eq!(len(&mut after), 7);
+    assert_eq!(after.left().count(), 1);
+    after.swap("default", &old, proven(&old), false);
+    assert_eq!(len(&mut after), 3);
 }

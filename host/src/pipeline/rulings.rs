@@ -1,0 +1,102 @@
+//! What the guard said last of each incident's repair, and what people approved since.
+//!
+//! An approval holds for the very repair that waited, with what it does and may lose as the person
+//! was told, and for the next decision on its incident alone.
+
+use std::collections::BTreeMap;
+
+use super::RulingSummary;
+use crate::model::Candidate;
+
+/// The guard's last words on one target, by incident.
+#[derive(Debug, Default)]
+pub(super) struct Rulings {
+    said: BTreeMap<String, Said>,
+}
+
+/// What the guard said last of an incident's repair.
+#[derive(Debug, PartialEq)]
+pub(super) struct Said {
+    pub(super) repair: String,
+    pub(super) ruling: RulingSummary,
+    /// The repair that waits for a person.
+    pub(super) waits: Option<Candidate>,
+    /// Whether a person approved it.
+    approved: bool,
+}
+
+impl Said {
+    pub(super) fn new(repair: &str, ruling: RulingSummary, chosen: Option<&Candidate>) -> Self {
+        let waits = chosen.filter(|_| ruling == RulingSummary::AwaitsPerson);
+        Self {
+            repair: repair.to_owned(),
+            ruling,
+            waits: waits.cloned(),
+            approved: false,
+        }
+    }
+
+    fn is_repeated_by(&self, next: &Self) -> bool {
+        self.repair == next.repair
+            && self.ruling == next.ruling
+            && match (&self.waits, &next.waits) {
+                (Some(before), Some(now)) => is_same(before, now),
+                (before, now) => before.is_none() && now.is_none(),
+            }
+    }
+}
+
+impl Rulings {
+    /// A person approves the repair that an incident waits for: `repair`, as the person was told
+    /// of it. Nothing is approved where another one waits by now. Either way the next word is new.
+    pub(super) fn approve(&mut self, incident: &str, repair: Option<&Candidate>) {
+        let Some(said) = self.said.remove(incident) else {
+            return;
+        };
+        let waits = said.waits.as_ref();
+        if waits.is_some_and(|waits| repair.is_none_or(|repair| is_same(repair, waits))) {
+            let approved = Said {
+                approved: true,
+                ..said
+            };
+            self.said.insert(incident.to_owned(), approved);
+        }
+    }
+
+    /// What a person approved of an incident, to be used once.
+    pub(super) fn take_approved(&mut self, incident: &str) -> Option<Candidate> {
+        self.said
+            .get(incident)
+            .is_some_and(|said| said.approved)
+            .then(|| self.said.remove(incident)?.waits)
+            .flatten()
+    }
+
+    /// Keeps the guard's word, and says whether it is to be told: not when it repeats the last one.
+    pub(super) fn is_new(&mut self, incident: &str, said: Said) -> bool {
+        let before = self.said.get(incident);
+        let is_new = before.is_none_or(|before| !before.is_repeated_by(&said));
+        self.said.insert(incident.to_owned(), said);
+        is_new
+    }
+
+    /// The incident is over, or no repair is chosen any more.
+    pub(super) fn forget(&mut self, incident: &str) {
+        self.said.remove(incident);
+    }
+
+    /// Every word is new after a repair; what a person approved meanwhile stays so.
+    pub(super) fn repair_ended(&mut self) {
+        self.said.retain(|_, said| said.approved);
+    }
+}
+
+/// Whether two repairs are the same to a person: in what is done to what, and in what may be lost.
+/// How long it takes, and whether its preconditions hold just now, may differ.
+pub(super) fn is_same(one: &Candidate, other: &Candidate) -> bool {
+    one.id == other.id
+        && one.summary == other.summary
+        && one.level == other.level
+        && one.expected_loss == other.expected_loss
+        && one.undoable == other.undoable
+}

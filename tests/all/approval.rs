@@ -1,0 +1,198 @@
+//! What a person's approval lets happen: the repair that the person was told of, once, and no other.
+
+use dbmedic::guard::Mode;
+use dbmedic::model::{Candidate, DataLoss, Outcome, OutcomeResult};
+use dbmedic::pipeline::{Carried, Effect, Event, Pipeline, RulingSummary};
+use dbmedic::policy::{Limits, Runtime};
+use dbmedic::signing::Verified;
+use dbmedic::source::{Observation, State};
+use dbmedic::target::sqlite::{Lock, LockHolder, Process, SqliteState, WalIndexState, WalState};
+use dbmedic_tests::observed;
+
+use crate::sandbox::HOSTILE;
+
+/// A pipeline in mode approve, under a policy that chooses the first repair that it is offered.
+fn pipeline() -> Pipeline {
+    let mut options = observed("shop");
+    let target = options.targets.get_mut("shop").unwrap();
+    target.mode = Mode::Approve;
+    target.diagnose.may_end = vec!["batch".into()];
+    let limits = Limits {
+        deadline_ms: 5_000,
+        start_deadline_ms: 30_000,
+        ..Limits::default()
+    };
+    let runtime = Runtime::new(limits).unwrap();
+    let policy = runtime.load(&Verified::unsigned(HOSTILE), &[]).unwrap();
+    Pipeline::new(options, policy, Carried::default())
+}
+
+/// A look at a log that these processes keep from being checkpointed.
+fn look(at_ms: u64, readers: &[u32]) -> Event {
+    let reader = |&pid: &u32| LockHolder {
+        lock: Lock::WalRead(1),
+        exclusive: false,
+        process: Process {
+            pid,
+            start_ticks: 9,
+            name: "batch".into(),
+            cpu_ticks: 0,
+        },
+    };
+    let state = SqliteState {
+        database_bytes: Some(4096),
+        wal: Some(WalState {
+            bytes: 1 << 20,
+            ..WalState::default()
+        }),
+        wal_index: Some(WalIndexState {
+            max_frame: 3000,
+            backfilled: 100,
+            read_marks: [0, 100, 3000, u32::MAX, u32::MAX],
+            ..WalIndexState::default()
+        }),
+        locks: readers.iter().map(reader).collect(),
+        ..SqliteState::default()
+    };
+    Event::Observed(Observation {
+        target: "shop".into(),
+        at_ms,
+        samples: Vec::new(),
+        snapshot_at_ms: None,
+        state: State::Sqlite(state),
+    })
+}
+
+fn approved(repair: &Candidate, at_ms: u64) -> Event {
+    Event::Approved {
+        incident: "INC-1".into(),
+        repair: Some(repair.clone()),
+        at_ms,
+    }
+}
+
+fn failed(repair: &Candidate, at_ms: u64) -> Event {
+    Event::RepairEnded {
+        target: "shop".into(),
+        at_ms,
+        outcome: Outcome {
+            incident: "INC-1".into(),
+            kind: "wal.checkpoint-starved".into(),
+            subject: "write-ahead log".into(),
+            repair: repair.id.clone(),
+            outcome_result: OutcomeResult::RolledBack,
+            reason: "it still reads".into(),
+            duration_ms: 1,
+            loss: DataLoss {
+                commits: 0,
+                percent: 0.0,
+            },
+        },
+    }
+}
+
+/// What a person is asked to approve.
+fn waits(effects: &[Effect]) -> Option<Candidate> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Ruled { ruling, waits, .. } => {
+            assert_eq!(waits.is_some(), *ruling == RulingSummary::AwaitsPerson);
+            waits.clone()
+        }
+        _ => None,
+    })
+}
+
+/// What is done.
+fn done(effects: &[Effect]) -> Option<Candidate> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Repair(repair) => Some(repair.candidate().clone()),
+        _ => None,
+    })
+}
+
+#[test]
+fn an_approval_is_for_the_repair_that_the_person_was_told_of() {
+    let mut pipeline = pipeline();
+    pipeline.step(&look(0, &[7]));
+    pipeline.step(&look(100, &[7, 8]));
+    let first = waits(&pipeline.step(&look(1_200, &[7, 8]))).unwrap();
+    assert!(first.summary.contains("end process 7"), "{}", first.summary);
+    assert_eq!(
+        waits(&pipeline.step(&look(2_250, &[7, 8]))),
+        None,
+        "told once"
+    );
+    // The same incident and the same repair, but it would end another process.
+    let second = waits(&pipeline.step(&look(3_300, &[8]))).unwrap();
+    assert!(second.summary.contains("end process 8"));
+
+    let effects = pipeline.step(&approved(&first, 3_400));
+    assert_eq!(done(&effects), None);
+    assert_eq!(waits(&effects).as_ref(), Some(&second), "told anew");
+    assert_eq!(done(&pipeline.step(&look(4_500, &[8]))), None);
+
+    assert_eq!(
+        done(&pipeline.step(&approved(&second, 4_600))),
+        Some(second)
+    );
+}
+
+#[test]
+fn an_approval_is_used_once() {
+    let mut pipeline = pipeline();
+    let events = [look(0, &[7]), look(1_100, &[7])];
+    let first = events
+        .iter()
+        .find_map(|e| waits(&pipeline.step(e)))
+        .unwrap();
+    assert!(done(&pipeline.step(&approved(&first, 1_200))).is_some());
+    pipeline.step(&failed(&first, 1_300));
+    // Right after a repair, and still a person is asked: nobody else is held to the cool-down.
+    let effects = pipeline.step(&look(2_400, &[7]));
+    assert_eq!(
+        (done(&effects), waits(&effects)),
+        (None, Some(first.clone()))
+    );
+    assert!(done(&pipeline.step(&approved(&first, 2_500))).is_some());
+}
+
+#[test]
+fn an_approval_falls_away_with_its_incident() {
+    let mut pipeline = pipeline();
+    pipeline.step(&look(0, &[7]));
+    let first = waits(&pipeline.step(&look(1_100, &[7]))).unwrap();
+    pipeline.step(&look(1_200, &[]));
+    assert_eq!(pipeline.step(&approved(&first, 1_300)), []);
+    pipeline.step(&look(1_400, &[7]));
+    let effects = pipeline.step(&look(2_500, &[7]));
+    assert_eq!((done(&effects), waits(&effects)), (None, Some(first)));
+}
+
+#[test]
+fn a_replay_approves_the_same() {
+    let mut live = pipeline();
+    let mut told = None;
+    let mut again = pipeline();
+    let mut check = |event: &Event| {
+        let effects = live.step(event);
+        let read: Event = serde_json::from_str(&serde_json::to_string(event).unwrap()).unwrap();
+        let repeated = again.step(&read);
+        assert_eq!(
+            serde_json::to_string(&effects).unwrap(),
+            serde_json::to_string(&repeated).unwrap()
+        );
+        told = waits(&effects).or(told.take());
+        (told.clone(), done(&effects))
+    };
+    check(&look(0, &[7]));
+    let (first, _) = check(&look(1_100, &[7]));
+    let (_, done) = check(&approved(&first.unwrap(), 1_200));
+    assert!(done.is_some());
+    // As older versions recorded it: whatever waits.
+    let mut older = pipeline();
+    older.step(&look(0, &[7]));
+    older.step(&look(1_100, &[7]));
+    let event = r#"{"approved":{"incident":"INC-1","at_ms":1200}}"#;
+    let effects = older.step(&serde_json::from_str(event).unwrap());
+    assert!(self::done(&effects).is_some());
+}
