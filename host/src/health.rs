@@ -271,6 +271,9 @@ fn status_of(status: ConstraintStatus) -> Status {
     }
 }
 
+/// What is only slow when it is used up.
+const BUSY: [&str; 2] = ["cpu_percent", "load_1m"];
+
 /// What bounds say about a target, given the latest value of a series. One whose series was never
 /// measured says nothing.
 pub fn signs_of_limits(
@@ -280,7 +283,11 @@ pub fn signs_of_limits(
 ) -> Vec<Sign> {
     let sign = |limit: &Constraint| {
         let value = latest(&limit.metric)?;
-        let status = status_of(limit.check(value).0);
+        let status = match status_of(limit.check(value).0) {
+            // Busy is not broken: everything that was asked for is still being done.
+            Status::Unhealthy if BUSY.contains(&limit.metric.as_str()) => Status::Degraded,
+            status => status,
+        };
         Some(Sign {
             level,
             subject: limit.name.clone(),
