@@ -36,7 +36,7 @@ use semver::Version;
 
 use crate::clock::now_ms;
 use crate::pipeline::{DEFAULT_POLICY, Policies};
-use crate::policy::{Policy, Probation};
+use crate::policy::{Policy, PolicyIdentity, Probation};
 use crate::signing::{Provenance, Verified};
 
 pub use comparison::{Comparison, ComparisonReport, Count, Essence, Example, Pair, about};
@@ -378,7 +378,18 @@ impl Opening<'_> {
 
     /// Makes the built-in policy the candidate, in the place of what another source held.
     fn offer_built_in(&mut self, name: &str, plan: &Plan, service: &mut Service) {
-        service.candidate = None;
+        let before = service.candidate.take();
+        if let Some(before) = before.filter(|known| known.provenance != Provenance::BuiltIn) {
+            let PolicyIdentity {
+                name: of_it,
+                version,
+                ..
+            } = before.identity;
+            self.notes.push(format!(
+                "{name}: {of_it} {version} is no candidate any more: the configuration names \
+                 another source"
+            ));
+        }
         match self.built_in(name, plan) {
             Ok(tested) if tested.known().identity == service.present.identity => {}
             Ok(tested) => {

@@ -23,7 +23,7 @@ use crate::health::{CheckKind, CheckReport, Health};
 use crate::journal::{Intent, Journal, JournalEntry};
 use crate::model::Outcome;
 use crate::pipeline::{Carried, Effect, Event, Pipeline, PipelineOptions, Policies};
-use crate::policy::{BreakerRecord, PolicyFailure};
+use crate::policy::{BreakerRecord, PolicyFailure, ServiceChange};
 use crate::recording::{Header, RecordingWriter};
 use crate::repair::{self, StepReport};
 use crate::signature::SignatureWatch;
@@ -83,6 +83,8 @@ pub struct Live {
     exe: PathBuf,
     pace: Pace,
     gate: Option<Gate>,
+    /// What the gate has to hear when it starts.
+    unheard: Vec<Effect>,
     /// The last decision that stands in the journal, by incident, so that the same is not written
     /// at each look.
     journalled: BTreeMap<String, String>,
@@ -113,12 +115,21 @@ impl Live {
             }
             Err(error) => return Err(error.into()),
         };
-        // What an earlier run carried knows how far they are.
+        // What an earlier run carried knows how far they are. One that was killed may have known that
+        // a policy proved itself, and not have told its gate.
+        let mut unheard = Vec::new();
         for (name, digest, bounds) in setup.gate.iter().flat_map(Gate::on_probation) {
             let known = carried.breakers.entry(name.to_owned()).or_default();
-            known
+            let record = known
                 .entry(digest.to_owned())
                 .or_insert_with(|| BreakerRecord::on_probation(bounds, now_ms()));
+            if record.is_proven() {
+                unheard.push(Effect::PolicyService {
+                    policy: name.to_owned(),
+                    of: setup.policies.get(name).identity(),
+                    change: ServiceChange::Proved,
+                });
+            }
         }
         let recording = setup
             .recording
@@ -142,6 +153,7 @@ impl Live {
             exe: setup.exe,
             pace: setup.pace,
             gate: setup.gate,
+            unheard,
             journalled: BTreeMap::new(),
             reports: BTreeMap::new(),
             health: BTreeMap::new(),
@@ -181,7 +193,7 @@ impl Live {
                 outcome.repair
             );
             tell(at_ms, Told::Note("recovered", &text));
-            self.feed(
+            let asked = self.feed(
                 &Event::RepairEnded {
                     target,
                     at_ms,
@@ -189,6 +201,7 @@ impl Live {
                 },
                 tell,
             )?;
+            self.unheard.extend(asked.of_policies);
         }
         Ok(())
     }

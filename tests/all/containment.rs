@@ -108,6 +108,46 @@ fn a_reused_instance_is_replaced_after_any_failure() {
 }
 
 #[test]
+fn memory_that_an_earlier_decision_was_denied_is_not_why_a_later_one_ends() {
+    let policy = counter();
+    let asked = |how: &str| {
+        let context = Context {
+            target: "denied".into(),
+            settings: how.into(),
+            ..context(&policy)
+        };
+        policy.decide(&finding(), &context, &mut NoTelemetry)
+    };
+    assert_eq!(asked("memory-bomb-survived").failure, None);
+    let failure = asked("panic").failure;
+    assert!(
+        matches!(failure, Some(PolicyFailure::Trap { .. })),
+        "{failure:?}"
+    );
+}
+
+#[test]
+fn a_function_with_a_long_name_is_told_in_a_line() {
+    let name = "x".repeat(100_000);
+    let text = format!(r#"(func ${name} (export "@decide") (param i32) (result i32) unreachable)"#);
+    let component = Verified::unsigned(dbmedic_tests::attacks::built(&text));
+    let policy = Runtime::new(limits())
+        .unwrap()
+        .load(&component, &[])
+        .unwrap();
+    match decide_for(&policy, "a").failure {
+        Some(PolicyFailure::Trap { backtrace, .. }) => {
+            assert!(backtrace[0].starts_with("xxx"), "{backtrace:?}");
+            assert!(
+                backtrace.iter().all(|frame| frame.len() < 300),
+                "{backtrace:?}"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn instances_that_wait_give_way_to_decisions() {
     let isolation = Isolation::Reused {
         recycle_after: 1_000,

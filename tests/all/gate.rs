@@ -552,6 +552,31 @@ fn a_candidate_that_its_source_takes_back_never_decides() {
 }
 
 #[test]
+fn a_candidate_that_leaves_its_directory_never_decides() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("policies");
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join("a.wasm"), component("0.1.0", 0)).unwrap();
+    let mut options = options();
+    options.trust.require_signature = false;
+    options.gate.shadow.promote_by_itself = false;
+    options.source = Source::Directory(dir.clone());
+    let ward = Ward::start(home.path(), options);
+    fs::write(dir.join("b.wasm"), component("0.2.0", 0)).unwrap();
+    wait_for("the candidate to wait", || {
+        let candidate = ward.report("default").candidate;
+        matches!(candidate, Some(CandidateState::Waiting { .. })).then_some(())
+    });
+    fs::remove_file(dir.join("b.wasm")).unwrap();
+    wait_for("the candidate to go", || {
+        ward.report("default").candidate.is_none().then_some(())
+    });
+    let present = signing::sha256(&component("0.1.0", 0));
+    assert_eq!(ward.present("default"), present);
+    ward.stop();
+}
+
+#[test]
 fn another_source_in_the_configuration_is_offered_at_the_start() {
     let home = tempfile::tempdir().unwrap();
     let (ward, file) = watching(home.path());

@@ -245,8 +245,11 @@ fn what_is_no_policy_is_told_in_one_line_with_its_step() {
         ("loop-decide", "would in the shadow: policy.deadline 3"),
         ("trap-decide", "would in the shadow: policy.trap"),
     ] {
-        let told = data(&check(&[&attack(name)]));
+        let result = check(&[&attack(name)]);
+        let told = data(&result);
         assert!(told.contains(expected), "{told}");
+        assert_eq!(result.status.code(), Some(1), "{told}");
+        assert!(talk(&result).contains("must not come into service"));
     }
     let unknown = check(&[DEFAULT, "--set", "stale_lock=1"]);
     assert_eq!(unknown.status.code(), Some(1));

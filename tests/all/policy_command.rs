@@ -220,6 +220,35 @@ fn a_running_dbmedic_swaps_tells_and_comes_up_again_and_its_recording_replays() 
 }
 
 #[test]
+fn a_gate_that_was_killed_before_it_heard_of_a_proof_hears_of_it_at_the_next_start() {
+    let home = Home::new("");
+    let running = Running::start(&home, &[]);
+    let swap = home.policy(&["swap", &home.signed("new.wasm", "0.2.0")]);
+    assert!(swap.status.success(), "{}", talk(&swap));
+    home.until_in_service("0.2.0");
+    running.stop();
+    assert_eq!(home.status()["on_probation"], true);
+    // What is carried is on disk before the gate writes its own.
+    let path = home.path("state/carried.json");
+    let mut carried: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let breakers = carried["breakers"]["default"].as_object_mut().unwrap();
+    let record = breakers.values_mut().next().unwrap();
+    assert!(
+        record
+            .as_object_mut()
+            .unwrap()
+            .remove("probation")
+            .is_some()
+    );
+    fs::write(&path, carried.to_string()).unwrap();
+    let running = Running::start(&home, &[]);
+    wait_for("the end of the probation", || {
+        (home.status()["on_probation"] == false).then_some(())
+    });
+    running.stop();
+}
+
+#[test]
 fn a_file_is_watched_and_a_hangup_looks_anew() {
     let home = Home::new("file = \"policy.wasm\"");
     home.signed("policy.wasm", "0.2.0");

@@ -108,6 +108,10 @@ pub(super) fn breaker(section: &mut Section<'_, '_>, default: &BreakerOptions) -
     breaker
 }
 
+/// The decision that counts, one of a candidate in the shadow, and a candidate that is prepared: with
+/// fewer, the first would find none free.
+const LEAST_INSTANCES: u32 = 3;
+
 /// Within the bounds that the runtime holds itself, and closer where a person may slip.
 pub(super) fn policy_limits(section: &mut Section<'_, '_>, default: &Limits) -> Limits {
     let is_counted = section.has("fuel") || default.fuel.is_some();
@@ -127,7 +131,12 @@ pub(super) fn policy_limits(section: &mut Section<'_, '_>, default: &Limits) -> 
             100..=10_000,
         ),
         memory_mib: section.whole("memory_mib", default.memory_mib, 1..=1024, 1..=256),
-        max_instances: section.whole("max_instances", default.max_instances, 1..=1000, 1..=64),
+        max_instances: section.whole(
+            "max_instances",
+            default.max_instances,
+            LEAST_INSTANCES..=1000,
+            LEAST_INSTANCES..=64,
+        ),
         core_instances: section.whole("core_instances", default.core_instances, 1..=1000, 1..=100),
         memories: section.whole("memories", default.memories, 1..=16, 1..=16),
         tables: section.whole("tables", default.tables, 1..=100, 1..=100),

@@ -63,7 +63,7 @@ impl Running {
     pub(super) fn look(&mut self) -> bool {
         let at_ms = now_ms();
         let mut unsettled = false;
-        let mut all = Vec::new();
+        let (mut all, mut gone) = (Vec::new(), Vec::new());
         for (name, lookout) in &mut self.lookouts {
             let is_watched = self.plans.get(name).is_some_and(|plan| plan.watch);
             if !is_watched && !self.to_look_at.contains(name) {
@@ -78,7 +78,14 @@ impl Running {
                 let text = format!("{name}: {} cannot be read: {why}", path.display());
                 (self.driver.order)(Order::Note(text));
             }
+            // A file is away for a moment when it is replaced.
+            if matches!(lookout.source(), Source::Directory(_)) {
+                gone.extend(look.gone.into_iter().map(|digest| (name.clone(), digest)));
+            }
             all.extend(look.found.into_iter().map(|found| (name.clone(), found)));
+        }
+        for (name, digest) in gone {
+            self.step(&name, Input::SourceDropped { digest });
         }
         for (name, found) in all {
             let digest = found.candidate.digest().to_owned();

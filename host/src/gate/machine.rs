@@ -200,6 +200,7 @@ impl Machine {
                 outputs
             }
             Input::SourceHolds { digest } => self.source_holds(digest),
+            Input::SourceDropped { digest } => self.source_dropped(&digest),
             Input::Signed { digest, signer } => self.signed(&digest, signer),
             Input::Compared(compared) => self.compared(at_ms, &compared),
             Input::Slow { digest } => self.slow(at_ms, &digest),

@@ -81,10 +81,14 @@ struct Prints {
 }
 
 /// What is known of one file.
+#[derive(Default)]
 struct Seen {
-    prints: Prints,
+    /// None when it is to be read again, whatever it is.
+    prints: Option<Prints>,
     since_ms: u64,
     read: bool,
+    /// The SHA-256 of what was read last.
+    digest: Option<String>,
 }
 
 /// Looks for policies that are new.
@@ -114,6 +118,8 @@ pub struct Look {
     pub unsettled: bool,
     /// What could not be read, and why.
     pub unreadable: Vec<(PathBuf, String)>,
+    /// The SHA-256 of what was found earlier, and lies there no more.
+    pub gone: Vec<String>,
 }
 
 impl Lookout {
@@ -144,34 +150,38 @@ impl Lookout {
                 return look;
             }
         };
-        self.seen.retain(|path, _| paths.contains(path));
+        self.seen.retain(|path, seen| {
+            let is_there = paths.contains(path);
+            if !is_there {
+                look.gone.extend(seen.digest.take());
+            }
+            is_there
+        });
         self.told.retain(|path, _| paths.contains(path));
         for path in paths {
             let prints = match prints(&path) {
                 Ok(prints) => prints,
                 Err(error) => {
                     // When it comes back, or can be read, it is new.
-                    self.seen.remove(&path);
                     if is_absence(&error) {
+                        let seen = self.seen.remove(&path);
+                        look.gone.extend(seen.and_then(|seen| seen.digest));
                         self.told.remove(&path);
                     } else {
+                        if let Some(seen) = self.seen.get_mut(&path) {
+                            seen.prints = None;
+                        }
                         look.unreadable.extend(self.tell_once(path, &error));
                     }
                     continue;
                 }
             };
             self.told.remove(&path);
-            let seen = self.seen.entry(path.clone()).or_insert_with(|| Seen {
-                prints: prints.clone(),
-                since_ms: at_ms,
-                read: false,
-            });
-            if seen.prints != prints {
-                *seen = Seen {
-                    prints,
-                    since_ms: at_ms,
-                    read: false,
-                };
+            let seen = self.seen.entry(path.clone()).or_default();
+            if seen.prints.as_ref() != Some(&prints) {
+                seen.prints = Some(prints.clone());
+                seen.since_ms = at_ms;
+                seen.read = false;
             }
             if seen.read {
                 continue;
@@ -180,9 +190,11 @@ impl Lookout {
                 look.unsettled = true;
                 continue;
             }
-            match read(&path, &seen.prints, self.most_bytes) {
+            match read(&path, &prints, self.most_bytes) {
                 Ok(Some(candidate)) => {
                     seen.read = true;
+                    let digest = candidate.digest().to_owned();
+                    look.gone.extend(seen.digest.replace(digest));
                     look.found.push(Found { path, candidate });
                 }
                 Ok(None) => {
@@ -195,6 +207,11 @@ impl Lookout {
                 }
             }
         }
+        let lies_there = |digest: &String| {
+            let mut seen = self.seen.values();
+            seen.any(|seen| seen.digest.as_ref() == Some(digest))
+        };
+        look.gone.retain(|digest| !lies_there(digest));
         look
     }
 
@@ -222,7 +239,9 @@ impl Lookout {
 
     /// Looks at everything anew at the next look.
     pub fn forget(&mut self) {
-        self.seen.clear();
+        for seen in self.seen.values_mut() {
+            seen.prints = None;
+        }
     }
 
     fn paths(&self) -> io::Result<Vec<PathBuf>> {

@@ -150,6 +150,9 @@ impl Live {
         let handle = gate
             .start(order, write_down)
             .context("starting the gate of the policies")?;
+        self.unheard
+            .drain(..)
+            .for_each(|effect| handle.hear(&effect));
         Ok(Some(handle))
     }
 

@@ -144,6 +144,11 @@ impl BreakerRecord {
             ..Self::default()
         }
     }
+
+    /// Whether the policy is in service, and has proved itself.
+    pub fn is_proven(&self) -> bool {
+        self.state == BreakerState::Closed && self.probation.is_none()
+    }
 }
 
 /// The breaker of one policy.
@@ -176,7 +181,7 @@ impl Breaker {
 
     /// Whether the policy is in service, and has proved itself.
     pub fn is_proven(&self) -> bool {
-        self.record.state == BreakerState::Closed && self.record.probation.is_none()
+        self.record.is_proven()
     }
 
     /// From now on the policy is tried again, whenever that was to be.

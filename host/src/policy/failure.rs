@@ -4,11 +4,14 @@ use serde::{Deserialize, Serialize};
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
 use super::Limits;
+use super::answer::cut;
 use super::sandbox::State;
 use crate::model::Reason;
 
 /// Frames of a backtrace that are kept.
 pub(super) const FRAMES: usize = 16;
+/// Longest name of a function in it, bytes: the policy's author chose it.
+const FUNCTION_BYTES: usize = 256;
 
 /// Why a policy's answer does not count. What is in it does not change from run to run, but for
 /// those of which [`PolicyFailure::depends_on_machine`] says so.
@@ -167,9 +170,10 @@ fn backtrace(error: &wasmtime::Error) -> Vec<String> {
         .iter()
         .take(FRAMES)
         .map(|frame| {
-            let function = frame
-                .func_name()
-                .map_or_else(|| format!("function {}", frame.func_index()), str::to_owned);
+            let function = frame.func_name().map_or_else(
+                || format!("function {}", frame.func_index()),
+                |name| cut(name.to_owned(), FUNCTION_BYTES),
+            );
             let offset = frame.func_offset().unwrap_or_default();
             format!("{function} +{offset:#x}")
         })

@@ -101,6 +101,8 @@ impl Sandbox {
         state.due = Some(allowance.due);
         state.limit_ms = allowance.limit_ms;
         state.lent = allowance.lent;
+        // What an earlier call was denied, and lived with, is not why this one ends.
+        state.memory.denied = false;
         self.store.set_epoch_deadline(1);
         if limits.fuel.is_some() {
             self.fuel = Some(allowance.fuel);

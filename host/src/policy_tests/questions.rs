@@ -43,6 +43,8 @@ pub struct Asked {
     pub place: String,
     /// The question.
     pub question: Question<Retold>,
+    /// How the policy failed when it was asked first.
+    pub failure: Option<PolicyFailure>,
 }
 
 /// Answers that do not come in time, after which a policy is asked nothing more.
@@ -123,6 +125,7 @@ fn of_events(policy: &Policy, steps: &[Step], late: &mut usize) -> Vec<Asked> {
         all.push(Asked {
             place: format!("event {} ({})", index + 1, called(&event)),
             question,
+            failure: decision.failure,
         });
     }
     all
@@ -140,6 +143,7 @@ fn of_recording(policy: &Policy, case: &Case, path: &Path) -> Vec<Asked> {
                         context: part.context,
                         telemetry: Retold::new(heard.heard),
                     },
+                    failure: part.decision.failure,
                 });
             }
         }

@@ -82,6 +82,7 @@ struct Purity {
     /// Events of which an answer depended on what was asked before.
     impure: Vec<Impure>,
     /// How it failed at typical events, by the failures' names: in the shadow it would be refused.
+    /// What it refuses to judge is no failure.
     failures: BTreeMap<String, u64>,
 }
 
@@ -124,7 +125,7 @@ pub(super) fn run(args: &CheckArgs) -> Ended {
     match tested {
         Ok(tested) => {
             let purity = purity(&tested, &candidate)?;
-            report.passed = purity.impure.is_empty();
+            report.passed = purity.impure.is_empty() && purity.failures.is_empty();
             report.policy = Some(tested.known().clone());
             report.cases = tested.cases();
             report.purity = Some(purity);
@@ -177,9 +178,14 @@ fn purity(tested: &Tested, candidate: &Candidate) -> anyhow::Result<Purity> {
         files.push(text?);
     }
     let mut asked = policy_tests::questions(policy, &files);
-    asked.extend(policy_tests::typical(policy)?);
-    // Of the cases each has parameters of its own, and is counted on its own.
-    let failures = policy.status().failures;
+    let typical = policy_tests::typical(policy)?;
+    let mut failures: BTreeMap<String, u64> = BTreeMap::new();
+    for failure in typical.iter().filter_map(|asked| asked.failure.as_ref()) {
+        if failure.is_misbehaviour() {
+            *failures.entry(failure.rule().to_owned()).or_default() += 1;
+        }
+    }
+    asked.extend(typical);
     let (places, mut questions): (Vec<_>, Vec<_>) = asked
         .into_iter()
         .map(|asked| (asked.place, asked.question))
@@ -263,7 +269,7 @@ fn tell_purity(purity: &Purity) -> std::io::Result<()> {
             .iter()
             .map(|(rule, times)| format!("{rule} {times}"));
         say(&format!(
-            "note   it fails at typical events, and would in the shadow: {}",
+            "FAILED decide      it fails at typical events, and would in the shadow: {}",
             kinds.collect::<Vec<_>>().join(", ")
         ))?;
     }

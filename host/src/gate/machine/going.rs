@@ -1,7 +1,7 @@
 //! Candidates that go without having failed, and what is new about those that stay: overtaken,
 //! withdrawn, dropped with the policy beside which they decided, signed anew.
 
-use super::{Known, Machine, Origin, Output, Phase, Progress, Refusal, Step};
+use super::{Known, Machine, Origin, Output, Phase, Preparing, Progress, Refusal, Step};
 use crate::signing::Provenance;
 
 impl Machine {
@@ -43,21 +43,39 @@ impl Machine {
         let mut outputs = vec![Output::Persist];
         if digest == self.service.present.identity.digest {
             let reason = "withdrawn: its source holds the policy in service again";
-            let by_person = |origin: &Origin| *origin == Origin::Person;
-            if self
-                .preparing
-                .as_ref()
-                .is_some_and(|one| !by_person(&one.origin))
-            {
-                outputs.extend(self.drop_preparing(reason));
-            }
-            if let Phase::Shadow { origin, .. } | Phase::Waiting { origin, .. } = &self.phase
-                && !by_person(origin)
-            {
-                outputs.extend(self.drop_shadow(reason));
-            }
+            outputs.extend(self.withdraw(reason, |_| true));
         }
         self.service.source_digest = Some(digest);
+        outputs
+    }
+
+    /// What lies in the directory no more is not wanted any more.
+    pub(super) fn source_dropped(&mut self, digest: &str) -> Vec<Output> {
+        let reason = "withdrawn: it does not lie in its directory any more";
+        self.withdraw(reason, |candidate| candidate == digest)
+    }
+
+    /// Drops the candidates that no person offered, of those that are asked for by their digests.
+    fn withdraw(&mut self, reason: &str, asked: impl Fn(&str) -> bool) -> Vec<Output> {
+        let goes = |digest: &str, origin: &Origin| *origin != Origin::Person && asked(digest);
+        let mut outputs = Vec::new();
+        if let Some(Preparing { digest, origin, .. }) = &self.preparing
+            && goes(digest, origin)
+        {
+            outputs.extend(self.drop_preparing(reason));
+        }
+        let (Phase::Shadow {
+            candidate, origin, ..
+        }
+        | Phase::Waiting {
+            candidate, origin, ..
+        }) = &self.phase
+        else {
+            return outputs;
+        };
+        if goes(&candidate.identity.digest, origin) {
+            outputs.extend(self.drop_shadow(reason));
+        }
         outputs
     }
 

@@ -41,6 +41,11 @@ pub enum Input {
         /// Its SHA-256.
         digest: String,
     },
+    /// What was found in the directory of the configuration lies there no more.
+    SourceDropped {
+        /// Its SHA-256.
+        digest: String,
+    },
     /// What came through the gate before has another signature than it had.
     Signed {
         /// Its SHA-256.

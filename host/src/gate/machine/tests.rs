@@ -592,6 +592,26 @@ fn a_source_that_holds_the_policy_in_service_again_withdraws_its_candidate() {
 }
 
 #[test]
+fn what_leaves_the_directory_is_no_candidate_any_more() {
+    let dropped = |digest: &str| Input::SourceDropped {
+        digest: digest.into(),
+    };
+    let mut machine = in_shadow(settings());
+    assert_eq!(machine.step(3, dropped("other")), []);
+    machine.step(4, offered("newer", Origin::Source));
+    let outputs = machine.step(5, dropped("newer"));
+    assert_eq!(refused(&outputs).unwrap().0, Step::Signature);
+    let outputs = machine.step(6, dropped("new"));
+    assert_eq!(refused(&outputs).unwrap().0, Step::Shadow);
+    assert!(outputs.contains(&Output::EndShadow));
+    assert!(machine.candidate().is_none());
+    // What is in service, or was offered by a person, stays.
+    assert_eq!(machine.step(7, dropped("old")), []);
+    machine.step(8, offered("new", Origin::Person));
+    assert_eq!(machine.step(9, dropped("new")), []);
+}
+
+#[test]
 fn a_rollback_tells_of_the_candidate_that_goes_with_it() {
     let mut machine = on_probation();
     machine.step(5, offered("newer", Origin::Source));
@@ -677,7 +697,7 @@ fn nothing_is_swapped_in_that_was_not_ready_and_no_swap_is_lost() {
         let mut in_flight: Option<String> = None;
         for at_ms in 1..400 {
             let digest = format!("d{}", random.random_range(0..4));
-            let input = match random.random_range(0..10) {
+            let input = match random.random_range(0..11) {
                 0 => offered(&digest, Origin::Source),
                 1 => offered(&digest, Origin::Person),
                 2 => Input::Refused {
@@ -703,6 +723,7 @@ fn nothing_is_swapped_in_that_was_not_ready_and_no_swap_is_lost() {
                 6 => Input::Promote,
                 7 => Input::RollBack,
                 8 => source_holds(&digest),
+                9 => Input::SourceDropped { digest },
                 _ => Input::Tick,
             };
             let mut outputs = machine.step(at_ms, input);

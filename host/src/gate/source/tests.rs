@@ -197,6 +197,36 @@ fn of_a_directory_every_component_is_looked_at() {
 }
 
 #[test]
+fn what_lies_in_a_directory_no_more_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut lookout = Lookout::new(Source::Directory(dir.path().into()), MOST);
+    let path = |name: &str| dir.path().join(name);
+    for name in ["a.wasm", "b.wasm", "same.wasm"] {
+        fs::write(path(name), &name[..1]).unwrap();
+    }
+    fs::write(path("same.wasm"), "b").unwrap();
+    let mut at_ms = 0;
+    let mut settled = || {
+        lookout.look(at_ms);
+        at_ms += SETTLE_MS;
+        let look = lookout.look(at_ms);
+        at_ms += 1;
+        look.gone
+    };
+    assert!(settled().is_empty());
+    // Written anew with the same, and with something else.
+    fs::write(path("a.wasm"), "a").unwrap();
+    assert!(settled().is_empty());
+    fs::write(path("a.wasm"), "c").unwrap();
+    assert_eq!(settled(), [crate::signing::sha256(b"a")]);
+    fs::remove_file(path("b.wasm")).unwrap();
+    assert!(settled().is_empty(), "it lies there twice");
+    fs::remove_file(path("same.wasm")).unwrap();
+    assert_eq!(lookout.look(10_000).gone, [crate::signing::sha256(b"b")]);
+    assert!(lookout.look(10_001).gone.is_empty());
+}
+
+#[test]
 fn cases_beside_a_component_are_part_of_it() {
     let mut watch = Watch::on_file();
     fs::write(watch.path("policy.wasm"), b"one").unwrap();
