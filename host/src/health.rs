@@ -404,6 +404,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_full_disk_is_worse_than_a_busy_processor() {
+        for (metric, expected) in [
+            ("disk_used_percent", Status::Unhealthy),
+            ("cpu_percent", Status::Degraded),
+        ] {
+            let limit = Constraint {
+                name: "used".into(),
+                metric: metric.into(),
+                lower: None,
+                upper: Some(100.0),
+                warning_threshold: 0.8,
+                critical_threshold: 0.95,
+                auto_fix: false,
+                description: "what is used".into(),
+            };
+            let signs = signs_of_limits(Level::Subsystem, &[limit], &|_| Some(99.0));
+            assert_eq!(signs[0].status, expected, "{metric}");
+        }
+    }
+
     /// What the checks come to at a time, given what each came to and when it began.
     fn of_checks(now_ms: u64, made: &[(CheckKind, u64, CheckState)]) -> Health {
         use CheckKind::{Full, Incremental, Quick, Resource, Snapshot};
