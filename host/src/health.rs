@@ -271,6 +271,9 @@ fn status_of(status: ConstraintStatus) -> Status {
     }
 }
 
+/// What is only slow when it is used up.
+const BUSY: [&str; 2] = ["cpu_percent", "load_1m"];
+
 /// What bounds say about a target, given the latest value of a series. One whose series was never
 /// measured says nothing.
 pub fn signs_of_limits(
@@ -280,7 +283,11 @@ pub fn signs_of_limits(
 ) -> Vec<Sign> {
     let sign = |limit: &Constraint| {
         let value = latest(&limit.metric)?;
-        let status = status_of(limit.check(value).0);
+        let status = match status_of(limit.check(value).0) {
+            // Busy is not broken: everything that was asked for is still being done.
+            Status::Unhealthy if BUSY.contains(&limit.metric.as_str()) => Status::Degraded,
+            status => status,
+        };
         Some(Sign {
             level,
             subject: limit.name.clone(),
@@ -394,6 +401,27 @@ mod tests {
             interval_ms: 60_000,
             timeout_ms: 1000,
             exclusive: true,
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_worse_than_a_busy_processor() {
+        for (metric, expected) in [
+            ("disk_used_percent", Status::Unhealthy),
+            ("cpu_percent", Status::Degraded),
+        ] {
+            let limit = Constraint {
+                name: "used".into(),
+                metric: metric.into(),
+                lower: None,
+                upper: Some(100.0),
+                warning_threshold: 0.8,
+                critical_threshold: 0.95,
+                auto_fix: false,
+                description: "what is used".into(),
+            };
+            let signs = signs_of_limits(Level::Subsystem, &[limit], &|_| Some(99.0));
+            assert_eq!(signs[0].status, expected, "{metric}");
         }
     }
 

@@ -15,8 +15,9 @@ use dbmedic::recording::{Header, RecordingReader, RecordingWriter, VERSION};
 use dbmedic::replay::replay;
 
 use dbmedic::signing::Verified;
-use dbmedic_tests::{context, finding, observed};
+use dbmedic_tests::{attacks, context, finding, observed};
 
+use crate::common::{run, talk};
 use crate::sandbox::{HOSTILE, misbehave};
 
 const MINUTE: u64 = 60_000;
@@ -299,6 +300,60 @@ fn being_cut_off_by_the_clock_is_taken_over_at_replay() {
     assert_eq!(summary.events, 5);
     assert_eq!(summary.first_difference, None);
     assert_eq!(quick.status().decisions, 0);
+}
+
+#[test]
+fn what_was_in_time_when_recorded_is_not_cut_off_at_replay() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("slow.jsonl");
+    let file = scratch.path().join("slow.wasm");
+    // Some milliseconds of work.
+    let bytes = attacks::built(
+        r#"
+        (func (export "@decide") (param i32) (result i32)
+          (local $done i32)
+          (i32.store8 (i32.const 3084) (i32.const 0))
+          (loop $more
+            (local.set $done (i32.add (local.get $done) (i32.const 1)))
+            (br_if $more (i32.lt_u (local.get $done) (i32.const 20000000))))
+          (i32.const 3072))"#,
+    );
+    std::fs::write(&file, &bytes).unwrap();
+    let limits = Limits {
+        deadline_ms: 60_000,
+        ..limits()
+    };
+    let runtime = Runtime::new(limits.clone()).unwrap();
+    let policy = runtime.load(&Verified::unsigned(bytes), &[]).unwrap();
+    // As on a machine that was fast enough for a deadline of one.
+    let header = Header {
+        dbmedic_recording: VERSION,
+        dbmedic: "0.1.0".into(),
+        seed: 1,
+        started_ms: 1,
+        policy: policy.identity(),
+        settings: Vec::new(),
+        named: BTreeMap::new(),
+        limits: Limits {
+            deadline_ms: 1,
+            ..limits
+        },
+        options: options(),
+        carried: Carried::default(),
+    };
+    let mut pipeline = Pipeline::new(options(), policy, Carried::default());
+    let mut recording = RecordingWriter::create(&path, &header).unwrap();
+    let event = Event::Tick { at_ms: 1 };
+    let effects = pipeline.step(&event);
+    assert!(matches!(
+        &effects[..],
+        [Effect::Decided(Decided { failure: None, .. }), ..]
+    ));
+    recording.write(&event, &effects).unwrap();
+
+    let [path, file] = [&path, &file].map(|path| path.to_str().unwrap());
+    let replayed = run(&["replay", path, "--policy", file]);
+    assert_eq!(replayed.status.code(), Some(0), "{}", talk(&replayed));
 }
 
 /// Questions of several kinds, each with the memory that the one before would leave.
