@@ -29,7 +29,12 @@ mod watch;
 
 /// Databases that look after themselves.
 #[derive(Debug, Parser)]
-#[command(name = "dbmedic", version, arg_required_else_help = true)]
+#[command(
+    name = "dbmedic",
+    version,
+    arg_required_else_help = true,
+    after_help = "Exit status: 0 all is well, 1 the answer is no, 2 it could not be done."
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -114,48 +119,49 @@ impl PolicyArgs {
     }
 }
 
-/// How a command ended.
+/// How a command ended: with 0 when all is well, with 1 when the answer is no (a fault found, a
+/// difference, a refusal). An error means that it could not be done: 2, as for a wrong flag.
 pub(crate) type Ended = anyhow::Result<ExitCode>;
 
 /// Runs the command that was typed.
 pub fn run(cli: Cli) -> ExitCode {
-    let (ended, could_not_look) = match cli.command {
-        Command::Demo(args) => (crate::demo::run(&args), ExitCode::FAILURE),
-        Command::Run(args) => (watch::run(&args), ExitCode::FAILURE),
-        Command::Check(args) => (oneshot::check(&args), ExitCode::from(2)),
-        Command::Repair(args) => (oneshot::repair(&args), ExitCode::from(2)),
-        Command::Incidents(args) => (history::incidents(&args), ExitCode::FAILURE),
-        Command::Approve(args) => (history::approve(&args), ExitCode::FAILURE),
-        Command::Release(args) => (history::release(&args), ExitCode::FAILURE),
-        Command::Policy(command) => (policy::run(&command), ExitCode::from(2)),
-        Command::Replay(args) => (replay::run(&args), ExitCode::FAILURE),
-        Command::Detect(args) => (detect::run(&args), ExitCode::from(2)),
-        Command::Import(args) => (import::run(&args), ExitCode::from(2)),
-        Command::Learn(args) => (learn::run(&args), ExitCode::FAILURE),
-        Command::Diagnose(args) => (diagnose::run(&args), ExitCode::FAILURE),
-        Command::Config(command) => (config::run(&command), ExitCode::FAILURE),
+    let ended = match cli.command {
+        Command::Demo(args) => crate::demo::run(&args),
+        Command::Run(args) => watch::run(&args),
+        Command::Check(args) => oneshot::check(&args),
+        Command::Repair(args) => oneshot::repair(&args),
+        Command::Incidents(args) => history::incidents(&args),
+        Command::Approve(args) => history::approve(&args),
+        Command::Release(args) => history::release(&args),
+        Command::Policy(command) => policy::run(&command),
+        Command::Replay(args) => replay::run(&args),
+        Command::Detect(args) => detect::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Learn(args) => learn::run(&args),
+        Command::Diagnose(args) => diagnose::run(&args),
+        Command::Config(command) => config::run(&command),
         Command::Raw => {
             let served = crate::target::sqlite::raw::serve(
                 std::io::stdin().lock(),
                 std::io::stdout().lock(),
             );
-            (
-                served.map(|()| ExitCode::SUCCESS).map_err(Into::into),
-                ExitCode::FAILURE,
-            )
+            served.map(|()| ExitCode::SUCCESS).map_err(Into::into)
         }
-        Command::DemoProcess(process) => {
-            (process.run().map(|()| ExitCode::SUCCESS), ExitCode::FAILURE)
-        }
+        Command::DemoProcess(process) => process.run().map(|()| ExitCode::SUCCESS),
     };
     match ended {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&format!("error: {}", with_causes(&error)));
-            could_not_look
+            tell_error(&error);
+            ExitCode::from(2)
         }
     }
+}
+
+/// Says why something could not be done.
+pub(crate) fn tell_error(error: &anyhow::Error) {
+    complain(&format!("error: {}", with_causes(error)));
 }
 
 /// An error and its causes in one line, each said once: many errors say their cause themselves.

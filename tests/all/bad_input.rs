@@ -38,7 +38,7 @@ fn targets_that_cannot_be_looked_at() {
     resting_shop(&path);
     fails(&["check", "/no/such/file.db"], 2, "/no/such/file.db");
     fails(&["policy", "replay", "/no/such/log"], 2, "/no/such/log");
-    fails(&["replay", "/no/such/recording"], 1, "/no/such/recording");
+    fails(&["replay", "/no/such/recording"], 2, "/no/such/recording");
     fails(&["check", here], 2, "not a file");
     fails(&["check", "postgres://localhost/shop"], 2, "not supported");
     let text = write(dir.path(), "notes.db", &"not a database ".repeat(100));
@@ -113,7 +113,7 @@ fn configurations_with_mistakes() {
         fails(&["config", "check", &file], 1, expected);
     }
     fails(&["config", "check", "/no/such.toml"], 1, "/no/such.toml");
-    fails(&["run", "-c", "/no/such.toml"], 1, "/no/such.toml");
+    fails(&["run", "-c", "/no/such.toml"], 2, "/no/such.toml");
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_config_is_made_once_and_is_sound() {
         data(&run(&["config", "check", file])),
         format!("{file}: ok\n")
     );
-    fails(&["config", "init", file], 1, file);
+    fails(&["config", "init", file], 2, file);
     assert_eq!(std::fs::read(file).unwrap(), written);
 }
 

@@ -126,7 +126,7 @@ fn enforce_heals_and_a_second_watcher_is_refused() {
     ward.until("resolved");
     let config = ward.home.path().join("dbmedic.toml");
     let second = run(&["run", "-c", config.to_str().unwrap()]);
-    assert_eq!(second.status.code(), Some(1));
+    assert_eq!(second.status.code(), Some(2));
     assert!(
         talk(&second).contains("another dbmedic"),
         "{}",

@@ -206,7 +206,7 @@ fn a_running_dbmedic_swaps_tells_and_comes_up_again_and_its_recording_replays() 
         assert!(journal.contains(&format!("\"step\":\"{step}\"")), "{step}");
     }
     let blind = run(&["replay", &recording]);
-    assert_eq!(blind.status.code(), Some(1));
+    assert_eq!(blind.status.code(), Some(2));
     assert!(talk(&blind).contains("--state-dir"), "{}", talk(&blind));
     let state = home.text("state");
     let replay = run(&["replay", &recording, "--state-dir", &state]);

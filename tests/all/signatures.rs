@@ -342,7 +342,7 @@ fn an_incident_that_cannot_be_learned_from_is_told() {
             "--signatures",
             kept,
         ]);
-        assert_eq!(output.status.code(), Some(1), "{}", data(&output));
+        assert_eq!(output.status.code(), Some(2), "{}", data(&output));
         let words = talk(&output);
         assert!(words.contains(expected), "{words}");
         assert!(!Path::new(kept).exists());

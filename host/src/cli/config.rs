@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{Ended, complain, say, say_json};
+use super::{Ended, complain, say, say_json, tell_error};
 use crate::assemble::check_policies;
 use crate::config::{self, Config, ConfigErrors, Loaded};
 use crate::gate::GateError;
@@ -46,19 +46,22 @@ pub(crate) fn run(command: &ConfigCommand) -> Ended {
                 say_json(&errors)?;
                 Ok(ExitCode::FAILURE)
             }
-            Err(errors) => Err(errors.into()),
+            Err(errors) => Ok(wrong(&errors.into())),
             Ok(loaded) => {
                 let known = SignatureDir::at(&loaded.config.signature_dir).load();
                 if let Some(error) = known.left_out.into_iter().next() {
-                    return Err(error.into());
+                    return Ok(wrong(&error.into()));
                 }
                 if let Err(error) = check_policies(&loaded) {
-                    let wrong = in_the_file(&loaded, error)?;
-                    if *json {
-                        say_json(&wrong)?;
-                        return Ok(ExitCode::FAILURE);
-                    }
-                    return Err(wrong.into());
+                    let errors = match in_the_file(&loaded, error) {
+                        Ok(errors) if *json => {
+                            say_json(&errors)?;
+                            return Ok(ExitCode::FAILURE);
+                        }
+                        Ok(errors) => errors.into(),
+                        Err(error) => error,
+                    };
+                    return Ok(wrong(&errors));
                 }
                 if *json {
                     say_json(&loaded.warnings)?;
@@ -73,6 +76,12 @@ pub(crate) fn run(command: &ConfigCommand) -> Ended {
             }
         },
     }
+}
+
+/// The answer is no, and why.
+fn wrong(error: &anyhow::Error) -> ExitCode {
+    tell_error(error);
+    ExitCode::FAILURE
 }
 
 /// The parameters that a policy refuses, each at its line. Any other error stays what it is.
