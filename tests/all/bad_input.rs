@@ -218,7 +218,7 @@ fn a_damaged_state_directory() {
     );
     fails(
         &["incidents", "--state-dir", "/no/such/state"],
-        1,
+        2,
         "/no/such/state",
     );
 }

@@ -214,7 +214,7 @@ fn bad_input_is_told_and_nothing_is_written() {
                 "--signatures",
                 kept,
             ],
-            1,
+            2,
         ),
     ] {
         let output = run(args);
