@@ -134,6 +134,13 @@ fn keys_are_made_once_and_the_secret_one_is_kept_secret() {
     let foreign = verify(&file, other);
     assert_eq!(foreign.status.code(), Some(1));
     assert!(talk(&foreign).contains("not trusted"), "{}", talk(&foreign));
+    let missing = verify(&file, "no-such.pub");
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(
+        talk(&missing).contains("no such file"),
+        "{}",
+        talk(&missing)
+    );
     fs::write(&file, component("0.3.0", 1)).unwrap();
     let changed = verify(&file, &home.text("key.pub"));
     assert_eq!(changed.status.code(), Some(1));

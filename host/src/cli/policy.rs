@@ -262,12 +262,19 @@ fn verify(args: &VerifyArgs) -> Ended {
 fn trusted_keys(words: &[String]) -> anyhow::Result<Vec<TrustedKey>> {
     let key = |word: &String| {
         let path = Path::new(word);
-        let text = if path.is_file() {
+        let is_file = path.is_file();
+        let text = if is_file {
             fs::read_to_string(path).with_context(|| format!("reading {word}"))?
         } else {
             word.clone()
         };
-        let key = signing::read_public_key(&text).with_context(|| format!("key {word}"))?;
+        let key = signing::read_public_key(&text).with_context(|| {
+            if is_file {
+                format!("key {word}")
+            } else {
+                format!("key {word}: there is no such file, nor is it a key itself")
+            }
+        })?;
         Ok(TrustedKey {
             name: word.clone(),
             key,
