@@ -282,16 +282,16 @@ mod tests {
     use crate::model::ConstraintState;
     use crate::source::Sample;
 
-    const OPTIONS: DiagnoseOptions = DiagnoseOptions {
+    pub(super) const OPTIONS: DiagnoseOptions = DiagnoseOptions {
         lock_hold_ms: 1000,
         reader_hold_ms: 1000,
         snapshot_recent_ms: 60_000,
         may_end: Vec::new(),
     };
 
-    /// The violated bounds that are told of a target in this state, and whether they may be mended.
-    fn violated(state: State, auto_fix: bool) -> Vec<(String, bool)> {
-        let bound = |name: &str, metric: &str| CheckedConstraint {
+    /// A bound of 1 at a value of 2.
+    pub(super) fn violated_bound(name: &str, metric: &str, auto_fix: bool) -> CheckedConstraint {
+        CheckedConstraint {
             state: ConstraintState {
                 name: name.into(),
                 metric: metric.into(),
@@ -303,7 +303,11 @@ mod tests {
                 violations_ms: Vec::new(),
             },
             auto_fix,
-        };
+        }
+    }
+
+    /// The violated bounds that are told of a target in this state, and whether they may be mended.
+    fn violated(state: State, auto_fix: bool) -> Vec<(String, bool)> {
         let seen = Observation {
             target: "shop".into(),
             at_ms: 0,
@@ -314,7 +318,10 @@ mod tests {
             snapshot_at_ms: None,
             state,
         };
-        let bounds = [bound("wal_size", "wal_bytes"), bound("queue", "queue")];
+        let bounds = [
+            violated_bound("wal_size", "wal_bytes", auto_fix),
+            violated_bound("queue", "queue", auto_fix),
+        ];
         let found = Diagnostician::default().diagnose(&seen, &bounds, &OPTIONS);
         let told = found.problems.into_iter();
         told.filter(|problem| problem.kind == "constraint.violated")

@@ -255,8 +255,9 @@ impl Pipeline {
         }
     }
 
-    /// Puts the policy that stands by in its place, in all targets. Open incidents and history stay,
-    /// and memory but where a policy returns, which gets its own back; where a repair is running, it is judged to its end by who chose it.
+    /// Puts the policy that stands by in its place, in all targets. Open incidents, history and memory
+    /// stay, but a policy that returns gets its own memory back; where a repair is running, it is
+    /// judged to its end by who chose it.
     fn swap(&mut self, name: &str, to: &PolicyIdentity, why: &str) -> Option<Effect> {
         let policy = self.standing_by.remove(name)?;
         if policy.digest() != to.digest {

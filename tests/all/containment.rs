@@ -11,11 +11,11 @@ use dbmedic::policy::{
     Decision, Isolation, Limits, NoTelemetry, Policy, PolicyFailure, Question, Runtime,
     check_purity,
 };
-use dbmedic::recording::{Header, RecordingReader, RecordingWriter, VERSION};
+use dbmedic::recording::{RecordingReader, RecordingWriter};
 use dbmedic::replay::replay;
 
 use dbmedic::signing::Verified;
-use dbmedic_tests::{attacks, context, finding, observed};
+use dbmedic_tests::{attacks, context, finding, observed, recording_header};
 
 use crate::common::{run, talk};
 use crate::sandbox::{HOSTILE, misbehave};
@@ -268,18 +268,7 @@ fn being_cut_off_by_the_clock_is_taken_over_at_replay() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("cut-off.jsonl");
     let policy = REUSED.with_settings(&misbehave("endless-loop")).unwrap();
-    let header = Header {
-        dbmedic_recording: VERSION,
-        dbmedic: "0.1.0".into(),
-        seed: 1,
-        started_ms: 1,
-        policy: policy.identity(),
-        settings: misbehave("endless-loop"),
-        named: BTreeMap::new(),
-        limits: limits(),
-        options: options(),
-        carried: Carried::default(),
-    };
+    let header = recording_header(&policy, misbehave("endless-loop"), limits(), options());
     let mut pipeline = Pipeline::new(options(), policy, Carried::default());
     let mut recording = RecordingWriter::create(&path, &header).unwrap();
     for at_ms in [1, 2, 3, 4, 4 + MINUTE] {
@@ -326,21 +315,15 @@ fn what_was_in_time_when_recorded_is_not_cut_off_at_replay() {
     let runtime = Runtime::new(limits.clone()).unwrap();
     let policy = runtime.load(&Verified::unsigned(bytes), &[]).unwrap();
     // As on a machine that was fast enough for a deadline of one.
-    let header = Header {
-        dbmedic_recording: VERSION,
-        dbmedic: "0.1.0".into(),
-        seed: 1,
-        started_ms: 1,
-        policy: policy.identity(),
-        settings: Vec::new(),
-        named: BTreeMap::new(),
-        limits: Limits {
+    let header = recording_header(
+        &policy,
+        Vec::new(),
+        Limits {
             deadline_ms: 1,
             ..limits
         },
-        options: options(),
-        carried: Carried::default(),
-    };
+        options(),
+    );
     let mut pipeline = Pipeline::new(options(), policy, Carried::default());
     let mut recording = RecordingWriter::create(&path, &header).unwrap();
     let event = Event::Tick { at_ms: 1 };

@@ -1,19 +1,18 @@
 //! Anomalies compared with the signatures: what a finding says of it, and at replay.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use dbmedic::assemble::DEFAULT_POLICY;
 use dbmedic::diagnose::UNEXPLAINED;
-use dbmedic::model::{Anomaly, DetectionMethod, Finding, Setting, Value};
+use dbmedic::model::{Anomaly, DetectionMethod, Finding, Value};
 use dbmedic::pipeline::{self, Carried, Effect, Event, Pipeline, PipelineOptions};
 use dbmedic::policy::{Limits, Policy, Runtime};
-use dbmedic::recording::{self, Header, RecordingError, RecordingReader, RecordingWriter};
+use dbmedic::recording::{RecordingError, RecordingReader, RecordingWriter};
 use dbmedic::replay::replay;
 use dbmedic::signature::{Deviations, Signature};
 use dbmedic::signing::Verified;
 use dbmedic::source::{Observation, Sample, State};
-use dbmedic_tests::observed;
+use dbmedic_tests::{observed, recording_header};
 
 /// Looks before the trouble, and looks of it.
 const CALM: u32 = 200;
@@ -87,18 +86,7 @@ fn told_of(
     record: &Path,
 ) -> (Anomaly, Finding) {
     let policy = policy();
-    let header = Header {
-        dbmedic_recording: recording::VERSION,
-        dbmedic: "test".into(),
-        seed: 0,
-        started_ms: 0,
-        policy: policy.identity(),
-        settings: Vec::<Setting>::new(),
-        named: BTreeMap::new(),
-        limits: Limits::default(),
-        options: options.clone(),
-        carried: Carried::default(),
-    };
+    let header = recording_header(&policy, Vec::new(), Limits::default(), options.clone());
     let mut writer = RecordingWriter::create(record, &header).unwrap();
     let mut pipeline = Pipeline::new(options, policy, Carried::default());
     let (mut noticed, mut found) = (None, None);

@@ -1,16 +1,15 @@
 //! Test cases of policies, run by the real binary against real components.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use dbmedic::pipeline::{Carried, Event, Pipeline, PipelineOptions};
 use dbmedic::policy::{Limits, Policy, Runtime};
 use dbmedic::policy_tests::{self, CaseFile};
-use dbmedic::recording::{Header, RecordingWriter, VERSION};
+use dbmedic::recording::RecordingWriter;
 use dbmedic::signing::Verified;
 use dbmedic::source::{Observation, State};
-use dbmedic_tests::observed;
+use dbmedic_tests::{observed, recording_header};
 
 use crate::common::{data, run, talk};
 
@@ -311,18 +310,7 @@ fn record(path: &Path) {
     };
     let runtime = Runtime::new(limits.clone()).unwrap();
     let policy = runtime.load(&component, &[]).unwrap();
-    let header = Header {
-        dbmedic_recording: VERSION,
-        dbmedic: "0.1.0".into(),
-        seed: 1,
-        started_ms: 1,
-        policy: policy.identity(),
-        settings: Vec::new(),
-        named: BTreeMap::new(),
-        limits,
-        options: options.clone(),
-        carried: Carried::default(),
-    };
+    let header = recording_header(&policy, Vec::new(), limits, options.clone());
     let mut pipeline = Pipeline::new(options, policy, Carried::default());
     let mut recording = RecordingWriter::create(path, &header).unwrap();
     for look in 1..=10 {

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use dbmedic::diagnose::DiagnoseOptions;
 use dbmedic::guard::{GuardLimits, Mode};
 use dbmedic::model::{
-    Candidate, CascadeLevel, Context, DataLoss, EscalationLevel, Finding, PolicyEvent,
+    Candidate, CascadeLevel, Context, DataLoss, EscalationLevel, Finding, PolicyEvent, Setting,
 };
-use dbmedic::pipeline::{PipelineOptions, TargetOptions, only_default};
-use dbmedic::policy::{BreakerOptions, Policy};
+use dbmedic::pipeline::{Carried, PipelineOptions, TargetOptions, only_default};
+use dbmedic::policy::{BreakerOptions, Limits, Policy};
+use dbmedic::recording::{Header, VERSION};
 
 /// A problem with one repair, `lock.end-holder`.
 pub fn finding() -> PolicyEvent {
@@ -89,5 +90,26 @@ pub fn observed(target: &str) -> PipelineOptions {
         named_breakers: BTreeMap::new(),
         targets: BTreeMap::from([(target.to_owned(), options)]),
         signatures: None,
+    }
+}
+
+/// The header of a recording of one policy with these settings, when nothing was carried over.
+pub fn recording_header(
+    policy: &Policy,
+    settings: Vec<Setting>,
+    limits: Limits,
+    options: PipelineOptions,
+) -> Header {
+    Header {
+        dbmedic_recording: VERSION,
+        dbmedic: "0.1.0".into(),
+        seed: 1,
+        started_ms: 1,
+        policy: policy.identity(),
+        settings,
+        named: BTreeMap::new(),
+        limits,
+        options,
+        carried: Carried::default(),
     }
 }

@@ -494,21 +494,8 @@ impl Keeper {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::item;
     use super::*;
-
-    fn item(crisis: bool) -> Item {
-        Item {
-            crisis,
-            policy: PolicyLine {
-                called: None,
-                digest: "d".into(),
-                settings: "s".into(),
-                packed: String::new(),
-            },
-            decided: b"{}".to_vec(),
-            at_ms: 1,
-        }
-    }
 
     #[test]
     fn a_crisis_finds_room_where_others_do_not() {
@@ -521,7 +508,7 @@ mod tests {
             notes: Vec::new(),
         };
         for _ in 0..WAITING + 10 {
-            log.hand_over(vec![item(false), item(false)]).unwrap();
+            log.hand_over(vec![item(1, false), item(2, false)]).unwrap();
         }
         assert_eq!(log.shared.untaken.load(Relaxed), 20);
         let slow_disk = thread::spawn(move || {
@@ -534,7 +521,7 @@ mod tests {
             }
             crises
         });
-        log.hand_over(vec![item(true)]).unwrap();
+        log.hand_over(vec![item(3, true)]).unwrap();
         assert_eq!(log.shared.untaken_crises.load(Relaxed), 0);
         drop(log);
         assert_eq!(slow_disk.join().unwrap(), 1);

@@ -45,7 +45,7 @@ fn writer(dir: &Path, room: Room) -> Writer {
 }
 
 /// A decision whose text does not shrink much when it is packed.
-fn item(number: u64, crisis: bool) -> Item {
+pub(super) fn item(number: u64, crisis: bool) -> Item {
     let noise: Vec<String> = (0..20_u64)
         .map(|i| {
             (number * 31 + i)

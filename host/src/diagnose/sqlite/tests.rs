@@ -1,13 +1,6 @@
 use super::*;
-use crate::model::ConstraintState;
+use crate::diagnose::tests::{OPTIONS, violated_bound};
 use crate::source::State;
-
-const OPTIONS: DiagnoseOptions = DiagnoseOptions {
-    lock_hold_ms: 1000,
-    reader_hold_ms: 1000,
-    snapshot_recent_ms: 60_000,
-    may_end: Vec::new(),
-};
 
 fn holder(lock: Lock, pid: u32) -> LockHolder {
     let name = "batch".to_owned();
@@ -40,23 +33,6 @@ fn state(locks: Vec<LockHolder>, change_counter: u32) -> SqliteState {
         }),
         locks,
         ..SqliteState::default()
-    }
-}
-
-/// A bound on the log that is violated.
-fn oversized(auto_fix: bool) -> CheckedConstraint {
-    CheckedConstraint {
-        state: ConstraintState {
-            name: "wal_size".into(),
-            metric: "wal_bytes".into(),
-            value: 2.0,
-            lower: None,
-            upper: Some(1.0),
-            utilization: 2.0,
-            status: ConstraintStatus::Critical,
-            violations_ms: Vec::new(),
-        },
-        auto_fix,
     }
 }
 
@@ -127,7 +103,7 @@ fn a_reader_starves_the_log_only_when_it_is_behind_its_end() {
 
 #[test]
 fn a_damaged_log_is_not_offered_a_checkpoint_until_a_scan_finds_it_sound() {
-    let oversized = oversized(true);
+    let oversized = violated_bound("wal_size", "wal_bytes", true);
     let mut holds = Holds::default();
     let mut kinds_of = |bad: Option<u64>, scanned| {
         let mut state = state(Vec::new(), 1);
@@ -166,9 +142,15 @@ fn a_checkpoint_is_offered_where_the_bound_allows_a_repair() {
         state: State::Sqlite(state.clone()),
     };
     for (bounds, offered) in [
-        (vec![oversized(true)], 1),
-        (vec![oversized(false)], 0),
-        (vec![oversized(false), oversized(true)], 1),
+        (vec![violated_bound("wal_size", "wal_bytes", true)], 1),
+        (vec![violated_bound("wal_size", "wal_bytes", false)], 0),
+        (
+            vec![
+                violated_bound("wal_size", "wal_bytes", false),
+                violated_bound("wal_size", "wal_bytes", true),
+            ],
+            1,
+        ),
     ] {
         let found = Holds::default().diagnose(&seen, &state, &bounds, &OPTIONS);
         let [problem] = &found.problems[..] else {
