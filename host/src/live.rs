@@ -7,6 +7,7 @@
 mod health;
 mod run;
 mod told;
+mod written;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -30,6 +31,8 @@ use crate::signature::SignatureWatch;
 use crate::state_dir::{StateDir, StateError};
 use crate::target::sqlite::raw::RawProcess;
 use crate::watch::{Pace, Site};
+
+use written::Written;
 
 pub use told::{Listener, Told, ToldAt};
 
@@ -76,8 +79,7 @@ pub struct Setup {
 pub struct Live {
     pipeline: Pipeline,
     sites: BTreeMap<String, Arc<Site>>,
-    state_dir: StateDir,
-    journal: Arc<Journal>,
+    written: Written,
     recording: Option<RecordingWriter>,
     decision_log: Option<DecisionLog>,
     exe: PathBuf,
@@ -146,8 +148,7 @@ impl Live {
         let mut live = Self {
             pipeline: Pipeline::new(setup.options, setup.policies, carried),
             sites,
-            state_dir: setup.state_dir,
-            journal: Arc::new(setup.journal),
+            written: Written::new(setup.journal, setup.state_dir),
             recording,
             decision_log: setup.decision_log,
             exe: setup.exe,
@@ -176,10 +177,10 @@ impl Live {
         let site_of = |intent: &Intent| repair::Site {
             path: intent.path.clone(),
             may_end: intent.may_end.clone(),
-            copies: self.state_dir.copies(),
+            copies: self.written.dir.copies(),
             exe: self.exe.clone(),
         };
-        let ended = repair::recover(&self.journal, &site_of, &now_ms, &mut |step| {
+        let ended = repair::recover(&self.written.journal, &site_of, &now_ms, &mut |step| {
             steps.push(step.clone());
         })
         .context("closing the repairs that an earlier run left open")?;
@@ -226,8 +227,12 @@ impl Live {
     pub fn feed(&mut self, event: &Event, tell: &mut Listener<'_>) -> anyhow::Result<Asked> {
         let at_ms = event.at_ms();
         let effects = self.pipeline.step(event);
-        if let Some(recording) = &mut self.recording {
-            recording.write(event, &effects)?;
+        if let Some(recording) = &mut self.recording
+            && let Err(error) = recording.write(event, &effects)
+        {
+            self.recording = None;
+            let text = format!("it ends here: {error}");
+            tell(at_ms, Told::Note("recording", &text));
         }
         // Before the effects, so that a crisis is on disk when they are carried out.
         if let Some(log) = &mut self.decision_log {
@@ -241,12 +246,10 @@ impl Live {
         let mut carry = false;
         for effect in effects {
             if self.is_new(&effect) {
-                self.journal.append(
-                    at_ms,
-                    &JournalEntry::Happened {
-                        effect: effect.clone(),
-                    },
-                )?;
+                let entry = JournalEntry::Happened {
+                    effect: effect.clone(),
+                };
+                self.written.append(at_ms, entry, tell)?;
             }
             carry |= !matches!(effect, Effect::Noticed { .. } | Effect::Decided(_));
             tell(at_ms, Told::Effect(&effect));
@@ -263,7 +266,7 @@ impl Live {
             }
         }
         if carry {
-            self.state_dir.save_carried(&self.pipeline.carried())?;
+            self.written.save_carried(&self.pipeline.carried(), tell);
         }
         Ok(asked)
     }
@@ -304,7 +307,7 @@ impl Live {
         let Some(site) = self.sites.get(target) else {
             return;
         };
-        let into = self.state_dir.preserved(target, incident);
+        let into = self.written.dir.preserved(target, incident);
         let copied = RawProcess::spawn(&self.exe)
             .map_err(anyhow::Error::from)
             .and_then(|mut raw| Ok(raw.copy(&site.path, &into)?));
@@ -329,7 +332,7 @@ impl Live {
         let _turn = site.turn_to_repair();
         let on_step = &mut |step: &StepReport| tell(step.at_ms, Told::Step(step));
         Ok(repair::run(
-            &self.journal,
+            &self.written.journal,
             approved,
             &place,
             &now_ms,
@@ -345,7 +348,7 @@ impl Live {
         let place = repair::Site {
             path: site.path.clone(),
             may_end: site.may_end.clone(),
-            copies: self.state_dir.copies(),
+            copies: self.written.dir.copies(),
             exe: self.exe.clone(),
         };
         Ok((site, place))

@@ -140,8 +140,8 @@ pub type OnStep<'a> = dyn FnMut(&StepReport) + 'a;
 /// is for the caller to heed before or after.
 ///
 /// # Errors
-/// Only when the journal cannot be written: then nothing further is done, and the next start closes
-/// the repair. Everything else that goes wrong is an outcome.
+/// Only when the journal cannot be written any more once the repair has begun: then nothing further
+/// is done, and the next start closes it. Everything else that goes wrong is an outcome.
 pub fn run(
     journal: &Journal,
     approved: &ApprovedRepair,
@@ -164,7 +164,16 @@ pub fn run(
         // From here on it is made of nothing but its intent, as it would be after a crash.
         Ok(mut repair) => {
             let entry = JournalEntry::RepairIntended(Box::new(intent.clone()));
-            journal.append(clock(), &entry)?;
+            match journal.append(clock(), &entry) {
+                Ok(()) => {}
+                Err(error @ JournalError::Unusable { .. }) => return Err(error),
+                // Nothing was begun: the disk is full, and may have room the next time.
+                Err(error) => {
+                    let reason = format!("it cannot be written down: {error}");
+                    let refused = OutcomeResult::Refused;
+                    return Ok(outcome(&intent, begun_ms, clock(), refused, reason, None));
+                }
+            }
             let run = Run {
                 journal,
                 intent: &intent,

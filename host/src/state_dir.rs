@@ -383,7 +383,11 @@ fn write_bytes_whole(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
         path.parent()
             .map_or(Ok(()), |dir| File::open(dir)?.sync_all())
     };
-    write().map_err(io(path))
+    write().map_err(|error| {
+        // What is half made only takes room, and perhaps the last there is.
+        drop(fs::remove_file(&new));
+        io(path)(error)
+    })
 }
 
 #[cfg(test)]

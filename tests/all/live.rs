@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use dbmedic::demo::Scene;
+use dbmedic::demo::faults::hold_write_lock;
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use crate::common::{
     contents, damage_index, data, dbmedic, integrity, resting_shop, run, talk, wait_for,
@@ -181,4 +183,117 @@ fn a_damaged_signature_is_told_and_what_is_learned_later_is_read() {
     std::fs::write(kept.join("storm.toml"), whole).unwrap();
     until("read again: 1 are learned");
     ward.stop(Signal::TERM);
+}
+
+/// A watcher that tells its story into a file, and whose files can be kept from growing.
+struct Teller {
+    story: PathBuf,
+    watcher: Child,
+}
+
+impl Teller {
+    fn start(config: &Path) -> Self {
+        let story = config.with_extension("story");
+        // A process that ignores the signal for a file that grows too large gets an error instead,
+        // as on a full disk. The pipe is no file.
+        let mut watcher = Command::new("sh")
+            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+            .arg(dbmedic())
+            .args(["run", "-c", config.to_str().unwrap()])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut told = watcher.stderr.take().unwrap();
+        let mut into = std::fs::File::create(&story).unwrap();
+        std::thread::spawn(move || std::io::copy(&mut told, &mut into));
+        Self { story, watcher }
+    }
+
+    fn until(&self, expected: &str) {
+        let story = || std::fs::read_to_string(&self.story).unwrap_or_default();
+        let told = std::panic::AssertUnwindSafe(|| {
+            wait_for(expected, || story().contains(expected).then_some(()));
+        });
+        assert!(std::panic::catch_unwind(told).is_ok(), "{}", story());
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.watcher.id()).unwrap()).unwrap()
+    }
+
+    fn fill_the_disk(&self, full: bool) {
+        let limit = Rlimit {
+            current: full.then_some(0),
+            maximum: None,
+        };
+        prlimit(Some(self.pid()), Resource::Fsize, limit).unwrap();
+    }
+
+    fn end(&mut self) -> Option<i32> {
+        wait_for("the watcher to end", || self.watcher.try_wait().unwrap()).code()
+    }
+}
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        self.watcher.kill().ok();
+        self.watcher.wait().ok();
+    }
+}
+
+/// A shop whose write lock dbmedic may free, and the configuration for it.
+fn lockable_shop(home: &Path) -> (Scene, PathBuf) {
+    let mut scene = Scene::new(home, 1, 1, 1);
+    dbmedic().clone_into(&mut scene.program);
+    resting_shop(&scene.database());
+    let config = home.join("dbmedic.toml");
+    let text = format!(
+        "version = 1\nmode = \"enforce\"\nstate_dir = \"state\"\n\
+         [observation]\nsample_interval_ms = 100\ndecide_interval_ms = 200\n\
+         [policy.parameters]\nstale_lock_age_ms = 100\n\
+         [guard]\ncool_down_ms = 100\n\
+         [[targets]]\nname = \"shop\"\nsqlite = \"{}\"\nmay_end = [\"demo-holder\"]\n",
+        scene.database().display()
+    );
+    std::fs::write(&config, text).unwrap();
+    (scene, config)
+}
+
+/// A full disk does not end the watch; only repairs wait, because they must be written down first.
+#[test]
+fn a_full_disk_keeps_the_watch_and_holds_repairs_back() {
+    let home = tempfile::tempdir().unwrap();
+    let (scene, config) = lockable_shop(home.path());
+    let mut teller = Teller::start(&config);
+    // Without one the policy chooses no repair.
+    teller.until("checked and kept");
+    teller.fill_the_disk(true);
+    let holder = hold_write_lock(&scene).unwrap();
+    teller.until("the watch goes on, no repair begins until this works");
+    teller.until("it cannot be written down: journal");
+    assert!(holder.is_running());
+    teller.fill_the_disk(false);
+    teller.until("written again; nothing is missing");
+    teller.until("lock.end-holder verified in");
+    assert!(!holder.is_running());
+    kill_process(teller.pid(), Signal::TERM).unwrap();
+    assert_eq!(teller.end(), Some(0));
+    let state = home.path().join("state");
+    let incident = run(&["incidents", "INC-1", "--state-dir", state.to_str().unwrap()]);
+    let incident = data(&incident);
+    for part in ["lock.stale-holder", "refused", "verified", "resolved"] {
+        assert!(incident.contains(part), "{part}: {incident}");
+    }
+}
+
+/// Where it cannot go on, it ends, and does not hang: whoever keeps it running can start it again.
+#[test]
+fn a_state_directory_that_vanishes_ends_the_watch() {
+    let home = tempfile::tempdir().unwrap();
+    let (_scene, config) = lockable_shop(home.path());
+    let mut teller = Teller::start(&config);
+    teller.until("watches shop");
+    std::fs::rename(home.path().join("state"), home.path().join("gone")).unwrap();
+    assert_eq!(teller.end(), Some(2));
+    teller.until("error: state directory:");
 }

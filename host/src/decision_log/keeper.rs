@@ -80,7 +80,7 @@ impl DecisionLog {
     /// Opens the log of a directory, goes on after its last whole line, and begins to write.
     ///
     /// # Errors
-    /// When it cannot be written, or another dbmedic does.
+    /// When its files cannot be opened, or another dbmedic writes it.
     pub fn open(dir: &Path, room: Room, about: &About) -> Result<Self, DecisionLogError> {
         let begin = Begin {
             dbmedic_decisions: VERSION,
@@ -118,7 +118,7 @@ impl DecisionLog {
         })
     }
 
-    /// What was mended when it was opened, for a person.
+    /// What was mended when it was opened or cannot be written yet, for a person.
     pub fn take_notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notes)
     }
@@ -351,7 +351,7 @@ struct Keeper {
     unwritten: VecDeque<Item>,
     /// When what was handed over is to reach the disk, or to be tried again; none when it did.
     sync_due: Option<Instant>,
-    /// Whether the last write failed: told once, not each time.
+    /// Whether a failure was told and no decision was written since: told once, not each time.
     ill: bool,
 }
 
@@ -413,6 +413,7 @@ impl Keeper {
 
     fn append(&mut self, item: &Item) -> io::Result<()> {
         let result = self.writer.append(item);
+        self.ill &= result.is_err();
         self.sync_due
             .get_or_insert_with(|| Instant::now() + SYNC_EVERY);
         result
@@ -481,13 +482,11 @@ impl Keeper {
     }
 
     fn tell(&mut self, result: &io::Result<()>) {
-        match result {
-            Ok(()) => self.ill = false,
-            Err(error) if !self.ill => {
-                self.ill = true;
-                tracing::error!("the decision log cannot be written: {error}");
-            }
-            Err(_) => {}
+        if let Err(error) = result
+            && !self.ill
+        {
+            self.ill = true;
+            tracing::error!("the decision log cannot be written: {error}");
         }
     }
 }

@@ -561,6 +561,20 @@ fn is_own_process(test: &str) -> bool {
     false
 }
 
+fn about() -> About {
+    About {
+        limits: Limits::default(),
+        named_limits: std::collections::BTreeMap::new(),
+        parameters: std::collections::BTreeMap::new(),
+    }
+}
+
+/// How large the file is that grows; 0 before there is one.
+fn growing_size(dir: &Path) -> u64 {
+    let last = list(dir).unwrap().pop();
+    last.map_or(0, |file| fs::metadata(file.path).unwrap().len())
+}
+
 /// No file grows beyond this any more; none lifts the limit.
 fn limit_files(bytes: Option<u64>) {
     let limit = Rlimit {
@@ -663,14 +677,9 @@ fn crises_that_a_full_disk_refuses_are_written_when_there_is_room_again() {
         return;
     }
     let dir = TempDir::new().unwrap();
-    let about = About {
-        limits: Limits::default(),
-        named_limits: std::collections::BTreeMap::new(),
-        parameters: std::collections::BTreeMap::new(),
-    };
-    let log = DecisionLog::open(dir.path(), LARGE, &about).unwrap();
+    let log = DecisionLog::open(dir.path(), LARGE, &about()).unwrap();
     log.hand_over(vec![item(1, true)]).unwrap();
-    limit_files(Some(fs::metadata(growing(dir.path())).unwrap().len()));
+    limit_files(Some(growing_size(dir.path())));
     let many = u64::try_from(UNWRITTEN).unwrap();
     for number in 2..2 + many {
         let refused = log.hand_over(vec![item(number, true)]).unwrap_err();
@@ -691,6 +700,34 @@ fn crises_that_a_full_disk_refuses_are_written_when_there_is_room_again() {
     let all: Vec<_> = (1..=2 + many).map(|number| (number, true)).collect();
     assert_eq!(found, all);
     assert_eq!((chain.lost, chain.lost_crises), (3, 1));
+}
+
+#[test]
+fn a_log_that_is_opened_on_a_full_disk_begins_when_there_is_room() {
+    if !is_own_process("a_log_that_is_opened_on_a_full_disk_begins_when_there_is_room") {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    for (run, from) in [(0, 1), (1, 4)] {
+        limit_files(Some(growing_size(dir.path())));
+        let mut log = DecisionLog::open(dir.path(), LARGE, &about()).unwrap();
+        let notes = log.take_notes();
+        assert!(
+            matches!(&notes[..], [note] if note.contains("cannot be written yet")),
+            "run {run}: {notes:?}"
+        );
+        log.hand_over(vec![item(from, true)]).unwrap_err();
+        log.hand_over(vec![item(900, false)]).unwrap();
+        assert!(log.flush().is_err());
+        limit_files(None);
+        log.hand_over(vec![item(from + 1, false)]).unwrap();
+        log.hand_over(vec![item(from + 2, true)]).unwrap();
+    }
+    let (chain, found) = read(dir.path());
+    assert_eq!(chain.faults, []);
+    let all: Vec<_> = (1..=6).map(|n| (n, n != 2 && n != 5)).collect();
+    assert_eq!(found, all);
+    assert_eq!((chain.lost, chain.lost_crises), (2, 0));
 }
 
 proptest! {

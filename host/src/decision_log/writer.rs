@@ -55,7 +55,7 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Opens the log of a directory and makes it if there is none. `begin` tells of the run; what
-    /// was dropped is filled in. `notes` hears what was mended.
+    /// was dropped is filled in. `notes` hears what was mended, and what cannot be written yet.
     pub(super) fn open(
         dir: &Path,
         room: Room,
@@ -101,8 +101,10 @@ impl Writer {
             _lock: lock,
         };
         let at_ms = writer.begin.at_ms;
-        writer.ready(at_ms).map_err(failed)?;
-        writer.sync().map_err(failed)?;
+        // A disk that is full must not keep dbmedic from its patient: the first decision tries again.
+        if let Err(error) = writer.ready(at_ms).and_then(|()| writer.sync()) {
+            notes.push(format!("it cannot be written yet: {error}"));
+        }
         Ok(writer)
     }
 

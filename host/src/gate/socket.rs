@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -39,7 +39,8 @@ const PEERS: usize = 16;
 /// The listening end. It stops when this is dropped.
 pub(super) struct Server {
     path: PathBuf,
-    stop: Arc<AtomicBool>,
+    /// The thread listens until this is gone, whatever became of the socket's file meanwhile.
+    wanted: Option<UnixStream>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -66,15 +67,16 @@ impl Server {
         }
         let listener = at(state_dir, |path| UnixListener::bind(path))?;
         fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-        let stop = Arc::new(AtomicBool::new(false));
+        // Who hung up before it was taken must not hold up the rest.
+        listener.set_nonblocking(true)?;
+        let (wanted, stop) = UnixStream::pair()?;
         let ask = Arc::new(ask);
-        let thread = thread::Builder::new().name("control".into()).spawn({
-            let stop = Arc::clone(&stop);
-            move || listen(&listener, &stop, &ask)
-        })?;
+        let thread = thread::Builder::new()
+            .name("control".into())
+            .spawn(move || listen(&listener, &stop, &ask))?;
         Ok(Self {
             path,
-            stop,
+            wanted: Some(wanted),
             thread: Some(thread),
         })
     }
@@ -82,11 +84,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        // Wakes the thread up that waits for a peer.
-        if let Some(dir) = self.path.parent() {
-            drop(at(dir, |path| UnixStream::connect(path)));
-        }
+        drop(self.wanted.take());
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
@@ -94,17 +92,28 @@ impl Drop for Server {
     }
 }
 
-fn listen<F>(listener: &UnixListener, stop: &AtomicBool, ask: &Arc<F>)
+/// Serves peers until the other end of `stop` is gone.
+fn listen<F>(listener: &UnixListener, stop: &UnixStream, ask: &Arc<F>)
 where
     F: Fn(Asked) -> bool + Send + Sync + 'static,
 {
     let peers = Arc::new(AtomicUsize::new(0));
-    for stream in listener.incoming() {
-        if stop.load(Ordering::SeqCst) {
+    loop {
+        let mut polled = [
+            PollFd::new(stop, PollFlags::empty()),
+            PollFd::new(listener, PollFlags::IN),
+        ];
+        let ready = poll(&mut polled, None);
+        if polled[0].revents().contains(PollFlags::HUP) {
             break;
         }
-        let stream = match stream {
+        let accepted = ready
+            .map_err(io::Error::from)
+            .and_then(|_| listener.accept());
+        let stream = match accepted.and_then(|(stream, _)| waiting(stream)) {
             Ok(stream) => stream,
+            // Interrupted, or the peer went away again.
+            Err(error) if is_passing(&error) => continue,
             Err(error) => {
                 tracing::warn!(%error, "control socket");
                 // Out of descriptors, most likely: not in a tight circle.
@@ -130,6 +139,16 @@ where
             peers.fetch_sub(1, Ordering::SeqCst);
         }
     }
+}
+
+fn waiting(stream: UnixStream) -> io::Result<UnixStream> {
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, WouldBlock};
+    matches!(error.kind(), Interrupted | WouldBlock)
 }
 
 fn serve(stream: &UnixStream, ask: &impl Fn(Asked) -> bool) -> io::Result<()> {

@@ -197,7 +197,7 @@ impl Store {
             policies,
         };
         let bytes = serde_json::to_vec(&file).map_err(|e| failed(&path)(e.into()))?;
-        write_whole(&path, &bytes)?;
+        write_unless_there(&path, &bytes)?;
         self.prune(&needed)
     }
 

@@ -8,19 +8,14 @@ use crate::health::{self, CheckKind, CheckReport, CheckState, Health, Level, Sig
 
 impl Live {
     /// Keeps what a check came to, and tells when the target's health changed with it.
-    pub(super) fn checked(
-        &mut self,
-        target: &str,
-        report: CheckReport,
-        tell: &mut Listener<'_>,
-    ) -> anyhow::Result<()> {
+    pub(super) fn checked(&mut self, target: &str, report: CheckReport, tell: &mut Listener<'_>) {
         if !matches!(report.state, CheckState::Passed | CheckState::Failed(_)) {
             let text = format!("{target}: {} check {}", report.check.name(), report.state);
             tell(now_ms(), Told::Note("check", &text));
         }
         let reports = self.reports.entry(target.to_owned()).or_default();
         reports.insert(report.check, report);
-        self.tell_health(target, tell)
+        self.tell_health(target, tell);
     }
 
     /// How healthy a target is, given the latest run of each check on it; none when there is no
@@ -53,19 +48,15 @@ impl Live {
     }
 
     /// Tells a target's health when it changed, and keeps it for others to read.
-    pub(super) fn tell_health(
-        &mut self,
-        target: &str,
-        tell: &mut Listener<'_>,
-    ) -> anyhow::Result<()> {
+    pub(super) fn tell_health(&mut self, target: &str, tell: &mut Listener<'_>) {
         let none = BTreeMap::new();
         let reports = self.reports.get(target).unwrap_or(&none);
         let Some(health) = self.health(target, reports) else {
-            return Ok(());
+            return;
         };
         let before = self.health.get(target);
         if before == Some(&health) {
-            return Ok(());
+            return;
         }
         let is_told = before.is_some_and(|before| before.status == health.status);
         // Numbers move all the time; written down is which signs there are.
@@ -85,8 +76,7 @@ impl Live {
         }
         self.health.insert(target.to_owned(), health);
         if !is_kept {
-            self.state_dir.save_health(&self.health)?;
+            self.written.save_health(&self.health, tell);
         }
-        Ok(())
     }
 }

@@ -47,7 +47,7 @@ impl Live {
             let looker = Looker::new(
                 Arc::clone(site),
                 self.pace,
-                self.state_dir.clone(),
+                self.written.dir.clone(),
                 &self.exe,
             )?;
             // Targets are apart, so that their checks do not begin together.
@@ -72,7 +72,7 @@ impl Live {
                     events.push(Event::Observed(*looked));
                 }
                 Ok(Message::Watched(target, Watched::Checked(report))) => {
-                    self.checked(&target, report, tell)?;
+                    self.checked(&target, report, tell);
                 }
                 Ok(Message::Watched(_, Watched::Note(label, text))) => {
                     tell(now_ms(), Told::Note(label, &text));
@@ -92,17 +92,18 @@ impl Live {
             }
             if now_ms() >= next_save_ms {
                 next_save_ms = now_ms() + SAVE_BASELINES_MS;
-                self.state_dir.save_baselines(&self.pipeline.detectors())?;
+                self.written.save_baselines(&self.pipeline, tell);
             }
             if now_ms() >= next_tick_ms {
                 next_tick_ms = now_ms() + self.pace.tick_interval_ms;
+                self.written.retry(&self.pipeline, &self.health, tell)?;
                 events.extend(self.learned(tell));
                 events.push(Event::Tick { at_ms: now_ms() });
             }
             for event in events {
                 let asked = self.feed(&event, tell)?;
                 if let Event::Observed(seen) = &event {
-                    self.tell_health(&seen.target, tell)?;
+                    self.tell_health(&seen.target, tell);
                 }
                 if let Some(gate) = &gate {
                     gate.made(self.pipeline.take_made());
@@ -121,10 +122,8 @@ impl Live {
                 }
             }
         }
-        let carried = self.pipeline.carried();
-        self.state_dir.save_carried(&carried)?;
-        self.state_dir.save_baselines(&self.pipeline.detectors())?;
-        Ok(carried)
+        self.written.finish(&self.pipeline, tell)?;
+        Ok(self.pipeline.carried())
     }
 
     fn start_gate(
@@ -140,7 +139,7 @@ impl Live {
         }
         let send = send.clone();
         let order = move |order| send.send(Message::Gate(order)).is_ok();
-        let journal = Arc::clone(&self.journal);
+        let journal = Arc::clone(&self.written.journal);
         let write_down = move |record: &GateRecord| {
             let entry = JournalEntry::Policy(record.clone());
             if let Err(error) = journal.append(now_ms(), &entry) {
@@ -203,7 +202,7 @@ impl Live {
         send: mpsc::Sender<Message>,
     ) -> anyhow::Result<()> {
         let (site, place) = self.place(&approved)?;
-        let journal = Arc::clone(&self.journal);
+        let journal = Arc::clone(&self.written.journal);
         let thread = thread::Builder::new().name(format!("repair {}", approved.target()));
         let work = move || {
             let turn = site.turn_to_repair();
@@ -222,10 +221,10 @@ impl Live {
     /// What people said since the last look, as events.
     fn inbox(&mut self, tell: &mut Listener<'_>) -> anyhow::Result<Vec<Event>> {
         let mut events = Vec::new();
-        for word in self.state_dir.take_words()? {
+        for word in self.written.dir.take_words()? {
             let at_ms = now_ms();
-            self.journal
-                .append(at_ms, &JournalEntry::Said { word: word.clone() })?;
+            let entry = JournalEntry::Said { word: word.clone() };
+            self.written.append(at_ms, entry, tell)?;
             tell(at_ms, Told::Note("person", &word.to_string()));
             events.push(word.into_event(at_ms));
         }

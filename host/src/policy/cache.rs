@@ -1,10 +1,14 @@
 //! Compiled policies on disk, so that a known one is ready in a moment.
 //!
 //! What is deserialised becomes native code of this process, so only what this machine wrote itself
-//! may get there: each file carries an HMAC-SHA256 by a key that is kept beside it, this user's own
-//! and readable by nobody else, in a directory where nobody else puts files, over the component's digest, the engine's compatibility hash and the code. It is
-//! checked over the very bytes that are then deserialised. A file that does not hold is never
-//! loaded: it is removed, and the component is compiled again.
+//! may get there: each file carries a keyed BLAKE3 over the component's digest, the engine's
+//! compatibility hash and the code. The key is kept beside it, this user's own and readable by nobody
+//! else, in a directory where nobody else puts files. The tag is checked over the very bytes that are
+//! then deserialised. A file that does not hold is never loaded: it is removed, and the component is
+//! compiled again.
+//!
+//! BLAKE3 in its keyed mode is a MAC by design (O'Connor and others 2020, section 5.1), and reads
+//! half a megabyte of code several times faster than HMAC-SHA256 does.
 //!
 //! This is the only file of dbmedic where `unsafe` stands.
 
@@ -15,7 +19,6 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use hmac::{Hmac, KeyInit, Mac};
 use rand::Rng as _;
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
@@ -28,9 +31,9 @@ use crate::digest::hex;
 use crate::own_dir::OwnDir;
 
 /// The first bytes of a file; the format's version is in it.
-const MAGIC: &[u8; 16] = b"dbmedic-code-v1\n";
-const TAG_BYTES: usize = 32;
-const KEY_BYTES: usize = 32;
+const MAGIC: &[u8; 16] = b"dbmedic-code-v2\n";
+const TAG_BYTES: usize = blake3::OUT_LEN;
+const KEY_BYTES: usize = blake3::KEY_LEN;
 const EXTENSION: &str = "code";
 
 /// Compiled components in a directory.
@@ -114,7 +117,7 @@ impl CompiledCache {
             .authentic(&bytes, digest, &compatibility)
             .and_then(|code| {
                 // SAFETY: wasmtime asks for bytes that `Component::serialize` gave, unchanged. The
-                // HMAC over exactly these bytes, in memory that nobody else can write, says that
+                // tag over exactly these bytes, in memory that nobody else can write, says that
                 // the holder of this machine's key wrote them, for this engine; and only `store`
                 // below writes, with what `serialize` gave. The engine checks its version again.
                 #[expect(unsafe_code, reason = "precompiled code, authenticated right above")]
@@ -167,35 +170,28 @@ impl CompiledCache {
     /// The code in a file, if this machine wrote it for this component and this engine.
     fn authentic<'a>(&self, file: &'a [u8], digest: &str, compatibility: &str) -> Option<&'a [u8]> {
         let rest = file.strip_prefix(MAGIC)?;
-        let (tag, code) = rest.split_at_checked(TAG_BYTES)?;
+        let (tag, code) = rest.split_first_chunk::<TAG_BYTES>()?;
         // Compares in constant time.
-        self.mac(digest, compatibility, code)?
-            .verify_slice(tag)
-            .ok()?;
-        Some(code)
+        (self.tag(digest, compatibility, code) == *tag).then_some(code)
     }
 
-    fn mac(&self, digest: &str, compatibility: &str, code: &[u8]) -> Option<Hmac<Sha256>> {
-        // HMAC takes a key of any length; there is always one.
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).ok()?;
+    fn tag(&self, digest: &str, compatibility: &str, code: &[u8]) -> blake3::Hash {
+        let mut mac = blake3::Hasher::new_keyed(&self.key);
         mac.update(MAGIC);
         for part in [digest.as_bytes(), compatibility.as_bytes(), code] {
             mac.update(&(part.len() as u64).to_le_bytes());
             mac.update(part);
         }
-        Some(mac)
+        mac.finalize()
     }
 
     fn write(&self, path: &Path, digest: &str, compatibility: &str, code: &[u8]) -> io::Result<()> {
-        let mac = self
-            .mac(digest, compatibility, code)
-            .ok_or_else(|| io::Error::other("no key"))?;
         let mut file = tempfile::Builder::new()
             .prefix("new-")
             .permissions(fs::Permissions::from_mode(0o600))
             .tempfile_in(&self.dir)?;
         file.write_all(MAGIC)?;
-        file.write_all(&mac.finalize().into_bytes())?;
+        file.write_all(self.tag(digest, compatibility, code).as_bytes())?;
         file.write_all(code)?;
         // Not synced: what a power cut leaves does not hold, and is compiled again.
         file.persist(path).map_err(|error| error.error)?;

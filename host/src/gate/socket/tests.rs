@@ -67,6 +67,15 @@ fn who_waits_is_told_when_dbmedic_stops() {
 }
 
 #[test]
+fn a_server_whose_file_is_gone_stops_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, _) = silent(dir.path());
+    fs::remove_file(dir.path().join(NAME)).unwrap();
+    let stopping = thread::spawn(move || drop(server));
+    until("the server to stop", || stopping.is_finished());
+}
+
+#[test]
 fn a_request_is_cut_off_at_its_longest() {
     let dir = tempfile::tempdir().unwrap();
     let (server, _) = silent(dir.path());
