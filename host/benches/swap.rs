@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use dbmedic::diagnose::DiagnoseOptions;
-use dbmedic::gate::{Candidate, Held, Trust, Workshop};
+use dbmedic::gate::{Candidate, Held, Tested, Trust, Workshop};
 use dbmedic::guard::{GuardLimits, Mode};
 use dbmedic::pipeline::{Carried, Event, Pipeline, PipelineOptions, TargetOptions, only_default};
 use dbmedic::policy::{CacheLimits, CompiledCache, Limits, Policy, Runtime, Standing};
@@ -47,64 +47,92 @@ fn pipeline(policy: Policy) -> Pipeline {
     Pipeline::new(options, policy, Carried::default())
 }
 
-fn swap(criterion: &mut Criterion) {
-    let dir = tempfile::tempdir().unwrap();
-    let keys = signing::generate(&Password::None).unwrap();
-    let comment = Comment {
-        sha256: Some(signing::sha256(DEFAULT)),
-        ..Comment::default()
-    };
-    let signature = signing::sign(DEFAULT, &comment, &keys.secret).unwrap();
-    let signature: Arc<[u8]> = signature.into_bytes().into();
-    let key = TrustedKey {
-        name: "bench".into(),
-        key: keys.key,
-        expires_ms: None,
-    };
-    let cache = CompiledCache::open(dir.path(), CacheLimits::default()).unwrap();
-    let workshop = Workshop::new(
-        Runtime::new(Limits::default()).unwrap(),
-        Some(Arc::new(cache)),
-        Trust {
+/// A workshop that knows the default policy, signed.
+struct Known {
+    workshop: Workshop,
+    signature: Arc<[u8]>,
+    keys: [TrustedKey; 1],
+    _dir: tempfile::TempDir,
+}
+
+impl Known {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = signing::generate(&Password::None).unwrap();
+        let comment = Comment {
+            sha256: Some(signing::sha256(DEFAULT)),
+            ..Comment::default()
+        };
+        let signature = signing::sign(DEFAULT, &comment, &keys.secret).unwrap();
+        let key = TrustedKey {
+            name: "bench".into(),
+            key: keys.key,
+            expires_ms: None,
+        };
+        let cache = CompiledCache::open(dir.path(), CacheLimits::default()).unwrap();
+        let trust = Trust {
             require_signature: true,
             keys: vec![key.clone()],
-        },
-    );
-    let prepare = || {
+        };
+        let runtime = Runtime::new(Limits::default()).unwrap();
+        Self {
+            workshop: Workshop::new(runtime, Some(Arc::new(cache)), trust),
+            signature: signature.into_bytes().into(),
+            keys: [key],
+            _dir: dir,
+        }
+    }
+
+    fn prepare(&self) -> Tested {
         let candidate = Candidate {
             component: Hashed::new(black_box(DEFAULT)),
-            signature: Some(Arc::clone(&signature)),
+            signature: Some(Arc::clone(&self.signature)),
             cases: Arc::default(),
         };
-        workshop
+        self.workshop
             .prepare(&candidate, &[], Held::Now(1), &mut |_| {})
             .unwrap()
-    };
-    let policy = prepare().policy().clone();
+    }
+
+    fn verify(&self) -> Verified {
+        Verified::signed(black_box(DEFAULT), Some(&self.signature), &self.keys, 1).unwrap()
+    }
+
+    fn prepare_verified(&self, verified: &Verified) -> Tested {
+        self.workshop
+            .prepare_verified(verified, &[], &mut |_| {})
+            .unwrap()
+    }
+}
+
+/// How soon a candidate is ready whose code is in the cache.
+fn ready(criterion: &mut Criterion) {
+    let known = Known::new();
     // Digest, authentication of the code, contract, description and settings; the signature was found
     // good before, as it is when a policy comes back.
-    criterion.bench_function(
-        "from the file's bytes to ready, code from the cache",
-        |bencher| {
-            bencher.iter(prepare);
-        },
-    );
+    known.prepare();
+    criterion.bench_function("ready from the file's bytes, signature known", |bencher| {
+        bencher.iter(|| known.prepare());
+    });
+    criterion.bench_function("ready from the file's bytes, signature new", |bencher| {
+        bencher.iter(|| known.prepare_verified(&known.verify()));
+    });
     criterion.bench_function("of that, the digest", |bencher| {
         bencher.iter(|| Hashed::new(black_box(DEFAULT)));
     });
-    let keys = [key];
-    criterion.bench_function("digest and signature, the first time", |bencher| {
-        bencher.iter(|| Verified::signed(black_box(DEFAULT), Some(&signature), &keys, 1).unwrap());
+    criterion.bench_function("of that, the digest and the new signature", |bencher| {
+        bencher.iter(|| known.verify());
     });
-    let verified = Verified::signed(DEFAULT, Some(&signature), &keys, 1).unwrap();
+    let verified = known.verify();
     criterion.bench_function("of that, from the cache to ready", |bencher| {
-        bencher.iter(|| {
-            workshop
-                .prepare_verified(black_box(&verified), &[], &mut |_| {})
-                .unwrap()
-        });
+        bencher.iter(|| known.prepare_verified(black_box(&verified)));
     });
+}
 
+/// How long a swap holds decisions up.
+fn swap(criterion: &mut Criterion) {
+    let known = Known::new();
+    let policy = known.prepare().policy().clone();
     let mut pipeline = pipeline(policy.clone());
     let to = policy.identity();
     let mut at_ms = 0;
@@ -132,7 +160,7 @@ fn swap(criterion: &mut Criterion) {
     ] {
         criterion.bench_function(name, |bencher| {
             bencher.iter_batched(
-                || swaps.then(prepare),
+                || swaps.then(|| known.prepare()),
                 |tested| {
                     at_ms += 1;
                     if let Some(tested) = tested {
@@ -153,5 +181,5 @@ fn swap(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, swap);
+criterion_group!(benches, ready, swap);
 criterion_main!(benches);

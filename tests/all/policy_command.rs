@@ -181,13 +181,18 @@ fn a_running_dbmedic_swaps_tells_and_comes_up_again_and_its_recording_replays() 
     ] {
         assert!(told.contains(expected), "{expected}: {told}");
     }
-    let older = home.policy(&["swap", &home.signed("old.wasm", "0.1.5")]);
+    let old = home.signed("old.wasm", "0.1.5");
+    let older = home.policy(&["swap", &old]);
     assert_eq!(older.status.code(), Some(1));
-    assert!(
-        talk(&older).contains("older than 0.2.0"),
-        "{}",
-        talk(&older)
-    );
+    let why = "older than 0.2.0";
+    assert!(talk(&older).contains(why), "{}", talk(&older));
+    let older = home.policy(&["swap", &old, "--json"]);
+    assert_eq!((older.status.code(), talk(&older).as_str()), (Some(1), ""));
+    let told: Value = serde_json::from_str(&data(&older)).unwrap();
+    assert_eq!((&told["v"], &told["done"]), (&1.into(), &false.into()));
+    assert!(told["text"].as_str().unwrap().contains(why), "{told}");
+    let steps = told["steps"].as_array().unwrap();
+    assert!(steps.iter().any(|it| it["step"] == "signature"), "{told}");
     running.stop();
     let at_rest = home.status();
     assert_eq!(at_rest["running"], false);
@@ -221,8 +226,9 @@ fn a_running_dbmedic_swaps_tells_and_comes_up_again_and_its_recording_replays() 
 
     let running = Running::start(&home, &[]);
     assert_eq!(home.status()["present"]["version"], "0.2.0");
-    let back = home.policy(&["rollback"]);
+    let back = home.policy(&["rollback", "--json"]);
     assert!(back.status.success(), "{}", talk(&back));
+    assert!(data(&back).contains("\"done\":true"), "{}", data(&back));
     home.until_in_service("0.1.0");
     running.stop();
 }

@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use super::{Ended, complain, say, say_json, with_causes};
 use crate::clock::now_ms;
-use crate::gate::{self, AskError, Reply, Request};
+use crate::gate::{self, AskError, GateRecord, Reply, Request};
 use crate::pipeline::DEFAULT_POLICY;
 use crate::policy::{Limits, Runtime};
 use crate::signing::{self, Comment, Password, Provenance, TrustedKey, Verified};
@@ -82,6 +82,9 @@ pub(crate) struct ServiceArgs {
     /// Where dbmedic keeps its own state
     #[arg(long, default_value = "dbmedic-state", value_name = "DIR")]
     state_dir: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Arguments of `policy keygen`.
@@ -284,21 +287,50 @@ fn trusted_keys(words: &[String]) -> anyhow::Result<Vec<TrustedKey>> {
     words.iter().map(key).collect()
 }
 
+/// What `policy swap`, `promote` and `rollback` print as JSON.
+#[derive(Serialize)]
+struct Order {
+    v: u32,
+    /// Whether it was done.
+    done: bool,
+    /// What was done, or why not.
+    text: String,
+    /// The steps that the candidate took meanwhile.
+    steps: Vec<GateRecord>,
+}
+
 /// Tells a running dbmedic what to do, and what it says while it does.
 fn tell_to(args: &ServiceArgs, request: &Request) -> Ended {
-    let mut broken = Ok(());
+    let mut order = Order {
+        v: 1,
+        done: false,
+        text: String::new(),
+        steps: Vec::new(),
+    };
     let asked = gate::ask(&args.state_dir, request, |reply| match reply {
-        Reply::Record(record) => complain(&record.to_string()),
-        Reply::Done(text) => broken = say(&text),
+        Reply::Record(record) => {
+            if !args.json {
+                complain(&record.to_string());
+            }
+            order.steps.push(*record);
+        }
+        Reply::Done(text) => (order.done, order.text) = (true, text),
         Reply::Status(_) | Reply::Error(_) => {}
     });
-    if let Err(AskError::Refused(why)) = asked {
-        complain(&format!("error: {why}"));
-        return Ok(ExitCode::FAILURE);
+    match asked {
+        Err(AskError::Refused(why)) => order.text = why,
+        asked => asked?,
     }
-    asked?;
-    broken?;
-    Ok(ExitCode::SUCCESS)
+    match (args.json, order.done) {
+        (true, _) => say_json(&order)?,
+        (false, true) => say(&order.text)?,
+        (false, false) => complain(&format!("error: {}", order.text)),
+    }
+    Ok(if order.done {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn status(args: &StatusArgs) -> Ended {
