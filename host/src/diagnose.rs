@@ -28,6 +28,13 @@ pub struct DiagnoseOptions {
     pub may_end: Vec<String>,
 }
 
+impl DiagnoseOptions {
+    /// How long must be looked until any problem that is there has shown, milliseconds.
+    pub fn patience_ms(&self) -> u64 {
+        self.lock_hold_ms.max(self.reader_hold_ms)
+    }
+}
+
 /// A problem as seen in one observation, before it belongs to an incident.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Diagnosis {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::diagnose::{Diagnosis, Findings, Part, UNEXPLAINED, part_of};
+use crate::diagnose::{Diagnosis, Findings, UNEXPLAINED, part_of};
 use crate::model::{
     Anomaly, Classification, Finding, OpenIncident, Outcome, OutcomeResult, RepairHistory,
 };
@@ -17,19 +17,35 @@ const EVIDENCE_LIMIT: usize = 8;
 /// Incidents of one target that are open at a time; further problems wait until one is resolved.
 pub const OPEN_LIMIT: usize = 64;
 
+/// What is carried of an incident from one run to the next.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CarriedIncident {
+    /// The finding as it stood.
+    pub finding: Finding,
+    /// What the policy called it last, if it was asked.
+    pub classification: Option<Classification>,
+}
+
 /// An incident that is not resolved.
 #[derive(Debug, Clone)]
 pub struct Incident {
     finding: Finding,
-    part: Part,
     classification: Option<Classification>,
+    /// When the policy was asked last, in this run.
     decided_ms: Option<u64>,
+    /// Whether it was seen in this run.
+    is_seen: bool,
 }
 
 impl Incident {
     /// The finding as it stands.
     pub fn finding(&self) -> &Finding {
         &self.finding
+    }
+
+    /// Whether it was seen in this run; before that the finding is an earlier run's.
+    pub fn is_seen(&self) -> bool {
+        self.is_seen
     }
 }
 
@@ -64,15 +80,46 @@ pub struct Changes {
 pub struct Incidents {
     open: BTreeMap<String, Incident>,
     repairs: Vec<RepairHistory>,
+    /// How long a run may look until it sees what was there before, milliseconds.
+    patience_ms: u64,
+    /// When this run looked first.
+    began_ms: Option<u64>,
 }
 
 impl Incidents {
-    /// Starts with what became of earlier repairs.
-    pub fn with_history(repairs: Vec<RepairHistory>) -> Self {
+    /// Goes on with what an earlier run left open and what became of its repairs. What is not seen
+    /// again is over, but only after `patience_ms`: a lock must be held for a while to be a problem,
+    /// and this run did not see how long it was held before.
+    pub fn resume(
+        open: Vec<CarriedIncident>,
+        repairs: Vec<RepairHistory>,
+        patience_ms: u64,
+    ) -> Self {
+        let resume = |carried: CarriedIncident| {
+            let incident = Incident {
+                finding: carried.finding,
+                classification: carried.classification,
+                decided_ms: None,
+                is_seen: false,
+            };
+            (incident.finding.incident.clone(), incident)
+        };
         Self {
-            open: BTreeMap::new(),
+            open: open.into_iter().map(resume).collect(),
             repairs,
+            patience_ms,
+            began_ms: None,
         }
+    }
+
+    /// What is open, for the next run.
+    pub fn carried(&self) -> Vec<CarriedIncident> {
+        let open = self.open.values();
+        open.map(|incident| CarriedIncident {
+            finding: incident.finding.clone(),
+            classification: incident.classification,
+        })
+        .collect()
     }
 
     /// Takes up what an observation came to. `new_id` names an incident that is opened.
@@ -109,11 +156,14 @@ impl Incidents {
             }
             seen.insert(id);
         }
+        let began_ms = *self.began_ms.get_or_insert(at_ms);
+        let patient = at_ms.saturating_sub(began_ms) < self.patience_ms;
         let over: Vec<String> = self
             .open
             .iter()
             .filter(|(id, incident)| {
-                !seen.contains(*id) && findings.examined.contains(&incident.part)
+                let examined = findings.examined.contains(&part_of(&incident.finding.kind));
+                examined && !seen.contains(*id) && (incident.is_seen || !patient)
             })
             .map(|(id, _)| id.clone())
             .collect();
@@ -222,9 +272,9 @@ impl Incidents {
 impl Incident {
     fn open(id: String, at_ms: u64, problem: &Diagnosis) -> Self {
         Self {
-            part: part_of(&problem.kind),
             classification: None,
             decided_ms: None,
+            is_seen: false,
             finding: Finding {
                 incident: id,
                 kind: problem.kind.clone(),
@@ -242,6 +292,7 @@ impl Incident {
     }
 
     fn see(&mut self, at_ms: u64, problem: Diagnosis, evidence: Option<&Anomaly>) {
+        self.is_seen = true;
         let finding = &mut self.finding;
         finding.last_seen_ms = at_ms;
         finding.sightings = finding.sightings.saturating_add(1);

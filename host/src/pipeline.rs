@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use crate::detect::{self, ConstraintTable, DetectOptions, Detector, Judged, Surge};
 use crate::diagnose::Diagnostician;
 use crate::guard::Guard;
-use crate::incident::Incidents;
+use crate::incident::{Incident, Incidents};
 use crate::model::{Candidate, Context, DetectionMethod, Outcome, PolicyEvent, Verbosity};
 use crate::pattern::Pattern;
 use crate::policy::{Line, Policy, PolicyIdentity};
@@ -87,7 +87,11 @@ impl Pipeline {
                     row: Vec::new(),
                     constraints: ConstraintTable::new(target.constraints.clone()),
                     diagnostician: Diagnostician::default(),
-                    incidents: Incidents::with_history(from_before.repairs),
+                    incidents: Incidents::resume(
+                        from_before.incidents,
+                        from_before.repairs,
+                        target.diagnose.patience_ms(),
+                    ),
                     level: from_before.level,
                     level_since_ms: from_before.level_since_ms,
                     verbosity: Verbosity::Normal,
@@ -140,6 +144,7 @@ impl Pipeline {
                     .left()
                     .map(|(policy, left)| (policy.to_owned(), left))
                     .collect(),
+                incidents: target.incidents.carried(),
                 repairs: target.incidents.repairs().to_vec(),
                 guard: self.guard.record(name).cloned().unwrap_or_default(),
             };
@@ -406,6 +411,15 @@ impl Pipeline {
         let Some((name, target)) = found else {
             return Vec::new();
         };
+        // What an earlier run saw is acted on when it is seen again.
+        if !target
+            .incidents
+            .get(incident)
+            .is_some_and(Incident::is_seen)
+        {
+            target.rulings.approve_unseen(incident, repair);
+            return Vec::new();
+        }
         target.rulings.approve(incident, repair);
         let name = name.clone();
         self.put_finding(&name, incident, at_ms, true)

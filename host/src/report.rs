@@ -2,7 +2,7 @@
 //!
 //! It only tells. Nothing here decides, and the text is nobody's input: programs take `--json`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::live::Told;
 use crate::model::{
@@ -16,6 +16,8 @@ use crate::policy::ServiceChange;
 #[derive(Debug, Default)]
 pub struct Narrator {
     start_ms: u64,
+    /// The incidents that were told.
+    known: BTreeSet<String>,
     told: BTreeMap<String, String>,
 }
 
@@ -24,7 +26,7 @@ impl Narrator {
     pub fn new(start_ms: u64) -> Self {
         Self {
             start_ms,
-            told: BTreeMap::new(),
+            ..Self::default()
         }
     }
 
@@ -51,17 +53,7 @@ impl Narrator {
                 &format!("{target}: what is normal is known now, anomalies are told from here on"),
                 &[],
             ),
-            Effect::IncidentOpened { finding, .. } => {
-                let head = format!("{} {}: {}", finding.incident, finding.kind, finding.summary);
-                let mut rest = vec![format!("evidence: {}", facts(&finding.facts))];
-                rest.extend(
-                    finding
-                        .evidence
-                        .iter()
-                        .filter_map(|a| a.reasons.first().cloned()),
-                );
-                self.block(at_ms, "problem", &head, &rest)
-            }
+            Effect::IncidentOpened { finding, .. } => self.problem(at_ms, finding),
             Effect::Decided(decided) => self.decided(at_ms, decided),
             Effect::Ruled {
                 incident,
@@ -98,6 +90,7 @@ impl Narrator {
             }
             Effect::IncidentResolved { resolved, .. } => {
                 self.told.remove(&resolved.incident);
+                self.known.remove(&resolved.incident);
                 let lasted = seconds(resolved.resolved_ms.saturating_sub(resolved.first_seen_ms));
                 let text = format!("{} {} after {lasted}", resolved.incident, resolved.kind);
                 self.block(at_ms, "resolved", &text, &[])
@@ -145,7 +138,27 @@ impl Narrator {
         self.block(at_ms, label, text, &[])
     }
 
+    fn problem(&mut self, at_ms: u64, finding: &Finding) -> Vec<String> {
+        self.known.insert(finding.incident.clone());
+        let head = format!("{} {}: {}", finding.incident, finding.kind, finding.summary);
+        let mut rest = vec![format!("evidence: {}", facts(&finding.facts))];
+        rest.extend(
+            finding
+                .evidence
+                .iter()
+                .filter_map(|a| a.reasons.first().cloned()),
+        );
+        self.block(at_ms, "problem", &head, &rest)
+    }
+
     fn decided(&mut self, at_ms: u64, decided: &Decided) -> Vec<String> {
+        // One that was opened in an earlier run is told when it is seen again.
+        let mut lines = match &decided.finding {
+            Some(finding) if !self.known.contains(&finding.incident) => {
+                self.problem(at_ms, finding)
+            }
+            _ => Vec::new(),
+        };
         let verdict = &decided.verdict;
         let head = verdict_line(verdict);
         let subject = decided
@@ -155,7 +168,7 @@ impl Narrator {
         let rules: Vec<&str> = verdict.reasons.iter().map(|r| r.rule.as_str()).collect();
         let essence = format!("{:?} {head} {rules:?}", decided.asked);
         if self.told.insert(subject, essence.clone()).as_deref() == Some(essence.as_str()) {
-            return Vec::new();
+            return lines;
         }
         let mut rest: Vec<String> = verdict
             .reasons
@@ -171,7 +184,8 @@ impl Narrator {
         } else {
             "policy"
         };
-        self.block(at_ms, label, &head, &rest)
+        lines.extend(self.block(at_ms, label, &head, &rest));
+        lines
     }
 
     /// A head line and indented lines under it.

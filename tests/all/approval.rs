@@ -13,6 +13,14 @@ use crate::sandbox::HOSTILE;
 
 /// A pipeline in mode approve, under a policy that chooses the first repair that it is offered.
 fn pipeline() -> Pipeline {
+    resumed(&Carried::default())
+}
+
+/// The same in the next run.
+fn resumed(carried: &Carried) -> Pipeline {
+    // As it stands in a file between the two.
+    let carried = serde_json::to_string(carried).unwrap();
+    let carried = serde_json::from_str(&carried).unwrap();
     let mut options = observed("shop");
     let target = options.targets.get_mut("shop").unwrap();
     target.mode = Mode::Approve;
@@ -24,7 +32,7 @@ fn pipeline() -> Pipeline {
     };
     let runtime = Runtime::new(limits).unwrap();
     let policy = runtime.load(&Verified::unsigned(HOSTILE), &[]).unwrap();
-    Pipeline::new(options, policy, Carried::default())
+    Pipeline::new(options, policy, carried)
 }
 
 /// A look at a log that these processes keep from being checkpointed.
@@ -195,4 +203,62 @@ fn a_replay_approves_the_same() {
     let event = r#"{"approved":{"incident":"INC-1","at_ms":1200}}"#;
     let effects = older.step(&serde_json::from_str(event).unwrap());
     assert!(self::done(&effects).is_some());
+}
+
+/// The incidents that are opened and resolved.
+fn opened_and_resolved(effects: &[Effect]) -> (usize, Vec<String>) {
+    let opened = |effect: &&Effect| matches!(effect, Effect::IncidentOpened { .. });
+    let resolved = effects.iter().filter_map(|effect| match effect {
+        Effect::IncidentResolved { resolved, .. } => Some(resolved.incident.clone()),
+        _ => None,
+    });
+    (effects.iter().filter(opened).count(), resolved.collect())
+}
+
+#[test]
+fn a_problem_that_outlasts_a_restart_is_the_same_incident() {
+    let mut before = pipeline();
+    before.step(&look(0, &[7]));
+    let first = waits(&before.step(&look(1_100, &[7]))).unwrap();
+    let mut after = resumed(&before.carried());
+    // How long the reader held the log is not known yet.
+    let effects = after.step(&look(5_000, &[7]));
+    assert_eq!(opened_and_resolved(&effects), (0, Vec::new()));
+    let effects = after.step(&look(6_000, &[7]));
+    assert_eq!(opened_and_resolved(&effects), (0, Vec::new()));
+    assert_eq!(waits(&effects).as_ref(), Some(&first), "told anew");
+    assert_eq!(
+        done(&after.step(&approved(&first, 6_100))),
+        Some(first),
+        "under its old name"
+    );
+}
+
+#[test]
+fn a_problem_that_is_gone_after_a_restart_is_over_when_it_would_have_shown() {
+    let mut before = pipeline();
+    before.step(&look(0, &[7]));
+    before.step(&look(1_100, &[7]));
+    let mut after = resumed(&before.carried());
+    for at_ms in [5_000, 5_900] {
+        let effects = after.step(&look(at_ms, &[]));
+        assert_eq!(opened_and_resolved(&effects), (0, Vec::new()));
+    }
+    let effects = after.step(&look(6_000, &[]));
+    assert_eq!(opened_and_resolved(&effects), (0, vec!["INC-1".to_owned()]));
+}
+
+#[test]
+fn an_approval_that_was_left_between_two_runs_counts_when_the_problem_is_seen_again() {
+    let mut before = pipeline();
+    before.step(&look(0, &[7]));
+    let first = waits(&before.step(&look(1_100, &[7]))).unwrap();
+    for (reader, expected) in [(7, true), (8, false)] {
+        let mut after = resumed(&before.carried());
+        assert_eq!(after.step(&approved(&first, 5_000)), [], "nothing seen yet");
+        after.step(&look(5_100, &[reader]));
+        let effects = after.step(&look(6_200, &[reader]));
+        assert_eq!(done(&effects).is_some(), expected, "reader {reader}");
+        assert_eq!(waits(&effects).is_some(), !expected, "reader {reader}");
+    }
 }

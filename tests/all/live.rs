@@ -123,6 +123,22 @@ fn approve_waits_for_a_person() {
 }
 
 #[test]
+fn what_a_person_approves_while_nobody_watches_is_done_at_the_next_start() {
+    let mut ward = Ward::open("approve");
+    ward.until("waits for a person");
+    ward.stop(Signal::TERM);
+    let state = ward.state();
+    let approved = run(&["approve", "INC-1", "--state-dir", state.to_str().unwrap()]);
+    assert!(approved.status.success(), "{}", talk(&approved));
+    ward.watcher = watch(&ward.home.path().join("dbmedic.toml"));
+    ward.until("resolved");
+    ward.stop(Signal::TERM);
+    assert_eq!(integrity(&ward.database()), "ok");
+    let incidents = ward.incidents();
+    assert!(!incidents.contains("INC-2"), "{incidents}");
+}
+
+#[test]
 fn enforce_heals_and_a_second_watcher_is_refused() {
     let mut ward = Ward::open("enforce");
     ward.until("resolved");

@@ -92,6 +92,16 @@ struct Problem {
     ruling: Option<RulingSummary>,
 }
 
+impl Problem {
+    fn new(finding: &Finding) -> Self {
+        Self {
+            finding: finding.clone(),
+            verdict: None,
+            ruling: None,
+        }
+    }
+}
+
 pub(crate) fn check(args: &CheckArgs) -> Ended {
     let scratch = tempfile::tempdir().context("making a scratch directory")?;
     let config = config_for(&args.visit, Mode::Observe, scratch.path().join("state"))?;
@@ -283,21 +293,19 @@ impl Visit {
             problems.iter().position(|p| p.finding.incident == incident)
         };
         match effect {
-            Effect::IncidentOpened { finding, .. } => {
-                self.problems.push(Problem {
-                    finding: finding.clone(),
-                    verdict: None,
-                    ruling: None,
-                });
-            }
+            Effect::IncidentOpened { finding, .. } => self.problems.push(Problem::new(finding)),
             Effect::Decided(decided) => {
                 let Some(finding) = &decided.finding else {
                     return;
                 };
-                if let Some(i) = of(&self.problems, &finding.incident) {
-                    self.problems[i].finding = finding.clone();
-                    self.problems[i].verdict = Some(decided.verdict.clone());
+                let known = of(&self.problems, &finding.incident);
+                // One that an earlier visit left open is seen again.
+                let i = known.unwrap_or(self.problems.len());
+                if known.is_none() {
+                    self.problems.push(Problem::new(finding));
                 }
+                self.problems[i].finding = finding.clone();
+                self.problems[i].verdict = Some(decided.verdict.clone());
             }
             Effect::Ruled {
                 incident, ruling, ..

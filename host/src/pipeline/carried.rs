@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{BreakerRecords, DEFAULT_POLICY};
 use crate::detect::Detector;
 use crate::guard::TargetRecord;
+use crate::incident::CarriedIncident;
 use crate::model::{EscalationLevel, RepairHistory};
 use crate::policy::Left;
 
@@ -50,6 +51,9 @@ pub struct CarriedTarget {
     /// What those left that may return, by the configured name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub left: BTreeMap<String, Left>,
+    /// The incidents that are open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub incidents: Vec<CarriedIncident>,
     /// What became of earlier repairs.
     pub repairs: Vec<RepairHistory>,
     /// What the guard remembers.
@@ -78,6 +82,7 @@ impl Default for CarriedTarget {
             level_since_ms: 0,
             memories: BTreeMap::new(),
             left: BTreeMap::new(),
+            incidents: Vec::new(),
             repairs: Vec::new(),
             guard: TargetRecord::default(),
         }

@@ -63,6 +63,20 @@ impl Rulings {
         }
     }
 
+    /// The same for an incident that this run has not seen yet: what waited is what the person was
+    /// told of in an earlier one.
+    pub(super) fn approve_unseen(&mut self, incident: &str, repair: Option<&Candidate>) {
+        if let Some(repair) = repair {
+            let said = Said {
+                repair: repair.id.clone(),
+                ruling: RulingSummary::AwaitsPerson,
+                waits: Some(repair.clone()),
+                approved: true,
+            };
+            self.said.insert(incident.to_owned(), said);
+        }
+    }
+
     /// What a person approved of an incident, to be used once.
     pub(super) fn take_approved(&mut self, incident: &str) -> Option<Candidate> {
         self.said
