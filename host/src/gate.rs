@@ -94,6 +94,19 @@ impl GateError {
     }
 }
 
+/// What a gate knows of a policy in service before it is at work.
+#[derive(Debug, Clone, Copy)]
+pub struct KnownStanding<'a> {
+    /// Its name in the configuration.
+    pub policy: &'a str,
+    /// The component's SHA-256, lower-case hex.
+    pub digest: &'a str,
+    /// What it has to show yet, where it is on probation.
+    pub probation: Option<Probation>,
+    /// Whether it is known that a policy of this name was taken out of service.
+    pub is_out: bool,
+}
+
 /// The gate with its policies in service, not yet at work.
 pub struct Gate {
     works: Works,
@@ -181,11 +194,16 @@ impl Gate {
         Some(Policies::new(default, all))
     }
 
-    /// The policies that have to prove themselves yet: name, digest, and what they have to show.
-    pub fn on_probation(&self) -> impl Iterator<Item = (&str, &str, Probation)> {
-        self.works.machines.iter().filter_map(|(name, machine)| {
-            let digest = &machine.service().present.identity.digest;
-            Some((name.as_str(), digest.as_str(), machine.probation()?))
+    /// What it knows of each policy in service.
+    pub fn standings(&self) -> impl Iterator<Item = KnownStanding<'_>> {
+        self.works.machines.iter().map(|(name, machine)| {
+            let service = machine.service();
+            KnownStanding {
+                policy: name,
+                digest: &service.present.identity.digest,
+                probation: machine.probation(),
+                is_out: service.out_of_service.is_some(),
+            }
         })
     }
 

@@ -18,12 +18,14 @@ use anyhow::Context as _;
 use crate::clock::now_ms;
 use crate::constraint::Constraint;
 use crate::decision_log::DecisionLog;
-use crate::gate::Gate;
+use crate::gate::{Gate, KnownStanding};
 use crate::guard::ApprovedRepair;
 use crate::health::{CheckKind, CheckReport, Health};
 use crate::journal::{Intent, Journal, JournalEntry};
 use crate::model::Outcome;
-use crate::pipeline::{Carried, Effect, Event, Pipeline, PipelineOptions, Policies};
+use crate::pipeline::{
+    BreakerRecords, Carried, Effect, Event, Pipeline, PipelineOptions, Policies,
+};
 use crate::policy::{BreakerRecord, PolicyFailure, ServiceChange};
 use crate::recording::{Header, RecordingWriter};
 use crate::repair::{self, StepReport};
@@ -117,22 +119,19 @@ impl Live {
             }
             Err(error) => return Err(error.into()),
         };
-        // What an earlier run carried knows how far they are. One that was killed may have known that
-        // a policy proved itself, and not have told its gate.
-        let mut unheard = Vec::new();
-        for (name, digest, bounds) in setup.gate.iter().flat_map(Gate::on_probation) {
-            let known = carried.breakers.entry(name.to_owned()).or_default();
-            let record = known
-                .entry(digest.to_owned())
-                .or_insert_with(|| BreakerRecord::on_probation(bounds, now_ms()));
-            if record.is_proven() {
-                unheard.push(Effect::PolicyService {
-                    policy: name.to_owned(),
-                    of: setup.policies.get(name).identity(),
-                    change: ServiceChange::Proved,
-                });
-            }
-        }
+        let unheard = setup
+            .gate
+            .iter()
+            .flat_map(Gate::standings)
+            .filter_map(|known| {
+                let change = missed(&known, &mut carried.breakers)?;
+                Some(Effect::PolicyService {
+                    policy: known.policy.to_owned(),
+                    of: setup.policies.get(known.policy).identity(),
+                    change,
+                })
+            })
+            .collect();
         let recording = setup
             .recording
             .map(|(path, mut header)| {
@@ -353,4 +352,25 @@ impl Live {
         };
         Ok((site, place))
     }
+}
+
+/// What a gate has not heard of a policy: a run that was killed may have carried over what its
+/// breaker said, and not have told its gate. A policy that its gate knows to be on probation, and its
+/// breaker does not, begins it here.
+fn missed(known: &KnownStanding<'_>, breakers: &mut BreakerRecords) -> Option<ServiceChange> {
+    let records = breakers.entry(known.policy.to_owned()).or_default();
+    let record = match known.probation {
+        Some(bounds) => records
+            .entry(known.digest.to_owned())
+            .or_insert_with(|| BreakerRecord::on_probation(bounds, now_ms())),
+        None => records.get_mut(known.digest)?,
+    };
+    if let Some(until_ms) = record.out_until_ms() {
+        return (!known.is_out).then(|| ServiceChange::OutOfService {
+            until_ms,
+            reason: "it kept failing right before dbmedic was killed".to_owned(),
+            on_probation: known.probation.is_some(),
+        });
+    }
+    (known.probation.is_some() && record.is_proven()).then_some(ServiceChange::Proved)
 }

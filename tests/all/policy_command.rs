@@ -263,6 +263,31 @@ fn a_gate_that_was_killed_before_it_heard_of_a_proof_hears_of_it_at_the_next_sta
 }
 
 #[test]
+fn a_gate_that_was_killed_before_it_heard_of_a_failure_hears_of_it_at_the_next_start() {
+    let home = Home::new("");
+    let running = Running::start(&home, &[]);
+    let swap = home.policy(&["swap", &home.signed("new.wasm", "0.2.0")]);
+    assert!(swap.status.success(), "{}", talk(&swap));
+    home.until_in_service("0.2.0");
+    running.stop();
+    let digest = home.status()["present"]["digest"].clone();
+    let path = home.path("state/carried.json");
+    let mut carried: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let open = serde_json::json!({
+        "state": { "open": { "until_ms": u64::MAX / 2 } },
+        "latest": [], "in_a_row": 0, "good": 0, "trips": 1,
+    });
+    carried["breakers"]["default"][digest.as_str().unwrap()] = open;
+    fs::write(&path, carried.to_string()).unwrap();
+    let running = Running::start(&home, &[]);
+    home.until_in_service("0.1.0");
+    let status = home.status();
+    assert_eq!(status["on_probation"], false, "{status}");
+    assert_eq!(status["refused"][0]["digest"], digest, "{status}");
+    running.stop();
+}
+
+#[test]
 fn a_file_is_watched_and_a_hangup_looks_anew() {
     let home = Home::new("file = \"policy.wasm\"");
     home.signed("policy.wasm", "0.2.0");

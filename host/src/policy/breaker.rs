@@ -149,6 +149,15 @@ impl BreakerRecord {
     pub fn is_proven(&self) -> bool {
         self.state == BreakerState::Closed && self.probation.is_none()
     }
+
+    /// Until when the policy is out of service, milliseconds since the Unix epoch; none while it is
+    /// asked.
+    pub fn out_until_ms(&self) -> Option<u64> {
+        match self.state {
+            BreakerState::Open { until_ms } => Some(until_ms),
+            BreakerState::Closed | BreakerState::HalfOpen => None,
+        }
+    }
 }
 
 /// The breaker of one policy.
