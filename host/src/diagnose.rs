@@ -29,8 +29,8 @@ pub struct DiagnoseOptions {
 }
 
 impl DiagnoseOptions {
-    /// How long must be looked until any problem that is there has shown, milliseconds.
-    pub fn patience_ms(&self) -> u64 {
+    /// How long locks must be looked at until any that is a problem has shown, milliseconds.
+    pub fn hold_ms(&self) -> u64 {
         self.lock_hold_ms.max(self.reader_hold_ms)
     }
 }
@@ -76,6 +76,10 @@ pub enum Part {
 
 /// The kind of an anomaly that no diagnosed problem explains.
 pub const UNEXPLAINED: &str = "anomaly.unexplained";
+
+/// Looks that an anomaly must last without an explanation to become an incident of its own: most
+/// problems show in the values a look or two before they can be diagnosed.
+pub const UNEXPLAINED_AFTER: u32 = 3;
 
 /// The part in which a kind of problem shows.
 pub fn part_of(kind: &str) -> Part {

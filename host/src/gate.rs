@@ -103,7 +103,7 @@ pub struct KnownStanding<'a> {
     pub digest: &'a str,
     /// What it has to show yet, where it is on probation.
     pub probation: Option<Probation>,
-    /// Whether it is known that a policy of this name was taken out of service.
+    /// Whether it is known to be out of service.
     pub is_out: bool,
 }
 
@@ -202,7 +202,10 @@ impl Gate {
                 policy: name,
                 digest: &service.present.identity.digest,
                 probation: machine.probation(),
-                is_out: service.out_of_service.is_some(),
+                is_out: service
+                    .out_of_service
+                    .as_ref()
+                    .is_some_and(|out| out.policy == service.present),
             }
         })
     }

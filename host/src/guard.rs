@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Candidate, Finding, RepairHistory};
+use crate::model::{Candidate, Finding, OutcomeResult, RepairHistory};
 
 /// What the guard lets happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -317,11 +317,15 @@ impl Guard {
         None
     }
 
-    /// Notes that a repair ended.
-    pub fn repair_ended(&mut self, at_ms: u64, target: &str) {
+    /// Notes that a repair ended, and how.
+    pub fn repair_ended(&mut self, at_ms: u64, target: &str, result: OutcomeResult) {
         let record = self.targets.entry(target.to_owned()).or_default();
-        record.running = None;
-        // What was refused in the act was not begun, but trying again at once would be no wiser.
+        let was_running = record.running.take().is_some();
+        // What was refused in the act was not begun and uses nothing up, but trying again at once
+        // would be no wiser.
+        if was_running && result == OutcomeResult::Refused {
+            record.past.pop_back();
+        }
         record.last_ended_ms = Some(at_ms);
     }
 

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::diagnose::{Diagnosis, Findings, UNEXPLAINED, part_of};
+use crate::diagnose::{Diagnosis, Findings, Part, UNEXPLAINED, UNEXPLAINED_AFTER, part_of};
 use crate::model::{
-    Anomaly, Classification, Finding, OpenIncident, Outcome, OutcomeResult, RepairHistory,
+    Anomaly, Candidate, Classification, Finding, OpenIncident, Outcome, OutcomeResult,
+    RepairHistory,
 };
 
 /// Anomalies that an incident keeps as evidence: the first and the newest.
@@ -24,6 +25,9 @@ pub struct CarriedIncident {
     pub finding: Finding,
     /// What the policy called it last, if it was asked.
     pub classification: Option<Classification>,
+    /// The repair that a person approved and that was not begun yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved: Option<Candidate>,
 }
 
 /// An incident that is not resolved.
@@ -80,21 +84,17 @@ pub struct Changes {
 pub struct Incidents {
     open: BTreeMap<String, Incident>,
     repairs: Vec<RepairHistory>,
-    /// How long a run may look until it sees what was there before, milliseconds.
-    patience_ms: u64,
-    /// When this run looked first.
-    began_ms: Option<u64>,
+    /// From when on a lock that is held is a problem, milliseconds.
+    hold_ms: u64,
+    /// When this run examined each part first, and how often it did.
+    examined: BTreeMap<Part, (u64, u32)>,
 }
 
 impl Incidents {
     /// Goes on with what an earlier run left open and what became of its repairs. What is not seen
-    /// again is over, but only after `patience_ms`: a lock must be held for a while to be a problem,
-    /// and this run did not see how long it was held before.
-    pub fn resume(
-        open: Vec<CarriedIncident>,
-        repairs: Vec<RepairHistory>,
-        patience_ms: u64,
-    ) -> Self {
+    /// again is over, but only when it would have shown: a lock must be held for `hold_ms` to be a
+    /// problem, and this run did not see how long it was held before.
+    pub fn resume(open: Vec<CarriedIncident>, repairs: Vec<RepairHistory>, hold_ms: u64) -> Self {
         let resume = |carried: CarriedIncident| {
             let incident = Incident {
                 finding: carried.finding,
@@ -107,8 +107,8 @@ impl Incidents {
         Self {
             open: open.into_iter().map(resume).collect(),
             repairs,
-            patience_ms,
-            began_ms: None,
+            hold_ms,
+            examined: BTreeMap::new(),
         }
     }
 
@@ -118,6 +118,7 @@ impl Incidents {
         open.map(|incident| CarriedIncident {
             finding: incident.finding.clone(),
             classification: incident.classification,
+            approved: None,
         })
         .collect()
     }
@@ -156,14 +157,17 @@ impl Incidents {
             }
             seen.insert(id);
         }
-        let began_ms = *self.began_ms.get_or_insert(at_ms);
-        let patient = at_ms.saturating_sub(began_ms) < self.patience_ms;
+        for part in &findings.examined {
+            self.examined.entry(*part).or_insert((at_ms, 0)).1 += 1;
+        }
         let over: Vec<String> = self
             .open
             .iter()
             .filter(|(id, incident)| {
-                let examined = findings.examined.contains(&part_of(&incident.finding.kind));
-                examined && !seen.contains(*id) && (incident.is_seen || !patient)
+                let part = part_of(&incident.finding.kind);
+                findings.examined.contains(&part)
+                    && !seen.contains(*id)
+                    && (incident.is_seen || self.would_have_shown(part, at_ms))
             })
             .map(|(id, _)| id.clone())
             .collect();
@@ -180,6 +184,16 @@ impl Incidents {
         }
         changes.seen = seen.into_iter().collect();
         changes
+    }
+
+    /// Whether a problem that was there before this run would have shown by now.
+    fn would_have_shown(&self, part: Part, at_ms: u64) -> bool {
+        let (first_ms, looks) = self.examined.get(&part).copied().unwrap_or((at_ms, 0));
+        match part {
+            Part::Locks => at_ms.saturating_sub(first_ms) >= self.hold_ms,
+            Part::Metrics => looks > UNEXPLAINED_AFTER,
+            Part::Reach | Part::Files | Part::LogFrames | Part::Pages | Part::Indexes => true,
+        }
     }
 
     /// The incident of this identifier, while it is open.
@@ -313,5 +327,59 @@ impl Incident {
             }
             finding.evidence.push(anomaly.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOLD_MS: u64 = 1_000;
+
+    fn open_before(kind: &str) -> Incidents {
+        let problem = Diagnosis {
+            kind: kind.into(),
+            subject: "orders".into(),
+            summary: String::new(),
+            severity: 0.5,
+            facts: Vec::new(),
+            series: &[],
+            candidates: Vec::new(),
+        };
+        let findings = Findings {
+            problems: vec![problem],
+            examined: BTreeSet::from([part_of(kind)]),
+        };
+        let mut before = Incidents::default();
+        before.update(0, findings, None, || "INC-1".into());
+        Incidents::resume(before.carried(), Vec::new(), HOLD_MS)
+    }
+
+    /// At which of these looks, that find nothing, what was open before is over.
+    fn over_at(kind: &str, looks: &[(u64, &[Part])]) -> Option<u64> {
+        let mut incidents = open_before(kind);
+        looks.iter().find_map(|(at_ms, examined)| {
+            let findings = Findings {
+                problems: Vec::new(),
+                examined: examined.iter().copied().collect(),
+            };
+            let changes = incidents.update(*at_ms, findings, None, || unreachable!());
+            (!changes.resolved.is_empty()).then_some(*at_ms)
+        })
+    }
+
+    #[test]
+    fn what_an_earlier_run_left_open_is_over_when_it_would_have_shown() {
+        const LOCKS: &[Part] = &[Part::Locks];
+        const METRICS: &[Part] = &[Part::Metrics];
+        const INDEXES: &[Part] = &[Part::Indexes];
+        let looks = [(5_000, LOCKS), (5_100, INDEXES), (6_900, LOCKS)];
+        assert_eq!(over_at("index.corrupt", &looks), Some(5_100));
+        assert_eq!(over_at("lock.stale-holder", &looks), Some(6_900));
+        // Out of reach is not looked at.
+        let looks = [(5_000, &[][..]), (65_000, LOCKS), (65_900, LOCKS)];
+        assert_eq!(over_at("lock.stale-holder", &looks), None);
+        let looks: Vec<_> = (0..9).map(|n| (5_000 + n * 2_000, METRICS)).collect();
+        assert_eq!(over_at("anomaly.unexplained", &looks), Some(11_000));
     }
 }

@@ -13,6 +13,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -197,11 +199,21 @@ struct Inner {
     /// Whether a failed write could not be taken back.
     unusable: bool,
     next_seq: u64,
-    /// By the number of their first entry, so that the oldest comes first.
-    open: BTreeMap<u64, OpenRepair>,
+    told: Told,
     appended: u64,
     kill_before: Option<u64>,
     kill_after: Option<u64>,
+}
+
+/// What the entries so far come to.
+#[derive(Debug, Default)]
+struct Told {
+    /// Open repairs by the number of their first entry, so that the oldest comes first.
+    open: BTreeMap<u64, OpenRepair>,
+    /// The highest number of an incident; 0 before the first.
+    last_incident: u64,
+    /// The targets that were halted and not released since, and why.
+    halted: BTreeMap<String, String>,
 }
 
 impl Journal {
@@ -227,13 +239,13 @@ impl Journal {
         File::open(state_dir)
             .and_then(|dir| dir.sync_all())
             .map_err(io)?;
-        let mut open = BTreeMap::new();
+        let mut told = Told::default();
         let mut lines = Lines::new(&path, BufReader::new(&mut file));
         let mut next_seq = 1;
         for line in lines.by_ref() {
             let line = line?;
             next_seq = line.seq + 1;
-            follow(&mut open, line.seq, line.entry);
+            told.follow(line.seq, line.entry);
         }
         // What a killed process half wrote was never acted upon: the sync comes before the effect.
         let bytes = lines.whole_bytes;
@@ -247,7 +259,7 @@ impl Journal {
             bytes,
             unusable: false,
             next_seq,
-            open,
+            told,
             appended: 0,
             kill_before: None,
             kill_after: None,
@@ -299,7 +311,7 @@ impl Journal {
             });
         }
         inner.next_seq += 1;
-        follow(&mut inner.open, seq, entry.clone());
+        inner.told.follow(seq, entry.clone());
         if inner.kill_after == Some(inner.appended) {
             die();
         }
@@ -347,7 +359,34 @@ impl Journal {
 
     /// The repairs that were begun and not closed, oldest first.
     pub fn open_repairs(&self) -> Vec<OpenRepair> {
-        self.lock().open.values().cloned().collect()
+        self.lock().told.open.values().cloned().collect()
+    }
+
+    /// The highest number of an incident that was opened; 0 before the first.
+    pub fn last_incident(&self) -> u64 {
+        self.lock().told.last_incident
+    }
+
+    /// The targets that were halted and not released since, and why.
+    pub fn halted(&self) -> BTreeMap<String, String> {
+        self.lock().told.halted.clone()
+    }
+
+    /// Takes room on the disk for what is appended next, bytes, so that what is begun can be brought
+    /// to its end. Where the file system cannot, nothing is taken.
+    ///
+    /// # Errors
+    /// When there is no room.
+    pub fn reserve(&self, bytes: u64) -> Result<(), JournalError> {
+        let inner = self.lock();
+        let keep = FallocateFlags::KEEP_SIZE;
+        match fallocate(&inner.file, keep, inner.bytes, bytes) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Err(error) => Err(JournalError::Io {
+                path: self.path.clone(),
+                source: error.into(),
+            }),
+        }
     }
 
     /// For the crash campaign: this very process ends with SIGKILL right before, or right after,
@@ -394,28 +433,48 @@ fn die() -> ! {
     }
 }
 
-/// Keeps the list of open repairs.
-fn follow(open: &mut BTreeMap<u64, OpenRepair>, seq: u64, entry: JournalEntry) {
-    match entry {
-        JournalEntry::RepairIntended(intent) => {
-            let repair = OpenRepair {
-                intent: *intent,
-                steps: Vec::new(),
-            };
-            open.insert(seq, repair);
-        }
-        JournalEntry::RepairStep {
-            repair_id, step, ..
-        } => {
-            let named = |repair: &&mut OpenRepair| repair.intent.repair_id == repair_id;
-            if let Some(repair) = open.values_mut().find(named) {
-                repair.steps.push(step);
+impl Told {
+    fn follow(&mut self, seq: u64, entry: JournalEntry) {
+        match entry {
+            JournalEntry::RepairIntended(intent) => {
+                let repair = OpenRepair {
+                    intent: *intent,
+                    steps: Vec::new(),
+                };
+                self.open.insert(seq, repair);
+            }
+            JournalEntry::RepairStep {
+                repair_id, step, ..
+            } => {
+                let named = |repair: &&mut OpenRepair| repair.intent.repair_id == repair_id;
+                if let Some(repair) = self.open.values_mut().find(named) {
+                    repair.steps.push(step);
+                }
+            }
+            JournalEntry::RepairClosed { repair_id, .. } => {
+                self.open
+                    .retain(|_, repair| repair.intent.repair_id != repair_id);
+            }
+            JournalEntry::Happened {
+                effect: Effect::IncidentOpened { finding, .. },
+            } => {
+                let number = finding.incident.strip_prefix("INC-");
+                let number = number.and_then(|number| number.parse().ok());
+                self.last_incident = self.last_incident.max(number.unwrap_or(0));
+            }
+            JournalEntry::Happened {
+                effect: Effect::Preserve { target, reason, .. },
+            } => {
+                self.halted.insert(target, reason);
+            }
+            JournalEntry::Said {
+                word: Word::Release { target },
+            } => {
+                self.halted.remove(&target);
+            }
+            JournalEntry::Happened { .. } | JournalEntry::Said { .. } | JournalEntry::Policy(_) => {
             }
         }
-        JournalEntry::RepairClosed { repair_id, .. } => {
-            open.retain(|_, repair| repair.intent.repair_id != repair_id);
-        }
-        JournalEntry::Happened { .. } | JournalEntry::Said { .. } | JournalEntry::Policy(_) => {}
     }
 }
 

@@ -26,7 +26,7 @@ use crate::model::Outcome;
 use crate::pipeline::{
     BreakerRecords, Carried, Effect, Event, Pipeline, PipelineOptions, Policies,
 };
-use crate::policy::{BreakerRecord, PolicyFailure, ServiceChange};
+use crate::policy::{BreakerRecord, BreakerState, PolicyFailure, ServiceChange};
 use crate::recording::{Header, RecordingWriter};
 use crate::repair::{self, StepReport};
 use crate::signature::SignatureWatch;
@@ -119,6 +119,13 @@ impl Live {
             }
             Err(error) => return Err(error.into()),
         };
+        // What could not be carried stands in the journal.
+        let after = setup.journal.last_incident() + 1;
+        carried.next_incident = carried.next_incident.max(after);
+        for (target, reason) in setup.journal.halted() {
+            let guard = &mut carried.targets.entry(target).or_default().guard;
+            guard.halted.get_or_insert(reason);
+        }
         let unheard = setup
             .gate
             .iter()
@@ -206,6 +213,14 @@ impl Live {
         Ok(())
     }
 
+    /// Writes what could not be written before; here a failure is one.
+    ///
+    /// # Errors
+    /// When something cannot be kept for the next run.
+    pub fn finish(&mut self, tell: &mut Listener<'_>) -> anyhow::Result<()> {
+        self.written.finish(&self.pipeline, tell)
+    }
+
     /// What the next run must know.
     pub fn carried(&self) -> Carried {
         self.pipeline.carried()
@@ -242,7 +257,8 @@ impl Live {
             }
         }
         let mut asked = Asked::default();
-        let mut carry = false;
+        // What a person said comes only once.
+        let mut carry = matches!(event, Event::Approved { .. } | Event::Released { .. });
         for effect in effects {
             if self.is_new(&effect) {
                 let entry = JournalEntry::Happened {
@@ -354,9 +370,9 @@ impl Live {
     }
 }
 
-/// What a gate has not heard of a policy: a run that was killed may have carried over what its
-/// breaker said, and not have told its gate. A policy that its gate knows to be on probation, and its
-/// breaker does not, begins it here.
+/// What a gate has not heard of a policy: a run that ended before it could write everything may have
+/// carried over what its breaker said, and not what its gate made of it. A policy that its gate knows
+/// to be on probation, and its breaker does not, begins it here.
 fn missed(known: &KnownStanding<'_>, breakers: &mut BreakerRecords) -> Option<ServiceChange> {
     let records = breakers.entry(known.policy.to_owned()).or_default();
     let record = match known.probation {
@@ -365,12 +381,15 @@ fn missed(known: &KnownStanding<'_>, breakers: &mut BreakerRecords) -> Option<Se
             .or_insert_with(|| BreakerRecord::on_probation(bounds, now_ms())),
         None => records.get_mut(known.digest)?,
     };
-    if let Some(until_ms) = record.out_until_ms() {
-        return (!known.is_out).then(|| ServiceChange::OutOfService {
+    match record.state() {
+        BreakerState::Open { until_ms } => (!known.is_out).then(|| ServiceChange::OutOfService {
             until_ms,
-            reason: "it kept failing right before dbmedic was killed".to_owned(),
+            reason: "it kept failing before dbmedic ended".to_owned(),
             on_probation: known.probation.is_some(),
-        });
+        }),
+        BreakerState::Closed if known.is_out => Some(ServiceChange::BackInService),
+        BreakerState::Closed | BreakerState::HalfOpen => {
+            (known.probation.is_some() && record.is_proven()).then_some(ServiceChange::Proved)
+        }
     }
-    (known.probation.is_some() && record.is_proven()).then_some(ServiceChange::Proved)
 }

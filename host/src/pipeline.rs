@@ -79,6 +79,10 @@ impl Pipeline {
                     (policy.clone(), policies.get(policy).clone(), memory, left)
                 }));
                 records.insert(name.clone(), from_before.guard);
+                let mut rulings = Rulings::default();
+                for carried in &from_before.incidents {
+                    rulings.approve_unseen(&carried.finding.incident, carried.approved.as_ref());
+                }
                 let state = Target {
                     readings: Readings {
                         series: SeriesTable::default(),
@@ -90,13 +94,13 @@ impl Pipeline {
                     incidents: Incidents::resume(
                         from_before.incidents,
                         from_before.repairs,
-                        target.diagnose.patience_ms(),
+                        target.diagnose.hold_ms(),
                     ),
                     level: from_before.level,
                     level_since_ms: from_before.level_since_ms,
                     verbosity: Verbosity::Normal,
                     line,
-                    rulings: Rulings::default(),
+                    rulings,
                     unexplained: None,
                     pattern: Pattern::default(),
                     surge: Surge::default(),
@@ -133,6 +137,11 @@ impl Pipeline {
     pub fn carried(&self) -> Carried {
         let targets = self.targets.iter().map(|(name, target)| {
             let memories = target.line.memories();
+            let mut incidents = target.incidents.carried();
+            for carried in &mut incidents {
+                let approved = target.rulings.approved(&carried.finding.incident);
+                carried.approved = approved.cloned();
+            }
             let carried = CarriedTarget {
                 level: target.level,
                 level_since_ms: target.level_since_ms,
@@ -144,7 +153,7 @@ impl Pipeline {
                     .left()
                     .map(|(policy, left)| (policy.to_owned(), left))
                     .collect(),
-                incidents: target.incidents.carried(),
+                incidents,
                 repairs: target.incidents.repairs().to_vec(),
                 guard: self.guard.record(name).cloned().unwrap_or_default(),
             };
@@ -383,7 +392,7 @@ impl Pipeline {
     }
 
     fn repair_ended(&mut self, name: &str, at_ms: u64, outcome: &Outcome) -> Vec<Effect> {
-        self.guard.repair_ended(at_ms, name);
+        self.guard.repair_ended(at_ms, name, outcome.outcome_result);
         let Some(target) = self.targets.get_mut(name) else {
             return Vec::new();
         };

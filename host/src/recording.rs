@@ -7,7 +7,7 @@ mod incidents;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -157,7 +157,9 @@ pub enum RecordingError {
 #[derive(Debug)]
 pub struct RecordingWriter {
     path: PathBuf,
-    out: BufWriter<File>,
+    out: File,
+    /// What is whole of the file, bytes.
+    bytes: u64,
 }
 
 impl RecordingWriter {
@@ -170,7 +172,8 @@ impl RecordingWriter {
         let file = File::create_new(path).map_err(io)?;
         let mut writer = Self {
             path: path.to_owned(),
-            out: BufWriter::new(file),
+            out: file,
+            bytes: 0,
         };
         writer.line(header)?;
         Ok(writer)
@@ -181,15 +184,28 @@ impl RecordingWriter {
         self.line(&Line { event, effects })
     }
 
+    /// Adds a line whole. When that fails, nothing of it stays, so that the rest can be replayed.
     fn line(&mut self, line: &impl Serialize) -> Result<(), RecordingError> {
-        serde_json::to_writer(&mut self.out, line)
-            .map_err(std::io::Error::from)
-            .and_then(|()| self.out.write_all(b"\n"))
-            .and_then(|()| self.out.flush())
-            .map_err(|source| RecordingError::Io {
-                path: self.path.clone(),
-                source,
-            })
+        let write = |out: &mut File| {
+            let mut text = serde_json::to_vec(line)?;
+            text.push(b'\n');
+            out.write_all(&text)?;
+            Ok(text.len() as u64)
+        };
+        match write(&mut self.out) {
+            Ok(bytes) => {
+                self.bytes += bytes;
+                Ok(())
+            }
+            Err(source) => {
+                // A line that stays half is told by whoever reads it.
+                drop(self.out.set_len(self.bytes));
+                Err(RecordingError::Io {
+                    path: self.path.clone(),
+                    source,
+                })
+            }
+        }
     }
 }
 

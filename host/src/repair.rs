@@ -18,6 +18,10 @@ use crate::target::sqlite::repairs;
 /// The step under which an undo stands in the journal.
 const UNDO: &str = "undo";
 
+/// Room in the journal that a repair takes before it begins, bytes: for its own entries, which are
+/// some kilobytes, and for what others write meanwhile.
+const ROOM_BYTES: u64 = 256 << 10;
+
 /// Steps of one repair that were begun, and begun again, after which it is no longer finished but
 /// taken back: a step that kills dbmedic each time must not kill it for ever.
 const INTERRUPTIONS: usize = 12;
@@ -164,7 +168,8 @@ pub fn run(
         // From here on it is made of nothing but its intent, as it would be after a crash.
         Ok(mut repair) => {
             let entry = JournalEntry::RepairIntended(Box::new(intent.clone()));
-            match journal.append(clock(), &entry) {
+            let begun = journal.reserve(ROOM_BYTES);
+            match begun.and_then(|()| journal.append(clock(), &entry)) {
                 Ok(()) => {}
                 Err(error @ JournalError::Unusable { .. }) => return Err(error),
                 // Nothing was begun: the disk is full, and may have room the next time.

@@ -11,6 +11,8 @@ use dbmedic_tests::observed;
 
 use crate::sandbox::HOSTILE;
 
+const DEFAULT: &[u8] = include_bytes!("../../policies/prebuilt/default.wasm");
+
 /// A pipeline in mode approve, under a policy that chooses the first repair that it is offered.
 fn pipeline() -> Pipeline {
     resumed(&Carried::default())
@@ -18,6 +20,11 @@ fn pipeline() -> Pipeline {
 
 /// The same in the next run.
 fn resumed(carried: &Carried) -> Pipeline {
+    with(carried, HOSTILE)
+}
+
+/// A run under a policy that goes on with what an earlier one carried.
+fn with(carried: &Carried, policy: &[u8]) -> Pipeline {
     // As it stands in a file between the two.
     let carried = serde_json::to_string(carried).unwrap();
     let carried = serde_json::from_str(&carried).unwrap();
@@ -31,7 +38,7 @@ fn resumed(carried: &Carried) -> Pipeline {
         ..Limits::default()
     };
     let runtime = Runtime::new(limits).unwrap();
-    let policy = runtime.load(&Verified::unsigned(HOSTILE), &[]).unwrap();
+    let policy = runtime.load(&Verified::unsigned(policy), &[]).unwrap();
     Pipeline::new(options, policy, carried)
 }
 
@@ -261,4 +268,26 @@ fn an_approval_that_was_left_between_two_runs_counts_when_the_problem_is_seen_ag
         assert_eq!(done(&effects).is_some(), expected, "reader {reader}");
         assert_eq!(waits(&effects).is_some(), !expected, "reader {reader}");
     }
+}
+
+/// Under the default policy a reader must hold the log for five minutes, and no run knows how long
+/// that was in an earlier one.
+#[test]
+fn an_approval_waits_until_its_repair_is_chosen_again_over_restarts() {
+    const CHOSEN_MS: u64 = 302_000;
+    let mut before = with(&Carried::default(), DEFAULT);
+    before.step(&look(0, &[7]));
+    assert_eq!(waits(&before.step(&look(1_100, &[7]))), None, "too fresh");
+    let repair = waits(&before.step(&look(CHOSEN_MS, &[7]))).unwrap();
+    let carried = before.carried();
+    let mut after = with(&carried, DEFAULT);
+    after.step(&approved(&repair, 400_000));
+    after.step(&look(400_100, &[7]));
+    let effects = after.step(&look(401_200, &[7]));
+    assert_eq!(done(&effects), None, "too fresh again");
+    let mut again = with(&after.carried(), DEFAULT);
+    again.step(&look(500_000, &[7]));
+    again.step(&look(501_100, &[7]));
+    let effects = again.step(&look(500_000 + CHOSEN_MS, &[7]));
+    assert_eq!(done(&effects), Some(repair));
 }

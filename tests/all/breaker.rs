@@ -105,16 +105,17 @@ fn the_last_good_policy_returns_and_the_one_that_failed_is_tried_again() {
             (stays && report.present.identity.digest == digest).then_some(())
         });
         let statistics = ward.report("default").statistics.unwrap();
-        assert!(statistics.failures[rule] >= 4, "{statistics:?}");
+        // Three in a row, and one for each trial: it is not asked on and on.
+        assert!(
+            (4..40).contains(&statistics.failures[rule]),
+            "{statistics:?}"
+        );
         assert_eq!(statistics.failures.len(), 1, "{statistics:?}");
         assert_eq!(
             ward.report("default").last_good.unwrap().identity.digest,
             before
         );
-        let answers = ward.stop();
-        // Three in a row, and one for each trial.
-        let failed = answers.iter().filter(|a| a.digest == digest && a.failed);
-        assert!(failed.count() < 40, "it was asked on and on");
+        ward.stop();
     }
 }
 

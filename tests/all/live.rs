@@ -216,6 +216,8 @@ impl Teller {
             .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
             .arg(dbmedic())
             .args(["run", "-c", config.to_str().unwrap()])
+            .arg("--record")
+            .arg(config.with_extension("recording"))
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -285,7 +287,7 @@ fn a_full_disk_keeps_the_watch_and_holds_repairs_back() {
     teller.until("checked and kept");
     teller.fill_the_disk(true);
     let holder = hold_write_lock(&scene).unwrap();
-    teller.until("the watch goes on, no repair begins until this works");
+    teller.until("the watch goes on");
     teller.until("it cannot be written down: journal");
     assert!(holder.is_running());
     teller.fill_the_disk(false);
@@ -300,6 +302,10 @@ fn a_full_disk_keeps_the_watch_and_holds_repairs_back() {
     for part in ["lock.stale-holder", "refused", "verified", "resolved"] {
         assert!(incident.contains(part), "{part}: {incident}");
     }
+    teller.until("recording it ends here");
+    let recording = config.with_extension("recording");
+    let replayed = run(&["replay", recording.to_str().unwrap()]);
+    assert!(replayed.status.success(), "{}", talk(&replayed));
 }
 
 /// Where it cannot go on, it ends, and does not hang: whoever keeps it running can start it again.

@@ -288,6 +288,36 @@ fn a_gate_that_was_killed_before_it_heard_of_a_failure_hears_of_it_at_the_next_s
 }
 
 #[test]
+fn a_gate_that_was_killed_before_it_heard_that_a_policy_answers_again_hears_of_it() {
+    let home = Home::new("");
+    Running::start(&home, &[]).stop();
+    let digest = home.status()["present"]["digest"].clone();
+    let edit = |file: &str, change: &dyn Fn(&mut Value)| {
+        let path = home.path(file);
+        let mut value: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        change(&mut value);
+        fs::write(&path, value.to_string()).unwrap();
+    };
+    edit("state/policies/service.json", &|value| {
+        let service = &mut value["policies"]["default"];
+        service["out_of_service"] = serde_json::json!({
+            "policy": service["present"].clone(), "since_ms": 1, "until_ms": 2, "reason": "it failed",
+        });
+    });
+    edit("state/carried.json", &|value| {
+        value["breakers"]["default"][digest.as_str().unwrap()] = serde_json::json!({
+            "state": "closed", "latest": [], "in_a_row": 0, "good": 1, "trips": 1,
+        });
+    });
+    assert_eq!(home.status()["out_of_service"]["reason"], "it failed");
+    let running = Running::start(&home, &[]);
+    wait_for("the policy to be in service", || {
+        home.status()["out_of_service"].is_null().then_some(())
+    });
+    running.stop();
+}
+
+#[test]
 fn a_file_is_watched_and_a_hangup_looks_anew() {
     let home = Home::new("file = \"policy.wasm\"");
     home.signed("policy.wasm", "0.2.0");

@@ -347,7 +347,7 @@ fn an_incident_that_cannot_be_learned_from_is_told() {
         assert!(words.contains(expected), "{words}");
         assert!(!Path::new(kept).exists());
     };
-    let known = format!("no INC-77 began in this recording; it has {}", incidents[0]);
+    let known = format!("no INC-77 is in this recording; it has {}", incidents[0]);
     refused(&recording, "INC-77", &known);
     refused("nowhere.rec", "INC-1", "nowhere.rec");
     refused("/dev/null", "INC-1", "the file is empty");

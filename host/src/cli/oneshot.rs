@@ -259,16 +259,19 @@ fn visit(setup: Setup, args: &VisitArgs) -> anyhow::Result<Visit> {
                 }
                 tell(at_ms, told);
             })?;
-            thorough |= !asked.examine.is_empty();
+            // What was refused may be refused for ever: it is not waited for.
+            let refused = matches!(&event, Event::RepairEnded { outcome, .. }
+                if outcome.outcome_result == OutcomeResult::Refused);
+            thorough |= !refused && !asked.examine.is_empty();
             for approved in asked.repairs {
                 let outcome = live.repair(&approved, &mut tell)?;
                 let target = approved.target().to_owned();
+                repaired |= outcome.outcome_result != OutcomeResult::Refused;
                 events.push(Event::RepairEnded {
                     target,
                     at_ms: now_ms(),
                     outcome,
                 });
-                repaired = true;
             }
         }
         if repaired {
@@ -278,6 +281,7 @@ fn visit(setup: Setup, args: &VisitArgs) -> anyhow::Result<Visit> {
         }
         std::thread::sleep(std::time::Duration::from_millis(pace.sample_interval_ms));
     }
+    live.finish(&mut tell)?;
     visit.healthy = visit.problems.is_empty();
     visit.health = live
         .health(&visit.target, looker.reports())

@@ -18,9 +18,9 @@ pub(super) fn deviations(recording: &Path, incident: &str) -> anyhow::Result<Dev
     let Some(span) = spans.get(incident) else {
         let known: Vec<&str> = spans.keys().map(String::as_str).collect();
         match &known[..] {
-            [] => bail!("{place}: no incident began in this recording"),
+            [] => bail!("{place}: no incident is in this recording"),
             _ => bail!(
-                "{place}: no {incident} began in this recording; it has {}",
+                "{place}: no {incident} is in this recording; it has {}",
                 known.join(", ")
             ),
         }

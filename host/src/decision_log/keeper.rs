@@ -100,6 +100,7 @@ impl DecisionLog {
             shared: Arc::clone(&shared),
             unwritten: VecDeque::new(),
             sync_due: None,
+            unsynced: false,
             ill: false,
         };
         let thread = thread::Builder::new()
@@ -351,7 +352,9 @@ struct Keeper {
     unwritten: VecDeque<Item>,
     /// When what was handed over is to reach the disk, or to be tried again; none when it did.
     sync_due: Option<Instant>,
-    /// Whether a failure was told and no decision was written since: told once, not each time.
+    /// Whether a decision was written since the last sync.
+    unsynced: bool,
+    /// Whether a failure was told and no decision reached the disk since: told once, not each time.
     ill: bool,
 }
 
@@ -413,7 +416,7 @@ impl Keeper {
 
     fn append(&mut self, item: &Item) -> io::Result<()> {
         let result = self.writer.append(item);
-        self.ill &= result.is_err();
+        self.unsynced |= result.is_ok();
         self.sync_due
             .get_or_insert_with(|| Instant::now() + SYNC_EVERY);
         result
@@ -445,6 +448,9 @@ impl Keeper {
     fn sync(&mut self) -> io::Result<()> {
         let written = self.write_unwritten();
         let result = self.writer.sync().and(written);
+        if result.is_ok() && std::mem::take(&mut self.unsynced) {
+            self.ill = false;
+        }
         self.sync_due = result.is_err().then(|| Instant::now() + SYNC_EVERY);
         result
     }

@@ -152,7 +152,7 @@ fn one_at_a_time_then_a_rest() {
         law(guard.rule(10, &choice(&finding))),
         "guard.one-at-a-time"
     );
-    guard.repair_ended(100, "shop");
+    guard.repair_ended(100, "shop", OutcomeResult::Verified);
     assert_eq!(
         law(guard.rule(100 + 59_999, &choice(&finding))),
         "guard.cool-down"
@@ -187,7 +187,7 @@ fn the_budget_of_an_hour_and_flapping() {
     let finding = finding(0, 0.0, true);
     let repaired = |guard: &mut Guard, finding: &Finding, at_ms| {
         let ruling = law(guard.rule(at_ms, &choice(finding)));
-        guard.repair_ended(at_ms, "shop");
+        guard.repair_ended(at_ms, "shop", OutcomeResult::Verified);
         ruling
     };
     let mut flapping = guard();
@@ -209,6 +209,18 @@ fn the_budget_of_an_hour_and_flapping() {
         assert_eq!(repaired(&mut busy, &other, n * 60_000), "");
     }
     assert_eq!(repaired(&mut busy, &finding, 6 * 60_000), "guard.budget");
+}
+
+#[test]
+fn what_was_refused_in_the_act_uses_nothing_up() {
+    let finding = finding(0, 0.0, true);
+    let mut guard = guard();
+    for n in 0..20 {
+        assert_eq!(law(guard.rule(n * 60_000, &choice(&finding))), "");
+        guard.repair_ended(n * 60_000, "shop", OutcomeResult::Refused);
+        let soon = guard.rule(n * 60_000 + 1, &choice(&finding));
+        assert_eq!(law(soon), "guard.cool-down");
+    }
 }
 
 #[test]

@@ -34,6 +34,8 @@ enum Message {
         ended: Result<Outcome, JournalError>,
     },
     Gate(Order),
+    /// A step of a policy that could not be written down when it was taken.
+    Unwritten(u64, Box<GateRecord>),
 }
 
 impl Live {
@@ -79,6 +81,10 @@ impl Live {
                 }
                 Ok(Message::Step(step)) => tell(step.at_ms, Told::Step(&step)),
                 Ok(Message::Gate(order)) => events.extend(self.obey(order, tell)),
+                Ok(Message::Unwritten(at_ms, record)) => {
+                    let entry = JournalEntry::Policy(*record);
+                    self.written.append(at_ms, entry, tell)?;
+                }
                 // Without a journal nothing may be done: the next start closes what is open.
                 Ok(Message::RepairEnded { target, ended }) => {
                     running -= 1;
@@ -122,7 +128,11 @@ impl Live {
                 }
             }
         }
-        self.written.finish(&self.pipeline, tell)?;
+        let finished = self.finish(tell);
+        self.written
+            .dir
+            .save_baselines(&self.pipeline.detectors())?;
+        finished?;
         Ok(self.pipeline.carried())
     }
 
@@ -137,13 +147,15 @@ impl Live {
         for note in gate.notes() {
             tell(now_ms(), Told::Note("policy", note));
         }
-        let send = send.clone();
+        let (send, later) = (send.clone(), send.clone());
         let order = move |order| send.send(Message::Gate(order)).is_ok();
         let journal = Arc::clone(&self.written.journal);
         let write_down = move |record: &GateRecord| {
+            let at_ms = now_ms();
             let entry = JournalEntry::Policy(record.clone());
-            if let Err(error) = journal.append(now_ms(), &entry) {
-                tracing::error!(%error, "a step of a policy is not in the journal");
+            if journal.append(at_ms, &entry).is_err() {
+                // Who listens tells it; nobody does any more when dbmedic ends.
+                drop(later.send(Message::Unwritten(at_ms, Box::new(record.clone()))));
             }
         };
         let handle = gate

@@ -4,7 +4,7 @@
 //! told once, kept in memory, and written when that works again. Only a repair needs the journal
 //! there and then; [`crate::repair::run`] begins none without it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use anyhow::bail;
@@ -19,18 +19,24 @@ use crate::state_dir::{StateDir, StateError};
 /// Entries of the journal at most that wait to be written; later ones are lost, and counted.
 const WAITING: usize = 1024;
 
+/// A file that is written whole, in the order in which they are tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Carried,
+    Health,
+    Baselines,
+}
+
 /// The writing end of a state directory.
 pub(super) struct Written {
     pub(super) journal: Arc<Journal>,
     pub(super) dir: StateDir,
     /// Entries that could not be written, with their times, in their order.
     waiting: VecDeque<(u64, JournalEntry)>,
-    /// Entries for which there was no room to wait.
+    /// Entries for which there was no room to wait, or that no journal takes.
     lost: u64,
-    /// Whether what is to be carried could not be written when it last changed.
-    carried_due: bool,
-    /// The same for how healthy the targets are.
-    health_due: bool,
+    /// What could not be written when it last changed.
+    due: BTreeSet<Due>,
     /// Whether a failure was told that is not over.
     ill: bool,
 }
@@ -42,8 +48,7 @@ impl Written {
             dir,
             waiting: VecDeque::new(),
             lost: 0,
-            carried_due: false,
-            health_due: false,
+            due: BTreeSet::new(),
             ill: false,
         }
     }
@@ -58,11 +63,12 @@ impl Written {
         entry: JournalEntry,
         tell: &mut Listener<'_>,
     ) -> Result<(), JournalError> {
-        if self.waiting.len() < WAITING {
-            self.waiting.push_back((at_ms, entry));
-        } else {
+        self.append_waiting(tell)?;
+        if self.waiting.len() == WAITING {
             self.lost += 1;
+            return Ok(());
         }
+        self.waiting.push_back((at_ms, entry));
         self.append_waiting(tell)
     }
 
@@ -73,6 +79,7 @@ impl Written {
                 Err(error @ JournalError::Unusable { .. }) => return Err(error),
                 // It never will be.
                 Err(error @ JournalError::TooLong { .. }) => {
+                    self.lost += 1;
                     tell(now_ms(), Told::Note("journal", &error.to_string()));
                 }
                 Err(error) => {
@@ -87,7 +94,7 @@ impl Written {
 
     pub(super) fn save_carried(&mut self, carried: &Carried, tell: &mut Listener<'_>) {
         let saved = self.dir.save_carried(carried);
-        self.carried_due = self.noted(saved, tell);
+        self.noted(Due::Carried, saved, tell);
     }
 
     pub(super) fn save_health(
@@ -96,13 +103,13 @@ impl Written {
         tell: &mut Listener<'_>,
     ) {
         let saved = self.dir.save_health(health);
-        self.health_due = self.noted(saved, tell);
+        self.noted(Due::Health, saved, tell);
     }
 
-    /// Keeps what was learned to be normal; what could not be kept is kept the next time.
+    /// Keeps what was learned to be normal.
     pub(super) fn save_baselines(&mut self, pipeline: &Pipeline, tell: &mut Listener<'_>) {
         let saved = self.dir.save_baselines(&pipeline.detectors());
-        self.noted(saved, tell);
+        self.noted(Due::Baselines, saved, tell);
     }
 
     /// Writes what could not be written before.
@@ -119,13 +126,14 @@ impl Written {
             return Ok(());
         }
         self.append_waiting(tell)?;
-        if self.carried_due {
-            self.save_carried(&pipeline.carried(), tell);
+        for due in self.due.clone() {
+            match due {
+                Due::Carried => self.save_carried(&pipeline.carried(), tell),
+                Due::Health => self.save_health(health, tell),
+                Due::Baselines => self.save_baselines(pipeline, tell),
+            }
         }
-        if self.health_due {
-            self.save_health(health, tell);
-        }
-        if self.waiting.is_empty() && !self.carried_due && !self.health_due {
+        if self.waiting.is_empty() && self.due.is_empty() {
             self.ill = false;
             let lost = std::mem::take(&mut self.lost);
             let text = match lost {
@@ -146,23 +154,25 @@ impl Written {
         pipeline: &Pipeline,
         tell: &mut Listener<'_>,
     ) -> anyhow::Result<()> {
-        self.append_waiting(tell)?;
+        let appended = self.append_waiting(tell);
         self.dir.save_carried(&pipeline.carried())?;
-        self.dir.save_baselines(&pipeline.detectors())?;
+        appended?;
         let missing = self.waiting.len() as u64 + self.lost;
         if missing > 0 {
-            bail!("{missing} entries of the journal could not be written until the end");
+            bail!("{missing} entries of the journal could not be written");
         }
         Ok(())
     }
 
-    /// Whether it has to be written again.
-    fn noted(&mut self, saved: Result<(), StateError>, tell: &mut Listener<'_>) -> bool {
+    /// Notes whether a file has to be written again.
+    fn noted(&mut self, file: Due, saved: Result<(), StateError>, tell: &mut Listener<'_>) {
         match saved {
-            Ok(()) => false,
+            Ok(()) => {
+                self.due.remove(&file);
+            }
             Err(error) => {
+                self.due.insert(file);
                 self.failed(&error, tell);
-                true
             }
         }
     }
@@ -170,7 +180,9 @@ impl Written {
     fn failed(&mut self, error: &dyn std::error::Error, tell: &mut Listener<'_>) {
         if !self.ill {
             self.ill = true;
-            let text = format!("{error}; the watch goes on, no repair begins until this works");
+            let text = format!(
+                "{error}; the watch goes on, and no repair begins that cannot be written down"
+            );
             tell(now_ms(), Told::Note("state", &text));
         }
     }

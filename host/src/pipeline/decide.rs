@@ -116,10 +116,12 @@ impl Pipeline {
         };
         let id = &finding.incident;
         target.incidents.decided(id, at_ms, verdict.classification);
-        let approved = target.rulings.take_approved(id);
-        if verdict.repair.is_none() {
-            target.rulings.forget(id);
-        }
+        let approved = if verdict.repair.is_some() {
+            target.rulings.take_approved(id)
+        } else {
+            target.rulings.none_chosen(id);
+            None
+        };
         let mut effects = Vec::new();
         if verdict.halt {
             effects.extend(self.halt(name, finding, verdict));

@@ -1,7 +1,7 @@
 //! What the guard said last of each incident's repair, and what people approved since.
 //!
 //! An approval holds for the very repair that waited, with what it does and may lose as the person
-//! was told, and for the next decision on its incident alone.
+//! was told, and for the next repair that is chosen for its incident alone.
 
 use std::collections::BTreeMap;
 
@@ -94,7 +94,20 @@ impl Rulings {
         is_new
     }
 
-    /// The incident is over, or no repair is chosen any more.
+    /// What a person approved of an incident and was not used yet.
+    pub(super) fn approved(&self, incident: &str) -> Option<&Candidate> {
+        let said = self.said.get(incident).filter(|said| said.approved)?;
+        said.waits.as_ref()
+    }
+
+    /// No repair is chosen: the next one is new. What a person approved waits for it.
+    pub(super) fn none_chosen(&mut self, incident: &str) {
+        if self.approved(incident).is_none() {
+            self.forget(incident);
+        }
+    }
+
+    /// The incident is over.
     pub(super) fn forget(&mut self, incident: &str) {
         self.said.remove(incident);
     }

@@ -3,7 +3,7 @@
 use super::rulings::Rulings;
 use super::{Effect, TargetOptions};
 use crate::detect::{ConstraintTable, Detector, Judged, Surge, SurgeLevel};
-use crate::diagnose::{self, Diagnosis, Diagnostician, Findings};
+use crate::diagnose::{self, Diagnosis, Diagnostician, Findings, UNEXPLAINED_AFTER};
 use crate::incident::Incidents;
 use crate::model::{Anomaly, BaselineSummary, Context, EscalationLevel, Metric, Point, Verbosity};
 use crate::pattern::Pattern;
@@ -13,10 +13,6 @@ use crate::source::Observation;
 
 /// Main metrics that a policy is handed with each event.
 const CONTEXT_METRICS: usize = 64;
-
-/// Looks that an anomaly must last without an explanation to become an incident of its own: most
-/// problems show in the values a look or two before they can be diagnosed.
-const UNEXPLAINED_AFTER: u32 = 3;
 
 /// One target's state.
 pub(super) struct Target {

@@ -150,13 +150,9 @@ impl BreakerRecord {
         self.state == BreakerState::Closed && self.probation.is_none()
     }
 
-    /// Until when the policy is out of service, milliseconds since the Unix epoch; none while it is
-    /// asked.
-    pub fn out_until_ms(&self) -> Option<u64> {
-        match self.state {
-            BreakerState::Open { until_ms } => Some(until_ms),
-            BreakerState::Closed | BreakerState::HalfOpen => None,
-        }
+    /// Where its breaker stands.
+    pub fn state(&self) -> BreakerState {
+        self.state
     }
 }
 

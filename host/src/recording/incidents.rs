@@ -57,14 +57,25 @@ struct Resolved {
     resolved_ms: u64,
 }
 
-/// Every incident that began in the rest of a recording, by its identifier.
+/// Every incident that was open when a recording began or began in the rest of it, by its identifier.
 ///
 /// # Errors
 /// When the recording cannot be read.
 pub fn incident_spans(
     reader: &mut RecordingReader,
 ) -> Result<BTreeMap<String, IncidentSpan>, RecordingError> {
+    let header = reader.header();
     let mut spans: BTreeMap<String, IncidentSpan> = BTreeMap::new();
+    for (target, carried) in &header.carried.targets {
+        for incident in &carried.incidents {
+            let span = IncidentSpan {
+                target: target.clone(),
+                from_ms: incident.finding.first_seen_ms,
+                until_ms: None,
+            };
+            spans.insert(incident.finding.incident.clone(), span);
+        }
+    }
     let mut noticed_ms = BTreeMap::new();
     while let Some(recorded) = reader.next_event()? {
         for told in told(&recorded) {
