@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Candidate, Finding, OutcomeResult, RepairHistory};
+use crate::model::{Candidate, Finding, RepairHistory};
 
 /// What the guard lets happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -317,13 +317,12 @@ impl Guard {
         None
     }
 
-    /// Notes that a repair ended, and how.
-    pub fn repair_ended(&mut self, at_ms: u64, target: &str, result: OutcomeResult) {
+    /// Notes that a repair ended, and whether anything of it was begun.
+    pub fn repair_ended(&mut self, at_ms: u64, target: &str, begun: bool) {
         let record = self.targets.entry(target.to_owned()).or_default();
         let was_running = record.running.take().is_some();
-        // What was refused in the act was not begun and uses nothing up, but trying again at once
-        // would be no wiser.
-        if was_running && result == OutcomeResult::Refused {
+        // What was not begun uses nothing up, but trying again at once would be no wiser.
+        if was_running && !begun {
             record.past.pop_back();
         }
         record.last_ended_ms = Some(at_ms);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diagnose::{Diagnosis, Findings, Part, UNEXPLAINED, UNEXPLAINED_AFTER, part_of};
 use crate::model::{
-    Anomaly, Candidate, Classification, Finding, OpenIncident, Outcome, OutcomeResult,
+    Anomaly, Candidate, Classification, Fact, Finding, OpenIncident, Outcome, OutcomeResult,
     RepairHistory,
 };
 
@@ -25,9 +25,18 @@ pub struct CarriedIncident {
     pub finding: Finding,
     /// What the policy called it last, if it was asked.
     pub classification: Option<Classification>,
-    /// The repair that a person approved and that was not begun yet.
+    /// What a person approved and no decision used yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub approved: Option<Candidate>,
+    pub approved: Option<Approval>,
+}
+
+/// A repair that a person approved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Approval {
+    /// The repair, as the person was told of it.
+    pub repair: Candidate,
+    /// When, milliseconds since the Unix epoch.
+    pub at_ms: u64,
 }
 
 /// An incident that is not resolved.
@@ -137,9 +146,7 @@ impl Incidents {
             let known = self
                 .open
                 .iter()
-                .find(|(_, i)| {
-                    i.finding.kind == problem.kind && i.finding.subject == problem.subject
-                })
+                .find(|(_, incident)| incident.is_about(&problem))
                 .map(|(id, _)| id.clone());
             let id = match known {
                 Some(id) => id,
@@ -305,6 +312,20 @@ impl Incident {
         }
     }
 
+    /// Whether a problem is this one. A process that an earlier run saw is known by when it started:
+    /// its number may be another's by now.
+    fn is_about(&self, problem: &Diagnosis) -> bool {
+        let started = |facts: &[Fact]| {
+            let mut facts = facts.iter();
+            let fact = facts.find(|fact| fact.name.ends_with("_start_ticks"));
+            fact.map(|fact| fact.value.clone())
+        };
+        let finding = &self.finding;
+        finding.kind == problem.kind
+            && finding.subject == problem.subject
+            && (self.is_seen || started(&finding.facts) == started(&problem.facts))
+    }
+
     fn see(&mut self, at_ms: u64, problem: Diagnosis, evidence: Option<&Anomaly>) {
         self.is_seen = true;
         let finding = &mut self.finding;
@@ -333,23 +354,31 @@ impl Incident {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Value;
 
     const HOLD_MS: u64 = 1_000;
 
-    fn open_before(kind: &str) -> Incidents {
+    fn seen(kind: &str, start_ticks: i64) -> Findings {
         let problem = Diagnosis {
             kind: kind.into(),
             subject: "orders".into(),
             summary: String::new(),
             severity: 0.5,
-            facts: Vec::new(),
+            facts: vec![Fact {
+                name: "holder_start_ticks".into(),
+                value: Value::Integer(start_ticks),
+            }],
             series: &[],
             candidates: Vec::new(),
         };
-        let findings = Findings {
+        Findings {
             problems: vec![problem],
             examined: BTreeSet::from([part_of(kind)]),
-        };
+        }
+    }
+
+    fn open_before(kind: &str) -> Incidents {
+        let findings = seen(kind, 9);
         let mut before = Incidents::default();
         before.update(0, findings, None, || "INC-1".into());
         Incidents::resume(before.carried(), Vec::new(), HOLD_MS)
@@ -366,6 +395,16 @@ mod tests {
             let changes = incidents.update(*at_ms, findings, None, || unreachable!());
             (!changes.resolved.is_empty()).then_some(*at_ms)
         })
+    }
+
+    #[test]
+    fn another_process_under_the_same_number_is_another_incident() {
+        for (start_ticks, expected) in [(9, 0), (10, 1)] {
+            let mut incidents = open_before("lock.stale-holder");
+            let findings = seen("lock.stale-holder", start_ticks);
+            let changes = incidents.update(5_000, findings, None, || "INC-2".into());
+            assert_eq!(changes.opened.len(), expected, "{start_ticks}");
+        }
     }
 
     #[test]

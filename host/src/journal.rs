@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, fallocate};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -212,8 +212,6 @@ struct Told {
     open: BTreeMap<u64, OpenRepair>,
     /// The highest number of an incident; 0 before the first.
     last_incident: u64,
-    /// The targets that were halted and not released since, and why.
-    halted: BTreeMap<String, String>,
 }
 
 impl Journal {
@@ -367,11 +365,6 @@ impl Journal {
         self.lock().told.last_incident
     }
 
-    /// The targets that were halted and not released since, and why.
-    pub fn halted(&self) -> BTreeMap<String, String> {
-        self.lock().told.halted.clone()
-    }
-
     /// Takes room on the disk for what is appended next, bytes, so that what is begun can be brought
     /// to its end. Where the file system cannot, nothing is taken.
     ///
@@ -380,7 +373,7 @@ impl Journal {
     pub fn reserve(&self, bytes: u64) -> Result<(), JournalError> {
         let inner = self.lock();
         let keep = FallocateFlags::KEEP_SIZE;
-        match fallocate(&inner.file, keep, inner.bytes, bytes) {
+        match retry_on_intr(|| fallocate(&inner.file, keep, inner.bytes, bytes)) {
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
             Err(error) => Err(JournalError::Io {
                 path: self.path.clone(),
@@ -461,16 +454,6 @@ impl Told {
                 let number = finding.incident.strip_prefix("INC-");
                 let number = number.and_then(|number| number.parse().ok());
                 self.last_incident = self.last_incident.max(number.unwrap_or(0));
-            }
-            JournalEntry::Happened {
-                effect: Effect::Preserve { target, reason, .. },
-            } => {
-                self.halted.insert(target, reason);
-            }
-            JournalEntry::Said {
-                word: Word::Release { target },
-            } => {
-                self.halted.remove(&target);
             }
             JournalEntry::Happened { .. } | JournalEntry::Said { .. } | JournalEntry::Policy(_) => {
             }

@@ -22,7 +22,6 @@ use crate::gate::{Gate, KnownStanding};
 use crate::guard::ApprovedRepair;
 use crate::health::{CheckKind, CheckReport, Health};
 use crate::journal::{Intent, Journal, JournalEntry};
-use crate::model::Outcome;
 use crate::pipeline::{
     BreakerRecords, Carried, Effect, Event, Pipeline, PipelineOptions, Policies,
 };
@@ -119,13 +118,9 @@ impl Live {
             }
             Err(error) => return Err(error.into()),
         };
-        // What could not be carried stands in the journal.
+        // A number that could not be carried stands in the journal.
         let after = setup.journal.last_incident() + 1;
         carried.next_incident = carried.next_incident.max(after);
-        for (target, reason) in setup.journal.halted() {
-            let guard = &mut carried.targets.entry(target).or_default().guard;
-            guard.halted.get_or_insert(reason);
-        }
         let unheard = setup
             .gate
             .iter()
@@ -205,6 +200,7 @@ impl Live {
                     target,
                     at_ms,
                     outcome,
+                    begun: true,
                 },
                 tell,
             )?;
@@ -342,7 +338,7 @@ impl Live {
         &self,
         approved: &ApprovedRepair,
         tell: &mut Listener<'_>,
-    ) -> anyhow::Result<Outcome> {
+    ) -> anyhow::Result<repair::Ended> {
         let (site, place) = self.place(approved)?;
         let _turn = site.turn_to_repair();
         let on_step = &mut |step: &StepReport| tell(step.at_ms, Told::Step(step));

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use crate::detect::{self, ConstraintTable, DetectOptions, Detector, Judged, Surge};
 use crate::diagnose::Diagnostician;
 use crate::guard::Guard;
-use crate::incident::{Incident, Incidents};
+use crate::incident::{Approval, Incident, Incidents};
 use crate::model::{Candidate, Context, DetectionMethod, Outcome, PolicyEvent, Verbosity};
 use crate::pattern::Pattern;
 use crate::policy::{Line, Policy, PolicyIdentity};
@@ -80,8 +80,10 @@ impl Pipeline {
                 }));
                 records.insert(name.clone(), from_before.guard);
                 let mut rulings = Rulings::default();
-                for carried in &from_before.incidents {
-                    rulings.approve_unseen(&carried.finding.incident, carried.approved.as_ref());
+                for carried in &mut from_before.incidents {
+                    if let Some(approval) = carried.approved.take() {
+                        rulings.approve_unseen(&carried.finding.incident, approval);
+                    }
                 }
                 let state = Target {
                     readings: Readings {
@@ -139,8 +141,7 @@ impl Pipeline {
             let memories = target.line.memories();
             let mut incidents = target.incidents.carried();
             for carried in &mut incidents {
-                let approved = target.rulings.approved(&carried.finding.incident);
-                carried.approved = approved.cloned();
+                carried.approved = target.rulings.approved(&carried.finding.incident);
             }
             let carried = CarriedTarget {
                 level: target.level,
@@ -232,7 +233,8 @@ impl Pipeline {
                 target,
                 at_ms,
                 outcome,
-            } => self.repair_ended(target, *at_ms, outcome),
+                begun,
+            } => self.repair_ended(target, *at_ms, outcome, *begun),
             Event::Approved {
                 incident,
                 repair,
@@ -391,8 +393,14 @@ impl Pipeline {
         self.ask(name, at_ms, &event)
     }
 
-    fn repair_ended(&mut self, name: &str, at_ms: u64, outcome: &Outcome) -> Vec<Effect> {
-        self.guard.repair_ended(at_ms, name, outcome.outcome_result);
+    fn repair_ended(
+        &mut self,
+        name: &str,
+        at_ms: u64,
+        outcome: &Outcome,
+        begun: bool,
+    ) -> Vec<Effect> {
+        self.guard.repair_ended(at_ms, name, begun);
         let Some(target) = self.targets.get_mut(name) else {
             return Vec::new();
         };
@@ -426,10 +434,13 @@ impl Pipeline {
             .get(incident)
             .is_some_and(Incident::is_seen)
         {
-            target.rulings.approve_unseen(incident, repair);
+            if let Some(repair) = repair.cloned() {
+                let approval = Approval { repair, at_ms };
+                target.rulings.approve_unseen(incident, approval);
+            }
             return Vec::new();
         }
-        target.rulings.approve(incident, repair);
+        target.rulings.approve(incident, repair, at_ms);
         let name = name.clone();
         self.put_finding(&name, incident, at_ms, true)
     }

@@ -140,6 +140,15 @@ pub type Clock<'a> = dyn Fn() -> u64 + 'a;
 /// Hears of each step.
 pub type OnStep<'a> = dyn FnMut(&StepReport) + 'a;
 
+/// How a repair ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ended {
+    /// How.
+    pub outcome: Outcome,
+    /// Whether its intent was written down: before that nothing is done.
+    pub begun: bool,
+}
+
 /// Runs an approved repair to its end. Once it has begun nothing stops it half way: a wish to stop
 /// is for the caller to heed before or after.
 ///
@@ -152,7 +161,7 @@ pub fn run(
     site: &Site,
     clock: &Clock<'_>,
     on_step: &mut OnStep<'_>,
-) -> Result<Outcome, JournalError> {
+) -> Result<Ended, JournalError> {
     let begun_ms = clock();
     let mut intent = Intent {
         repair_id: journal.new_repair_id(),
@@ -175,8 +184,7 @@ pub fn run(
                 // Nothing was begun: the disk is full, and may have room the next time.
                 Err(error) => {
                     let reason = format!("it cannot be written down: {error}");
-                    let refused = OutcomeResult::Refused;
-                    return Ok(outcome(&intent, begun_ms, clock(), refused, reason, None));
+                    return Ok(not_begun(&intent, begun_ms, clock(), reason));
                 }
             }
             let run = Run {
@@ -185,13 +193,21 @@ pub fn run(
                 clock,
                 begun_ms,
             };
-            run.finish(repair.as_mut(), Vec::new(), 0, on_step)
+            let outcome = run.finish(repair.as_mut(), Vec::new(), 0, on_step)?;
+            Ok(Ended {
+                outcome,
+                begun: true,
+            })
         }
-        Err(error) => {
-            let reason = error.to_string();
-            let refused = OutcomeResult::Refused;
-            Ok(outcome(&intent, begun_ms, clock(), refused, reason, None))
-        }
+        Err(error) => Ok(not_begun(&intent, begun_ms, clock(), error.to_string())),
+    }
+}
+
+fn not_begun(intent: &Intent, begun_ms: u64, ended_ms: u64, reason: String) -> Ended {
+    let refused = OutcomeResult::Refused;
+    Ended {
+        outcome: outcome(intent, begun_ms, ended_ms, refused, reason, None),
+        begun: false,
     }
 }
 

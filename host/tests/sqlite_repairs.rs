@@ -170,7 +170,7 @@ impl Place {
         let outcome =
             repair::run(&journal, &approved(id, facts), &self.site, &|| 7, on_step).unwrap();
         assert_eq!(journal.open_repairs(), [], "{outcome:?}");
-        outcome
+        outcome.outcome
     }
 
     fn count(&self) -> i64 {

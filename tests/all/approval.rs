@@ -88,6 +88,7 @@ fn approved(repair: &Candidate, at_ms: u64) -> Event {
 
 fn failed(repair: &Candidate, at_ms: u64) -> Event {
     Event::RepairEnded {
+        begun: true,
         target: "shop".into(),
         at_ms,
         outcome: Outcome {
@@ -290,4 +291,21 @@ fn an_approval_waits_until_its_repair_is_chosen_again_over_restarts() {
     again.step(&look(501_100, &[7]));
     let effects = again.step(&look(500_000 + CHOSEN_MS, &[7]));
     assert_eq!(done(&effects), Some(repair));
+}
+
+#[test]
+fn an_approval_lapses_after_an_hour() {
+    const HOUR_MS: u64 = 3_600_000;
+    for (late_ms, expected) in [(HOUR_MS, true), (HOUR_MS + 1, false)] {
+        let mut before = pipeline();
+        before.step(&look(0, &[7]));
+        let first = waits(&before.step(&look(1_100, &[7]))).unwrap();
+        let mut after = resumed(&before.carried());
+        let said_ms = 5_000;
+        after.step(&approved(&first, said_ms));
+        after.step(&look(said_ms + late_ms - 1_100, &[7]));
+        let effects = after.step(&look(said_ms + late_ms, &[7]));
+        assert_eq!(done(&effects).is_some(), expected, "{late_ms} ms later");
+        assert_eq!(waits(&effects).is_some(), !expected, "{late_ms} ms later");
+    }
 }

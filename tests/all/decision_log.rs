@@ -103,6 +103,7 @@ fn keep_a_log_of(policies: Policies, directory: &Path, looks: u64, room: Room) -
         let event = match look % 10 {
             4 => Event::Tick { at_ms },
             7 => Event::RepairEnded {
+                begun: true,
                 target: "shop".into(),
                 at_ms,
                 outcome: Outcome {

@@ -233,14 +233,20 @@ fn a_running_dbmedic_swaps_tells_and_comes_up_again_and_its_recording_replays() 
     running.stop();
 }
 
-#[test]
-fn a_gate_that_was_killed_before_it_heard_of_a_proof_hears_of_it_at_the_next_start() {
+/// A dbmedic that took version 0.2.0 into service and was stopped while that was on probation.
+fn swapped_and_stopped() -> Home {
     let home = Home::new("");
     let running = Running::start(&home, &[]);
     let swap = home.policy(&["swap", &home.signed("new.wasm", "0.2.0")]);
     assert!(swap.status.success(), "{}", talk(&swap));
     home.until_in_service("0.2.0");
     running.stop();
+    home
+}
+
+#[test]
+fn a_gate_that_was_killed_before_it_heard_of_a_proof_hears_of_it_at_the_next_start() {
+    let home = swapped_and_stopped();
     assert_eq!(home.status()["on_probation"], true);
     // What is carried is on disk before the gate writes its own.
     let path = home.path("state/carried.json");
@@ -264,12 +270,7 @@ fn a_gate_that_was_killed_before_it_heard_of_a_proof_hears_of_it_at_the_next_sta
 
 #[test]
 fn a_gate_that_was_killed_before_it_heard_of_a_failure_hears_of_it_at_the_next_start() {
-    let home = Home::new("");
-    let running = Running::start(&home, &[]);
-    let swap = home.policy(&["swap", &home.signed("new.wasm", "0.2.0")]);
-    assert!(swap.status.success(), "{}", talk(&swap));
-    home.until_in_service("0.2.0");
-    running.stop();
+    let home = swapped_and_stopped();
     let digest = home.status()["present"]["digest"].clone();
     let path = home.path("state/carried.json");
     let mut carried: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();

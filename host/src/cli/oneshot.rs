@@ -82,6 +82,9 @@ struct Visit {
     checks: Vec<CheckReport>,
     problems: Vec<Problem>,
     repairs: Vec<Outcome>,
+    /// Why it could not be kept for the next visit.
+    #[serde(skip)]
+    unkept: Option<anyhow::Error>,
 }
 
 /// A problem with what was said to it.
@@ -158,6 +161,9 @@ pub(crate) fn repair(args: &RepairArgs) -> Ended {
         } else if !args.apply {
             complain("nothing was done; `--apply` does it");
         }
+    }
+    if let Some(error) = visit.unkept {
+        return Err(error);
     }
     let failed = visit
         .repairs
@@ -264,13 +270,14 @@ fn visit(setup: Setup, args: &VisitArgs) -> anyhow::Result<Visit> {
                 if outcome.outcome_result == OutcomeResult::Refused);
             thorough |= !refused && !asked.examine.is_empty();
             for approved in asked.repairs {
-                let outcome = live.repair(&approved, &mut tell)?;
+                let ended = live.repair(&approved, &mut tell)?;
                 let target = approved.target().to_owned();
-                repaired |= outcome.outcome_result != OutcomeResult::Refused;
+                repaired |= ended.outcome.outcome_result != OutcomeResult::Refused;
                 events.push(Event::RepairEnded {
                     target,
                     at_ms: now_ms(),
-                    outcome,
+                    outcome: ended.outcome,
+                    begun: ended.begun,
                 });
             }
         }
@@ -281,7 +288,7 @@ fn visit(setup: Setup, args: &VisitArgs) -> anyhow::Result<Visit> {
         }
         std::thread::sleep(std::time::Duration::from_millis(pace.sample_interval_ms));
     }
-    live.finish(&mut tell)?;
+    visit.unkept = live.finish(&mut tell).err();
     visit.healthy = visit.problems.is_empty();
     visit.health = live
         .health(&visit.target, looker.reports())

@@ -152,7 +152,7 @@ fn one_at_a_time_then_a_rest() {
         law(guard.rule(10, &choice(&finding))),
         "guard.one-at-a-time"
     );
-    guard.repair_ended(100, "shop", OutcomeResult::Verified);
+    guard.repair_ended(100, "shop", true);
     assert_eq!(
         law(guard.rule(100 + 59_999, &choice(&finding))),
         "guard.cool-down"
@@ -187,7 +187,7 @@ fn the_budget_of_an_hour_and_flapping() {
     let finding = finding(0, 0.0, true);
     let repaired = |guard: &mut Guard, finding: &Finding, at_ms| {
         let ruling = law(guard.rule(at_ms, &choice(finding)));
-        guard.repair_ended(at_ms, "shop", OutcomeResult::Verified);
+        guard.repair_ended(at_ms, "shop", true);
         ruling
     };
     let mut flapping = guard();
@@ -212,12 +212,12 @@ fn the_budget_of_an_hour_and_flapping() {
 }
 
 #[test]
-fn what_was_refused_in_the_act_uses_nothing_up() {
+fn what_was_not_begun_uses_nothing_up() {
     let finding = finding(0, 0.0, true);
     let mut guard = guard();
     for n in 0..20 {
         assert_eq!(law(guard.rule(n * 60_000, &choice(&finding))), "");
-        guard.repair_ended(n * 60_000, "shop", OutcomeResult::Refused);
+        guard.repair_ended(n * 60_000, "shop", false);
         let soon = guard.rule(n * 60_000 + 1, &choice(&finding));
         assert_eq!(law(soon), "guard.cool-down");
     }

@@ -14,7 +14,6 @@ use crate::clock::now_ms;
 use crate::gate::{GateHandle, GateRecord, Order};
 use crate::guard::ApprovedRepair;
 use crate::journal::{JournalEntry, JournalError};
-use crate::model::Outcome;
 use crate::pipeline::{Carried, Event};
 use crate::repair::{self, StepReport};
 use crate::watch::{Looker, Watched, Watcher};
@@ -31,7 +30,7 @@ enum Message {
     Step(StepReport),
     RepairEnded {
         target: String,
-        ended: Result<Outcome, JournalError>,
+        ended: Result<repair::Ended, JournalError>,
     },
     Gate(Order),
     /// A step of a policy that could not be written down when it was taken.
@@ -67,7 +66,12 @@ impl Live {
             if stopping && running == 0 {
                 break;
             }
-            let mut events = self.inbox(tell)?;
+            // What is said while it stops is heard by the next run.
+            let mut events = if stopping {
+                Vec::new()
+            } else {
+                self.inbox(tell)?
+            };
             let pause = Duration::from_millis(next_tick_ms.saturating_sub(now_ms()).clamp(1, 100));
             match receive.recv_timeout(pause) {
                 Ok(Message::Watched(_, Watched::Seen(looked))) => {
@@ -88,10 +92,12 @@ impl Live {
                 // Without a journal nothing may be done: the next start closes what is open.
                 Ok(Message::RepairEnded { target, ended }) => {
                     running -= 1;
+                    let repair::Ended { outcome, begun } = ended?;
                     events.push(Event::RepairEnded {
                         target,
                         at_ms: now_ms(),
-                        outcome: ended?,
+                        outcome,
+                        begun,
                     });
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
@@ -126,6 +132,24 @@ impl Live {
                     self.spawn_repair(repair, send.clone())?;
                     running += 1;
                 }
+            }
+        }
+        self.end(gate, &receive, tell)
+    }
+
+    /// Writes down what there is to write, for the next run.
+    fn end(
+        mut self,
+        gate: Option<GateHandle>,
+        receive: &mpsc::Receiver<Message>,
+        tell: &mut Listener<'_>,
+    ) -> anyhow::Result<Carried> {
+        // The gate's last words.
+        drop(gate);
+        for message in receive.try_iter() {
+            if let Message::Unwritten(at_ms, record) = message {
+                let entry = JournalEntry::Policy(*record);
+                self.written.append(at_ms, entry, tell)?;
             }
         }
         let finished = self.finish(tell);

@@ -155,13 +155,14 @@ impl Written {
         tell: &mut Listener<'_>,
     ) -> anyhow::Result<()> {
         let appended = self.append_waiting(tell);
-        self.dir.save_carried(&pipeline.carried())?;
-        appended?;
+        let saved = self.dir.save_carried(&pipeline.carried());
         let missing = self.waiting.len() as u64 + self.lost;
-        if missing > 0 {
-            bail!("{missing} entries of the journal could not be written");
+        match (saved, missing) {
+            (saved, 0) => saved?,
+            (Ok(()), _) => bail!("{missing} entries of the journal could not be written"),
+            (Err(error), _) => bail!("{error}, nor could {missing} entries of the journal"),
         }
-        Ok(())
+        Ok(appended?)
     }
 
     /// Notes whether a file has to be written again.

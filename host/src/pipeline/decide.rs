@@ -117,7 +117,7 @@ impl Pipeline {
         let id = &finding.incident;
         target.incidents.decided(id, at_ms, verdict.classification);
         let approved = if verdict.repair.is_some() {
-            target.rulings.take_approved(id)
+            target.rulings.take_approved(id, at_ms)
         } else {
             target.rulings.none_chosen(id);
             None

@@ -21,6 +21,9 @@ pub enum Event {
         at_ms: u64,
         /// How.
         outcome: Outcome,
+        /// Whether anything was written down or done of it. Older recordings do not say.
+        #[serde(default = "was_begun")]
+        begun: bool,
     },
     /// A person approved the repair that an incident waits for.
     Approved {
@@ -67,6 +70,10 @@ pub enum Event {
         /// When, milliseconds since the Unix epoch.
         at_ms: u64,
     },
+}
+
+fn was_begun() -> bool {
+    true
 }
 
 impl Event {

@@ -1,12 +1,16 @@
 //! What the guard said last of each incident's repair, and what people approved since.
 //!
 //! An approval holds for the very repair that waited, with what it does and may lose as the person
-//! was told, and for the next repair that is chosen for its incident alone.
+//! was told, for the next repair that is chosen for its incident alone, and for an hour.
 
 use std::collections::BTreeMap;
 
 use super::RulingSummary;
+use crate::incident::Approval;
 use crate::model::Candidate;
+
+/// How long an approval holds, milliseconds: a person who says yes has the present in mind.
+const APPROVAL_MS: u64 = 3_600_000;
 
 /// The guard's last words on one target, by incident.
 #[derive(Debug, Default)]
@@ -21,8 +25,8 @@ pub(super) struct Said {
     pub(super) ruling: RulingSummary,
     /// The repair that waits for a person.
     pub(super) waits: Option<Candidate>,
-    /// Whether a person approved it.
-    approved: bool,
+    /// When a person approved it, milliseconds since the Unix epoch; none when nobody did.
+    approved_ms: Option<u64>,
 }
 
 impl Said {
@@ -32,7 +36,7 @@ impl Said {
             repair: repair.to_owned(),
             ruling,
             waits: waits.cloned(),
-            approved: false,
+            approved_ms: None,
         }
     }
 
@@ -49,14 +53,14 @@ impl Said {
 impl Rulings {
     /// A person approves the repair that an incident waits for: `repair`, as the person was told
     /// of it. Nothing is approved where another one waits by now. Either way the next word is new.
-    pub(super) fn approve(&mut self, incident: &str, repair: Option<&Candidate>) {
+    pub(super) fn approve(&mut self, incident: &str, repair: Option<&Candidate>, at_ms: u64) {
         let Some(said) = self.said.remove(incident) else {
             return;
         };
         let waits = said.waits.as_ref();
         if waits.is_some_and(|waits| repair.is_none_or(|repair| is_same(repair, waits))) {
             let approved = Said {
-                approved: true,
+                approved_ms: Some(at_ms),
                 ..said
             };
             self.said.insert(incident.to_owned(), approved);
@@ -65,25 +69,21 @@ impl Rulings {
 
     /// The same for an incident that this run has not seen yet: what waited is what the person was
     /// told of in an earlier one.
-    pub(super) fn approve_unseen(&mut self, incident: &str, repair: Option<&Candidate>) {
-        if let Some(repair) = repair {
-            let said = Said {
-                repair: repair.id.clone(),
-                ruling: RulingSummary::AwaitsPerson,
-                waits: Some(repair.clone()),
-                approved: true,
-            };
-            self.said.insert(incident.to_owned(), said);
-        }
+    pub(super) fn approve_unseen(&mut self, incident: &str, approval: Approval) {
+        let said = Said {
+            repair: approval.repair.id.clone(),
+            ruling: RulingSummary::AwaitsPerson,
+            waits: Some(approval.repair),
+            approved_ms: Some(approval.at_ms),
+        };
+        self.said.insert(incident.to_owned(), said);
     }
 
-    /// What a person approved of an incident, to be used once.
-    pub(super) fn take_approved(&mut self, incident: &str) -> Option<Candidate> {
-        self.said
-            .get(incident)
-            .is_some_and(|said| said.approved)
-            .then(|| self.said.remove(incident)?.waits)
-            .flatten()
+    /// What a person approved of an incident, to be used once; none when that was too long ago.
+    pub(super) fn take_approved(&mut self, incident: &str, at_ms: u64) -> Option<Candidate> {
+        let approval = self.approved(incident)?;
+        self.forget(incident);
+        (at_ms.saturating_sub(approval.at_ms) <= APPROVAL_MS).then_some(approval.repair)
     }
 
     /// Keeps the guard's word, and says whether it is to be told: not when it repeats the last one.
@@ -95,9 +95,12 @@ impl Rulings {
     }
 
     /// What a person approved of an incident and was not used yet.
-    pub(super) fn approved(&self, incident: &str) -> Option<&Candidate> {
-        let said = self.said.get(incident).filter(|said| said.approved)?;
-        said.waits.as_ref()
+    pub(super) fn approved(&self, incident: &str) -> Option<Approval> {
+        let said = self.said.get(incident)?;
+        Some(Approval {
+            repair: said.waits.clone()?,
+            at_ms: said.approved_ms?,
+        })
     }
 
     /// No repair is chosen: the next one is new. What a person approved waits for it.
@@ -114,7 +117,7 @@ impl Rulings {
 
     /// Every word is new after a repair; what a person approved meanwhile stays so.
     pub(super) fn repair_ended(&mut self) {
-        self.said.retain(|_, said| said.approved);
+        self.said.retain(|_, said| said.approved_ms.is_some());
     }
 }
 
