@@ -5,9 +5,11 @@
 //! it was never acted upon. Damage anywhere else is an error that names the line. Nothing is ever
 //! rewritten, and reading takes the memory of one line.
 
+mod lines;
+
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::io::{BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -22,6 +24,8 @@ use crate::digest::hex;
 use crate::model::{Candidate, Finding, Outcome};
 use crate::pipeline::Effect;
 use crate::state_dir::Word;
+
+use lines::Lines;
 
 /// The version of the format that this dbmedic writes and reads.
 const VERSION: u32 = 1;
@@ -488,90 +492,6 @@ fn lock(file: &File, path: &Path) -> Result<(), JournalError> {
         }
     }
     Ok(())
-}
-
-/// The whole lines of a journal.
-struct Lines<R> {
-    path: PathBuf,
-    input: R,
-    line: u64,
-    whole_bytes: u64,
-    done: bool,
-}
-
-impl<R: BufRead> Lines<R> {
-    fn new(path: &Path, input: R) -> Self {
-        Self {
-            path: path.to_owned(),
-            input,
-            line: 0,
-            whole_bytes: 0,
-            done: false,
-        }
-    }
-
-    /// The next line; none at the end. A last line without its line feed is half written: not
-    /// there yet, or never.
-    fn next_line(&mut self) -> Result<Option<JournalLine>, JournalError> {
-        let mut text = Vec::new();
-        self.line += 1;
-        self.input
-            .by_ref()
-            .take(LONGEST_LINE as u64)
-            .read_until(b'\n', &mut text)
-            .map_err(|source| JournalError::Io {
-                path: self.path.clone(),
-                source,
-            })?;
-        if text.len() < LONGEST_LINE && text.last() != Some(&b'\n') {
-            return Ok(None);
-        }
-        let line = parse(&text, self.line).map_err(|what| JournalError::Damaged {
-            path: self.path.clone(),
-            line: self.line,
-            what,
-        })?;
-        self.whole_bytes += text.len() as u64;
-        Ok(Some(line))
-    }
-}
-
-impl<R: BufRead> Iterator for Lines<R> {
-    type Item = Result<JournalLine, JournalError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let line = self.next_line().transpose();
-        self.done = !matches!(line, Some(Ok(_)));
-        line
-    }
-}
-
-/// A whole line, its line feed included, or what is wrong with it. Line N has the number N.
-fn parse(text: &[u8], number: u64) -> Result<JournalLine, String> {
-    let sum_at = text
-        .len()
-        .checked_sub(SUM_KEY.len() + SUM_DIGITS + b"\"}\n".len());
-    let (entry, sum) = sum_at
-        .and_then(|at| text.split_at_checked(at))
-        .ok_or("too short for an entry")?;
-    let sum = sum
-        .strip_prefix(SUM_KEY)
-        .and_then(|rest| rest.strip_suffix(b"\"}\n"))
-        .ok_or("it has no checksum")?;
-    if sum != checksum(entry).as_bytes() {
-        return Err("its checksum does not hold".to_owned());
-    }
-    let line: JournalLine = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-    if line.v != VERSION {
-        return Err(format!("version {}, this dbmedic reads {VERSION}", line.v));
-    }
-    if line.seq != number {
-        return Err(format!("entry {} stands where {number} should", line.seq));
-    }
-    Ok(line)
 }
 
 #[cfg(test)]

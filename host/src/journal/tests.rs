@@ -129,3 +129,45 @@ fn a_missing_line_is_noticed() {
         "{error}"
     );
 }
+
+#[test]
+fn the_highest_number_of_an_incident_is_known_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = |incident: &str| {
+        let finding = serde_json::json!({
+            "incident": incident, "kind": "index.corrupt", "subject": "by_name", "summary": "",
+            "severity": 0.5, "first_seen_ms": 1, "last_seen_ms": 1, "sightings": 1, "facts": [],
+            "evidence": [], "candidates": [],
+        });
+        let effect = serde_json::json!({
+            "incident_opened": { "target": "shop", "finding": finding },
+        });
+        let effect = serde_json::from_value(effect).unwrap();
+        JournalEntry::Happened { effect }
+    };
+    let journal = Journal::open(dir.path()).unwrap();
+    assert_eq!(journal.last_incident(), 0);
+    for incident in ["INC-9", "INC-10", "INC-2"] {
+        journal.append(1, &opened(incident)).unwrap();
+    }
+    assert_eq!(journal.last_incident(), 10);
+    drop(journal);
+    assert_eq!(Journal::open(dir.path()).unwrap().last_incident(), 10);
+}
+
+#[test]
+fn room_that_is_taken_is_no_part_of_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    journal.append(1, &said("INC-1")).unwrap();
+    let path = dir.path().join(FILE_NAME);
+    let bytes = std::fs::metadata(&path).unwrap().len();
+    journal.reserve(1 << 20).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), bytes);
+    journal.append(2, &said("INC-2")).unwrap();
+    drop(journal);
+    let again = Journal::open(dir.path()).unwrap();
+    again.append(3, &said("INC-3")).unwrap();
+    let all = ["INC-1", "INC-2", "INC-3"].map(said);
+    assert_eq!(entries(dir.path()), all);
+}

@@ -144,12 +144,12 @@ impl Live {
         receive: &mpsc::Receiver<Message>,
         tell: &mut Listener<'_>,
     ) -> anyhow::Result<Carried> {
-        // The gate's last words.
+        // The gate's last words; whether they could be written, `finish` says.
         drop(gate);
         for message in receive.try_iter() {
             if let Message::Unwritten(at_ms, record) = message {
                 let entry = JournalEntry::Policy(*record);
-                self.written.append(at_ms, entry, tell)?;
+                drop(self.written.append(at_ms, entry, tell));
             }
         }
         let finished = self.finish(tell);
@@ -178,7 +178,7 @@ impl Live {
             let at_ms = now_ms();
             let entry = JournalEntry::Policy(record.clone());
             if journal.append(at_ms, &entry).is_err() {
-                // Who listens tells it; nobody does any more when dbmedic ends.
+                // It is written when that works again.
                 drop(later.send(Message::Unwritten(at_ms, Box::new(record.clone()))));
             }
         };
