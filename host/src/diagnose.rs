@@ -108,7 +108,7 @@ pub struct Findings {
 /// Remembers from look to look what a single look cannot show: since when a lock is held.
 #[derive(Debug, Clone, Default)]
 pub struct Diagnostician {
-    holds: sqlite::Holds,
+    sqlite: sqlite::Memory,
 }
 
 impl Diagnostician {
@@ -120,7 +120,7 @@ impl Diagnostician {
         options: &DiagnoseOptions,
     ) -> Findings {
         let mut findings = match &seen.state {
-            State::Sqlite(state) => self.holds.diagnose(seen, state, constraints, options),
+            State::Sqlite(state) => self.sqlite.diagnose(seen, state, constraints, options),
             // Its constraints and anomalies are all there is to say.
             State::Samples => Findings {
                 problems: Vec::new(),

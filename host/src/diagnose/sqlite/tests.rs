@@ -1,6 +1,8 @@
 use super::*;
 use crate::diagnose::tests::{OPTIONS, violated_bound};
+use crate::source::Observation;
 use crate::source::State;
+use crate::target::sqlite::{Lock, LockHolder, Process, WalState};
 
 fn holder(lock: Lock, pid: u32) -> LockHolder {
     let name = "batch".to_owned();
@@ -37,7 +39,7 @@ fn state(locks: Vec<LockHolder>, change_counter: u32) -> SqliteState {
 }
 
 /// The kinds found in a row of looks, the last look's.
-fn kinds(holds: &mut Holds, looks: &[(u64, SqliteState)]) -> Vec<String> {
+fn kinds(holds: &mut Memory, looks: &[(u64, SqliteState)]) -> Vec<String> {
     let mut last = Vec::new();
     for (at_ms, state) in looks {
         let seen = Observation {
@@ -80,7 +82,7 @@ fn a_write_lock_is_stale_only_in_the_same_hands_and_without_a_commit() {
         ),
     ];
     for (name, looks, expected) in cases {
-        assert_eq!(kinds(&mut Holds::default(), &looks), expected, "{name}");
+        assert_eq!(kinds(&mut Memory::default(), &looks), expected, "{name}");
     }
 }
 
@@ -94,7 +96,7 @@ fn a_reader_starves_the_log_only_when_it_is_behind_its_end() {
     ] {
         let looks = [(0, reads(slot)), (1000, reads(slot))];
         assert_eq!(
-            kinds(&mut Holds::default(), &looks),
+            kinds(&mut Memory::default(), &looks),
             expected,
             "read mark {slot}"
         );
@@ -104,7 +106,7 @@ fn a_reader_starves_the_log_only_when_it_is_behind_its_end() {
 #[test]
 fn a_damaged_log_is_not_offered_a_checkpoint_until_a_scan_finds_it_sound() {
     let oversized = violated_bound("wal_size", "wal_bytes", true);
-    let mut holds = Holds::default();
+    let mut holds = Memory::default();
     let mut kinds_of = |bad: Option<u64>, scanned| {
         let mut state = state(Vec::new(), 1);
         state.wal = Some(WalState {
@@ -152,7 +154,7 @@ fn a_checkpoint_is_offered_where_the_bound_allows_a_repair() {
             1,
         ),
     ] {
-        let found = Holds::default().diagnose(&seen, &state, &bounds, &OPTIONS);
+        let found = Memory::default().diagnose(&seen, &state, &bounds, &OPTIONS);
         let [problem] = &found.problems[..] else {
             panic!("{found:?}");
         };
