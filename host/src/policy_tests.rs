@@ -5,20 +5,55 @@
 //! service; `dbmedic policy test` runs the same by hand. A case asks the real component, in its
 //! sandbox, and plays the host around it: time, level, memory, open incidents and what became of
 //! repairs are carried on from event to event. No database and no clock is touched.
+//!
+//! # The format
+//!
+//! A file begins with `version = 1` and holds `[[cases]]`, each with a `name`, `parameters` where they
+//! differ from their defaults, and either `events` or a `recording`. An event is a `finding`, an
+//! `outcome` or `tick = true`, `after_ms` after the one before. Beside it may stand what the host knows:
+//! `level`, `metrics`, `constraints`, `repairs` and `series`. The violations of a constraint are a
+//! number, the latest now and each a second before the next, or how long ago each was:
+//! `violations_ago_ms = [0, 59_999]`.
+//!
+//! What an answer must be like stands under `expect`, at an event or at the whole case:
+//!
+//! | field | what the answer must have |
+//! | --- | --- |
+//! | `classification` | `"hiccup"`, `"obstacle"`, `"wall"`, `"crisis"` or `"none"` |
+//! | `level` | `"normal"`, `"watch"`, `"warn"` or `"escalate"` |
+//! | `repair` | the identifier of a repair, or `"none"` |
+//! | `halt` | `true` or `false` |
+//! | `confidence` | a number, `0.95`, or the bounds that it lies within, `[0.8, 0.95]` |
+//! | `verbosity` | `"normal"`, `"elevated"` or `"incident"` |
+//! | `rules` | rules that are among the reasons |
+//! | `reasons` | the same with text: `{ rule = "lock.stale", text = "held 500.0 s" }` |
+//! | `no_rules` | rules that are not among the reasons |
+//! | `alerts` | alerts by their rule, or `{ rule = "person_needed", urgency = "critical", text = "lock" }` |
+//! | `no_alerts` | alerts that are not raised |
+//! | `suggestions` | pieces of text, each within one suggestion |
+//! | `no_suggestions` | pieces of text that are within no suggestion |
+//! | `refuses` | `true`: the policy refuses to judge |
+//!
+//! A `text` is a piece of what is said; the whole need not be written down. `"*"` under `no_rules`,
+//! `no_alerts` and `no_suggestions` means every one that is not expected. Under `never` stand
+//! `classification`, `level`, `repair`, `rules` and `alerts` as lists, and `halt = true`: what no answer
+//! of the case may have.
 
 mod collect;
+mod expect;
 mod host;
 mod questions;
 mod read;
 mod run;
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
 use crate::model::{
     Classification, ConstraintState, EscalationLevel, Finding, Outcome, PolicyEvent, RepairHistory,
-    Setting,
+    Setting, Urgency, Verbosity,
 };
 use crate::policy::Heard;
 
@@ -106,14 +141,44 @@ pub struct Expect {
     pub repair: Option<Option<String>>,
     /// Whether it halts.
     pub halt: Option<bool>,
-    /// Rules that must be among the reasons.
-    pub rules: Vec<String>,
+    /// The bounds of the confidence, 0 to 1.
+    pub confidence: Option<RangeInclusive<f64>>,
+    /// How much is written down.
+    pub verbosity: Option<Verbosity>,
+    /// Reasons that must be given.
+    pub reasons: Vec<ExpectedReason>,
+    /// Rules that must not be among the reasons; `*` is any that is not expected.
+    pub no_rules: Vec<String>,
     /// Alerts that must be raised.
-    pub alerts: Vec<String>,
-    /// Alerts that must not be raised.
+    pub alerts: Vec<ExpectedAlert>,
+    /// Alerts that must not be raised; `*` is any that is not expected.
     pub no_alerts: Vec<String>,
+    /// Pieces of text, each within a suggestion that must be made.
+    pub suggestions: Vec<String>,
+    /// Pieces of text that must be within no suggestion; `*` is any that is not expected.
+    pub no_suggestions: Vec<String>,
     /// Whether it is to refuse to judge.
     pub refuses: bool,
+}
+
+/// A reason that must be given.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExpectedReason {
+    /// The rule.
+    pub rule: String,
+    /// A piece of its text; empty for any text.
+    pub text: String,
+}
+
+/// An alert that must be raised.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExpectedAlert {
+    /// The rule.
+    pub rule: String,
+    /// How urgent it is; none for any urgency.
+    pub urgency: Option<Urgency>,
+    /// A piece of its message; empty for any message.
+    pub text: String,
 }
 
 /// What must never happen in a case.

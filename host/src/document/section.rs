@@ -366,6 +366,93 @@ impl<'s, 't> Section<'s, 't> {
         Vec::new()
     }
 
+    /// A list of texts and of tables, in their order; `right` says what would be right.
+    pub(crate) fn texts_or_tables<T>(
+        &mut self,
+        key: &'static str,
+        right: &str,
+        of_text: impl Fn(&'t str) -> T,
+        mut of_table: impl FnMut(&mut Section<'_, 't>) -> T,
+    ) -> Vec<T> {
+        let Some((offset, value)) = self.ask(key) else {
+            return Vec::new();
+        };
+        let path = join(&self.path, key);
+        let label = format!("[[{}]]", join(self.label.trim_matches(['[', ']']), key));
+        let Some(items) = value.as_array() else {
+            let message = format!("`{key}` is {}, but must be a list", kind(value));
+            self.error(key, message, right);
+            return Vec::new();
+        };
+        let mut all = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            match item.get_ref() {
+                DeValue::String(text) => all.push(of_text(text)),
+                DeValue::Table(table) => {
+                    let mut section = Section {
+                        findings: &mut *self.findings,
+                        table: Some(table),
+                        label: label.clone(),
+                        path: format!("{path}[{index}]"),
+                        offset: item.span().start.max(offset),
+                    };
+                    all.push(of_table(&mut section));
+                    section.finish();
+                }
+                other => {
+                    let message = format!("`{key}` has an entry that is {}", kind(other));
+                    self.error(key, message, right);
+                }
+            }
+        }
+        all
+    }
+
+    /// A list of finite numbers; `right` says what would be right.
+    pub(crate) fn numbers(&mut self, key: &'static str, right: &str) -> Option<Vec<f64>> {
+        let (_, value) = self.ask(key)?;
+        let numbers: Option<Vec<f64>> = value.as_array().and_then(|items| {
+            let finite = |item| number_of(item).filter(|number| number.is_finite());
+            items.iter().map(|item| finite(item.get_ref())).collect()
+        });
+        if numbers.is_none() {
+            let message = format!("`{key}` is no list of finite numbers");
+            self.error(key, message, right);
+        }
+        numbers
+    }
+
+    /// Bounds: a list of two numbers, or one number that is both. Outside `allowed` is an error.
+    pub(crate) fn bounds(
+        &mut self,
+        key: &'static str,
+        allowed: RangeInclusive<f64>,
+    ) -> Option<RangeInclusive<f64>> {
+        let (_, value) = self.ask(key)?;
+        let (low, high) = (allowed.start(), allowed.end());
+        let right =
+            format!("a number from {low} to {high}, or a list of the lowest and the highest");
+        let bounds = if value.is_array() {
+            let numbers = self.numbers(key, &right)?;
+            let [first, last] = numbers[..] else {
+                let message = format!("`{key}` is a list of {}, but must be of 2", numbers.len());
+                self.error(key, message, right);
+                return None;
+            };
+            first..=last
+        } else {
+            let number = self.finite(key, &right)?;
+            number..=number
+        };
+        if bounds.is_empty() || !allowed.contains(bounds.start()) || !allowed.contains(bounds.end())
+        {
+            let (first, last) = (bounds.start(), bounds.end());
+            self.error(key, format!("`{key}` is {first} to {last}"), right);
+            return None;
+        }
+        Some(bounds)
+    }
+
     /// One of several words.
     pub(crate) fn choice<T: Copy>(
         &mut self,

@@ -10,8 +10,6 @@ use crate::policy::{Heard, Policy};
 
 /// When a case begins, milliseconds since the Unix epoch.
 const BEGIN_MS: u64 = 1_000_000_000;
-/// Between two violations of a constraint, milliseconds.
-const VIOLATION_MS: u64 = 1000;
 
 /// The host as far as a policy sees it.
 pub(super) struct Host {
@@ -58,9 +56,8 @@ impl Host {
         context.metrics.sort_by(|a, b| a.name.cmp(&b.name));
         for constraint in &known.constraints {
             let mut constraint = constraint.clone();
-            let times = constraint.violations_ms.len() as u64;
-            for (at, back) in constraint.violations_ms.iter_mut().zip((0..times).rev()) {
-                *at = now_ms - back * VIOLATION_MS;
+            for at_ms in &mut constraint.violations_ms {
+                *at_ms = now_ms.saturating_sub(*at_ms);
             }
             context.constraints.retain(|c| c.name != constraint.name);
             context.constraints.push(constraint);

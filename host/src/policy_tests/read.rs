@@ -1,8 +1,10 @@
 //! From TOML to cases: every mistake by file and line, with what would be right.
 
+mod expectation;
+
 use std::path::{Path, PathBuf};
 
-use super::{Case, CaseFile, Expect, Known, Never, Step, Story, VERSION};
+use super::{Case, CaseFile, Known, Never, Step, Story, VERSION};
 use crate::document::{self, DocumentErrors, Section};
 use crate::model::{
     Candidate, CascadeLevel, Classification, ConstraintState, ConstraintStatus, DataLoss,
@@ -10,6 +12,8 @@ use crate::model::{
     RepairHistory,
 };
 use crate::policy::Heard;
+
+use expectation::{expectation, never};
 
 const CLASSES: [(&str, Option<Classification>); 5] = [
     ("hiccup", Some(Classification::Hiccup)),
@@ -46,6 +50,8 @@ const SUBJECT: &str = "main";
 /// Between two events that say nothing of it, milliseconds: what the host waits by default before
 /// it puts the same finding again.
 const AFTER_MS: u64 = 5000;
+/// Between two violations of a constraint that are only counted, milliseconds.
+const VIOLATION_MS: u64 = 1000;
 const LONGEST_MS: u64 = 365 * 86_400_000;
 const MOST: u32 = 1_000_000;
 
@@ -332,7 +338,15 @@ fn constraint(section: &mut Section<'_, '_>) -> ConstraintState {
     let metric = owned(section, "metric", "a metric's name").unwrap_or_else(|| name.clone());
     let status = section.choice("status", ConstraintStatus::Ok, &STATUS);
     let right = "a finite number";
-    let times = section.whole("violations", 0_u32, 0..=32, 0..=32);
+    let times = section.whole("violations", 0_u64, 0..=32, 0..=32);
+    let mut ago_ms: Vec<u64> = (0..times).map(|back| back * VIOLATION_MS).collect();
+    if section.has("violations_ago_ms") {
+        ago_ms = violations_ago_ms(section);
+        if section.has("violations") {
+            let hint = "leave `violations` out: the list says how many there are";
+            section.error("violations", "violations are counted twice", hint);
+        }
+    }
     ConstraintState {
         name,
         metric,
@@ -341,9 +355,35 @@ fn constraint(section: &mut Section<'_, '_>) -> ConstraintState {
         upper: section.finite("upper", right),
         utilization: section.finite("utilization", right).unwrap_or_default(),
         status,
-        // Times are filled in when it is run: the latest, a second apart.
-        violations_ms: vec![0; times as usize],
+        // How long ago, the oldest first: when it was is known when the case is run.
+        violations_ms: ago_ms.into_iter().rev().collect(),
     }
+}
+
+/// How long ago each violation was, the latest first, milliseconds.
+fn violations_ago_ms(section: &mut Section<'_, '_>) -> Vec<u64> {
+    let right = "up to 32 whole numbers of milliseconds, for example [0, 59_999]";
+    let numbers = section
+        .numbers("violations_ago_ms", right)
+        .unwrap_or_default();
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "whole and within the bounds"
+    )]
+    let whole = |number: &f64| {
+        let is_right = number.fract() == 0.0 && (0.0..=LONGEST_MS as f64).contains(number);
+        is_right.then_some(*number as u64)
+    };
+    let all: Option<Vec<u64>> = numbers.iter().map(whole).collect();
+    let Some(mut all) = all.filter(|all| all.len() <= 32) else {
+        let message = "`violations_ago_ms` is no list of times";
+        section.error("violations_ago_ms", message, right);
+        return Vec::new();
+    };
+    all.sort_unstable();
+    all
 }
 
 fn history(section: &mut Section<'_, '_>) -> RepairHistory {
@@ -378,59 +418,4 @@ fn heard(section: &mut Section<'_, '_>) -> Vec<Heard> {
             answer: None,
         },
     ]
-}
-
-fn names(section: &mut Section<'_, '_>, key: &'static str, right: &str) -> Vec<String> {
-    section
-        .texts(key, right)
-        .into_iter()
-        .map(str::to_owned)
-        .collect()
-}
-
-fn expectation(section: &mut Section<'_, '_>) -> Expect {
-    let repair = owned(section, "repair", "the identifier of a repair, or \"none\"");
-    Expect {
-        classification: optional(section, "classification", None, &CLASSES),
-        level: optional(section, "level", EscalationLevel::Normal, &LEVELS),
-        repair: repair.map(|id| (id != "none").then_some(id)),
-        halt: section.has("halt").then(|| section.flag("halt", true)),
-        rules: names(section, "rules", "rules among the reasons"),
-        alerts: names(section, "alerts", "names of alerts"),
-        no_alerts: names(section, "no_alerts", "names of alerts"),
-        refuses: section.flag("refuses", false),
-    }
-}
-
-fn never(section: &mut Section<'_, '_>) -> Never {
-    let class_words = words(section, "classification", &CLASSES[..4]);
-    Never {
-        classifications: class_words.into_iter().flatten().collect(),
-        levels: words(section, "level", &LEVELS),
-        repairs: names(section, "repair", "identifiers of repairs; \"*\" is any"),
-        halt: section.flag("halt", false),
-        rules: names(section, "rules", "rules among the reasons"),
-        alerts: names(section, "alerts", "names of alerts"),
-    }
-}
-
-/// Several of several words.
-fn words<T: Copy>(
-    section: &mut Section<'_, '_>,
-    key: &'static str,
-    choices: &[(&str, T)],
-) -> Vec<T> {
-    let all: Vec<String> = choices
-        .iter()
-        .map(|(word, _)| format!("\"{word}\""))
-        .collect();
-    let right = format!("a list of {}", all.join(", "));
-    let mut chosen = Vec::new();
-    for text in section.texts(key, &right) {
-        match choices.iter().find(|(word, _)| *word == text) {
-            Some((_, value)) => chosen.push(*value),
-            None => section.error(key, format!("`{key}` names \"{text}\""), right.clone()),
-        }
-    }
-    chosen
 }

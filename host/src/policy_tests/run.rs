@@ -1,12 +1,12 @@
 //! Runs cases: the component's own answers, held against what was expected.
 
-use std::fmt::Display;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::expect::shown;
 use super::host::Host;
-use super::{Case, CaseFile, CaseResult, Expect, Never, Report, Step, Story, called};
-use crate::model::{Classification, EscalationLevel, Verdict};
+use super::{Case, CaseFile, CaseResult, Expect, Report, Step, Story, called};
+use crate::model::Verdict;
 use crate::pipeline::{Effect, Made, Pipeline};
 use crate::policy::{Policy, PolicyFailure, Retold};
 use crate::recording::RecordingReader;
@@ -231,117 +231,4 @@ pub(super) fn feed_recording(
         }
     }
     Ok(())
-}
-
-impl Expect {
-    /// What of an answer is not as expected, each in a few words.
-    fn wrong(&self, verdict: &Verdict) -> Vec<String> {
-        let mut wrong = Vec::new();
-        let mut differ = |what: &str, expected: &dyn Display, actual: &dyn Display| {
-            wrong.push(format!("expected {what} {expected}, got {actual}"));
-        };
-        if let Some(expected) = self.classification
-            && expected != verdict.classification
-        {
-            differ(
-                "classification",
-                &class(expected),
-                &class(verdict.classification),
-            );
-        }
-        if let Some(expected) = self.level
-            && expected != verdict.level
-        {
-            differ("level", &level(expected), &level(verdict.level));
-        }
-        if let Some(expected) = &self.repair
-            && *expected != verdict.repair
-        {
-            let word = |repair: &Option<String>| repair.clone().unwrap_or("none".into());
-            differ("repair", &word(expected), &word(&verdict.repair));
-        }
-        if let Some(expected) = self.halt
-            && expected != verdict.halt
-        {
-            differ("halt", &expected, &verdict.halt);
-        }
-        for rule in &self.rules {
-            if !verdict.reasons.iter().any(|reason| reason.rule == *rule) {
-                wrong.push(format!("expected the rule {rule}"));
-            }
-        }
-        let alerted = |rule: &String| verdict.alerts.iter().any(|alert| alert.rule == *rule);
-        for rule in self.alerts.iter().filter(|rule| !alerted(rule)) {
-            wrong.push(format!("expected the alert {rule}"));
-        }
-        for rule in self.no_alerts.iter().filter(|rule| alerted(rule)) {
-            wrong.push(format!("expected no alert {rule}"));
-        }
-        wrong
-    }
-}
-
-impl Never {
-    /// What of an answer must never be.
-    fn broken(&self, verdict: &Verdict) -> Vec<String> {
-        let mut broken = Vec::new();
-        if let Some(is) = verdict.classification
-            && self.classifications.contains(&is)
-        {
-            broken.push(format!("classification {}", class(Some(is))));
-        }
-        if self.levels.contains(&verdict.level) {
-            broken.push(format!("level {}", level(verdict.level)));
-        }
-        if let Some(repair) = &verdict.repair
-            && self.repairs.iter().any(|id| id == "*" || id == repair)
-        {
-            broken.push(format!("repair {repair}"));
-        }
-        if self.halt && verdict.halt {
-            broken.push("a halt".to_owned());
-        }
-        for reason in &verdict.reasons {
-            if self.rules.contains(&reason.rule) {
-                broken.push(format!("the rule {}", reason.rule));
-            }
-        }
-        for alert in &verdict.alerts {
-            if self.alerts.contains(&alert.rule) {
-                broken.push(format!("the alert {}", alert.rule));
-            }
-        }
-        broken
-    }
-}
-
-fn shown(verdict: &Verdict) -> String {
-    format!(
-        "{}/{}/{}",
-        class(verdict.classification),
-        level(verdict.level),
-        verdict
-            .repair
-            .as_deref()
-            .unwrap_or(if verdict.halt { "halt" } else { "no repair" })
-    )
-}
-
-fn class(class: Option<Classification>) -> &'static str {
-    match class {
-        Some(Classification::Hiccup) => "hiccup",
-        Some(Classification::Obstacle) => "obstacle",
-        Some(Classification::Wall) => "wall",
-        Some(Classification::Crisis) => "crisis",
-        None => "none",
-    }
-}
-
-fn level(level: EscalationLevel) -> &'static str {
-    match level {
-        EscalationLevel::Normal => "normal",
-        EscalationLevel::Watch => "watch",
-        EscalationLevel::Warn => "warn",
-        EscalationLevel::Escalate => "escalate",
-    }
 }
