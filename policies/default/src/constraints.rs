@@ -10,7 +10,7 @@ use dbmedic_policy::{
     reason, seconds,
 };
 
-use crate::{Case, Parameters, judgement::Judgement, suggestions};
+use crate::{Case, Parameters, judgement::Judgement, repairs, suggestions};
 
 /// No rule of its own backs the operator's auto-fix, so it is rated like the damaged log.
 const AUTO_FIX_CONFIDENCE: f64 = 0.8;
@@ -52,11 +52,7 @@ pub(crate) fn violated<'a>(
                 "it may not be mended without a person"
             ));
     }
-    match finding
-        .candidates
-        .iter()
-        .min_by_key(|candidate| candidate.level)
-    {
+    match repairs::least_risk(&finding.candidates) {
         Some(candidate) => judgement
             .because(reason!(
                 "constraint.auto-fix",

@@ -11,7 +11,7 @@ use dbmedic_policy::{
     reason, seconds,
 };
 
-use crate::{Case, Parameters, judgement::Judgement, suggestions};
+use crate::{Case, Parameters, judgement::Judgement, repairs, suggestions};
 
 /// The table is sound and holds all the index holds, so little can go wrong.
 const REBUILD_CONFIDENCE: f64 = 0.9;
@@ -110,10 +110,8 @@ pub(crate) fn not_a_database<'a>() -> Judgement<'a> {
 /// called either way: files do not go by themselves.
 pub(crate) fn missing<'a>(file: &MissingFile, finding: &'a Finding) -> Judgement<'a> {
     let judgement = Judgement::wall().suggest(suggestions::FIND_FILE);
-    let restore = finding
-        .candidates
-        .iter()
-        .find(|candidate| candidate.level == CascadeLevel::Snapshot);
+    let candidates = finding.candidates.iter();
+    let restore = repairs::least_risk(candidates.filter(|c| c.level == CascadeLevel::Snapshot));
     let age = file.snapshot_age_ms.map_or_else(
         || "of unknown age".into(),
         |age| format!("{} old", seconds(age)),

@@ -1,11 +1,33 @@
 //! Whether the repair that a rule wants may be tried, seen what became of it before
 //! (specification 4.2, 5.1).
 
+use std::cmp::Ordering;
+
 use dbmedic_policy::{
-    Classification, EscalationLevel, Facts, Finding, Reason, RepairHistory, reason,
+    Candidate, Classification, EscalationLevel, Facts, Finding, Reason, RepairHistory, reason,
 };
 
 use crate::{Case, Memory, judgement::Judgement, suggestions};
+
+/// Of several repairs the one of least risk, in whatever order they are offered: by how deep it goes,
+/// then one whose preconditions hold, then by what may be lost, by whether it can be taken back, and
+/// by name. A deeper one does not take the place of one that has to wait.
+pub(crate) fn least_risk<'a>(
+    candidates: impl IntoIterator<Item = &'a Candidate>,
+) -> Option<&'a Candidate> {
+    let waits = |candidate: &Candidate| candidate.preconditions.iter().any(|p| !p.holds);
+    let risk = |a: &&Candidate, b: &&Candidate| -> Ordering {
+        let (lost, other) = (&a.expected_loss, &b.expected_loss);
+        a.level
+            .cmp(&b.level)
+            .then(waits(a).cmp(&waits(b)))
+            .then(lost.commits.cmp(&other.commits))
+            .then(lost.percent.total_cmp(&other.percent))
+            .then(b.undoable.cmp(&a.undoable))
+            .then(a.id.cmp(&b.id))
+    };
+    candidates.into_iter().min_by(risk)
+}
 
 /// After `failures_before_person` failures in a row a repair is not tried again.
 ///
