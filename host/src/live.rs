@@ -5,6 +5,7 @@
 //! a repair runs in a thread of its own. Nothing here decides.
 
 mod health;
+mod preserve;
 mod run;
 mod told;
 mod written;
@@ -30,9 +31,9 @@ use crate::recording::{Header, RecordingWriter};
 use crate::repair::{self, StepReport};
 use crate::signature::SignatureWatch;
 use crate::state_dir::{StateDir, StateError};
-use crate::target::sqlite::raw::RawProcess;
 use crate::watch::{Pace, Site};
 
+use preserve::Preserver;
 use written::Written;
 
 pub use told::{Listener, Told, ToldAt};
@@ -81,6 +82,7 @@ pub struct Live {
     pipeline: Pipeline,
     sites: BTreeMap<String, Arc<Site>>,
     written: Written,
+    preserver: Preserver,
     recording: Option<RecordingWriter>,
     decision_log: Option<DecisionLog>,
     exe: PathBuf,
@@ -150,6 +152,7 @@ impl Live {
             pipeline: Pipeline::new(setup.options, setup.policies, carried),
             sites,
             written: Written::new(setup.journal, setup.state_dir),
+            preserver: Preserver::new(),
             recording,
             decision_log: setup.decision_log,
             exe: setup.exe,
@@ -209,11 +212,13 @@ impl Live {
         Ok(())
     }
 
-    /// Writes what could not be written before; here a failure is one.
+    /// Waits for the copies under way, and writes what could not be written before; here a failure
+    /// is one.
     ///
     /// # Errors
     /// When something cannot be kept for the next run.
     pub fn finish(&mut self, tell: &mut Listener<'_>) -> anyhow::Result<()> {
+        self.preserver.finish(tell);
         self.written.finish(&self.pipeline, tell)
     }
 
@@ -272,7 +277,7 @@ impl Live {
                 }
                 Effect::Preserve {
                     target, incident, ..
-                } => self.preserve(&target, &incident, tell),
+                } => self.preserve(&target, &incident),
                 _ => {}
             }
         }
@@ -313,21 +318,13 @@ impl Live {
         }
     }
 
-    /// Copies a halted target's files aside, as they are.
-    fn preserve(&self, target: &str, incident: &str, tell: &mut Listener<'_>) {
-        let Some(site) = self.sites.get(target) else {
-            return;
-        };
-        let into = self.written.dir.preserved(target, incident);
-        let copied = RawProcess::spawn(&self.exe)
-            .map_err(anyhow::Error::from)
-            .and_then(|mut raw| Ok(raw.copy(&site.path, &into)?));
-        // A halt stands even when the copy does not succeed: a full disk must not lift it.
-        let text = match copied {
-            Ok(_) => format!("{target}: files copied to {}", into.display()),
-            Err(error) => format!("{target}: files could NOT be copied aside: {error:#}"),
-        };
-        tell(now_ms(), Told::Note("preserved", &text));
+    /// Begins to copy a halted target's files aside, as they are; what comes of it is reported when
+    /// it is done.
+    fn preserve(&mut self, target: &str, incident: &str) {
+        if let Some(site) = self.sites.get(target) {
+            let into = self.written.dir.preserved(target, incident);
+            self.preserver.begin(target, &site.path, into, &self.exe);
+        }
     }
 
     /// Runs a repair to its end, in this thread.

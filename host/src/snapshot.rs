@@ -3,8 +3,9 @@
 //! They lie in dbmedic's state directory. A database that fails its check never becomes the newest
 //! good snapshot; a snapshot that was being made when the process died has no name and is cleared.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{Read, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rusqlite::backup::{Backup, StepResult};
@@ -99,7 +100,10 @@ pub fn take(
     keep: usize,
 ) -> Result<SnapshotInfo, SnapshotError> {
     let dir = snapshots.join(target);
-    fs::create_dir_all(&dir).map_err(io(&dir))?;
+    // What the database's owner keeps from others, a copy of it must not show.
+    let mut private = DirBuilder::new();
+    private.recursive(true).mode(0o700);
+    private.create(&dir).map_err(io(&dir))?;
     clear_unnamed(&dir)?;
     check_room(source, &dir)?;
     let file = dir.join(format!("{at_ms:013}.db"));
@@ -130,6 +134,7 @@ fn make(
     };
     let from =
         Connection::open_with_flags(readable, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sqlite)?;
+    create_private(unnamed).map_err(io(unnamed))?;
     let mut to = Connection::open(unnamed).map_err(sqlite)?;
     // All pages in one step: one read transaction, which in WAL mode holds up no writer.
     match Backup::new(&from, &mut to)
@@ -172,8 +177,7 @@ fn make(
     // without its database file.
     let manifest = manifest_of(file);
     let text = serde_json::to_vec(&info).map_err(|e| io(&manifest)(e.into()))?;
-    fs::write(&manifest, text)
-        .and_then(|()| File::open(&manifest)?.sync_all())
+    write_private(&manifest, &text)
         .and_then(|()| fs::rename(unnamed, file))
         .and_then(|()| {
             file.parent()
@@ -181,6 +185,23 @@ fn make(
         })
         .map_err(io(file))?;
     Ok(info)
+}
+
+/// Makes a file that only its owner may use.
+fn create_private(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Writes such a file in place of what an earlier attempt left, and syncs it.
+fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = create_private(path)?;
+    file.write_all(content)?;
+    file.sync_all()
 }
 
 /// The newest snapshot of a target; none when there is none.
@@ -267,6 +288,8 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> SnapshotError {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn database(path: &Path, rows: u32) -> Connection {
@@ -297,6 +320,10 @@ mod tests {
             .unwrap();
         let info = take(&path, &path, dir.path(), "a", 5, 3).unwrap();
         assert_eq!(count(&info.file), 100);
+        for private in [&info.file, &manifest_of(&info.file)] {
+            let mode = fs::metadata(private).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{}", private.display());
+        }
         assert_eq!(newest(dir.path(), "a").unwrap(), Some(info));
     }
 

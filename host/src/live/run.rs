@@ -102,6 +102,7 @@ impl Live {
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
+            self.preserver.report(tell);
             if now_ms() >= next_save_ms {
                 next_save_ms = now_ms() + SAVE_BASELINES_MS;
                 self.written.save_baselines(&self.pipeline, tell);

@@ -4,6 +4,7 @@
 //! ever read in a helper process: opening and closing a file of a database in use drops the POSIX
 //! locks that this process holds on it.
 
+pub mod beside;
 pub mod copies;
 pub mod files;
 pub mod integrity;

@@ -28,6 +28,7 @@ use dbmedic::target::sqlite::{
     raw::{FailureKind, RawError, RawProcess, Request},
 };
 use rusqlite::Connection;
+use rustix::process::{Pid, Signal, kill_process};
 
 const EXE: &str = env!("CARGO_BIN_EXE_dbmedic");
 const FULL: Check = Check {
@@ -494,17 +495,12 @@ fn put_back_can_be_cut_off_anywhere() {
 fn helper_that_hangs_or_dies_is_replaced() {
     let place = Place::new();
     Owner::start(&place.database, ROLLBACK, None).leave();
-    // Opening a pipe that nobody writes blocks for ever.
-    let pipe = place.directory.path().join("pipe");
-    assert!(
-        Command::new("mkfifo")
-            .arg(&pipe)
-            .status()
-            .unwrap()
-            .success()
-    );
     let mut helper = raw().with_look_timeout(Duration::from_secs(2));
-    let error = helper.look(&pipe, false, &[]).unwrap_err();
+    let pid = helper
+        .pid()
+        .and_then(|pid| Pid::from_raw(i32::try_from(pid).unwrap()));
+    kill_process(pid.unwrap(), Signal::STOP).unwrap();
+    let error = helper.look(&place.database, false, &[]).unwrap_err();
     assert!(matches!(error, RawError::Timeout { .. }), "{error}");
     let looked = helper.look(&place.database, true, &[]).unwrap();
     assert!(looked.state.database_bytes.is_some());

@@ -1,15 +1,17 @@
 //! Copies of the four files, taken and put back as one.
 //!
 //! A copy is a directory: the files under fixed names, so that SQLite can open it there, and a
-//! manifest, written last: a directory without a manifest is no copy. Runs only in the helper
-//! process. Putting back is the one operation that writes to the database's files; it never begins
-//! while another process holds a lock, and can be run again after it was cut off anywhere.
+//! manifest, written last: a directory without a manifest is no copy. Only its owner may read it. Runs
+//! only in the helper process. Putting back is the one operation that writes to the database's files;
+//! it never begins while another process holds a lock, and can be run again after it was cut off
+//! anywhere. What it makes beside the database is made as [`super::beside`] says.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    ffi::OsString,
+    fs::File,
     io::{self, Read as _, Seek as _, Write as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
 use rustix::fs::{FlockOperation, fcntl_lock};
@@ -19,7 +21,8 @@ use sha2::{Digest as _, Sha256};
 use crate::digest::hex;
 
 use super::{
-    files::{At as _, FileError, Files, fill, open},
+    beside::{Beside, CopyDir, Ownership},
+    files::{At as _, FileError, fill, open},
     locks,
 };
 
@@ -27,10 +30,50 @@ use super::{
 pub const DATABASE_NAME: &str = "database";
 
 const MANIFEST_NAME: &str = "manifest.json";
-const MANIFEST_VERSION: u32 = 1;
-/// How often a copy is begun anew when a file changed under it.
+const MANIFEST_VERSION: u32 = 2;
+/// The longest manifest that is read, bytes.
+const MANIFEST_BYTES: u64 = 1 << 20;
+/// How often a copy is begun again when a file changed under it.
 const TRIES: u32 = 3;
 const CHUNK_BYTES: usize = 1 << 17;
+/// Room that a copy leaves free on the file system, bytes: for what dbmedic writes meanwhile.
+const ROOM_LEFT_BYTES: u64 = 16 << 20;
+
+/// The database and its companions, by SQLite's suffixes, and the names of their copies.
+const PARTS: [Part; 4] = [
+    Part {
+        suffix: "",
+        copy: DATABASE_NAME,
+    },
+    Part {
+        suffix: "-wal",
+        copy: "database-wal",
+    },
+    Part {
+        suffix: "-journal",
+        copy: "database-journal",
+    },
+    INDEX,
+];
+
+/// The wal-index. SQLite builds it from the log when it is missing.
+const INDEX: Part = Part {
+    suffix: "-shm",
+    copy: "database-shm",
+};
+
+/// One of the four files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Part {
+    suffix: &'static str,
+    copy: &'static str,
+}
+
+impl Part {
+    fn is_database(self) -> bool {
+        self.suffix.is_empty()
+    }
+}
 
 /// What a copy holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +84,20 @@ pub struct Manifest {
     pub stable: bool,
     /// The files that existed.
     pub files: Vec<CopiedFile>,
+    /// The database that was copied; none when there was none.
+    pub original: Option<Original>,
+    /// A part of the names under which files are put back before they get their own: drawn when the
+    /// copy is taken, so that others cannot guess it and the next start knows it again.
+    pub token: String,
+}
+
+/// The database that was copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Original {
+    /// The file's number on its file system: under the same path another file may lie one day.
+    pub inode: u64,
+    /// Whose it was.
+    pub ownership: Ownership,
 }
 
 /// One file of a copy.
@@ -74,6 +131,16 @@ pub enum CopyError {
         /// The directory.
         path: PathBuf,
     },
+    /// There is no room for the copy.
+    #[error("{path} has {free_bytes} bytes free, and the copy needs {needed_bytes}: nothing was copied; make room, or name another state directory", path = path.display())]
+    NoRoom {
+        /// The directory.
+        path: PathBuf,
+        /// Bytes that the copy takes, with what is to stay free beside it.
+        needed_bytes: u64,
+        /// Bytes that are free.
+        free_bytes: u64,
+    },
     /// The copy cannot be trusted.
     #[error("the copy in {path} cannot be put back: {reason}; nothing was written", path = path.display())]
     Unusable {
@@ -88,6 +155,16 @@ pub enum CopyError {
         /// The file.
         path: PathBuf,
     },
+    /// Under the database's path lies another file than the one that was copied.
+    #[error("{path} is another file than the one that was copied (inode {inode}, copied {copied}): nothing was written", path = path.display())]
+    Replaced {
+        /// The database.
+        path: PathBuf,
+        /// The file's number now.
+        inode: u64,
+        /// The number of the file that was copied.
+        copied: u64,
+    },
     /// A file does not read back as it was written.
     #[error("{path} does not read back as it was written: check the disk, then put the copy back again", path = path.display())]
     ReadBack {
@@ -99,57 +176,69 @@ pub enum CopyError {
 /// Copies the files that exist into a directory, which is made when missing.
 ///
 /// The database's own lock is shared meanwhile if nobody forbids it, so that a writer in rollback
-/// mode waits; a writer of the log is not held up, and seen by what changed.
+/// mode waits; a writer of the log is not held up, and seen by what changed. No file is read further
+/// than it was long when it was opened, and nothing is copied when there is no room for all.
 ///
 /// # Errors
 ///
 /// See [`CopyError`].
 pub fn copy(path: &Path, into: &Path) -> Result<Manifest, CopyError> {
-    let files = Files::of(path);
-    fs::create_dir_all(into).at("make", into)?;
-    let manifest_path = into.join(MANIFEST_NAME);
-    if manifest_path.exists() {
+    let beside = Beside::of(path)?;
+    let directory = CopyDir::make(into)?;
+    if open(&into.join(MANIFEST_NAME))?.is_some() {
         return Err(CopyError::Exists {
             path: into.to_owned(),
         });
     }
     // Kept open to the end: closing any descriptor of the file would drop the lock.
-    let mut database = open(&files.database)?;
+    let mut database = beside.open(&beside.name(""))?;
     if let Some(file) = &database {
         match fcntl_lock(file, FlockOperation::NonBlockingLockShared) {
             Ok(()) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => {}
-            Err(error) => Err(io::Error::from(error)).at("lock", &files.database)?,
+            Err(error) => Err(io::Error::from(error)).at("lock", path)?,
         }
     }
     let mut tries = TRIES;
-    let manifest = loop {
+    let (stable, files) = loop {
         tries -= 1;
-        let before = stamps(&files)?;
+        let before = stamps(&beside)?;
+        check_room(&beside, &directory, into)?;
         let mut copied = Vec::new();
-        for (original, name) in pairs(&files) {
-            let to = into.join(&name);
-            let source = if *original == files.database {
+        for part in PARTS {
+            let name = beside.name(part.suffix);
+            let opened = if part.is_database() {
                 database.as_mut().map(Opened::Borrowed)
             } else {
-                open(original)?.map(Opened::Owned)
+                beside.open(&name)?.map(Opened::Owned)
             };
-            match source {
+            match opened {
                 Some(mut source) => {
-                    copied.push(copy_file(source.file(), original, &to, name)?);
+                    let original = beside.path(&name);
+                    copied.push(copy_file(source.file(), &original, &directory, into, part)?);
                 }
-                None => remove(&to)?,
+                None => directory.remove(part.copy)?,
             }
         }
-        let stable = before == stamps(&files)?;
+        let stable = before == stamps(&beside)?;
         if stable || tries == 0 {
-            break Manifest {
-                version: MANIFEST_VERSION,
-                stable,
-                files: copied,
-            };
+            break (stable, copied);
         }
     };
-    write_manifest(&manifest, into, &manifest_path)?;
+    let original = match &database {
+        Some(file) => Some(Original {
+            inode: file.metadata().at("look at", path)?.ino(),
+            ownership: Ownership::of(file).at("look at", path)?,
+        }),
+        None => None,
+    };
+    let manifest = Manifest {
+        version: MANIFEST_VERSION,
+        stable,
+        files,
+        original,
+        token: format!("{:032x}", rand::random::<u128>()),
+    };
+    write_manifest(&manifest, &directory, into)?;
     Ok(manifest)
 }
 
@@ -159,16 +248,14 @@ pub fn copy(path: &Path, into: &Path) -> Result<Manifest, CopyError> {
 ///
 /// A file could not be read.
 pub fn digests(path: &Path) -> Result<Vec<CopiedFile>, FileError> {
-    let files = Files::of(path);
+    let beside = Beside::of(path)?;
     let mut found = Vec::new();
-    for (original, name) in pairs(&files) {
-        if *original == files.shm {
-            continue;
-        }
-        if let Some(mut file) = open(original)? {
-            let (bytes, sha256) = digest(&mut file, original)?;
+    for part in PARTS.into_iter().filter(|part| *part != INDEX) {
+        let name = beside.name(part.suffix);
+        if let Some(mut file) = beside.open(&name)? {
+            let (bytes, sha256) = digest(&mut file, &beside.path(&name))?;
             found.push(CopiedFile {
-                name,
+                name: part.copy.to_owned(),
                 bytes,
                 sha256,
             });
@@ -178,11 +265,13 @@ pub fn digests(path: &Path) -> Result<Vec<CopiedFile>, FileError> {
 }
 
 /// Puts a copy back: afterwards the four files are what they were, the wal-index excepted, which
-/// SQLite builds anew. With `over`, only if each file is as `over` tells, or as it was copied:
-/// what anybody else wrote since is not overwritten.
+/// SQLite builds again. With `over`, only if each file is as `over` tells, or as it was copied: what
+/// anybody else wrote since is not overwritten.
 ///
-/// The companions are put back first, each at once, then the database: cut off anywhere, a
-/// database that differs from the copy in nothing but what its log holds is never half way.
+/// The companions are written under names of their own first; then each gets its name at once, and
+/// the database is overwritten last: cut off anywhere, a database that differs from the copy in
+/// nothing but what its log holds is never half way. What a restore that was cut off left beside the
+/// database is removed first.
 ///
 /// # Errors
 ///
@@ -193,81 +282,155 @@ pub fn restore(
     from: &Path,
     over: Option<&[CopiedFile]>,
 ) -> Result<Manifest, CopyError> {
-    let files = Files::of(path);
+    let beside = Beside::of(path)?;
     let manifest = read_manifest(from)?;
-    let wanted = |name: &str| manifest.files.iter().find(|file| file.name == name);
+    clear(&beside, &manifest.token)?;
+    let restored = put_back_all(&beside, &manifest, from, over);
+    if restored.is_err() {
+        // What is left is removed by the next attempt otherwise.
+        drop(clear(&beside, &manifest.token));
+    }
+    restored.map(|()| manifest)
+}
+
+/// Removes what a restore that was cut off left beside the database.
+///
+/// # Errors
+///
+/// See [`CopyError`]. No copy, or one that cannot be put back, left nothing.
+pub fn clear_unfinished(path: &Path, from: &Path) -> Result<(), CopyError> {
+    match read_manifest(from) {
+        Ok(manifest) => Ok(clear(&Beside::of(path)?, &manifest.token)?),
+        Err(CopyError::Unusable { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn put_back_all(
+    beside: &Beside,
+    manifest: &Manifest,
+    from: &Path,
+    over: Option<&[CopiedFile]>,
+) -> Result<(), CopyError> {
+    let wanted = |part: Part| manifest.files.iter().find(|file| file.name == part.copy);
+    let name = beside.name("");
+    let path = beside.path(&name);
+    // Whatever else has these names is somebody's trap, and stops it.
+    for part in PARTS {
+        beside.stat(&beside.name(part.suffix))?;
+    }
     // Kept open to the end: closing any descriptor of the file would drop the lock.
-    let mut database = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&files.database)
-        .at("open", &files.database)?;
-    lock_alone(&database, &files.database)?;
+    let mut database = match (beside.open_to_write(&name)?, manifest.original) {
+        (Some(file), _) => file,
+        // It was removed since: whoever did that wrote last.
+        (None, _) if over.is_some() => return Err(CopyError::Changed { path }),
+        (None, Some(original)) => beside.create(&name, original.ownership)?,
+        (None, None) => {
+            return Err(CopyError::Unusable {
+                path: from.to_owned(),
+                reason: "it holds no database".to_owned(),
+            });
+        }
+    };
+    lock_alone(&database, &path)?;
+    if over.is_some() {
+        let inode = database.metadata().at("look at", &path)?.ino();
+        let copied = manifest.original.map_or(inode, |original| original.inode);
+        if inode != copied {
+            return Err(CopyError::Replaced {
+                path,
+                inode,
+                copied,
+            });
+        }
+    }
     if let Some(over) = over {
-        check_unchanged(&mut database, &files, &manifest.files, over)?;
+        check_unchanged(&mut database, beside, &manifest.files, over)?;
     }
 
-    remove(&files.shm)?;
-    let permissions = database
-        .metadata()
-        .at("look at", &files.database)?
-        .permissions();
-    for (original, name) in pairs(&files) {
-        if *original == files.database || *original == files.shm {
-            continue;
+    let owner = Ownership::of(&database).at("look at", &path)?;
+    let companions = PARTS
+        .into_iter()
+        .filter(|part| !part.is_database() && *part != INDEX);
+    for part in companions.clone() {
+        if let Some(copied) = wanted(part) {
+            let unfinished = unfinished(beside, &manifest.token, part);
+            let mut file = beside.create(&unfinished, owner)?;
+            put_back(&mut file, &beside.path(&unfinished), copied, from)?;
         }
-        let Some(copied) = wanted(&name) else {
-            remove(original)?;
-            continue;
-        };
-        let unfinished = files.unfinished();
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&unfinished)
-            .at("open", &unfinished)?;
-        file.set_permissions(permissions.clone())
-            .at("set the permissions of", &unfinished)?;
-        put_back(&mut file, &unfinished, copied, from)?;
-        fs::rename(&unfinished, original).at("name", original)?;
     }
-    let directory = files.database.parent().unwrap_or(Path::new("."));
-    sync_directory(directory)?;
-    match wanted(DATABASE_NAME) {
-        Some(copied) => put_back(&mut database, &files.database, copied, from)?,
-        None => remove(&files.database)?,
+    beside.remove(&beside.name(INDEX.suffix))?;
+    for part in companions {
+        let name = beside.name(part.suffix);
+        if wanted(part).is_some() {
+            beside.rename(&unfinished(beside, &manifest.token, part), &name)?;
+        } else {
+            beside.remove(&name)?;
+        }
     }
-    sync_directory(directory)?;
+    beside.sync()?;
+    match wanted(PARTS[0]) {
+        Some(copied) => put_back(&mut database, &path, copied, from)?,
+        None => beside.remove(&name)?,
+    }
+    beside.sync()?;
     // The lock ends here, with the descriptor.
     drop(database);
-    Ok(manifest)
+    Ok(())
+}
+
+/// The name of a companion before it gets its own.
+fn unfinished(beside: &Beside, token: &str, part: Part) -> OsString {
+    beside.name(&format!("-dbmedic-{token}{}", part.suffix))
+}
+
+fn clear(beside: &Beside, token: &str) -> Result<(), FileError> {
+    for part in PARTS {
+        beside.remove(&unfinished(beside, token, part))?;
+    }
+    Ok(())
+}
+
+/// Sees that there is room for a copy of all files.
+fn check_room(beside: &Beside, directory: &CopyDir, into: &Path) -> Result<(), CopyError> {
+    let mut needed_bytes = ROOM_LEFT_BYTES;
+    for part in PARTS {
+        let stat = beside.stat(&beside.name(part.suffix))?;
+        let bytes = stat.map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
+        needed_bytes = needed_bytes.saturating_add(bytes);
+    }
+    let free_bytes = directory.free_bytes()?;
+    if free_bytes < needed_bytes {
+        return Err(CopyError::NoRoom {
+            path: into.to_owned(),
+            needed_bytes,
+            free_bytes,
+        });
+    }
+    Ok(())
 }
 
 /// Sees that each file is as `over` tells, or as it was copied.
 fn check_unchanged(
     database: &mut File,
-    files: &Files,
+    beside: &Beside,
     copied: &[CopiedFile],
     over: &[CopiedFile],
 ) -> Result<(), CopyError> {
-    for (original, name) in pairs(files) {
-        let now = if *original == files.database {
-            database.rewind().at("read", original)?;
-            Some(digest(database, original)?)
-        } else if *original == files.shm {
-            continue;
+    for part in PARTS.into_iter().filter(|part| *part != INDEX) {
+        let name = beside.name(part.suffix);
+        let path = beside.path(&name);
+        let now = if part.is_database() {
+            database.rewind().at("read", &path)?;
+            Some(digest(database, &path)?)
         } else {
-            match open(original)? {
-                Some(mut file) => Some(digest(&mut file, original)?),
+            match beside.open(&name)? {
+                Some(mut file) => Some(digest(&mut file, &path)?),
                 None => None,
             }
         };
         let is_now = |known: &[CopiedFile]| {
-            let known = known.iter().find(|file| file.name == name);
+            let known = known.iter().find(|file| file.name == part.copy);
             // Missing and empty are the same to SQLite.
             match (&now, known) {
                 (Some((bytes, sha256)), Some(known)) => {
@@ -279,9 +442,7 @@ fn check_unchanged(
             }
         };
         if !is_now(over) && !is_now(copied) {
-            return Err(CopyError::Changed {
-                path: original.clone(),
-            });
+            return Err(CopyError::Changed { path });
         }
     }
     Ok(())
@@ -302,48 +463,40 @@ impl Opened<'_> {
     }
 }
 
-/// The files and their names in a copy.
-fn pairs(files: &Files) -> [(&PathBuf, String); 4] {
-    [
-        (&files.database, DATABASE_NAME.to_owned()),
-        (&files.wal, format!("{DATABASE_NAME}-wal")),
-        (&files.journal, format!("{DATABASE_NAME}-journal")),
-        (&files.shm, format!("{DATABASE_NAME}-shm")),
-    ]
-}
+/// What tells that a file was written to or swapped: its number, its length, and the time of the last
+/// change in seconds and nanoseconds.
+type Stamp = (u64, i64, i64, u64);
 
-/// What tells that a file was written to: length and time of the last change. The wal-index is
-/// left out: it is written through shared memory, by readers too.
-fn stamps(files: &Files) -> Result<[Option<(u64, SystemTime)>; 3], FileError> {
-    let stamp = |path: &PathBuf| match fs::metadata(path) {
-        Ok(metadata) => {
-            let modified = metadata.modified().at("look at", path)?;
-            Ok(Some((metadata.len(), modified)))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).at("look at", path),
-    };
-    Ok([
-        stamp(&files.database)?,
-        stamp(&files.wal)?,
-        stamp(&files.journal)?,
-    ])
+/// The stamps of the files. The wal-index is left out: it is written through shared memory, by
+/// readers too.
+fn stamps(beside: &Beside) -> Result<Vec<Option<Stamp>>, FileError> {
+    PARTS
+        .into_iter()
+        .filter(|part| *part != INDEX)
+        .map(|part| {
+            let stat = beside.stat(&beside.name(part.suffix))?;
+            Ok(stat.map(|s| (s.st_ino, s.st_size, s.st_mtime, s.st_mtime_nsec)))
+        })
+        .collect()
 }
 
 fn copy_file(
     source: &mut File,
     original: &Path,
-    to: &Path,
-    name: String,
+    directory: &CopyDir,
+    into: &Path,
+    part: Part,
 ) -> Result<CopiedFile, FileError> {
+    let to = into.join(part.copy);
+    let most = source.metadata().at("look at", original)?.len();
     source.rewind().at("read", original)?;
-    let mut target = File::create(to).at("make", to)?;
-    let (bytes, sha256) = pump(source, original, |chunk| {
-        target.write_all(chunk).at("write", to)
+    let mut target = directory.create(part.copy)?;
+    let (bytes, sha256) = pump(source, most, original, |chunk| {
+        target.write_all(chunk).at("write", &to)
     })?;
-    target.sync_all().at("sync", to)?;
+    target.sync_all().at("sync", &to)?;
     Ok(CopiedFile {
-        name,
+        name: part.copy.to_owned(),
         bytes,
         sha256,
     })
@@ -357,9 +510,14 @@ fn put_back(
     from: &Path,
 ) -> Result<(), CopyError> {
     let source_path = from.join(&copied.name);
-    let mut source = File::open(&source_path).at("open", &source_path)?;
+    let Some(mut source) = open(&source_path)? else {
+        return Err(CopyError::Unusable {
+            path: from.to_owned(),
+            reason: format!("{} is missing", copied.name),
+        });
+    };
     target.rewind().at("write", path)?;
-    pump(&mut source, &source_path, |chunk| {
+    pump(&mut source, copied.bytes, &source_path, |chunk| {
         target.write_all(chunk).at("write", path)
     })?;
     target.set_len(copied.bytes).at("cut", path)?;
@@ -388,9 +546,10 @@ fn lock_alone(database: &File, path: &Path) -> Result<(), CopyError> {
     }
 }
 
-/// Reads to the end, hands on each chunk, and gives length and SHA-256.
+/// Reads to the end or to a length, hands on each chunk, and gives length and SHA-256.
 fn pump(
     source: &mut File,
+    most_bytes: u64,
     path: &Path,
     mut sink: impl FnMut(&[u8]) -> Result<(), FileError>,
 ) -> Result<(u64, String), FileError> {
@@ -398,7 +557,9 @@ fn pump(
     let mut bytes = 0;
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        let count = fill(source, &mut chunk).at("read", path)?;
+        let left = usize::try_from(most_bytes - bytes).unwrap_or(usize::MAX);
+        let size = left.min(CHUNK_BYTES);
+        let count = fill(source, &mut chunk[..size]).at("read", path)?;
         if count == 0 {
             return Ok((bytes, hex(&hash.finalize())));
         }
@@ -409,20 +570,22 @@ fn pump(
 }
 
 fn digest(file: &mut File, path: &Path) -> Result<(u64, String), FileError> {
-    pump(file, path, |_| Ok(()))
+    let most = file.metadata().at("look at", path)?.len();
+    pump(file, most, path, |_| Ok(()))
 }
 
-fn write_manifest(manifest: &Manifest, into: &Path, path: &Path) -> Result<(), CopyError> {
+fn write_manifest(manifest: &Manifest, directory: &CopyDir, into: &Path) -> Result<(), CopyError> {
+    let path = into.join(MANIFEST_NAME);
     let text = serde_json::to_vec_pretty(manifest)
         .map_err(io::Error::from)
-        .at("write", path)?;
-    let unfinished = into.join(format!("{MANIFEST_NAME}.new"));
-    let mut file = File::create(&unfinished).at("make", &unfinished)?;
-    file.write_all(&text).at("write", &unfinished)?;
-    file.sync_all().at("sync", &unfinished)?;
-    sync_directory(into)?;
-    fs::rename(&unfinished, path).at("name", path)?;
-    sync_directory(into)?;
+        .at("write", &path)?;
+    let unfinished = format!("{MANIFEST_NAME}.new");
+    let mut file = directory.create(&unfinished)?;
+    file.write_all(&text).at("write", &path)?;
+    file.sync_all().at("sync", &path)?;
+    directory.sync()?;
+    directory.rename(&unfinished, MANIFEST_NAME)?;
+    directory.sync()?;
     Ok(())
 }
 
@@ -441,7 +604,7 @@ fn read_manifest(from: &Path) -> Result<Manifest, CopyError> {
         return Err(unusable("it has no manifest".to_owned()));
     };
     let mut text = Vec::new();
-    file.take(1 << 20)
+    file.take(MANIFEST_BYTES)
         .read_to_end(&mut text)
         .at("read", &path)?;
     let manifest: Manifest = serde_json::from_slice(&text)
@@ -452,12 +615,13 @@ fn read_manifest(from: &Path) -> Result<Manifest, CopyError> {
     if !manifest.stable {
         return Err(unusable("the files changed while it was taken".to_owned()));
     }
+    // It becomes a part of a file's name.
+    if !manifest.token.bytes().all(|byte| byte.is_ascii_hexdigit()) || manifest.token.len() != 32 {
+        return Err(unusable("its token is damaged".to_owned()));
+    }
     for copied in &manifest.files {
         // A name is joined to a path: only the four that a copy makes.
-        if !pairs(&Files::of(Path::new(DATABASE_NAME)))
-            .iter()
-            .any(|(_, name)| *name == copied.name)
-        {
+        if !PARTS.iter().any(|part| part.copy == copied.name) {
             return Err(unusable(format!("it names a file {}", copied.name)));
         }
         let path = from.join(&copied.name);
@@ -469,23 +633,4 @@ fn read_manifest(from: &Path) -> Result<Manifest, CopyError> {
         }
     }
     Ok(manifest)
-}
-
-fn remove(path: &Path) -> Result<(), FileError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).at("remove", path),
-        _ => Ok(()),
-    }
-}
-
-fn sync_directory(path: &Path) -> Result<(), FileError> {
-    // The parent of a bare file name is the empty path.
-    let path = if path.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        path
-    };
-    File::open(path)
-        .and_then(|directory| directory.sync_all())
-        .at("sync", path)
 }

@@ -7,12 +7,14 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     io::{self, Read as _},
-    os::unix::fs::FileExt as _,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
+use rustix::fs::FileType;
+
 use super::{
-    HeaderFault, SqliteState, WalIndexState, WalState,
+    HeaderFault, SqliteState, WalIndexState, WalState, beside,
     locks::{self, LockFile},
     wal, wal_index,
 };
@@ -52,15 +54,6 @@ impl Files {
             journal: beside("-journal"),
             database,
         }
-    }
-}
-
-impl Files {
-    /// Where a companion is written before it gets its name.
-    pub(super) fn unfinished(&self) -> PathBuf {
-        let mut name = OsString::from(&self.database);
-        name.push("-dbmedic-unfinished");
-        PathBuf::from(name)
     }
 }
 
@@ -282,19 +275,18 @@ fn header_fault(
     )
 }
 
-/// Opens for reading; none when the file is missing.
+/// Opens a regular file for reading, never through a symbolic link; none when it is missing.
 pub(super) fn open(path: &Path) -> Result<Option<File>, FileError> {
-    match File::open(path) {
-        Ok(file) => Ok(Some(file)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).at("open", path),
-    }
+    beside::open_regular(path)
 }
 
 /// The length of a file; none when it is missing or empty.
 pub(super) fn length(path: &Path) -> Result<Option<u64>, FileError> {
-    match fs::metadata(path) {
-        Ok(metadata) => Ok(Some(metadata.len()).filter(|&bytes| bytes > 0)),
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => {
+            beside::regular(FileType::from_raw_mode(metadata.mode())).at("look at", path)?;
+            Ok(Some(metadata.len()).filter(|&bytes| bytes > 0))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).at("look at", path),
     }

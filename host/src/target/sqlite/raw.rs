@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -110,6 +111,8 @@ pub enum FailureKind {
     CopyUnusable,
     /// A file was changed by somebody else. Nothing was written.
     Changed,
+    /// There is no room for a copy. Nothing was copied.
+    NoRoom,
     /// A file does not read back as it was written.
     ReadBack,
     /// The request could not be understood.
@@ -124,7 +127,8 @@ impl From<CopyError> for Failure {
                 CopyError::InUse { pid, .. } => FailureKind::InUse(*pid),
                 CopyError::Exists { .. } => FailureKind::CopyExists,
                 CopyError::Unusable { .. } => FailureKind::CopyUnusable,
-                CopyError::Changed { .. } => FailureKind::Changed,
+                CopyError::Changed { .. } | CopyError::Replaced { .. } => FailureKind::Changed,
+                CopyError::NoRoom { .. } => FailureKind::NoRoom,
                 CopyError::ReadBack { .. } => FailureKind::ReadBack,
             },
             message: chain(&error),
@@ -139,6 +143,8 @@ impl From<CopyError> for Failure {
 ///
 /// The input or the output broke.
 pub fn serve(input: impl BufRead, mut output: impl Write) -> io::Result<()> {
+    // Whatever it makes is for its owner alone, unless it is given other permissions.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     for line in input.lines() {
         let answer = serde_json::from_str(&line?).map_or_else(
             |error| {
@@ -261,6 +267,11 @@ impl RawProcess {
             look_timeout: LOOK_TIMEOUT,
             running: Some(Running::start(exe)?),
         })
+    }
+
+    /// The pid of the helper process; none when the next question starts one.
+    pub fn pid(&self) -> Option<u32> {
+        self.running.as_ref().map(|running| running.child.id())
     }
 
     /// The same with another time allowed for a look than [`LOOK_TIMEOUT`].

@@ -112,10 +112,8 @@ fn read_frames(files: &Files, then: LogMark, now: LogMark) -> io::Result<Option<
     if then == now {
         return Ok(Some(Vec::new()));
     }
-    let log = match std::fs::File::open(&files.wal) {
-        Ok(log) => log,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
+    let Some(log) = files::open(&files.wal).map_err(|error| error.source)? else {
+        return Ok(None);
     };
     let header = wal::read_header(&mut &log)?;
     if !header.header_valid {
