@@ -54,6 +54,9 @@ mod kills;
 /// `run` in its three modes, approving, stopping.
 mod live;
 
+/// Busy neighbours of a database: nobody is ended but who is in the way.
+mod neighbours;
+
 /// `dbmedic policy test`: a policy's cases, and the default policy under its own.
 mod policy_cases;
 

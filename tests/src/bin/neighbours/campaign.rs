@@ -1,0 +1,79 @@
+//! Many seeded runs, several at a time.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::Context as _;
+use rustix::process::geteuid;
+
+use crate::kind::Kind;
+use crate::run::{Outcome, Plan, run};
+use crate::tally::Tally;
+use crate::{Arguments, binary};
+
+/// Runs them all. False when one of them was not right.
+pub(crate) fn run_all(arguments: &Arguments) -> anyhow::Result<bool> {
+    let dbmedic = binary::find(arguments.dbmedic.as_deref())?;
+    let kinds = kinds(arguments);
+    let home = tempfile::Builder::new()
+        .prefix("neighbours-")
+        .tempdir_in(arguments.keep.clone().unwrap_or_else(std::env::temp_dir))
+        .context("cannot create a directory for the runs")?;
+    let next = AtomicU64::new(0);
+    let tally = Mutex::new(Tally::default());
+    std::thread::scope(|scope| {
+        for _ in 0..arguments.jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= arguments.runs {
+                        break;
+                    }
+                    let seed = arguments.seed + number;
+                    let kind = kinds[usize::try_from(seed).unwrap_or(0) % kinds.len()];
+                    let plan = Plan::of(seed, kind, &kinds, arguments.with_fault);
+                    let dir = home.path().join(format!("seed-{seed}"));
+                    let (outcome, wrong) = match run(&plan, &dbmedic, &dir) {
+                        Ok(outcome) => {
+                            let wrong = outcome.wrong(&plan);
+                            (outcome, wrong)
+                        }
+                        Err(error) => (Outcome::default(), vec![format!("{error:#}")]),
+                    };
+                    let verdict = if wrong.is_empty() { "right" } else { "WRONG" };
+                    println!("{verdict}  {} {}", plan.describe(), wrong.join("; "));
+                    if wrong.is_empty() && !arguments.keep_all {
+                        std::fs::remove_dir_all(&dir).ok();
+                    }
+                    let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+                    tally.add(&plan, &outcome, &wrong);
+                }
+            });
+        }
+    });
+    let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+    tally.print();
+    if !tally.is_right() || arguments.keep_all {
+        println!("\nkept: {}", home.keep().display());
+    }
+    Ok(tally.is_right())
+}
+
+/// The kinds that take part. Containers need root.
+fn kinds(arguments: &Arguments) -> Vec<Kind> {
+    let wanted = if arguments.only.is_empty() {
+        Kind::all()
+    } else {
+        &arguments.only
+    };
+    let can_contain = geteuid().is_root();
+    let (kinds, left_out): (Vec<_>, Vec<_>) = wanted
+        .iter()
+        .copied()
+        .partition(|kind| can_contain || !kind.is_contained());
+    for kind in left_out {
+        println!("left out: {} (needs root)", kind.name());
+    }
+    kinds
+}
