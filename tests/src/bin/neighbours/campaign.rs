@@ -3,14 +3,19 @@
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::geteuid;
 
 use crate::kind::Kind;
-use crate::run::{Outcome, Plan, run};
+use crate::plan::Plan;
+use crate::run::{Outcome, run};
 use crate::tally::Tally;
-use crate::{Arguments, binary};
+use crate::{Arguments, binary, litestream};
+
+/// How long Litestream runs unless something else is asked for.
+const LITESTREAM_TIME: Duration = Duration::from_mins(30);
 
 /// Runs them all. False when one of them was not right.
 pub(crate) fn run_all(arguments: &Arguments) -> anyhow::Result<bool> {
@@ -20,6 +25,20 @@ pub(crate) fn run_all(arguments: &Arguments) -> anyhow::Result<bool> {
         .prefix("neighbours-")
         .tempdir_in(arguments.keep.clone().unwrap_or_else(std::env::temp_dir))
         .context("cannot create a directory for the runs")?;
+    if let Some(program) = &arguments.litestream {
+        let time = arguments.soak.unwrap_or(LITESTREAM_TIME);
+        let dir = home.path().join("litestream");
+        let right = litestream::run(program, &dbmedic, &dir, arguments.seed, time)?;
+        if !right || arguments.keep_all {
+            println!("\nkept: {}", home.keep().display());
+        }
+        return Ok(right);
+    }
+    let runs = if arguments.soak.is_some() {
+        1
+    } else {
+        arguments.runs
+    };
     let next = AtomicU64::new(0);
     let tally = Mutex::new(Tally::default());
     std::thread::scope(|scope| {
@@ -27,12 +46,12 @@ pub(crate) fn run_all(arguments: &Arguments) -> anyhow::Result<bool> {
             scope.spawn(|| {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= arguments.runs {
+                    if number >= runs {
                         break;
                     }
                     let seed = arguments.seed + number;
                     let kind = kinds[usize::try_from(seed).unwrap_or(0) % kinds.len()];
-                    let plan = Plan::of(seed, kind, &kinds, arguments.with_fault);
+                    let plan = plan(arguments, seed, kind, &kinds);
                     let dir = home.path().join(format!("seed-{seed}"));
                     let (outcome, wrong) = match run(&plan, &dbmedic, &dir) {
                         Ok(outcome) => {
@@ -58,6 +77,21 @@ pub(crate) fn run_all(arguments: &Arguments) -> anyhow::Result<bool> {
         println!("\nkept: {}", home.keep().display());
     }
     Ok(tally.is_right())
+}
+
+/// The run with this seed, as the command line wants it.
+fn plan(arguments: &Arguments, seed: u64, kind: Kind, kinds: &[Kind]) -> Plan {
+    let mut plan = match arguments.soak {
+        Some(time) => Plan::soak(seed, time),
+        None => Plan::of(seed, kind, kinds, arguments.with_fault),
+    };
+    if let Some(interruption) = arguments.interruption {
+        plan.interruption = interruption;
+    }
+    if let Some(time) = arguments.stop_time {
+        plan.stop_time = time;
+    }
+    plan
 }
 
 /// The kinds that take part. Containers need root.

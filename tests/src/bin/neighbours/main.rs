@@ -8,6 +8,9 @@
 //! ```sh
 //! cargo run -p dbmedic-tests --bin neighbours -- --runs 300 --seed 1
 //! cargo run -p dbmedic-tests --bin neighbours -- --runs 20 --with-fault
+//! cargo run -p dbmedic-tests --bin neighbours -- --runs 20 --interruption clock
+//! cargo run -p dbmedic-tests --bin neighbours -- --runs 4 --interruption stop --stop-time 10m
+//! cargo run -p dbmedic-tests --bin neighbours -- --soak 2h
 //! ```
 //!
 //! `--with-fault` is the control: each run also has a process that really holds the write lock or a
@@ -22,20 +25,25 @@
 mod binary;
 mod campaign;
 mod kind;
+mod litestream;
 mod log;
+mod plan;
 mod process;
 mod program;
 mod promised;
 mod run;
 mod scene;
 mod tally;
+mod watcher;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
 use kind::Kind;
+use plan::Interruption;
 
 /// Busy neighbours of a database under care: dbmedic must leave them alone.
 #[derive(Debug, Parser)]
@@ -57,6 +65,20 @@ struct Arguments {
     /// Add a real fault to each run: dbmedic must end the faulty process and nobody else
     #[arg(long)]
     with_fault: bool,
+    /// One long run instead: a dashboard, a polling worker, a pool, readers in containers and a bulk
+    /// load at once, with thresholds of 20 s; for a time such as 90s, 30m or 2h
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    soak: Option<Duration>,
+    /// The real Litestream beside a writer of 600 pages every 0.7 s instead, for the time of --soak
+    /// (30m): no incident may be told
+    #[arg(long, value_name = "FILE")]
+    litestream: Option<PathBuf>,
+    /// What happens to dbmedic in each run (default: one of them in a third of the runs)
+    #[arg(long)]
+    interruption: Option<Interruption>,
+    /// How long dbmedic is stopped or everybody is suspended (default: a few seconds)
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    stop_time: Option<Duration>,
     /// The dbmedic to test (default: build and use the one beside this program)
     #[arg(long, value_name = "FILE")]
     dbmedic: Option<PathBuf>,
@@ -88,5 +110,19 @@ fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::from(2)
         }
+    }
+}
+
+/// Reads a time such as `90s`, `30m` or `2h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| format!("`{text}` is not a time such as 90s, 30m or 2h"))?;
+    match &text[digits.len()..] {
+        "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number * 60)),
+        "h" => Ok(Duration::from_secs(number * 3600)),
+        unit => Err(format!("unknown unit `{unit}`: use s, m or h")),
     }
 }

@@ -3,12 +3,14 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::program::{ChildArguments, READY};
 
@@ -56,6 +58,11 @@ impl Neighbour {
     /// How it ended, when it did although nobody of the run asked for it.
     pub(crate) fn ended(&mut self) -> anyhow::Result<Option<String>> {
         Ok(self.child.try_wait()?.map(describe))
+    }
+
+    /// Sends a signal to it and to what it started.
+    pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        Ok(kill_process_group(Pid::from_child(&self.child), signal)?)
     }
 
     /// Kills it with SIGKILL and starts it again.
@@ -132,6 +139,8 @@ fn spawn(
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(stderr)
+        // A group of its own, to stop it together with what it starts.
+        .process_group(0)
         .spawn()
         .context("cannot start a neighbour")?;
     let stdin = child.stdin.take().context("no pipe to a neighbour")?;

@@ -30,6 +30,8 @@ pub(crate) enum Fault {
 pub(crate) enum Part {
     /// A small transaction now and then; or a large one after a long rest.
     Application { quiet: bool },
+    /// 600 pages every 0.7 s.
+    SteadyWriter,
     /// A neighbour.
     Neighbour(Kind),
     /// A fault.
@@ -38,6 +40,7 @@ pub(crate) enum Part {
 
 /// How a process of this program is started.
 #[derive(Debug, Clone, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(crate) struct ChildArguments {
     /// The name that it takes, as `ps -o comm` shows it
     #[arg(long)]
@@ -69,6 +72,12 @@ pub(crate) struct ChildArguments {
     /// Write rarely, and much at once
     #[arg(long)]
     pub(crate) quiet: bool,
+    /// Write 600 pages every 0.7 s
+    #[arg(long)]
+    pub(crate) steady: bool,
+    /// Take it slowly, for hours
+    #[arg(long)]
+    pub(crate) soak: bool,
     /// One transaction, then the end
     #[arg(long)]
     pub(crate) once: bool,
@@ -80,6 +89,7 @@ impl ChildArguments {
         match (self.kind, self.fault) {
             (_, Some(fault)) => Part::Fault(fault),
             (Some(kind), None) => Part::Neighbour(kind),
+            (None, None) if self.steady => Part::SteadyWriter,
             (None, None) => Part::Application { quiet: self.quiet },
         }
     }
@@ -104,6 +114,12 @@ impl ChildArguments {
         if self.quiet {
             flags.push("--quiet".into());
         }
+        if self.steady {
+            flags.push("--steady".into());
+        }
+        if self.soak {
+            flags.push("--soak".into());
+        }
         if self.once {
             flags.push("--once".into());
         }
@@ -117,6 +133,7 @@ pub(crate) fn run(arguments: &ChildArguments) -> anyhow::Result<()> {
     match arguments.part() {
         Part::Application { quiet: false } => writer::application(&mut stage),
         Part::Application { quiet: true } => writer::quiet_application(&mut stage),
+        Part::SteadyWriter => writer::steady(&mut stage),
         Part::Fault(Fault::IdleHolder) => fault::idle_holder(&mut stage),
         Part::Fault(Fault::EndlessReader) => fault::endless_reader(&mut stage),
         Part::Neighbour(kind) => match kind {

@@ -1,128 +1,32 @@
 //! One run: neighbours beside a database, dbmedic in mode `enforce`, and what came of it.
 
-use std::fs::File;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rusqlite::Connection;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::kind::Kind;
 use crate::log::{Log, claims_damage};
+use crate::plan::{Interruption, Plan};
 use crate::process::Neighbour;
 use crate::program::{ChildArguments, Fault};
 use crate::promised;
-use crate::scene::{Scene, Settings};
+use crate::scene::Scene;
+use crate::watcher::Watcher;
 
-/// How long dbmedic may take to end after SIGTERM: it brings a repair to its end first.
-const PATIENCE: Duration = Duration::from_mins(1);
 /// How long the control waits for the repair of a real fault.
 const REPAIR_WITHIN: Duration = Duration::from_secs(40);
+/// How often a long run reports.
+const REPORT_EVERY: Duration = Duration::from_mins(10);
+/// How often the clock is set in a run in which it is.
+const CLOCK_EVERY: Duration = Duration::from_millis(600);
 /// How often the run looks at its processes.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Names of processes that only the control has.
 const FAULT_NAMES: [&str; 2] = ["idle-holder", "endless-reader"];
-
-/// What one run is made of; all of it follows from its seed.
-#[derive(Debug, Clone)]
-pub(crate) struct Plan {
-    pub(crate) seed: u64,
-    pub(crate) kinds: Vec<Kind>,
-    pub(crate) fault: Option<Fault>,
-    /// Whether the application writes rarely, and much at once.
-    pub(crate) quiet: bool,
-    pub(crate) settings: Settings,
-    pub(crate) time: Duration,
-    /// Whether dbmedic runs in a container of its own.
-    pub(crate) dbmedic_contained: bool,
-}
-
-impl Plan {
-    /// The run with this seed. `kind` is what it is about; others are chosen to go with it.
-    pub(crate) fn of(seed: u64, kind: Kind, others: &[Kind], with_fault: bool) -> Self {
-        let mut random = StdRng::seed_from_u64(seed);
-        let mut kinds = vec![kind];
-        let quiet = !with_fault && kind.likes_quiet() && random.random_bool(0.5);
-        if kind.needs_short_connections() {
-            kinds.push(Kind::Cron);
-        } else if !kind.is_alone() {
-            let companions: Vec<_> = others
-                .iter()
-                .copied()
-                .filter(|other| !other.is_alone() && !other.needs_short_connections())
-                .filter(|other| !other.is_contained() && *other != kind)
-                .filter(|other| !quiet || other.likes_quiet())
-                .collect();
-            for _ in 0..random.random_range(0..=2) {
-                if companions.is_empty() {
-                    break;
-                }
-                let other = companions[random.random_range(0..companions.len())];
-                if !kinds.contains(&other) {
-                    kinds.push(other);
-                }
-            }
-        }
-        let fault = with_fault.then(|| {
-            if random.random_bool(0.5) {
-                Fault::IdleHolder
-            } else {
-                Fault::EndlessReader
-            }
-        });
-        if fault == Some(Fault::EndlessReader) && !kinds.contains(&Kind::BulkLoad) {
-            // A reader is in the way of the log only when the log grows.
-            kinds.push(Kind::BulkLoad);
-        }
-        let wal = fault.is_some()
-            || kind.needs_short_connections()
-            || kinds.iter().any(|kind| kind.needs_wal())
-            || random.random_bool(0.7);
-        let journal_mode = if wal {
-            "wal"
-        } else {
-            ["delete", "truncate", "persist"][random.random_range(0..3)]
-        };
-        let settings = Settings {
-            journal_mode,
-            threshold_ms: random.random_range(1500..=2500),
-            interval_ms: [100, 200, 400][random.random_range(0..3)],
-            check_interval_ms: [700, 2000, 5000][random.random_range(0..3)],
-        };
-        Self {
-            seed,
-            kinds,
-            fault,
-            quiet,
-            settings,
-            time: Duration::from_millis(random.random_range(6000..=10_000)),
-            dbmedic_contained: kind == Kind::Containers,
-        }
-    }
-
-    /// Its parts in one line.
-    pub(crate) fn describe(&self) -> String {
-        let kinds: Vec<_> = self.kinds.iter().map(|kind| kind.name()).collect();
-        let fault = match self.fault {
-            None => "",
-            Some(Fault::IdleHolder) => " + idle holder",
-            Some(Fault::EndlessReader) => " + endless reader",
-        };
-        let quiet = if self.quiet { " in quiet times" } else { "" };
-        format!(
-            "seed {} {}{fault}{quiet} ({}, threshold {} ms, observed every {} ms)",
-            self.seed,
-            kinds.join(" + "),
-            self.settings.journal_mode,
-            self.settings.threshold_ms,
-            self.settings.interval_ms,
-        )
-    }
-}
 
 /// What came of a run.
 #[derive(Debug, Clone, Default)]
@@ -173,7 +77,13 @@ pub(crate) fn run(plan: &Plan, dbmedic: &Path, dir: &Path) -> anyhow::Result<Out
     let mut stage = Stage::set(plan, &scene)?;
     let names = stage.names();
     let config = scene.configure(&names)?;
-    let mut watcher = Watcher::start(dbmedic, &config, &scene, plan.dbmedic_contained)?;
+    let mut watcher = Watcher::start(
+        dbmedic,
+        &config,
+        &scene,
+        plan.dbmedic_contained,
+        plan.interruption,
+    )?;
     let mut outcome = Outcome::default();
     stage.play(plan, &scene, &mut watcher, &mut outcome)?;
     if let Some(wrong) = watcher.stop()? {
@@ -188,6 +98,13 @@ pub(crate) fn run(plan: &Plan, dbmedic: &Path, dir: &Path) -> anyhow::Result<Out
     if outcome.log.observations < 8 {
         let seen = outcome.log.observations;
         outcome.faults.push(format!("only {seen} observations"));
+    }
+    if plan.interruption == Interruption::Clock {
+        let told = std::fs::read_to_string(scene.output()).unwrap_or_default();
+        if !told.contains("clock was set") {
+            let fault = "dbmedic does not report that its clock was set";
+            outcome.faults.push(fault.into());
+        }
     }
     let database = Connection::open(scene.database())?;
     let kept = promised::compare(&database, &scene.logs(), plan.seed, &stage.writers())?;
@@ -251,6 +168,8 @@ impl Stage {
             kind: None,
             fault: None,
             quiet: plan.quiet,
+            steady: false,
+            soak: plan.soak,
             once: false,
         }
     }
@@ -295,12 +214,26 @@ impl Stage {
     ) -> anyhow::Result<()> {
         let begin = Instant::now();
         let mut next_crash = self.crash_in();
+        let mut interruption_at = plan.time.mul_f64(self.random.random_range(0.3..0.5));
+        let mut next_report = REPORT_EVERY;
         loop {
             std::thread::sleep(LOOK_EVERY);
             let passed = begin.elapsed();
-            if let Some(status) = watcher.child.try_wait()? {
-                outcome.faults.push(format!("dbmedic ended with {status}"));
+            if let Some(how) = watcher.ended()? {
+                outcome.faults.push(format!("dbmedic ended with {how}"));
                 return Ok(());
+            }
+            if passed >= interruption_at {
+                self.interrupt(plan, watcher)?;
+                // A clock is set again and again, so that each kind of hold meets it.
+                interruption_at = match plan.interruption {
+                    Interruption::Clock => passed + CLOCK_EVERY,
+                    _ => Duration::MAX,
+                };
+            }
+            if passed >= next_report {
+                next_report = passed + REPORT_EVERY;
+                report(passed, scene);
             }
             if passed >= next_crash {
                 next_crash = passed + self.crash_in();
@@ -311,7 +244,7 @@ impl Stage {
                 }
             }
             match &mut self.fault {
-                None if passed >= plan.time => return Ok(()),
+                None if passed >= plan.whole_time() => return Ok(()),
                 None => {}
                 Some(fault) => {
                     outcome.fault_ended = fault.ended()?.is_some();
@@ -324,6 +257,34 @@ impl Stage {
                 }
             }
         }
+    }
+
+    /// Stops dbmedic, or everybody, for a while; or sets dbmedic's clock.
+    fn interrupt(&mut self, plan: &Plan, watcher: &Watcher) -> anyhow::Result<()> {
+        match plan.interruption {
+            Interruption::None => {}
+            Interruption::Clock => {
+                let hours = self.random.random_range(-1..=1);
+                watcher.shift_clock(hours * 3600)?;
+            }
+            Interruption::Stop => {
+                watcher.signal(Signal::STOP)?;
+                std::thread::sleep(plan.stop_time);
+                watcher.signal(Signal::CONT)?;
+            }
+            Interruption::Suspend => {
+                for neighbour in &self.neighbours {
+                    neighbour.signal(Signal::STOP)?;
+                }
+                watcher.signal_all(Signal::STOP)?;
+                std::thread::sleep(plan.stop_time);
+                watcher.signal_all(Signal::CONT)?;
+                for neighbour in &self.neighbours {
+                    neighbour.signal(Signal::CONT)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn crash_in(&mut self) -> Duration {
@@ -362,77 +323,15 @@ impl Stage {
     }
 }
 
-/// The dbmedic that watches.
-struct Watcher {
-    child: Child,
-    contained: bool,
-}
-
-impl Watcher {
-    fn start(
-        dbmedic: &Path,
-        config: &Path,
-        scene: &Scene,
-        contained: bool,
-    ) -> anyhow::Result<Self> {
-        let mut command = if contained {
-            let mut unshare = Command::new("unshare");
-            unshare
-                .args(["--pid", "--fork", "--kill-child", "--mount-proc"])
-                .arg(dbmedic);
-            unshare
-        } else {
-            Command::new(dbmedic)
-        };
-        let output = File::create(scene.output())?;
-        let child = command
-            .arg("run")
-            .arg("-c")
-            .arg(config)
-            .arg("--record")
-            .arg(scene.recording())
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .spawn()
-            .context("cannot start dbmedic")?;
-        Ok(Self { child, contained })
-    }
-
-    /// The process id of dbmedic itself, as seen from here.
-    fn pid(&self) -> anyhow::Result<Pid> {
-        let mut pid = self.child.id();
-        if self.contained {
-            let path = format!("/proc/{pid}/task/{pid}/children");
-            let children = std::fs::read_to_string(&path)?;
-            pid = children
-                .trim()
-                .parse()
-                .with_context(|| format!("{path}: {children:?}"))?;
-        }
-        Pid::from_raw(i32::try_from(pid)?).context("no process id")
-    }
-
-    /// Stops it with SIGTERM and waits. An ending other than a clean one is told.
-    fn stop(&mut self) -> anyhow::Result<Option<String>> {
-        if let Some(status) = self.child.try_wait()? {
-            return Ok(Some(format!("ended too early with {status}")));
-        }
-        kill_process(self.pid()?, Signal::TERM)?;
-        let begin = Instant::now();
-        while begin.elapsed() < PATIENCE {
-            if let Some(status) = self.child.try_wait()? {
-                return Ok((!status.success()).then(|| format!("ended with {status}")));
-            }
-            std::thread::sleep(LOOK_EVERY);
-        }
-        Ok(Some("does not end on SIGTERM".into()))
-    }
-}
-
-impl Drop for Watcher {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+/// Says how a long run goes.
+fn report(passed: Duration, scene: &Scene) {
+    let minutes = passed.as_secs() / 60;
+    match Log::read(&scene.recording()) {
+        Ok(log) => println!(
+            "{minutes} min: {} observations, incidents {:?}, repairs {:?}",
+            log.observations, log.incidents, log.approved
+        ),
+        // Its last line may be half written.
+        Err(error) => println!("{minutes} min: {error:#}"),
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::kind::Kind;
-use crate::run::{Outcome, Plan};
+use crate::plan::Plan;
+use crate::run::Outcome;
 
 /// The sum of the runs with one kind of neighbour.
 #[derive(Debug, Clone, Default)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rusqlite::TransactionBehavior;
 
-use super::stage::{Stage, fill, open, promise, ready, unless_busy};
+use super::stage::{Stage, fill, open, promise, ready, rest_together, unless_busy};
 
 /// Reading connections of a pool.
 const READERS: u64 = 4;
@@ -22,11 +22,13 @@ pub(super) fn pool(stage: &mut Stage) -> anyhow::Result<()> {
     std::thread::scope(|scope| {
         let readers: Vec<_> = (0..READERS)
             .map(|reader| {
+                let soak = stage.arguments.soak;
                 let (end, path) = (stage.end.clone(), path.clone());
                 scope.spawn(move || -> anyhow::Result<()> {
                     let database = open(&path)?;
                     end.rest(Duration::from_millis(reader * most_ms / READERS));
                     while !end.is_near() {
+                        rest_together(&end, soak);
                         database.execute_batch("BEGIN")?;
                         let read = database.query_row("SELECT max(id) FROM promised", [], |row| {
                             row.get::<_, Option<i64>>(0)
@@ -48,7 +50,7 @@ pub(super) fn pool(stage: &mut Stage) -> anyhow::Result<()> {
             promise(&stage.end, &mut database, &mut promised, |transaction| {
                 fill(transaction, 30, 2000)
             })?;
-            stage.rest(10, 200);
+            stage.pause(10, 200);
         }
         readers
             .into_iter()

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::stage::{Stage, fill, promise, ready, unless_busy};
+use super::stage::{Stage, fill, promise, ready, rest_together, unless_busy};
 
 /// One read transaction that lasts so long; none where a writer was in the way.
 fn read_for(
@@ -39,6 +39,7 @@ pub(super) fn dashboard(stage: &mut Stage, pause_ms: u64) -> anyhow::Result<()> 
     // Not all of a crowd begin at the same time.
     stage.rest(0, 900);
     while stage.goes_on() {
+        rest_together(&stage.end, stage.arguments.soak);
         read_for(stage, &database, time, false)?;
         if pause_ms > 0 {
             stage.rest(0, pause_ms);

@@ -10,6 +10,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
+use rustix::time::{ClockId, clock_gettime};
+
 use super::ChildArguments;
 use crate::promised::Promised;
 
@@ -99,6 +101,12 @@ impl Stage {
         self.end.rest(time);
     }
 
+    /// Rests between two pieces of work: in a soak ten times as long.
+    pub(super) fn pause(&mut self, least_ms: u64, most_ms: u64) {
+        let slower = if self.arguments.soak { 10 } else { 1 };
+        self.rest(least_ms * slower, most_ms * slower);
+    }
+
     /// A part of the age at which dbmedic acts: from a fifth to three fifths of it. Long enough to
     /// be seen in several looks, and never a hold of that age.
     pub(super) fn below_threshold(&mut self) -> Duration {
@@ -119,6 +127,19 @@ impl Stage {
         } = &self.arguments;
         let promised = Promised::open(&database, dir, *seed, *writer)?;
         Ok((database, promised))
+    }
+}
+
+/// Readers that overlap for ever keep SQLite from beginning its log again, and in hours it would fill
+/// the disk. So in a soak all of them rest at the same time: 20 seconds in five minutes.
+pub(super) fn rest_together(end: &End, soak: bool) {
+    const EVERY_S: i64 = 300;
+    const REST_S: i64 = 20;
+    // The same in all processes.
+    let within = clock_gettime(ClockId::Boottime).tv_sec % EVERY_S;
+    if soak && within < REST_S {
+        let rest = u64::try_from(REST_S - within).unwrap_or(0);
+        end.rest(Duration::from_secs(rest));
     }
 }
 

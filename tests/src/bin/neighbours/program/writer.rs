@@ -11,7 +11,7 @@ pub(super) fn application(stage: &mut Stage) -> anyhow::Result<()> {
     ready()?;
     while stage.goes_on() {
         promise(&stage.end, &mut database, &mut promised, |_| Ok(()))?;
-        stage.rest(20, 120);
+        stage.pause(20, 120);
     }
     Ok(())
 }
@@ -31,6 +31,19 @@ pub(super) fn quiet_application(stage: &mut Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// 600 pages every 0.7 s.
+pub(super) fn steady(stage: &mut Stage) -> anyhow::Result<()> {
+    let (mut database, mut promised) = stage.open_as_writer()?;
+    ready()?;
+    while stage.goes_on() {
+        promise(&stage.end, &mut database, &mut promised, |transaction| {
+            fill(transaction, 600, 3000)
+        })?;
+        stage.rest(700, 700);
+    }
+    Ok(())
+}
+
 /// Large transactions; with a small cache, so that pages reach the log before they are committed.
 pub(super) fn bulk_load(stage: &mut Stage) -> anyhow::Result<()> {
     let (mut database, mut promised) = stage.open_as_writer()?;
@@ -41,7 +54,7 @@ pub(super) fn bulk_load(stage: &mut Stage) -> anyhow::Result<()> {
         promise(&stage.end, &mut database, &mut promised, |transaction| {
             fill(transaction, rows, 5000)
         })?;
-        stage.rest(300, 1500);
+        stage.pause(300, 1500);
     }
     Ok(())
 }
