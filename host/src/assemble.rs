@@ -56,7 +56,7 @@ pub fn assemble_service(
     let state_dir = StateDir::open(&config.state_dir)?;
     // First, because it says that this state directory is this process's alone.
     let journal = Journal::open(state_dir.root())?;
-    let compiled = Store::at(state_dir.root()).compiled();
+    let compiled = Store::at(state_dir.root())?.compiled();
     let cache = CompiledCache::open(&compiled, CacheLimits::default())?;
     let plans = plans(config, Some(cache), Some(&loaded.places))?;
     let gate = Gate::open(state_dir.root(), DEFAULT_POLICY, plans)?;

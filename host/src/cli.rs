@@ -3,13 +3,13 @@
 //! Data goes to standard output, talk to standard error. Nothing here decides.
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::assemble::merge_settings;
-use crate::config::Config;
+use crate::config::{Config, DEFAULT_STATE_DIR, ROOTS_STATE_DIR, is_root};
 use crate::gate::Source;
 
 mod config;
@@ -80,6 +80,31 @@ enum Command {
     DemoProcess(crate::demo::DemoProcess),
 }
 
+impl Command {
+    /// Whether it writes into a state directory, or copies what is in a database.
+    fn writes_state(&self) -> bool {
+        match self {
+            Self::Demo(_)
+            | Self::Run(_)
+            | Self::Check(_)
+            | Self::Repair(_)
+            | Self::Incidents(_)
+            | Self::Approve(_)
+            | Self::Release(_)
+            | Self::Raw => true,
+            // What a person has written for others: keys, signatures, recordings of tables.
+            Self::Replay(_)
+            | Self::Detect(_)
+            | Self::Import(_)
+            | Self::Learn(_)
+            | Self::Diagnose(_)
+            | Self::Policy(_)
+            | Self::Config(_)
+            | Self::DemoProcess(_) => false,
+        }
+    }
+}
+
 /// What a policy can be told on the command line.
 #[derive(Debug, Args)]
 pub(crate) struct PolicyArgs {
@@ -119,12 +144,52 @@ impl PolicyArgs {
     }
 }
 
+/// Where dbmedic keeps its state.
+#[derive(Debug, Args)]
+pub(crate) struct StateArgs {
+    /// Where dbmedic keeps its own state (default: dbmedic-state; root has to name it)
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+impl StateArgs {
+    /// The directory, which must be there.
+    pub(crate) fn existing(&self) -> anyhow::Result<PathBuf> {
+        let dir = state_dir_or_default(self.state_dir.as_deref())?;
+        if !dir.is_dir() {
+            anyhow::bail!(
+                "{}: no such state directory; name it with --state-dir",
+                dir.display()
+            );
+        }
+        Ok(dir)
+    }
+}
+
+/// The state directory that was named, or the default one in the current directory. Root gets no
+/// default: what lies in the current directory may be anybody's.
+pub(crate) fn state_dir_or_default(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+    match named {
+        Some(named) => Ok(named.to_owned()),
+        None if is_root() => anyhow::bail!(
+            "root has no default state directory: the current directory may be anybody's. Name one \
+             that only root can write to, as `--state-dir {ROOTS_STATE_DIR}`"
+        ),
+        None => Ok(DEFAULT_STATE_DIR.into()),
+    }
+}
+
 /// How a command ended: with 0 when all is well, with 1 when the answer is no (a fault found, a
 /// difference, a refusal). An error means that it could not be done: 2, as for a wrong flag.
 pub(crate) type Ended = anyhow::Result<ExitCode>;
 
 /// Runs the command that was typed.
 pub fn run(cli: Cli) -> ExitCode {
+    if cli.command.writes_state() {
+        // What is made from here on, by worker processes too, is for this user alone. SQLite gives the
+        // files beside a database the database's own mode, whatever this is.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    }
     let ended = match cli.command {
         Command::Demo(args) => crate::demo::run(&args),
         Command::Run(args) => watch::run(&args),

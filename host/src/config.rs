@@ -39,6 +39,18 @@ use resolve::Resolve;
 /// The version of the file's format that is read.
 pub const VERSION: u32 = 1;
 
+/// Where dbmedic keeps its own state when nobody says where: beside the configuration, or in the
+/// current directory. Not for root.
+pub const DEFAULT_STATE_DIR: &str = "dbmedic-state";
+
+/// The usual place for root's.
+pub const ROOTS_STATE_DIR: &str = "/var/lib/dbmedic";
+
+/// Whether this process may do everything, so that what it believes must be root's.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// What [`init`] writes: every option with its default, commented out.
 pub const TEMPLATE: &str = include_str!("config/template.toml");
 
@@ -48,7 +60,8 @@ const FILE_BYTES: usize = 1 << 20;
 /// The whole configuration, checked and resolved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Config {
-    /// Where journal, snapshots and copies are kept; default `dbmedic-state`. Never a target's
+    /// Where journal, snapshots and copies are kept; default [`DEFAULT_STATE_DIR`], but for root
+    /// ([`Loaded::needs_state_dir`]). Never a target's
     /// own file or a directory above one.
     pub state_dir: PathBuf,
     /// Where learned signatures are kept, one file each; default `signatures`. It need not exist.
@@ -82,7 +95,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            state_dir: "dbmedic-state".into(),
+            state_dir: DEFAULT_STATE_DIR.into(),
             signature_dir: "signatures".into(),
             mode: Mode::default(),
             observation: Observation::default(),
@@ -337,6 +350,23 @@ pub struct Loaded {
     pub places: Places,
 }
 
+impl Loaded {
+    /// What is wrong when root's configuration does not say where the state directory is: beside a
+    /// file that lies anywhere is no place that root believes.
+    ///
+    /// # Errors
+    /// The mistake, with what to write.
+    pub fn needs_state_dir(&self) -> Result<(), ConfigErrors> {
+        if !is_root() || self.places.offsets.contains_key("state_dir") {
+            return Ok(());
+        }
+        let message = "`state_dir` is missing, and root has no default for it".to_owned();
+        let hint = format!("write `state_dir = \"{ROOTS_STATE_DIR}\"`");
+        let problem = self.places.problem("state_dir", message, Some(hint));
+        Err(ConfigErrors(vec![problem]))
+    }
+}
+
 /// Where each field of a configuration stands.
 #[derive(Debug, Clone)]
 pub struct Places {
@@ -481,7 +511,8 @@ pub enum InitError {
     },
 }
 
-/// Writes [`TEMPLATE`] to a file that does not exist yet: whole and synced, or not at all.
+/// Writes [`TEMPLATE`] to a file that does not exist yet: whole and synced, or not at all. For root it
+/// names a state directory.
 ///
 /// # Errors
 /// [`InitError::Exists`] and [`InitError::Write`].
@@ -503,7 +534,17 @@ pub fn init(path: &Path) -> Result<(), InitError> {
         .permissions(std::fs::Permissions::from_mode(0o644))
         .tempfile_in(directory)
         .map_err(failed)?;
-    file.write_all(TEMPLATE.as_bytes()).map_err(failed)?;
+    let text = if is_root() {
+        // What root must say, with the usual place.
+        let (option, named) = (
+            format!("#state_dir = \"{DEFAULT_STATE_DIR}\""),
+            format!("state_dir = \"{ROOTS_STATE_DIR}\""),
+        );
+        TEMPLATE.replace(&option, &named)
+    } else {
+        TEMPLATE.to_owned()
+    };
+    file.write_all(text.as_bytes()).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
     file.persist_noclobber(path)
         .map_err(|refused| match refused.error.kind() {

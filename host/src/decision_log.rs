@@ -44,6 +44,9 @@ pub use replay::{Absent, Difference, Replayed, Skipped, patient, replay};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecisionLogError {
+    /// Others could have put there what is in its directory.
+    #[error("decision log: {0}")]
+    Trust(#[from] crate::path_trust::TrustError),
     /// A file or the directory cannot be made, read or written.
     #[error("decision log: {}: {source}", path.display())]
     Io {

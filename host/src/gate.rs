@@ -271,7 +271,7 @@ pub fn once(
 /// # Errors
 /// When it cannot be read.
 pub fn at_rest(state_dir: &Path) -> Result<Vec<PolicyReport>, StoreError> {
-    let services = Store::at(state_dir).in_service()?;
+    let services = Store::at(state_dir)?.in_service()?;
     Ok(services
         .iter()
         .map(|(name, service)| running::report(name, service))

@@ -8,7 +8,7 @@
 mod lines;
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,6 +22,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::digest::hex;
 use crate::model::{Candidate, Finding, Outcome};
+use crate::own_dir::OwnDir;
+use crate::path_trust::TrustError;
 use crate::pipeline::Effect;
 use crate::state_dir::Word;
 
@@ -53,6 +55,9 @@ const LOCK_PAUSE: Duration = Duration::from_millis(25);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JournalError {
+    /// The state directory is not to be believed.
+    #[error("state directory: {0}")]
+    StateDir(#[from] TrustError),
     /// The file cannot be opened, read or written.
     #[error("journal {}: {source}", path.display())]
     Io {
@@ -230,17 +235,11 @@ impl Journal {
             path: path.clone(),
             source,
         };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(&path)
-            .map_err(io)?;
+        let dir = OwnDir::open(state_dir)?;
+        let mut file = dir.open_to_append(FILE_NAME).map_err(io)?;
         lock(&file, &path)?;
         // Also when the file was there: who made it may have been killed before this.
-        File::open(state_dir)
-            .and_then(|dir| dir.sync_all())
-            .map_err(io)?;
+        dir.sync().map_err(io)?;
         let mut told = Told::default();
         let mut lines = Lines::new(&path, BufReader::new(&mut file));
         let mut next_seq = 1;
@@ -281,10 +280,13 @@ impl Journal {
         state_dir: &Path,
     ) -> Result<impl Iterator<Item = Result<JournalLine, JournalError>>, JournalError> {
         let path = state_dir.join(FILE_NAME);
-        let file = File::open(&path).map_err(|source| JournalError::Io {
-            path: path.clone(),
-            source,
-        })?;
+        let dir = OwnDir::existing(state_dir)?;
+        let file = dir
+            .open_file(FILE_NAME)
+            .map_err(|source| JournalError::Io {
+                path: path.clone(),
+                source,
+            })?;
         Ok(Lines::new(&path, BufReader::new(file)))
     }
 

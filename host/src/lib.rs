@@ -25,6 +25,7 @@ pub mod live;
 pub mod model;
 pub mod operations;
 pub mod own_dir;
+pub mod path_trust;
 pub mod pattern;
 pub mod pipeline;
 pub mod policy;

@@ -11,7 +11,7 @@ mod told;
 mod written;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -36,7 +36,7 @@ use crate::watch::{Pace, Site};
 use preserve::Preserver;
 use written::Written;
 
-pub use told::{Listener, Told, ToldAt};
+pub use told::{Listener, OPEN_REPAIR, Told, ToldAt};
 
 /// What the pipeline asks the driver for.
 #[derive(Debug, Default)]
@@ -108,6 +108,7 @@ impl Live {
     /// When the journal, the carried state or the recording cannot be read or written, or when an
     /// open repair can neither be finished nor taken back.
     pub fn start(setup: Setup, tell: &mut Listener<'_>) -> anyhow::Result<Self> {
+        setup.state_dir.clear_unfinished()?;
         let mut carried = setup.state_dir.load_carried()?;
         carried.detectors = match setup.state_dir.load_baselines() {
             Ok(learned) => learned,
@@ -178,20 +179,40 @@ impl Live {
     /// Finishes or takes back each repair that an earlier run left open.
     fn recover(&mut self, tell: &mut Listener<'_>) -> anyhow::Result<()> {
         let mut steps = Vec::new();
-        let site_of = |intent: &Intent| repair::Site {
-            path: intent.path.clone(),
-            may_end: intent.may_end.clone(),
-            copies: self.written.dir.copies(),
-            exe: self.exe.clone(),
+        // Only what is configured now is touched: a journal gives nobody a right to other files, or to
+        // end other processes.
+        let site_of = |intent: &Intent| {
+            let mut sites = self.sites.values();
+            let site = sites.find(|site| is_same_file(&site.path, &intent.path))?;
+            let may_end = intent.may_end.iter();
+            Some(repair::Site {
+                path: site.path.clone(),
+                may_end: may_end
+                    .filter(|name| site.may_end.contains(name))
+                    .cloned()
+                    .collect(),
+                copies: self.written.dir.copies(),
+                exe: self.exe.clone(),
+            })
         };
-        let ended = repair::recover(&self.written.journal, &site_of, &now_ms, &mut |step| {
+        let recovered = repair::recover(&self.written.journal, &site_of, &now_ms, &mut |step| {
             steps.push(step.clone());
         })
         .context("closing the repairs that an earlier run left open")?;
         for step in &steps {
             tell(step.at_ms, Told::Step(step));
         }
-        for (target, outcome) in ended {
+        for intent in recovered.left {
+            let text = format!(
+                "{} of {} ({}) was left open by an earlier run and is left as it is: this database \
+                 is not a target here; configure it to have the repair finished or taken back",
+                intent.candidate.id,
+                intent.target,
+                intent.path.display()
+            );
+            tell(now_ms(), Told::Note(OPEN_REPAIR, &text));
+        }
+        for (target, outcome) in recovered.ended {
             let at_ms = now_ms();
             let text = format!(
                 "{target}: {} was left open by an earlier run",
@@ -361,6 +382,16 @@ impl Live {
         };
         Ok((site, place))
     }
+}
+
+/// Whether two paths lead to the same file; where one is missing, whether they are the same path.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| {
+        std::fs::canonicalize(path)
+            .or_else(|_| std::path::absolute(path))
+            .unwrap_or_else(|_| path.to_owned())
+    };
+    place(one) == place(other)
 }
 
 /// What a gate has not heard of a policy: a run that ended before it could write everything may have

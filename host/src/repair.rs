@@ -166,7 +166,8 @@ pub fn run(
     let mut intent = Intent {
         repair_id: journal.new_repair_id(),
         target: approved.target().to_owned(),
-        path: site.path.clone(),
+        // Whoever recovers it may run in another directory.
+        path: std::path::absolute(&site.path).unwrap_or_else(|_| site.path.clone()),
         may_end: site.may_end.clone(),
         finding: approved.finding().clone(),
         candidate: approved.candidate().clone(),
@@ -219,29 +220,51 @@ fn prepare(intent: &mut Intent, site: &Site) -> Result<Box<dyn Repair>, RepairEr
     repairs::for_intent(intent, site)
 }
 
-/// Finishes, or takes back, each repair that an earlier run left open. Returns the target and the
-/// outcome of each. It may itself be killed at any point and run again.
+/// What became of the repairs that an earlier run left open.
+#[derive(Debug, Default, PartialEq)]
+pub struct Recovered {
+    /// The target and the outcome of each that was finished or taken back.
+    pub ended: Vec<(String, Outcome)>,
+    /// Those of databases that are nobody's to touch here: they stay open.
+    pub left: Vec<Intent>,
+}
+
+/// Finishes, or takes back, each repair that an earlier run left open. `site_of` says where it acts;
+/// none when its database is not under care, and then nothing is done. It may itself be killed at any
+/// point and run again.
 ///
 /// # Errors
 /// When the journal cannot be written.
 pub fn recover(
     journal: &Journal,
-    site_of: &dyn Fn(&Intent) -> Site,
+    site_of: &dyn Fn(&Intent) -> Option<Site>,
     clock: &Clock<'_>,
     on_step: &mut OnStep<'_>,
-) -> Result<Vec<(String, Outcome)>, JournalError> {
-    let mut ended = Vec::new();
+) -> Result<Recovered, JournalError> {
+    let mut recovered = Recovered::default();
     for OpenRepair { intent, steps } in journal.open_repairs() {
+        // The number names a directory of copies: nothing else may stand there.
+        let site = site_of(&intent).filter(|_| is_repair_id(&intent.repair_id));
+        let Some(site) = site else {
+            recovered.left.push(intent);
+            continue;
+        };
         let run = Run {
             journal,
             intent: &intent,
             clock,
             begun_ms: clock(),
         };
-        let outcome = run.resume(&site_of(&intent), steps, on_step)?;
-        ended.push((intent.target.clone(), outcome));
+        let outcome = run.resume(&site, steps, on_step)?;
+        recovered.ended.push((intent.target.clone(), outcome));
     }
-    Ok(ended)
+    Ok(recovered)
+}
+
+/// Whether an identifier is one that [`Journal::new_repair_id`] gives.
+fn is_repair_id(id: &str) -> bool {
+    let number = id.strip_prefix("R-");
+    number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// One repair under way.

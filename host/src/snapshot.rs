@@ -3,9 +3,8 @@
 //! They lie in dbmedic's state directory. A database that fails its check never becomes the newest
 //! good snapshot; a snapshot that was being made when the process died has no name and is cleared.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{Read, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use rusqlite::backup::{Backup, StepResult};
@@ -14,9 +13,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::digest::hex;
+use crate::own_dir::OwnDir;
+use crate::path_trust::TrustError;
 
 /// The version of the manifest.
 const VERSION: u32 = 1;
+
+/// The largest manifest, bytes.
+const MANIFEST_BYTES: u64 = 64 << 10;
 
 /// Suffix of a snapshot that is not named yet.
 const UNNAMED: &str = "unnamed";
@@ -29,6 +33,9 @@ const ROOM: u64 = 2;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SnapshotError {
+    /// Others could have put there what is in the directory of the snapshots.
+    #[error("snapshots: {0}")]
+    Trust(#[from] TrustError),
     /// A file or directory cannot be used.
     #[error("snapshot {}: {source}", path.display())]
     Io {
@@ -99,24 +106,19 @@ pub fn take(
     at_ms: u64,
     keep: usize,
 ) -> Result<SnapshotInfo, SnapshotError> {
-    let dir = snapshots.join(target);
-    // What the database's owner keeps from others, a copy of it must not show.
-    let mut private = DirBuilder::new();
-    private.recursive(true).mode(0o700);
-    private.create(&dir).map_err(io(&dir))?;
+    let dir = OwnDir::open(snapshots)?.dir(target)?;
     clear_unnamed(&dir)?;
-    check_room(source, &dir)?;
-    let file = dir.join(format!("{at_ms:013}.db"));
-    let unnamed = file.with_extension(UNNAMED);
-    let made = make(readable, source, &unnamed, &file, at_ms);
+    check_room(source, dir.path())?;
+    let name = format!("{at_ms:013}");
+    let made = make(readable, source, &dir, &name, at_ms);
     if made.is_err() {
         // It has no name, so nobody takes it for a snapshot; the next attempt clears it too.
-        drop(fs::remove_file(&unnamed));
+        drop(dir.remove(unnamed(&name)));
     }
     let info = made?;
-    for old in list(&dir)?.into_iter().rev().skip(keep.max(1)) {
-        fs::remove_file(manifest_of(&old.file)).map_err(io(&old.file))?;
-        fs::remove_file(&old.file).map_err(io(&old.file))?;
+    for (name, old) in list(&dir)?.into_iter().rev().skip(keep.max(1)) {
+        dir.remove(manifest(&name)).map_err(io(&old.file))?;
+        dir.remove(database(&name)).map_err(io(&old.file))?;
     }
     Ok(info)
 }
@@ -124,18 +126,21 @@ pub fn take(
 fn make(
     readable: &Path,
     source: &Path,
-    unnamed: &Path,
-    file: &Path,
+    dir: &OwnDir,
+    name: &str,
     at_ms: u64,
 ) -> Result<SnapshotInfo, SnapshotError> {
+    let file = dir.path_of(database(name));
+    let unnamed_file = dir.path_of(unnamed(name));
     let sqlite = |e| SnapshotError::Sqlite {
         path: source.to_owned(),
         source: e,
     };
     let from =
         Connection::open_with_flags(readable, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sqlite)?;
-    create_private(unnamed).map_err(io(unnamed))?;
-    let mut to = Connection::open(unnamed).map_err(sqlite)?;
+    // Made here, so that it is for this user alone whatever the database is.
+    drop(dir.create(unnamed(name)).map_err(io(&unnamed_file))?);
+    let mut to = Connection::open(&unnamed_file).map_err(sqlite)?;
     // All pages in one step: one read transaction, which in WAL mode holds up no writer.
     match Backup::new(&from, &mut to)
         .and_then(|backup| backup.step(-1))
@@ -161,81 +166,66 @@ fn make(
         });
     }
     to.close().map_err(|(_, e)| sqlite(e))?;
-    let (bytes, sha256) = fingerprint(unnamed).map_err(io(unnamed))?;
-    File::open(unnamed)
-        .and_then(|f| f.sync_all())
-        .map_err(io(unnamed))?;
+    let mut copy = dir.open_file(unnamed(name)).map_err(io(&unnamed_file))?;
+    let (bytes, sha256) = fingerprint(&mut copy).map_err(io(&unnamed_file))?;
+    copy.sync_all().map_err(io(&unnamed_file))?;
     let info = SnapshotInfo {
         v: VERSION,
         taken_at_ms: at_ms,
         source: source.to_owned(),
         bytes,
         sha256,
-        file: file.to_owned(),
+        file,
     };
     // The manifest first: a database file without one is not counted, and neither is a manifest
     // without its database file.
-    let manifest = manifest_of(file);
-    let text = serde_json::to_vec(&info).map_err(|e| io(&manifest)(e.into()))?;
-    write_private(&manifest, &text)
-        .and_then(|()| fs::rename(unnamed, file))
-        .and_then(|()| {
-            file.parent()
-                .map_or(Ok(()), |dir| File::open(dir)?.sync_all())
-        })
-        .map_err(io(file))?;
+    let written = dir.path_of(manifest(name));
+    let text = serde_json::to_vec(&info).map_err(|e| io(&written)(e.into()))?;
+    dir.write_whole(manifest(name), &text)
+        .and_then(|()| dir.rename(unnamed(name), database(name)))
+        .and_then(|()| dir.sync())
+        .map_err(io(&info.file))?;
     Ok(info)
 }
 
-/// Makes a file that only its owner may use.
-fn create_private(path: &Path) -> std::io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600).open(path)
-}
-
-/// Writes such a file in place of what an earlier attempt left, and syncs it.
-fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = create_private(path)?;
-    file.write_all(content)?;
-    file.sync_all()
-}
-
 /// The newest snapshot of a target; none when there is none.
+///
+/// # Errors
+/// When the snapshots cannot be read, or others than this user and root could have put them there.
 pub fn newest(snapshots: &Path, target: &str) -> Result<Option<SnapshotInfo>, SnapshotError> {
-    let dir = snapshots.join(target);
-    if !dir.exists() {
+    let above = match OwnDir::existing(snapshots) {
+        Err(error) if error.is_absence() => return Ok(None),
+        above => above?,
+    };
+    let Some(dir) = above.dir_if_there(target)? else {
         return Ok(None);
-    }
-    Ok(list(&dir)?.pop())
+    };
+    Ok(list(&dir)?.pop().map(|(_, info)| info))
 }
 
-/// The snapshots of a directory, oldest first.
-fn list(dir: &Path) -> Result<Vec<SnapshotInfo>, SnapshotError> {
+/// The snapshots of a directory by their names, oldest first.
+fn list(dir: &OwnDir) -> Result<Vec<(String, SnapshotInfo)>, SnapshotError> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(dir).map_err(io(dir))? {
-        let file = entry.map_err(io(dir))?.path();
-        if file.extension().is_none_or(|e| e != "db") {
+    for file in dir.names().map_err(io(dir.path()))? {
+        let Some(name) = file.strip_suffix(".db") else {
             continue;
-        }
-        let manifest = fs::read(manifest_of(&file)).ok();
-        let info = manifest.and_then(|text| serde_json::from_slice::<SnapshotInfo>(&text).ok());
+        };
+        // One that cannot be read counts as none.
+        let text = dir.read(manifest(name), MANIFEST_BYTES).unwrap_or(None);
+        let info = text.and_then(|text| serde_json::from_slice::<SnapshotInfo>(&text).ok());
         if let Some(info) = info.filter(|info| info.v == VERSION) {
-            found.push(SnapshotInfo { file, ..info });
+            let file = dir.path_of(&file);
+            found.push((name.to_owned(), SnapshotInfo { file, ..info }));
         }
     }
-    found.sort_by_key(|info| info.taken_at_ms);
+    found.sort_by_key(|(_, info)| info.taken_at_ms);
     Ok(found)
 }
 
-fn clear_unnamed(dir: &Path) -> Result<(), SnapshotError> {
-    for entry in fs::read_dir(dir).map_err(io(dir))? {
-        let path = entry.map_err(io(dir))?.path();
-        if path.extension().is_some_and(|e| e == UNNAMED) {
-            fs::remove_file(&path).map_err(io(&path))?;
+fn clear_unnamed(dir: &OwnDir) -> Result<(), SnapshotError> {
+    for name in dir.names().map_err(io(dir.path()))? {
+        if Path::new(&name).extension().is_some_and(|e| e == UNNAMED) {
+            dir.remove(&name).map_err(io(&dir.path_of(&name)))?;
         }
     }
     Ok(())
@@ -258,12 +248,19 @@ fn check_room(source: &Path, dir: &Path) -> Result<(), SnapshotError> {
     Ok(())
 }
 
-fn manifest_of(file: &Path) -> PathBuf {
-    file.with_extension("json")
+fn database(name: &str) -> String {
+    format!("{name}.db")
 }
 
-fn fingerprint(path: &Path) -> std::io::Result<(u64, String)> {
-    let mut file = File::open(path)?;
+fn manifest(name: &str) -> String {
+    format!("{name}.json")
+}
+
+fn unnamed(name: &str) -> String {
+    format!("{name}.{UNNAMED}")
+}
+
+fn fingerprint(file: &mut File) -> std::io::Result<(u64, String)> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
     let mut bytes = 0;
@@ -320,7 +317,7 @@ mod tests {
             .unwrap();
         let info = take(&path, &path, dir.path(), "a", 5, 3).unwrap();
         assert_eq!(count(&info.file), 100);
-        for private in [&info.file, &manifest_of(&info.file)] {
+        for private in [&info.file, &info.file.with_extension("json")] {
             let mode = fs::metadata(private).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{}", private.display());
         }
@@ -337,10 +334,10 @@ mod tests {
         }
         fs::write(dir.path().join("a/9.unnamed"), "half").unwrap();
         take(&path, &path, dir.path(), "a", 6, 2).unwrap();
-        let kept: Vec<u64> = list(&dir.path().join("a"))
+        let kept: Vec<u64> = list(&OwnDir::open(&dir.path().join("a")).unwrap())
             .unwrap()
             .iter()
-            .map(|s| s.taken_at_ms)
+            .map(|(_, s)| s.taken_at_ms)
             .collect();
         assert_eq!(kept, [5, 6]);
         assert_eq!(fs::read_dir(dir.path().join("a")).unwrap().count(), 4);

@@ -4,9 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File};
-use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -18,6 +15,8 @@ use crate::digest::hex;
 use crate::health::Health;
 use crate::model::Candidate;
 use crate::operations::Learned;
+use crate::own_dir::OwnDir;
+use crate::path_trust::TrustError;
 use crate::pipeline::{Carried, Event};
 
 /// The version of the files in here, but for those of what was learned.
@@ -29,6 +28,9 @@ struct LearnedFile {
     word: &'static str,
     version: u32,
 }
+
+/// The file of what is carried from run to run.
+const CARRIED: &str = "carried.json";
 
 const BASELINES: LearnedFile = LearnedFile {
     name: "baselines.bin",
@@ -42,6 +44,23 @@ const OPERATIONS: LearnedFile = LearnedFile {
     version: 1,
 };
 
+/// The largest file of the state that is read, bytes: baselines of some thousand full series.
+const LARGEST_BYTES: u64 = 1 << 30;
+/// The largest word of a person, bytes.
+const LARGEST_WORD_BYTES: u64 = 1 << 20;
+
+/// Directories in the state directory. What stands under their names is checked at the start, so
+/// that what is made in them later lies where it seems to.
+const PARTS: [&str; 7] = [
+    "inbox",
+    "snapshots",
+    "preserved",
+    "decisions",
+    "copies",
+    "scratch",
+    "policies",
+];
+
 /// Words that are taken at a time; more wait for the next look.
 const WORDS_AT_ONCE: usize = 64;
 
@@ -49,6 +68,9 @@ const WORDS_AT_ONCE: usize = 64;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {
+    /// Others could have put there what is in it.
+    #[error("state directory: {0}")]
+    Trust(#[from] TrustError),
     /// A file or directory cannot be made, read or written.
     #[error("state directory: {}: {source}", path.display())]
     Io {
@@ -132,27 +154,47 @@ struct HealthOfTargets<'a> {
 #[derive(Debug, Clone)]
 pub struct StateDir {
     root: PathBuf,
+    own: OwnDir,
+    inbox: OwnDir,
 }
 
 impl StateDir {
-    /// Makes the directory if it is not there; only its owner may look into it.
+    /// Opens the directory, and makes it for its owner alone if it is not there.
+    ///
+    /// # Errors
+    /// [`StateError::Trust`], before a byte in it is read, when others than this user and root could
+    /// have put there what is in it.
     pub fn open(root: &Path) -> Result<Self, StateError> {
-        let dir = Self {
-            root: root.to_owned(),
-        };
-        for path in [dir.root.clone(), dir.inbox()] {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&path)
-                .map_err(io(&path))?;
+        let own = OwnDir::open(root)?;
+        for part in PARTS {
+            own.dir_if_there(part)?;
         }
-        Ok(dir)
+        let inbox = own.dir("inbox")?;
+        Ok(Self {
+            root: root.to_owned(),
+            own,
+            inbox,
+        })
     }
 
     /// Where it is.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Removes what a killed process left half written. Only for whoever has the journal: nobody
+    /// else writes then.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn clear_unfinished(&self) -> Result<(), StateError> {
+        let names = self.own.names().map_err(io(&self.root))?;
+        for name in names.iter().filter(|name| has_extension(name, "new")) {
+            self.own
+                .remove_if_there(name)
+                .map_err(io(&self.own.path_of(name)))?;
+        }
+        Ok(())
     }
 
     /// Where the snapshots of all targets are.
@@ -180,24 +222,20 @@ impl StateDir {
         self.root.join("scratch")
     }
 
-    fn inbox(&self) -> PathBuf {
-        self.root.join("inbox")
-    }
-
     /// What the last run carried over; the beginning when there was none.
     pub fn load_carried(&self) -> Result<Carried, StateError> {
-        let path = self.root.join("carried.json");
-        match fs::read(&path) {
-            Ok(bytes) => parse(&path, &bytes),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Carried::default()),
+        let path = self.root.join(CARRIED);
+        match self.own.read(CARRIED, LARGEST_BYTES) {
+            Ok(Some(bytes)) => parse(&path, &bytes),
+            Ok(None) => Ok(Carried::default()),
             Err(source) => Err(StateError::Io { path, source }),
         }
     }
 
     /// Writes what the next run must know.
     pub fn save_carried(&self, carried: &Carried) -> Result<(), StateError> {
-        write_whole(
-            &self.root.join("carried.json"),
+        self.write_whole(
+            CARRIED,
             &Versioned {
                 v: VERSION,
                 content: carried,
@@ -251,9 +289,9 @@ impl StateDir {
             path: path.clone(),
             what: what.to_owned(),
         };
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(T::default()),
+        let bytes = match self.own.read(file.name, LARGEST_BYTES) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(T::default()),
             Err(source) => return Err(StateError::Io { path, source }),
         };
         let end = bytes.iter().position(|&b| b == b'\n');
@@ -281,20 +319,20 @@ impl StateDir {
         let digest = hex(&Sha256::digest(&content));
         let mut bytes = format!("{} {} {digest}\n", file.word, file.version).into_bytes();
         bytes.extend(content);
-        write_bytes_whole(&path, &bytes)
+        self.own.write_whole(file.name, &bytes).map_err(io(&path))
     }
 
     fn set_aside(&self, file: &LearnedFile) -> Result<PathBuf, StateError> {
-        let path = self.root.join(file.name);
-        let aside = path.with_extension("damaged");
-        fs::rename(path, &aside).map_err(io(&aside))?;
-        Ok(aside)
+        let aside = Path::new(file.name).with_extension("damaged");
+        let path = self.root.join(&aside);
+        self.own.rename(file.name, &aside).map_err(io(&path))?;
+        Ok(path)
     }
 
     /// Writes how healthy each target is, for others to read (`health.json`).
     pub fn save_health(&self, targets: &BTreeMap<String, Health>) -> Result<(), StateError> {
-        write_whole(
-            &self.root.join("health.json"),
+        self.write_whole(
+            "health.json",
             &Versioned {
                 v: VERSION,
                 content: HealthOfTargets { targets },
@@ -308,31 +346,32 @@ impl StateDir {
             Word::Approve { incident, .. } => format!("approve-{incident}.json"),
             Word::Release { target } => format!("release-{target}.json"),
         };
-        write_whole(
-            &self.inbox().join(name),
-            &Versioned {
-                v: VERSION,
-                content: word,
-            },
-        )
+        let path = self.inbox.path_of(&name);
+        let word = Versioned {
+            v: VERSION,
+            content: word,
+        };
+        let bytes = serde_json::to_vec(&word).map_err(|e| io(&path)(e.into()))?;
+        self.inbox.write_whole(&name, &bytes).map_err(io(&path))
     }
 
     /// Takes the words that were left.
     pub fn take_words(&self) -> Result<Vec<Word>, StateError> {
-        let inbox = self.inbox();
+        let names = self.inbox.is_in_place().and_then(|()| self.inbox.names());
+        let names = names.map_err(io(self.inbox.path()))?;
         let mut words = Vec::new();
-        for entry in fs::read_dir(&inbox)
-            .map_err(io(&inbox))?
+        for name in names
+            .iter()
+            .filter(|name| has_extension(name, "json"))
             .take(WORDS_AT_ONCE)
         {
-            let path = entry.map_err(io(&inbox))?.path();
-            if path.extension().is_none_or(|e| e != "json") {
-                continue;
-            }
-            let word = fs::read(&path)
-                .map_err(io(&path))
-                .and_then(|bytes| parse(&path, &bytes));
-            fs::remove_file(&path).map_err(io(&path))?;
+            let path = self.inbox.path_of(name);
+            let word = match self.inbox.read(name, LARGEST_WORD_BYTES) {
+                Ok(Some(bytes)) => parse(&path, &bytes),
+                Ok(None) => continue,
+                Err(error) => Err(io(&path)(error)),
+            };
+            self.inbox.remove_if_there(name).map_err(io(&path))?;
             match word {
                 Ok(word) => words.push(word),
                 // A word that cannot be read is nobody's word; the watch goes on.
@@ -341,6 +380,17 @@ impl StateDir {
         }
         Ok(words)
     }
+
+    /// Writes a file whole or not at all.
+    fn write_whole(&self, name: &str, content: &impl Serialize) -> Result<(), StateError> {
+        let path = self.root.join(name);
+        let bytes = serde_json::to_vec(content).map_err(|e| io(&path)(e.into()))?;
+        self.own.write_whole(name, &bytes).map_err(io(&path))
+    }
+}
+
+fn has_extension(name: &str, extension: &str) -> bool {
+    Path::new(name).extension().is_some_and(|e| e == extension)
 }
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> StateError {
@@ -367,31 +417,10 @@ fn parse<T: for<'de> Deserialize<'de>>(path: &Path, bytes: &[u8]) -> Result<T, S
     Ok(file.content)
 }
 
-/// Writes a file whole: under another name, synced, then renamed, then the directory synced.
-fn write_whole(path: &Path, content: &impl Serialize) -> Result<(), StateError> {
-    let bytes = serde_json::to_vec(content).map_err(|e| io(path)(e.into()))?;
-    write_bytes_whole(path, &bytes)
-}
-
-fn write_bytes_whole(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
-    let new = path.with_extension("new");
-    let write = || {
-        let mut file = File::create(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
-        path.parent()
-            .map_or(Ok(()), |dir| File::open(dir)?.sync_all())
-    };
-    write().map_err(|error| {
-        // What is half made only takes room, and perhaps the last there is.
-        drop(fs::remove_file(&new));
-        io(path)(error)
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -620,8 +620,8 @@ fn killed() {
     };
     let mut journal = Journal::open(&place.join("state")).unwrap();
     journal.kill_at(number("KILL_BEFORE"), number("KILL_AFTER"));
-    let recovered = repair::recover(&journal, &|_| site.clone(), &|| 7, &mut |_| {}).unwrap();
-    if recovered.is_empty() {
+    let recovered = repair::recover(&journal, &|_| Some(site.clone()), &|| 7, &mut |_| {}).unwrap();
+    if recovered.ended.is_empty() {
         let facts = serde_json::from_str(&env::var("KILLED_FACTS").unwrap()).unwrap();
         let approved = approved("wal.keep-valid-prefix", facts);
         repair::run(&journal, &approved, &site, &|| 7, &mut |step| {

@@ -83,3 +83,7 @@ mod signatures;
 
 /// Tables of telemetry from outside: `detect` and `import`, live pipes among them.
 mod tables;
+
+/// What is believed because of where it lies: state directories, configurations and policies that
+/// others could have planted.
+mod trust;

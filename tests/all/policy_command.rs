@@ -411,7 +411,7 @@ fn a_policy_out_of_service_is_told_by_status_journal_and_report() {
 fn without_a_key_a_policy_of_ones_own_is_refused_at_the_start() {
     let home = Home::new("");
     fs::write(home.path("own.wasm"), component("0.2.0", 1)).unwrap();
-    let config = "version = 1\n[policy]\nfile = \"own.wasm\"\n";
+    let config = "version = 1\nstate_dir = \"state\"\n[policy]\nfile = \"own.wasm\"\n";
     fs::write(home.path("bare.toml"), config).unwrap();
     let refused = run(&["config", "check", &home.text("bare.toml")]);
     assert_eq!(refused.status.code(), Some(1));

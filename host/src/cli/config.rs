@@ -63,6 +63,13 @@ pub(crate) fn run(command: &ConfigCommand) -> Ended {
                     };
                     return Ok(wrong(&errors));
                 }
+                if let Err(errors) = loaded.needs_state_dir() {
+                    if *json {
+                        say_json(&errors)?;
+                        return Ok(ExitCode::FAILURE);
+                    }
+                    return Ok(wrong(&errors.into()));
+                }
                 if *json {
                     say_json(&loaded.warnings)?;
                 } else {

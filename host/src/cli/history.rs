@@ -1,26 +1,18 @@
 //! `incidents`, `approve`, `release`: what happened, and a person's word to a running dbmedic.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Ended, complain, say, say_json};
+use super::{Ended, StateArgs, complain, say, say_json};
 use crate::journal::{Journal, JournalEntry, JournalLine};
 use crate::pipeline::{Effect, RulingSummary};
 use crate::report::{Narrator, outcome_line, seconds, verdict_line};
 use crate::state_dir::{StateDir, Word};
-
-/// Where dbmedic keeps its state.
-#[derive(Debug, Args)]
-struct StateArgs {
-    /// Where dbmedic keeps its own state
-    #[arg(long, default_value = "dbmedic-state", value_name = "DIR")]
-    state_dir: PathBuf,
-}
 
 /// Arguments of `incidents`.
 #[derive(Debug, Args)]
@@ -68,22 +60,17 @@ struct Row {
 }
 
 pub(crate) fn incidents(args: &IncidentsArgs) -> Ended {
-    if !args.state.state_dir.is_dir() {
-        bail!(
-            "{}: no such state directory; name it with --state-dir",
-            args.state.state_dir.display()
-        );
-    }
+    let state_dir = args.state.existing()?;
     match &args.incident {
-        Some(incident) => one(args, incident),
-        None => all(args),
+        Some(incident) => one(args, &state_dir, incident),
+        None => all(args, &state_dir),
     }
 }
 
-fn all(args: &IncidentsArgs) -> Ended {
+fn all(args: &IncidentsArgs, state_dir: &Path) -> Ended {
     let mut rows: BTreeMap<u64, Row> = BTreeMap::new();
     let mut place: BTreeMap<String, u64> = BTreeMap::new();
-    for line in Journal::read(&args.state.state_dir)? {
+    for line in Journal::read(state_dir)? {
         let line = line?;
         let Some(id) = incident_of(&line.entry).map(str::to_owned) else {
             continue;
@@ -161,10 +148,10 @@ fn all(args: &IncidentsArgs) -> Ended {
     Ok(ExitCode::SUCCESS)
 }
 
-fn one(args: &IncidentsArgs, incident: &str) -> Ended {
+fn one(args: &IncidentsArgs, state_dir: &Path, incident: &str) -> Ended {
     let mut narrator: Option<Narrator> = None;
     let mut lines: Vec<JournalLine> = Vec::new();
-    for line in Journal::read(&args.state.state_dir)? {
+    for line in Journal::read(state_dir)? {
         let line = line?;
         if incident_of(&line.entry) != Some(incident) {
             continue;
@@ -179,10 +166,7 @@ fn one(args: &IncidentsArgs, incident: &str) -> Ended {
         }
     }
     if narrator.is_none() && lines.is_empty() {
-        bail!(
-            "{incident}: no such incident in {}",
-            args.state.state_dir.display()
-        );
+        bail!("{incident}: no such incident in {}", state_dir.display());
     }
     if args.json {
         say_json(&lines)?;
@@ -234,8 +218,9 @@ fn incident_of(entry: &JournalEntry) -> Option<&str> {
 
 pub(crate) fn approve(args: &ApproveArgs) -> Ended {
     let incident = &args.incident;
+    let state_dir = args.state.existing()?;
     let (mut known, mut waits) = (false, None);
-    for line in Journal::read(&args.state.state_dir)?.filter_map(Result::ok) {
+    for line in Journal::read(&state_dir)?.filter_map(Result::ok) {
         if incident_of(&line.entry) != Some(incident) {
             continue;
         }
@@ -254,10 +239,7 @@ pub(crate) fn approve(args: &ApproveArgs) -> Ended {
         }
     }
     if !known {
-        bail!(
-            "{incident}: no such incident in {}",
-            args.state.state_dir.display()
-        );
+        bail!("{incident}: no such incident in {}", state_dir.display());
     }
     let Some(repair) = waits else {
         bail!("{incident}: no repair waits for a person");
@@ -268,26 +250,26 @@ pub(crate) fn approve(args: &ApproveArgs) -> Ended {
         // What waits by the time that this is heard may be another one.
         repair: Some(repair),
     };
-    leave(&args.state, &word)
+    leave(&StateDir::open(&state_dir)?, &word)
 }
 
 pub(crate) fn release(args: &ReleaseArgs) -> Ended {
     let word = Word::Release {
         target: args.target.clone(),
     };
-    let state_dir = StateDir::open(&args.state.state_dir)?;
+    let state_dir = StateDir::open(&args.state.existing()?)?;
     if !state_dir.load_carried()?.targets.contains_key(&args.target) {
         bail!(
             "{}: no such target in {}",
             args.target,
-            args.state.state_dir.display()
+            state_dir.root().display()
         );
     }
-    leave(&args.state, &word)
+    leave(&state_dir, &word)
 }
 
-fn leave(state: &StateArgs, word: &Word) -> Ended {
-    StateDir::open(&state.state_dir)?.leave_word(word)?;
+fn leave(state_dir: &StateDir, word: &Word) -> Ended {
+    state_dir.leave_word(word)?;
     complain("said; a running dbmedic hears it within a second, another one when it starts");
     Ok(ExitCode::SUCCESS)
 }

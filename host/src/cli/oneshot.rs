@@ -7,13 +7,13 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Ended, PolicyArgs, complain, say, say_json, somebody_looks_on};
+use super::{Ended, PolicyArgs, complain, say, say_json, somebody_looks_on, state_dir_or_default};
 use crate::assemble::assemble;
 use crate::clock::now_ms;
 use crate::config::{Config, Target};
 use crate::guard::Mode;
 use crate::health::{CheckReport, Health};
-use crate::live::{Live, Setup, Told};
+use crate::live::{Live, OPEN_REPAIR, Setup, Told};
 use crate::model::{Finding, Outcome, OutcomeResult, Verdict};
 use crate::pipeline::{Effect, Event, RulingSummary};
 use crate::report::{Narrator, outcome_line, plan_lines, seconds, verdict_line};
@@ -56,9 +56,10 @@ pub(crate) struct RepairArgs {
     /// Do it; without this only the plan is shown
     #[arg(long)]
     apply: bool,
-    /// Where dbmedic keeps its own state (journal, copies, snapshots)
-    #[arg(long, default_value = "dbmedic-state", value_name = "DIR")]
-    state_dir: PathBuf,
+    /// Where dbmedic keeps its own state: journal, copies, snapshots (default: dbmedic-state; root
+    /// has to name it)
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
     /// Committed transactions that a repair may lose at most
     #[arg(long, value_name = "N")]
     max_loss_commits: Option<u64>,
@@ -134,7 +135,7 @@ pub(crate) fn repair(args: &RepairArgs) -> Ended {
     };
     let scratch = tempfile::tempdir().context("making a scratch directory")?;
     let state_dir = if args.apply {
-        args.state_dir.clone()
+        state_dir_or_default(args.state_dir.as_deref())?
     } else {
         scratch.path().join("state")
     };
@@ -228,7 +229,8 @@ fn visit(setup: Setup, args: &VisitArgs) -> anyhow::Result<Visit> {
     };
     let mut tell = |at_ms: u64, told: Told<'_>| {
         let lines = narrator.told(at_ms, &told);
-        if talk {
+        // What nobody may miss.
+        if talk || matches!(told, Told::Note(OPEN_REPAIR, _)) {
             for line in &lines {
                 complain(line);
             }

@@ -16,7 +16,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{Ended, complain, say, say_json, with_causes};
+use super::{Ended, StateArgs, complain, say, say_json, with_causes};
 use crate::clock::now_ms;
 use crate::gate::{self, AskError, GateRecord, Reply, Request};
 use crate::pipeline::DEFAULT_POLICY;
@@ -56,9 +56,8 @@ pub(crate) enum PolicyCommand {
 /// Arguments of `policy status`.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// Where dbmedic keeps its own state
-    #[arg(long, default_value = "dbmedic-state", value_name = "DIR")]
-    state_dir: PathBuf,
+    #[command(flatten)]
+    state: StateArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -79,9 +78,8 @@ pub(crate) struct ServiceArgs {
     /// The policy's name in the configuration
     #[arg(long, default_value = DEFAULT_POLICY, value_name = "NAME")]
     name: String,
-    /// Where dbmedic keeps its own state
-    #[arg(long, default_value = "dbmedic-state", value_name = "DIR")]
-    state_dir: PathBuf,
+    #[command(flatten)]
+    state: StateArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -307,7 +305,7 @@ fn tell_to(args: &ServiceArgs, request: &Request) -> Ended {
         text: String::new(),
         steps: Vec::new(),
     };
-    let asked = gate::ask(&args.state_dir, request, |reply| match reply {
+    let asked = gate::ask(&args.state.existing()?, request, |reply| match reply {
         Reply::Record(record) => {
             if !args.json {
                 complain(&record.to_string());
@@ -334,20 +332,15 @@ fn tell_to(args: &ServiceArgs, request: &Request) -> Ended {
 }
 
 fn status(args: &StatusArgs) -> Ended {
-    if !args.state_dir.is_dir() {
-        bail!(
-            "{}: no such state directory; name it with --state-dir",
-            args.state_dir.display()
-        );
-    }
+    let state_dir = args.state.existing()?;
     let mut reports = Vec::new();
-    let asked = gate::ask(&args.state_dir, &Request::Status, |reply| {
+    let asked = gate::ask(&state_dir, &Request::Status, |reply| {
         if let Reply::Status(all) = reply {
             reports = all;
         }
     });
     match asked {
-        Err(AskError::NotRunning { .. }) => reports = gate::at_rest(&args.state_dir)?,
+        Err(AskError::NotRunning { .. }) => reports = gate::at_rest(&state_dir)?,
         other => other?,
     }
     if args.json {

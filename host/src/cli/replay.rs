@@ -99,7 +99,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Ended {
         None => None,
     };
     let components = Components {
-        store: args.state_dir.as_deref().map(Store::at),
+        store: args.state_dir.as_deref().map(Store::at).transpose()?,
         file,
     };
     // What was named decides; else what was recorded, where it is at hand; else the built-in one.

@@ -34,6 +34,7 @@ pub(crate) struct RunArgs {
 
 pub(crate) fn run(args: &RunArgs) -> Ended {
     let mut loaded = Config::load(&args.config)?;
+    loaded.needs_state_dir()?;
     args.policy.lay_over(&mut loaded.config)?;
     for warning in &loaded.warnings {
         complain(&warning.to_string());

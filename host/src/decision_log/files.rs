@@ -9,7 +9,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -18,9 +17,12 @@ use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 
 use super::line::LONGEST_LINE;
+use crate::own_dir;
 
 pub(super) const KEPT: &str = "kept.jsonl.gz";
 pub(super) const HEAD: &str = "head.json";
+/// The most that is read of it, bytes.
+const HEAD_BYTES: u64 = 64 << 10;
 const PREFIX: &str = "decisions-";
 
 /// One numbered file.
@@ -157,12 +159,7 @@ pub(super) fn size(path: &Path) -> u64 {
 
 /// A new file for its owner alone; what stood there of an earlier attempt is gone.
 pub(super) fn create(path: &Path) -> io::Result<File> {
-    fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
+    own_dir::create(path)
 }
 
 /// Where a file is made before it gets its name.
@@ -189,7 +186,10 @@ pub(super) struct SyncedTo {
 impl SyncedTo {
     /// None where there is none, or nothing that can be read.
     pub(super) fn load(dir: &Path) -> Option<Self> {
-        serde_json::from_slice(&fs::read(dir.join(HEAD)).ok()?).ok()
+        let mut text = Vec::new();
+        let file = File::open(dir.join(HEAD)).ok()?;
+        file.take(HEAD_BYTES).read_to_end(&mut text).ok()?;
+        serde_json::from_slice(&text).ok()
     }
 
     /// Whole or not at all. Not synced: an older one is true as well.

@@ -2,12 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::files::{self, KEPT, LogFile, SyncedTo, is_damage};
 use super::line::{Begin, Dropped, Head, Kind, LONGEST_LINE, Losses, Lost, Sum};
 use super::making_way::compress;
+use crate::own_dir;
 
 /// Where a log ends.
 pub(super) struct End {
@@ -88,12 +88,7 @@ pub(super) fn mend(dir: &Path, notes: &mut Vec<String>) -> io::Result<End> {
             ));
         }
     }
-    let file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)?;
+    let file = own_dir::open_or_create(&path)?;
     file.set_len(bytes)?;
     files::sync_dir(dir)?;
     Ok(End {

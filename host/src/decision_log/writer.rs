@@ -6,9 +6,9 @@
 //! fail, on a full disk first of all; the next decision, or the next file, tries it again.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::DecisionLogError;
@@ -16,6 +16,7 @@ use super::files::{self, LogFile, SyncedTo};
 use super::line::{self, Begin, Dropped, Kind, Losses, Lost, PolicyLine, Sum};
 use super::making_way::{self, Room};
 use super::mend::mend;
+use crate::own_dir::OwnDir;
 
 /// A decision as text, ready to be written.
 #[derive(Debug)]
@@ -66,12 +67,9 @@ impl Writer {
             path: dir.to_owned(),
             source,
         };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(failed)?;
-        let lock = files::create(&dir.join("lock")).map_err(failed)?;
+        let own = OwnDir::open(dir)?;
+        // Not made anew: whoever has it locked it by this very file.
+        let lock = own.open_or_create("lock").map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

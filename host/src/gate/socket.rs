@@ -3,10 +3,8 @@
 //! A Unix socket in the state directory, for its owner alone; who connects must be the same user,
 //! or root. It carries requests and replies, and knows nothing of what they mean.
 
-use std::fs::{self, File, Permissions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{AtFlags, Mode, chmodat};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -23,8 +22,6 @@ use super::protocol::{Line, Reply, Request, VERSION};
 use crate::own_dir::OwnDir;
 
 const NAME: &str = "dbmedic.sock";
-/// The longest path of a socket that every system takes, bytes.
-const LONGEST_PATH: usize = 100;
 /// The longest request, bytes.
 const LONGEST_REQUEST: u64 = 64 << 10;
 /// The longest reply, bytes: a status holds a matrix for each policy.
@@ -38,7 +35,7 @@ const PEERS: usize = 16;
 
 /// The listening end. It stops when this is dropped.
 pub(super) struct Server {
-    path: PathBuf,
+    own: OwnDir,
     /// The thread listens until this is gone, whatever became of the socket's file meanwhile.
     wanted: Option<UnixStream>,
     thread: Option<JoinHandle<()>>,
@@ -58,15 +55,12 @@ impl Server {
         ask: impl Fn(Asked) -> bool + Send + Sync + 'static,
     ) -> io::Result<Self> {
         // Who may put files there could put another socket in the place of this one.
-        OwnDir::open(state_dir)?;
-        let path = state_dir.join(NAME);
+        let own = OwnDir::open(state_dir)?;
         // Left behind by a dbmedic that was killed; the journal's lock says that none is running.
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = at(state_dir, |path| UnixListener::bind(path))?;
-        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        own.remove_if_there(NAME)?;
+        let listener = at(&own, |path| UnixListener::bind(path))?;
+        let private = Mode::from_raw_mode(0o600);
+        chmodat(own.handle(), NAME, private, AtFlags::empty())?;
         // Who hung up before it was taken must not hold up the rest.
         listener.set_nonblocking(true)?;
         let (wanted, stop) = UnixStream::pair()?;
@@ -75,7 +69,7 @@ impl Server {
             .name("control".into())
             .spawn(move || listen(&listener, &stop, &ask))?;
         Ok(Self {
-            path,
+            own,
             wanted: Some(wanted),
             thread: Some(thread),
         })
@@ -88,7 +82,7 @@ impl Drop for Server {
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
-        drop(fs::remove_file(&self.path));
+        drop(self.own.remove(NAME));
     }
 }
 
@@ -228,7 +222,10 @@ pub fn ask(
     request: &Request,
     mut heard: impl FnMut(Reply),
 ) -> Result<(), AskError> {
-    let stream = at(state_dir, |path| UnixStream::connect(path)).map_err(|source| {
+    let stream = OwnDir::existing(state_dir)
+        .map_err(io::Error::from)
+        .and_then(|own| at(&own, |path| UnixStream::connect(path)));
+    let stream = stream.map_err(|source| {
         let state_dir = state_dir.to_owned();
         match source.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
@@ -252,15 +249,11 @@ pub fn ask(
     }
 }
 
-/// Does something with the socket's path, by way of a short one where it is too long.
-fn at<T>(dir: &Path, with: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
-    let path = dir.join(NAME);
-    if path.as_os_str().len() <= LONGEST_PATH {
-        return with(&path);
-    }
-    let held = File::open(dir)?;
-    let short = format!("/proc/self/fd/{}/{NAME}", held.as_raw_fd());
-    with(Path::new(&short))
+/// Does something with the socket's path, by way of the directory that is held: no path is too long
+/// then.
+fn at<T>(dir: &OwnDir, with: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    let held = dir.handle().as_raw_fd();
+    with(Path::new(&format!("/proc/self/fd/{held}/{NAME}")))
 }
 
 fn write_line(out: &mut impl Write, said: &impl Serialize) -> io::Result<()> {

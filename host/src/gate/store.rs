@@ -3,9 +3,7 @@
 //! Everything is written whole or not at all, and read back only if its digest is its name.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -14,23 +12,41 @@ use serde::{Deserialize, Serialize};
 
 use super::machine::Service;
 use super::prepare::Candidate;
+use crate::own_dir::OwnDir;
+use crate::path_trust::TrustError;
 use crate::signing::Hashed;
 
 /// The version of the file that says what is in service.
 const VERSION: u32 = 1;
+/// Its name in the state directory, and that of the components in it.
+const DIR: &str = "policies";
+const COMPONENTS: &str = "components";
 /// Components that are kept beside those in service, so that recordings can be replayed.
 const KEPT: usize = 64;
+
+/// The largest component that is read back, bytes: as large as a configuration may allow one.
+const LARGEST_COMPONENT: u64 = 1 << 30;
+/// The largest other file, bytes.
+const LARGEST_FILE: u64 = 64 << 20;
+/// The file that says what is in service.
+const IN_SERVICE: &str = "service.json";
 
 /// The directory.
 #[derive(Debug, Clone)]
 pub struct Store {
     dir: PathBuf,
+    /// None where there is none yet.
+    own: Option<OwnDir>,
+    components: Option<OwnDir>,
 }
 
 /// What can go wrong with the store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
+    /// Others could have put there what is in it.
+    #[error("policies on disk: {0}")]
+    Trust(#[from] TrustError),
     /// A file cannot be read or written.
     #[error("policies on disk: {}: {source}", path.display())]
     Io {
@@ -60,23 +76,36 @@ impl Store {
     /// none.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When it cannot be made, or others than this user and root could have put files there.
     pub fn open(state_dir: &Path) -> Result<Self, StoreError> {
-        let store = Self::at(state_dir);
-        let components = store.components();
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&components)
-            .map_err(failed(&components))?;
-        Ok(store)
+        let own = OwnDir::open(state_dir)?.dir(DIR)?;
+        let components = own.dir(COMPONENTS)?;
+        Ok(Self {
+            dir: state_dir.join(DIR),
+            own: Some(own),
+            components: Some(components),
+        })
     }
 
-    /// The store of a state directory, to look into.
-    pub fn at(state_dir: &Path) -> Self {
-        Self {
-            dir: state_dir.join("policies"),
-        }
+    /// The store of a state directory, to look into; it need not be there.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or others than this user and root could have put files there.
+    pub fn at(state_dir: &Path) -> Result<Self, StoreError> {
+        let own = match OwnDir::existing(state_dir) {
+            Ok(above) => above.dir_if_there(DIR)?,
+            Err(error) if error.is_absence() => None,
+            Err(error) => return Err(error.into()),
+        };
+        let components = match &own {
+            Some(own) => own.dir_if_there(COMPONENTS)?,
+            None => None,
+        };
+        Ok(Self {
+            dir: state_dir.join(DIR),
+            own,
+            components,
+        })
     }
 
     /// Where compiled code is kept.
@@ -84,18 +113,18 @@ impl Store {
         self.dir.join("compiled")
     }
 
-    fn components(&self) -> PathBuf {
-        self.dir.join("components")
+    fn path_of(&self, name: &str) -> PathBuf {
+        self.dir.join(COMPONENTS).join(name)
     }
 
-    fn component(&self, digest: &str, extension: &str) -> PathBuf {
-        self.components().join(format!("{digest}.{extension}"))
+    fn read_kept(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        read_if_there(self.components.as_ref(), name, LARGEST_COMPONENT)
+            .map_err(failed(&self.path_of(name)))
     }
 
-    /// The signature that a policy was taken with; an empty file where there was none. Each policy
-    /// has its own, because one may run unsigned, or by another key, what another needs signed.
-    fn signature_file(&self, policy: &str, digest: &str) -> PathBuf {
-        self.component(digest, &format!("for-{policy}.minisig"))
+    fn write_kept(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        write_unless_there(self.components.as_ref(), name, bytes)
+            .map_err(failed(&self.path_of(name)))
     }
 
     /// Keeps a component with the signature that a policy takes it with.
@@ -106,8 +135,8 @@ impl Store {
         let digest = candidate.digest();
         // The signature first: a component without one would be refused at the next start.
         let signature = candidate.signature.as_deref().unwrap_or_default();
-        write_unless_there(&self.signature_file(policy, digest), signature)?;
-        write_unless_there(&self.component(digest, "wasm"), candidate.component.bytes())
+        self.write_kept(&signature_file(policy, digest), signature)?;
+        self.write_kept(&component(digest), candidate.component.bytes())
     }
 
     /// The signature that a policy was taken with; none when there was none.
@@ -115,10 +144,10 @@ impl Store {
     /// # Errors
     /// When it cannot be read.
     pub fn signature(&self, policy: &str, digest: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let signature = match read_if_there(&self.signature_file(policy, digest))? {
+        let signature = match self.read_kept(&signature_file(policy, digest))? {
             Some(own) => Some(own),
             // All policies shared one before each had its own.
-            None => read_if_there(&self.component(digest, "wasm.minisig"))?,
+            None => self.read_kept(&format!("{digest}.wasm.minisig"))?,
         };
         Ok(signature.filter(|signature| !signature.is_empty()))
     }
@@ -145,12 +174,13 @@ impl Store {
     /// # Errors
     /// When it cannot be read, or is not what its name says.
     pub fn read_component(&self, digest: &str) -> Result<Option<Hashed>, StoreError> {
-        let path = self.component(digest, "wasm");
-        let Some(bytes) = read_if_there(&path)? else {
+        let name = component(digest);
+        let Some(bytes) = self.read_kept(&name)? else {
             return Ok(None);
         };
         let component = Hashed::new(bytes);
         if component.digest() != digest {
+            let path = self.path_of(&name);
             let what = "its bytes are not those of its name".to_owned();
             return Err(StoreError::Damaged { path, what });
         }
@@ -162,8 +192,9 @@ impl Store {
     /// # Errors
     /// When the file cannot be read or understood.
     pub fn in_service(&self) -> Result<BTreeMap<String, Service>, StoreError> {
-        let path = self.dir.join("service.json");
-        let Some(bytes) = read_if_there(&path)? else {
+        let path = self.dir.join(IN_SERVICE);
+        let read = read_if_there(self.own.as_ref(), IN_SERVICE, LARGEST_FILE);
+        let Some(bytes) = read.map_err(failed(&path))? else {
             return Ok(BTreeMap::new());
         };
         let damaged = |what: String| StoreError::Damaged {
@@ -191,43 +222,47 @@ impl Store {
             .flat_map(Service::needed)
             .map(|known| known.identity.digest.clone())
             .collect();
-        let path = self.dir.join("service.json");
+        let path = self.dir.join(IN_SERVICE);
         let file = InService {
             v: VERSION,
             policies,
         };
         let bytes = serde_json::to_vec(&file).map_err(|e| failed(&path)(e.into()))?;
-        write_unless_there(&path, &bytes)?;
+        write_unless_there(self.own.as_ref(), IN_SERVICE, &bytes).map_err(failed(&path))?;
         self.prune(&needed)
+            .map_err(failed(&self.dir.join(COMPONENTS)))
     }
 
-    fn prune(&self, needed: &BTreeSet<String>) -> Result<(), StoreError> {
-        let dir = self.components();
-        let list = || -> io::Result<Vec<String>> {
-            let name = |entry: io::Result<fs::DirEntry>| {
-                Ok(entry?.file_name().to_string_lossy().into_owned())
-            };
-            fs::read_dir(&dir)?.map(name).collect()
-        };
-        let names = list().map_err(failed(&dir))?;
+    fn prune(&self, needed: &BTreeSet<String>) -> io::Result<()> {
+        let dir = there(self.components.as_ref())?;
+        let names = dir.names()?;
         let mut spare: Vec<(SystemTime, &str)> = Vec::new();
         for digest in names.iter().filter_map(|name| name.strip_suffix(".wasm")) {
-            if !needed.contains(digest) {
-                let path = self.component(digest, "wasm");
-                let about = fs::metadata(&path).and_then(|about| about.modified());
-                spare.push((about.map_err(failed(&path))?, digest));
+            if !needed.contains(digest)
+                && let Some(about) = dir.about(component(digest))?
+            {
+                spare.push((about.modified, digest));
             }
         }
         spare.sort_unstable();
         let surplus = spare.len().saturating_sub(KEPT);
         for (_, digest) in spare.into_iter().take(surplus) {
             for name in names.iter().filter(|name| name.starts_with(digest)) {
-                let path = dir.join(name);
-                fs::remove_file(&path).map_err(failed(&path))?;
+                dir.remove(name)?;
             }
         }
         Ok(())
     }
+}
+
+fn component(digest: &str) -> String {
+    format!("{digest}.wasm")
+}
+
+/// The signature that a policy was taken with; an empty file where there was none. Each policy has
+/// its own, because one may run unsigned, or by another key, what another needs signed.
+fn signature_file(policy: &str, digest: &str) -> String {
+    format!("{digest}.for-{policy}.minisig")
 }
 
 fn failed(path: &Path) -> impl Fn(io::Error) -> StoreError {
@@ -238,36 +273,21 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> StoreError {
     }
 }
 
-fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(failed(path)(source)),
-    }
+fn there(dir: Option<&OwnDir>) -> io::Result<&OwnDir> {
+    dir.ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+fn read_if_there(dir: Option<&OwnDir>, name: &str, most_bytes: u64) -> io::Result<Option<Vec<u8>>> {
+    dir.map_or(Ok(None), |dir| dir.read(name, most_bytes))
 }
 
 /// What is there already needs no new writing and syncing; what is damaged is replaced.
-fn write_unless_there(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    match fs::read(path) {
-        Ok(there) if there == bytes => Ok(()),
-        _ => write_whole(path, bytes),
+fn write_unless_there(dir: Option<&OwnDir>, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let dir = there(dir)?;
+    match dir.read(name, LARGEST_COMPONENT) {
+        Ok(Some(there)) if there == bytes => Ok(()),
+        _ => dir.write_whole(name, bytes),
     }
-}
-
-/// Writes a file whole: under another name, synced, then renamed, then the directory synced.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let write = || {
-        let mut file = tempfile::Builder::new()
-            .prefix("new-")
-            .permissions(fs::Permissions::from_mode(0o600))
-            .tempfile_in(dir)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        File::open(dir)?.sync_all()
-    };
-    write().map_err(failed(path))
 }
 
 #[cfg(test)]

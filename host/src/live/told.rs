@@ -5,6 +5,10 @@ use serde::Serialize;
 use crate::pipeline::Effect;
 use crate::repair::StepReport;
 
+/// The label of a note on a repair that an earlier run left open, of a database that is not under
+/// care here.
+pub const OPEN_REPAIR: &str = "open repair";
+
 /// Something to tell, as it happens.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -12,16 +12,13 @@
 //!
 //! This is the only file of dbmedic where `unsafe` stands.
 
-use std::fs::{self, File, OpenOptions};
 use std::hash::{Hash, Hasher};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rand::Rng as _;
-use rustix::fs::{Mode, OFlags, openat};
-use rustix::io::Errno;
 use rustix::process::geteuid;
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
@@ -35,11 +32,12 @@ const MAGIC: &[u8; 16] = b"dbmedic-code-v2\n";
 const TAG_BYTES: usize = blake3::OUT_LEN;
 const KEY_BYTES: usize = blake3::KEY_LEN;
 const EXTENSION: &str = "code";
+const KEY: &str = "key";
 
 /// Compiled components in a directory.
 #[derive(Clone)]
 pub struct CompiledCache {
-    dir: PathBuf,
+    dir: OwnDir,
     key: [u8; KEY_BYTES],
     limits: CacheLimits,
 }
@@ -84,25 +82,23 @@ pub struct CacheError {
 
 impl CompiledCache {
     /// Opens the cache in a directory, and makes both it and its key where there are none. A key
-    /// that others could read or plant is not a key any more: it is replaced, and all code compiled
-    /// anew.
+    /// that others could read is not a key any more: it is replaced, and all code compiled anew.
     ///
     /// # Errors
-    /// When directory or key cannot be read or made, or the directory belongs to another user.
+    /// When directory or key cannot be read or made, or others could put files there.
     pub fn open(dir: &Path, limits: CacheLimits) -> Result<Self, CacheError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| CacheError { path, source }
         };
-        let own = OwnDir::open(dir).map_err(failed(dir))?;
-        let path = dir.join("key");
-        let key = read_key(&own.handle).map_err(failed(&path))?;
-        let key = match key.filter(|_| !own.was_open) {
+        let own = OwnDir::open(dir).map_err(|error| failed(dir)(error.into()))?;
+        let path = dir.join(KEY);
+        let key = match read_key(&own).map_err(failed(&path))? {
             Some(key) => key,
-            None => make_key(&path).map_err(failed(&path))?,
+            None => make_key(&own).map_err(failed(&path))?,
         };
         Ok(Self {
-            dir: dir.to_owned(),
+            dir: own,
             key,
             limits,
         })
@@ -111,8 +107,8 @@ impl CompiledCache {
     /// The compiled code of a component; none when there is none that holds.
     pub(super) fn load(&self, engine: &Engine, digest: &str) -> Option<Component> {
         let compatibility = compatibility(engine);
-        let path = self.path(digest, &compatibility);
-        let bytes = self.read(&path)?;
+        let name = name(digest, &compatibility);
+        let bytes = self.read(&name)?;
         let component = self
             .authentic(&bytes, digest, &compatibility)
             .and_then(|code| {
@@ -126,11 +122,11 @@ impl CompiledCache {
             });
         if component.is_none() {
             tracing::warn!(
-                path = %path.display(),
+                path = %self.dir.path_of(&name).display(),
                 "compiled policy in the cache does not hold; it is compiled again"
             );
             // A file that cannot be removed is overwritten soon, and believed no more than now.
-            drop(fs::remove_file(&path));
+            drop(self.dir.remove(&name));
         }
         component
     }
@@ -139,32 +135,24 @@ impl CompiledCache {
     /// the log.
     pub(super) fn store(&self, engine: &Engine, digest: &str, component: &Component) {
         let compatibility = compatibility(engine);
-        let path = self.path(digest, &compatibility);
+        let name = name(digest, &compatibility);
         let kept = component
             .serialize()
             .map_err(io::Error::other)
-            .and_then(|code| self.write(&path, digest, &compatibility, &code))
-            .and_then(|()| self.make_room(&path));
+            .and_then(|code| self.write(&name, digest, &compatibility, &code))
+            .and_then(|()| self.make_room(&name));
         if let Err(error) = kept {
+            let path = self.dir.path_of(&name);
             tracing::warn!(path = %path.display(), %error, "compiled policy is not kept");
         }
     }
 
-    fn path(&self, digest: &str, compatibility: &str) -> PathBuf {
-        let name = format!("{digest}-{}.{EXTENSION}", &compatibility[..16]);
-        self.dir.join(name)
-    }
-
     /// The whole file; none when it is not there, or larger than all may be together.
-    fn read(&self, path: &Path) -> Option<Vec<u8>> {
-        let file = File::open(path).ok()?;
-        let length = file.metadata().ok()?.len();
-        if length > self.limits.bytes {
-            return Some(Vec::new());
+    fn read(&self, name: &str) -> Option<Vec<u8>> {
+        match self.dir.read(name, self.limits.bytes) {
+            Ok(found) => found,
+            Err(_) => Some(Vec::new()),
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(length).ok()?);
-        (&file).take(length).read_to_end(&mut bytes).ok()?;
-        Some(bytes)
     }
 
     /// The code in a file, if this machine wrote it for this component and this engine.
@@ -185,38 +173,32 @@ impl CompiledCache {
         mac.finalize()
     }
 
-    fn write(&self, path: &Path, digest: &str, compatibility: &str, code: &[u8]) -> io::Result<()> {
-        let mut file = tempfile::Builder::new()
-            .prefix("new-")
-            .permissions(fs::Permissions::from_mode(0o600))
-            .tempfile_in(&self.dir)?;
-        file.write_all(MAGIC)?;
-        file.write_all(self.tag(digest, compatibility, code).as_bytes())?;
-        file.write_all(code)?;
+    fn write(&self, name: &str, digest: &str, compatibility: &str, code: &[u8]) -> io::Result<()> {
+        let tag = self.tag(digest, compatibility, code);
+        let bytes = [MAGIC.as_slice(), tag.as_bytes(), code].concat();
         // Not synced: what a power cut leaves does not hold, and is compiled again.
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
+        self.dir.write_unsynced(name, &bytes)
     }
 
     /// Removes the oldest files until the rest is within the limits; never the one just written.
-    fn make_room(&self, written: &Path) -> io::Result<()> {
-        let mut files: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
-            let entry = entry?;
-            if entry.path().extension().is_some_and(|e| e == EXTENSION) {
-                let about = entry.metadata()?;
-                files.push((about.modified()?, about.len(), entry.path()));
+    fn make_room(&self, written: &str) -> io::Result<()> {
+        let mut files: Vec<(SystemTime, u64, String)> = Vec::new();
+        for name in self.dir.names()? {
+            if Path::new(&name).extension().is_some_and(|e| e == EXTENSION)
+                && let Some(about) = self.dir.about(&name)?
+            {
+                files.push((about.modified, about.bytes, name));
             }
         }
         files.sort();
         let mut count = files.len();
         let mut bytes: u64 = files.iter().map(|(_, length, _)| length).sum();
-        for (_, length, path) in files {
+        for (_, length, name) in files {
             if count <= self.limits.files && bytes <= self.limits.bytes {
                 break;
             }
-            if path != written {
-                fs::remove_file(&path)?;
+            if name != written {
+                self.dir.remove(&name)?;
                 count -= 1;
                 bytes -= length;
             }
@@ -225,18 +207,22 @@ impl CompiledCache {
     }
 }
 
-/// The key, if there is one in a directory that is this user's file and that nobody else can read.
-fn read_key(dir: &File) -> io::Result<Option<[u8; KEY_BYTES]>> {
-    // Not waiting for a writer, should it be a pipe.
-    let how = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match openat(dir, "key", how, Mode::empty()) {
-        Ok(file) => File::from(file),
-        // Not there, or a link to something else.
-        Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
-        Err(error) => return Err(error.into()),
+fn name(digest: &str, compatibility: &str) -> String {
+    format!("{digest}-{}.{EXTENSION}", &compatibility[..16])
+}
+
+/// The key, if there is one that is this user's file and that nobody else can read.
+fn read_key(dir: &OwnDir) -> io::Result<Option<[u8; KEY_BYTES]>> {
+    let file = match dir.open_file(KEY) {
+        Ok(file) => file,
+        Err(error) => match error.kind() {
+            // Not there, or a link to something else, or others could have written it.
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => return Ok(None),
+            _ => return Err(error),
+        },
     };
     let about = file.metadata()?;
-    if !about.is_file() || !is_own_key(geteuid().as_raw(), about.uid(), about.mode()) {
+    if !is_own_key(geteuid().as_raw(), about.uid(), about.mode()) {
         return Ok(None);
     }
     let mut bytes = Vec::new();
@@ -249,19 +235,10 @@ fn is_own_key(user: u32, owner: u32, mode: u32) -> bool {
     owner == user && matches!(mode & 0o077, 0)
 }
 
-fn make_key(path: &Path) -> io::Result<[u8; KEY_BYTES]> {
+fn make_key(dir: &OwnDir) -> io::Result<[u8; KEY_BYTES]> {
     let mut key = [0; KEY_BYTES];
     rand::rng().fill_bytes(&mut key);
-    let new = path.with_extension("new");
-    drop(fs::remove_file(&new));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(&key)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
+    dir.write_whole(KEY, &key)?;
     Ok(key)
 }
 

@@ -37,7 +37,7 @@ pub(super) fn run(args: &ReplayArgs) -> Ended {
         at_hand.push(Verified::unsigned(bytes));
     }
     let state_dir = args.state_dir.clone().or_else(|| beside(&args.log));
-    let store = state_dir.map(|dir| Store::at(&dir));
+    let store = state_dir.map(|dir| Store::at(&dir)).transpose()?;
     let component = |digest: &str| {
         if let Some(known) = at_hand.iter().find(|known| known.digest() == digest) {
             return Some(known.clone());

@@ -1,3 +1,5 @@
+use std::fs::{self, File};
+
 use super::*;
 use crate::gate::record::Known;
 use crate::policy::PolicyIdentity;
@@ -39,8 +41,8 @@ fn a_signature_that_all_policies_shared_is_read() {
     let store = Store::open(dir.path()).unwrap();
     let unsigned = candidate(b"component", None);
     let digest = unsigned.digest().to_owned();
-    fs::write(store.component(&digest, "wasm"), b"component").unwrap();
-    fs::write(store.component(&digest, "wasm.minisig"), b"shared").unwrap();
+    fs::write(store.path_of(&component(&digest)), b"component").unwrap();
+    fs::write(store.path_of(&format!("{digest}.wasm.minisig")), b"shared").unwrap();
     assert_eq!(signature(&store, "a", &digest).unwrap(), b"shared");
     store.keep("b", &unsigned).unwrap();
     assert_eq!(signature(&store, "b", &digest), None);
@@ -60,7 +62,7 @@ fn what_is_not_needed_goes_with_its_signatures_and_what_is_needed_stays() {
         store.keep("b", &candidate).unwrap();
     }
     let (needed, oldest) = (&digests[0], &digests[1]);
-    let file = File::open(store.component(oldest, "wasm")).unwrap();
+    let file = File::open(store.path_of(&component(oldest))).unwrap();
     file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
     store.keep("a", &candidate(b"one more", None)).unwrap();
     let present = Known {
@@ -75,7 +77,7 @@ fn what_is_not_needed_goes_with_its_signatures_and_what_is_needed_stays() {
     store.save(BTreeMap::from([("a".into(), service)])).unwrap();
     assert_eq!(signature(&store, "a", needed).unwrap(), b"signature");
     assert_eq!(signature(&store, "b", &digests[2]).unwrap(), b"signature");
-    let left = fs::read_dir(store.components()).unwrap();
+    let left = fs::read_dir(store.dir.join(COMPONENTS)).unwrap();
     let of_oldest = |entry: io::Result<fs::DirEntry>| {
         let name = entry.unwrap().file_name();
         name.to_string_lossy().starts_with(oldest)

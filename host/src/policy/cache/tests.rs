@@ -1,3 +1,6 @@
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::*;
 use crate::policy::{Limits, Runtime};
 use crate::signing::Verified;
@@ -79,7 +82,9 @@ fn code_that_was_touched_is_compiled_again_and_never_loaded() {
     }
     // Good code under the name of another component.
     let engine = &runtime.inner().engine;
-    let other = cache.path(&"ab".repeat(32), &compatibility(engine));
+    let other = cache
+        .dir
+        .path_of(name(&"ab".repeat(32), &compatibility(engine)));
     fs::copy(&file, &other).unwrap();
     assert!(cache.load(engine, &"ab".repeat(32)).is_none());
     assert!(!other.exists(), "what does not hold is removed");
@@ -89,9 +94,9 @@ fn code_that_was_touched_is_compiled_again_and_never_loaded() {
 fn no_byte_can_be_flipped() {
     let dir = tempfile::tempdir().unwrap();
     let cache = cache(dir.path());
-    let path = cache.path("digest", &"c".repeat(64));
+    let path = dir.path().join("file");
     cache
-        .write(&path, "digest", &"c".repeat(64), b"not code, never loaded")
+        .write("file", "digest", &"c".repeat(64), b"not code, never loaded")
         .unwrap();
     let good = fs::read(&path).unwrap();
     let holds = |bytes: &[u8]| cache.authentic(bytes, "digest", &"c".repeat(64)).is_some();
@@ -124,14 +129,15 @@ fn a_key_that_others_may_read_is_replaced() {
 fn a_key_that_another_user_may_have_planted_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("key");
-    let before = cache(dir.path()).key;
     // While others may write there, who knows whose key it is.
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    let after = cache(dir.path()).key;
-    assert_ne!(after, before);
-    let about = fs::metadata(dir.path()).unwrap();
-    assert_eq!(about.mode() & 0o022, 0, "nobody plants another one");
-    assert_eq!(cache(dir.path()).key, after);
+    let error = CompiledCache::open(dir.path(), CacheLimits::default()).unwrap_err();
+    assert!(error.to_string().contains("go-w"), "{error}");
+    assert!(!path.exists(), "nothing is written there");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let before = cache(dir.path()).key;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    assert_ne!(cache(dir.path()).key, before);
     // A link to a file of this user's whose content somebody knows.
     let elsewhere = tempfile::NamedTempFile::new().unwrap();
     fs::write(elsewhere.path(), [7; KEY_BYTES]).unwrap();
@@ -155,9 +161,10 @@ fn the_oldest_go_first_and_the_newest_stays() {
     };
     let cache = CompiledCache::open(dir.path(), limits).unwrap();
     let write = |digest: &str, bytes: usize, age_s: u64| {
-        let path = cache.path(digest, &"c".repeat(64));
+        let name = name(digest, &"c".repeat(64));
+        let path = dir.path().join(&name);
         cache
-            .write(&path, digest, &"c".repeat(64), &vec![0; bytes])
+            .write(&name, digest, &"c".repeat(64), &vec![0; bytes])
             .unwrap();
         let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000 - age_s);
         File::options()
@@ -166,7 +173,7 @@ fn the_oldest_go_first_and_the_newest_stays() {
             .unwrap()
             .set_modified(time)
             .unwrap();
-        cache.make_room(&path).unwrap();
+        cache.make_room(&name).unwrap();
         path
     };
     let kept: Vec<_> = (0..4)
