@@ -124,6 +124,7 @@ impl Live {
         // A number that could not be carried stands in the journal.
         let after = setup.journal.last_incident() + 1;
         carried.next_incident = carried.next_incident.max(after);
+        carried.signers = setup.policies.signers();
         let unheard = setup
             .gate
             .iter()

@@ -21,7 +21,7 @@ use crate::guard::Guard;
 use crate::incident::{Approval, Incident, Incidents};
 use crate::model::{Candidate, Context, DetectionMethod, Outcome, PolicyEvent, Verbosity};
 use crate::pattern::Pattern;
-use crate::policy::{Line, Policy, PolicyIdentity};
+use crate::policy::{Beginning, Line, Policy, PolicyIdentity, Signer};
 use crate::series::SeriesTable;
 use crate::signature::Signatures;
 use crate::source::Observation;
@@ -40,6 +40,8 @@ use target::{Readings, Target};
 pub struct Pipeline {
     decide_interval_ms: u64,
     policies: Policies,
+    /// Who vouches for components, by their digests.
+    signers: BTreeMap<String, Signer>,
     /// Handed over for the next swap, by configured name.
     standing_by: BTreeMap<String, Policy>,
     made: Vec<Made>,
@@ -73,10 +75,14 @@ impl Pipeline {
                 let learned = carried.detectors.remove(&name);
                 let learned = learned.filter(|detector| detector.options() == detect);
                 let mut from_before = carried.targets.remove(&name).unwrap_or_default();
-                let line = Line::new(target.policies.iter().map(|policy| {
-                    let memory = from_before.memories.remove(policy).unwrap_or_default();
-                    let left = from_before.left.remove(policy);
-                    (policy.clone(), policies.get(policy).clone(), memory, left)
+                let line = Line::new(target.policies.iter().map(|name| {
+                    let policy = policies.get(name).clone();
+                    Beginning {
+                        name: name.clone(),
+                        signer: signer_of(&policy, &carried.signers),
+                        policy,
+                        remembrance: from_before.take(name),
+                    }
                 }));
                 records.insert(name.clone(), from_before.guard);
                 let mut rulings = Rulings::default();
@@ -115,6 +121,7 @@ impl Pipeline {
         Self {
             decide_interval_ms: options.decide_interval_ms,
             policies,
+            signers: carried.signers,
             standing_by: BTreeMap::new(),
             made: Vec::new(),
             keeps_telemetry: false,
@@ -138,31 +145,27 @@ impl Pipeline {
     /// What the next run must know, but for what was learned to be normal.
     pub fn carried(&self) -> Carried {
         let targets = self.targets.iter().map(|(name, target)| {
-            let memories = target.line.memories();
             let mut incidents = target.incidents.carried();
             for carried in &mut incidents {
                 carried.approved = target.rulings.approved(&carried.finding.incident);
             }
-            let carried = CarriedTarget {
+            let mut carried = CarriedTarget {
                 level: target.level,
                 level_since_ms: target.level_since_ms,
-                memories: memories
-                    .map(|(policy, memory)| (policy.to_owned(), memory.to_vec()))
-                    .collect(),
-                left: target
-                    .line
-                    .left()
-                    .map(|(policy, left)| (policy.to_owned(), left))
-                    .collect(),
                 incidents,
                 repairs: target.incidents.repairs().to_vec(),
                 guard: self.guard.record(name).cloned().unwrap_or_default(),
+                ..CarriedTarget::default()
             };
+            for (place, remembrance) in target.line.remembrances() {
+                carried.put(place, remembrance);
+            }
             (name.clone(), carried)
         });
         Carried {
             next_incident: self.next_incident,
             targets: targets.collect(),
+            signers: self.signers.clone(),
             breakers: self.service.known(),
             detectors: BTreeMap::new(),
         }
@@ -188,6 +191,11 @@ impl Pipeline {
     /// The policies in service.
     pub fn policies(&self) -> &Policies {
         &self.policies
+    }
+
+    /// Whether it is known that this signer vouches for a component.
+    pub fn knows(&self, digest: &str, signer: &Signer) -> bool {
+        self.signers.get(digest) == Some(signer)
     }
 
     /// Hands over the policy that the next [`Event::PolicySwapped`] of this name speaks of.
@@ -257,6 +265,10 @@ impl Pipeline {
                 }
                 swapped.into_iter().collect()
             }
+            Event::PolicySigned { digest, signer, .. } => {
+                self.signed(digest, signer);
+                Vec::new()
+            }
             Event::SignaturesLearned { signatures, .. } => {
                 self.signatures = Some(Signatures::new(signatures.clone()));
                 Vec::new()
@@ -271,20 +283,34 @@ impl Pipeline {
         }
     }
 
-    /// Puts the policy that stands by in its place, in all targets. Open incidents, history and memory
-    /// stay, but a policy that returns gets its own memory back; where a repair is running, it is
-    /// judged to its end by who chose it.
+    /// Notes who vouches for a component.
+    fn signed(&mut self, digest: &str, signer: &Signer) {
+        for target in self.targets.values_mut() {
+            target.line.sign(digest, signer);
+        }
+        // What is used nowhere is told again before it comes into service.
+        let targets = &self.targets;
+        let is_used = |digest: &str| targets.values().any(|t| t.line.uses(digest));
+        self.signers.retain(|known, _| is_used(known));
+        self.signers.insert(digest.to_owned(), signer.clone());
+    }
+
+    /// Puts the policy that stands by in its place, in all targets. Open incidents and history stay,
+    /// memory is each policy's own; where a repair is running, it is judged to its end by who chose
+    /// it.
     fn swap(&mut self, name: &str, to: &PolicyIdentity, why: &str) -> Option<Effect> {
         let policy = self.standing_by.remove(name)?;
         if policy.digest() != to.digest {
             return None;
         }
+        let signer = signer_of(&policy, &self.signers);
         let mut after_repair = Vec::new();
         for (target_name, target) in &mut self.targets {
             let record = self.guard.record(target_name);
             let repairing = record.is_some_and(|r| r.running.is_some());
             let is_proven = |digest: &str| self.service.is_proven(name, digest);
-            if target.line.swap(name, &policy, is_proven, repairing) && repairing {
+            let line = &mut target.line;
+            if line.swap(name, &policy, &signer, is_proven, repairing) && repairing {
                 after_repair.push(target_name.clone());
             }
         }
@@ -444,4 +470,11 @@ impl Pipeline {
         let name = name.clone();
         self.put_finding(&name, incident, at_ms, true)
     }
+}
+
+/// Who vouches for a policy: as it was told, so that a replay, which loads components as they come,
+/// knows it too.
+fn signer_of(policy: &Policy, told: &BTreeMap<String, Signer>) -> Signer {
+    let known = told.get(policy.digest()).cloned();
+    known.unwrap_or_else(|| policy.provenance().into())
 }

@@ -15,11 +15,13 @@ mod cache;
 mod cautious;
 mod compiled;
 mod failure;
+mod foreign;
 mod heard;
 mod idle;
 mod limits;
 mod line;
 mod load_error;
+mod memory;
 mod purity;
 mod runtime;
 mod sandbox;
@@ -47,13 +49,17 @@ pub use cache::{CacheError, CacheLimits, CompiledCache};
 pub use cautious::cautious;
 pub use compiled::Compiled;
 pub use failure::PolicyFailure;
+pub use foreign::{FaultKind, Judged, MemoryFault, StrangeMemory, check_memory};
 pub use heard::{Heard, HeardTelemetry, Overheard, Retold};
 pub use limits::{
     ITEMS, Isolation, LOG_LINE_BYTES, LOG_LINES, Limits, MEMORY_BYTES, RECENT_POINTS, RULE_BYTES,
     SETTINGS_BYTES, TEXT_BYTES,
 };
-pub use line::{Left, Line, LineDecision, Part, PolicyIdentity, most_cautious};
+pub use line::{
+    Beginning, Left, Line, LineDecision, Part, PolicyIdentity, Remembrance, most_cautious,
+};
 pub use load_error::{LoadError, RuntimeError};
+pub use memory::{Owner, Remembered, Signer};
 pub use purity::{Impurity, Question, check_purity};
 pub use runtime::Runtime;
 pub use statistics::PolicyStatus;

@@ -57,6 +57,9 @@ mod live;
 /// Busy neighbours of a database: nobody is ended but who is in the way.
 mod neighbours;
 
+/// A policy's memory: its own over swaps, rollbacks, new keys and restarts.
+mod memory;
+
 /// `dbmedic policy test`: a policy's cases, and the default policy under its own.
 mod policy_cases;
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use dbmedic::diagnose::DiagnoseOptions;
 use dbmedic::gate::{
-    self, Gate, GateSettings, Order, Plan, PolicyReport, Reply, Request, Source, Trust, Workshop,
+    self, Gate, GateSettings, Order, Plan, PolicyReport, Reply, Request, Source, SwapOrder, Trust,
+    Workshop,
 };
 use dbmedic::guard::{GuardLimits, Mode};
 use dbmedic::model::Setting;
@@ -61,6 +62,13 @@ pub(crate) fn hostile(describe: &str) -> Vec<u8> {
     let mut new = describe.as_bytes().to_vec();
     new.resize(own.len(), b'_');
     replaced(HOSTILE, own, &new)
+}
+
+/// The hostile guest with a name of as many letters, and a number.
+pub(crate) fn called(name: &str, number: u32) -> Vec<u8> {
+    let own = b"hostile0.1.0Misbehaves";
+    let new = format!("{name}0.1.0Misbehaves");
+    numbered(replaced(HOSTILE, own, new.as_bytes()), number)
 }
 
 /// Loads well, and fails at every decision: the name of its rule is no word, or no text.
@@ -144,6 +152,8 @@ pub(crate) struct Answer {
     pub(crate) digest: String,
     /// Whether its own answer did not count.
     pub(crate) failed: bool,
+    /// The memory that it was handed.
+    pub(crate) handed: Vec<u8>,
 }
 
 /// A pipeline under load and its gate.
@@ -181,11 +191,10 @@ impl Ward {
         };
         let plans = plans(&options, &own, &named);
         let gate = Gate::open(&state, DEFAULT, plans).unwrap();
-        let mut pipeline = Pipeline::new(
-            pipeline_options(&options),
-            gate.policies().unwrap(),
-            carried(&state),
-        );
+        let policies = gate.policies().unwrap();
+        let mut carried = carried(&state);
+        carried.signers = policies.signers();
+        let mut pipeline = Pipeline::new(pipeline_options(&options), policies, carried);
         let in_service = gate.in_service();
         let digests = in_service
             .iter()
@@ -214,16 +223,14 @@ impl Ward {
                         }
                     }
                     let event = match orders.try_recv() {
-                        Ok(Order::Swap(swap)) => {
-                            let to = swap.policy.identity();
-                            pipeline.stand_by(&swap.name, swap.policy);
-                            Event::PolicySwapped {
-                                policy: swap.name,
+                        Ok(Order::Swap(swap)) => swapped(&mut pipeline, *swap, at_ms),
+                        Ok(Order::Signed { digest, signer }) => {
+                            pipeline.step(&Event::PolicySigned {
                                 at_ms,
-                                to,
-                                why: swap.why.to_string(),
-                                standing: swap.standing,
-                            }
+                                digest,
+                                signer,
+                            });
+                            continue;
                         }
                         Ok(Order::Shadow(on)) => {
                             pipeline.keep_telemetry(on);
@@ -365,6 +372,19 @@ impl Ward {
     }
 }
 
+/// Hands the pipeline a policy that comes into service, and says so.
+fn swapped(pipeline: &mut Pipeline, swap: SwapOrder, at_ms: u64) -> Event {
+    let to = swap.policy.identity();
+    pipeline.stand_by(&swap.name, swap.policy);
+    Event::PolicySwapped {
+        policy: swap.name,
+        at_ms,
+        to,
+        why: swap.why.to_string(),
+        standing: swap.standing,
+    }
+}
+
 /// A look at a target that saw one sample.
 fn seen_with(number: usize, at_ms: u64, sample: &Sample) -> Event {
     Event::Observed(Observation {
@@ -384,6 +404,7 @@ fn answers_in(made: &Made) -> impl Iterator<Item = Answer> {
         policy: part.policy.to_string(),
         digest: part.digest.to_string(),
         failed: part.decision.failure.is_some(),
+        handed: part.context.memory.clone(),
     })
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Both policies judge every event, each on its own and as the log has it: the memory, level and
 //! history that an event comes with are those that were, not those that the other policy would have
-//! led to.
+//! led to. The memory of a policy of another name is not handed to it: it begins each event with an
+//! empty one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -240,6 +240,9 @@ pub(super) struct Question {
     telemetry: Retold,
     /// Why no policy was asked then, if none was.
     unasked: Option<PolicyFailure>,
+    /// Whose the memory is: the component's digest, and its name and version where they are known.
+    digest: String,
+    called: Option<String>,
 }
 
 impl Question {
@@ -263,9 +266,12 @@ impl Question {
         let settings = settings.ok_or(Skipped::SettingsAbsent)?;
         let mut context = decided.context.into_owned();
         context.settings = settings.to_vec();
+        let digest = decided.digest.into_owned();
         Ok(Self {
             event: decided.event.into_owned(),
             context,
+            called: surroundings.called.get(&digest).cloned(),
+            digest,
             telemetry: Retold::new(decided.telemetry),
             unasked,
         })
@@ -283,12 +289,23 @@ impl Question {
         policy.decide(&self.event, &self.context, &mut self.telemetry)
     }
 
-    /// Asks a policy with its own settings. Says whether it asked for telemetry that the log does not
-    /// hold.
+    /// Asks a policy with its own settings, and with the memory that the log has where that is its
+    /// own. Says whether it asked for telemetry that the log does not hold.
     pub(super) fn ask_anew(&mut self, policy: &Policy) -> (Decision, bool) {
         self.context.settings.clear();
         self.context.settings.extend_from_slice(policy.settings());
+        let is_its_own = policy.digest() == self.digest
+            || self.called.as_deref().is_some_and(|called| {
+                let (name, _) = called.split_once(' ').unwrap_or((called, ""));
+                name == policy.name()
+            });
+        if is_its_own {
+            let decision = self.ask(policy);
+            return (decision, self.telemetry.missed());
+        }
+        let memory = std::mem::take(&mut self.context.memory);
         let decision = self.ask(policy);
+        self.context.memory = memory;
         (decision, self.telemetry.missed())
     }
 }

@@ -133,6 +133,18 @@ impl Machine {
         self.service.needed().chain(held_back)
     }
 
+    /// Who the policy of this digest is, where it may come into service or is there.
+    pub fn known(&self, digest: &str) -> Option<&Known> {
+        let candidate = match &self.phase {
+            Phase::Shadow { candidate, .. }
+            | Phase::Waiting { candidate, .. }
+            | Phase::Swapping { candidate, .. } => Some(candidate),
+            Phase::None => None,
+        };
+        let mut all = candidate.into_iter().chain(self.needed());
+        all.find(|known| known.identity.digest == digest)
+    }
+
     /// Whether a policy is in service, or is the candidate and prepared.
     pub fn has_in_hand(&self, digest: &str) -> bool {
         self.service.present.identity.digest == digest || self.is_candidate(digest)

@@ -18,7 +18,7 @@ use super::store::Store;
 use crate::clock::now_ms;
 use crate::model::Context;
 use crate::pipeline::Made;
-use crate::policy::Policy;
+use crate::policy::{Owner, Policy, Signer};
 
 /// Between two looks at the sources where nothing tells of a change, and between two ticks.
 const POLL: Duration = Duration::from_secs(1);
@@ -28,6 +28,8 @@ const SETTLING: Duration = Duration::from_millis(100);
 /// A candidate in the shadow, with what it left for each target.
 pub(super) struct Shadow {
     policy: Policy,
+    /// Whether it takes over what the present policy remembers, as a new version of it does.
+    inherits: bool,
     memories: BTreeMap<String, Vec<u8>>,
 }
 
@@ -169,10 +171,15 @@ impl Running {
                 else {
                     continue;
                 };
-                // The candidate begins with what the present policy remembers, as it would in its
-                // place, and goes on with its own.
+                // The candidate begins as it would in service, and goes on with its own memory.
                 let memory = shadow.memories.entry(target.clone());
-                let memory = memory.or_insert_with(|| part.context.memory.clone());
+                let memory = memory.or_insert_with(|| {
+                    if shadow.inherits {
+                        part.context.memory.clone()
+                    } else {
+                        Vec::new()
+                    }
+                });
                 let context = Context {
                     settings: shadow.policy.settings().to_vec(),
                     memory: memory.clone(),
@@ -293,11 +300,13 @@ impl Running {
                 }
             }
             Output::BeginShadow { digest } => {
+                let inherits = self.inherits(name, &digest);
                 if let Some(tested) = self.ready.get(&(name.to_owned(), digest)) {
                     let policy = tested.policy();
                     let shadow = Shadow {
                         // Counted on its own: what it did in the shadow is no decision.
                         policy: policy.with_isolation(policy.limits().isolation),
+                        inherits,
                         memories: BTreeMap::new(),
                     };
                     self.shadows.insert(name.to_owned(), shadow);
@@ -315,6 +324,7 @@ impl Running {
                 why,
                 standing,
             } => {
+                self.order_signed(name, &digest);
                 if let Some(tested) = self.ready.get(&(name.to_owned(), digest)) {
                     let order = SwapOrder {
                         name: name.to_owned(),
@@ -330,7 +340,33 @@ impl Running {
         }
     }
 
+    /// Whether the memory of the policy in service is the candidate's as well.
+    fn inherits(&self, name: &str, digest: &str) -> bool {
+        let Some(machine) = self.machines.get(name) else {
+            return false;
+        };
+        let owner = |known: &Known| Owner::new(known.identity.clone(), (&known.provenance).into());
+        let present = owner(&machine.service().present);
+        machine
+            .known(digest)
+            .is_some_and(|candidate| owner(candidate).is_same(&present))
+    }
+
+    /// Whose a policy's memory is depends on who vouches for it.
+    fn order_signed(&self, name: &str, digest: &str) {
+        let known = self.machines.get(name).and_then(|m| m.known(digest));
+        if let Some(known) = known {
+            (self.driver.order)(Order::Signed {
+                digest: digest.to_owned(),
+                signer: Signer::from(&known.provenance),
+            });
+        }
+    }
+
     fn record(&mut self, record: &GateRecord) {
+        if record.progress == Progress::SignedAnew {
+            self.order_signed(&record.policy, &record.digest);
+        }
         (self.driver.order)(Order::Note(record.to_string()));
         (self.driver.write_down)(record);
         self.waiting.retain(|(policy, digest, answer)| {

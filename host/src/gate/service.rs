@@ -23,7 +23,7 @@ use super::store::Store;
 use crate::clock::now_ms;
 use crate::model::Setting;
 use crate::pipeline::{Effect, Made};
-use crate::policy::{Policy, ServiceChange, Standing};
+use crate::policy::{Policy, ServiceChange, Signer, Standing};
 
 /// Messages that wait for the gate; more decisions than that are not compared in the shadow.
 const WAITING: usize = 1024;
@@ -32,6 +32,13 @@ const JOBS: usize = 64;
 
 /// What the gate wants of the driver.
 pub enum Order {
+    /// Note who vouches for a component: before it comes into service, and when it is signed again.
+    Signed {
+        /// Its SHA-256.
+        digest: String,
+        /// Who vouches for it.
+        signer: Signer,
+    },
     /// Put this policy in service between two decisions; [`GateHandle::hear`] then takes the effect.
     Swap(Box<SwapOrder>),
     /// Whether decisions are to come with what telemetry held.

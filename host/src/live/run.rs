@@ -195,6 +195,12 @@ impl Live {
     /// Does what the gate wants; a swap is an event like any other.
     fn obey(&mut self, order: Order, tell: &mut Listener<'_>) -> Option<Event> {
         match order {
+            Order::Signed { digest, signer } if self.pipeline.knows(&digest, &signer) => None,
+            Order::Signed { digest, signer } => Some(Event::PolicySigned {
+                at_ms: now_ms(),
+                digest,
+                signer,
+            }),
             Order::Swap(swap) => {
                 let to = swap.policy.identity();
                 self.pipeline.stand_by(&swap.name, swap.policy);

@@ -9,7 +9,7 @@ use crate::detect::Detector;
 use crate::guard::TargetRecord;
 use crate::incident::CarriedIncident;
 use crate::model::{EscalationLevel, RepairHistory};
-use crate::policy::Left;
+use crate::policy::{Left, Owner, Remembered, Remembrance, Signer};
 
 /// What is carried from one run to the next. Part of a recording's header.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub struct Carried {
     pub next_incident: u64,
     /// By target.
     pub targets: BTreeMap<String, CarriedTarget>,
+    /// Who vouches for components, by their digests, as far as it matters to whom a memory belongs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub signers: BTreeMap<String, Signer>,
     /// What speaks for and against the policies.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub breakers: BreakerRecords,
@@ -31,6 +34,7 @@ impl Default for Carried {
         Self {
             next_incident: 1,
             targets: BTreeMap::new(),
+            signers: BTreeMap::new(),
             breakers: BTreeMap::new(),
             detectors: BTreeMap::new(),
         }
@@ -44,10 +48,16 @@ pub struct CarriedTarget {
     pub level: EscalationLevel,
     /// Since when, milliseconds since the Unix epoch.
     pub level_since_ms: u64,
-    /// What each policy left to be handed back, by its configured name. Before several policies
-    /// could be in line it was the default one's alone, under the name `memory`.
+    /// What each policy in service left to be handed back, by its configured name. Before several
+    /// policies could be in line it was the default one's alone, under the name `memory`.
     #[serde(default, alias = "memory", deserialize_with = "memories")]
     pub memories: BTreeMap<String, Vec<u8>>,
+    /// Whose each of them is. Before that was written down, the policy's in service.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub owners: BTreeMap<String, Owner>,
+    /// What other policies left that decided before, by the configured name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kept: BTreeMap<String, Vec<Remembered>>,
     /// What those left that may return, by the configured name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub left: BTreeMap<String, Left>,
@@ -58,6 +68,35 @@ pub struct CarriedTarget {
     pub repairs: Vec<RepairHistory>,
     /// What the guard remembers.
     pub guard: TargetRecord,
+}
+
+impl CarriedTarget {
+    /// Takes out what is remembered in one place.
+    pub(super) fn take(&mut self, place: &str) -> Remembrance {
+        let mut memories = self.kept.remove(place).unwrap_or_default();
+        let owner = self.owners.remove(place);
+        if let Some(memory) = self.memories.remove(place) {
+            memories.push(Remembered { owner, memory });
+        }
+        Remembrance {
+            memories,
+            left: self.left.remove(place),
+        }
+    }
+
+    /// Puts in what is remembered in one place.
+    pub(super) fn put(&mut self, place: &str, remembrance: Remembrance) {
+        let Remembrance { mut memories, left } = remembrance;
+        if let Some(Remembered { owner, memory }) = memories.pop() {
+            self.memories.insert(place.to_owned(), memory);
+            self.owners
+                .extend(owner.map(|owner| (place.to_owned(), owner)));
+        }
+        if !memories.is_empty() {
+            self.kept.insert(place.to_owned(), memories);
+        }
+        self.left.extend(left.map(|left| (place.to_owned(), left)));
+    }
 }
 
 fn memories<'de, D: serde::Deserializer<'de>>(
@@ -81,6 +120,8 @@ impl Default for CarriedTarget {
             level: EscalationLevel::Normal,
             level_since_ms: 0,
             memories: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            kept: BTreeMap::new(),
             left: BTreeMap::new(),
             incidents: Vec::new(),
             repairs: Vec::new(),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Candidate, Outcome};
-use crate::policy::{PolicyIdentity, Standing};
+use crate::policy::{PolicyIdentity, Signer, Standing};
 use crate::signature::Signature;
 use crate::source::Observation;
 
@@ -58,6 +58,16 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Standing::is_proven")]
         standing: Standing,
     },
+    /// Who vouches for a component is known, or has changed: it is told before the component comes
+    /// into service, and when it is signed again.
+    PolicySigned {
+        /// When, milliseconds since the Unix epoch.
+        at_ms: u64,
+        /// SHA-256 of the component, hex.
+        digest: String,
+        /// Who vouches for it.
+        signer: Signer,
+    },
     /// What is known of troubles was learned anew: these are the learned signatures from now on.
     SignaturesLearned {
         /// When, milliseconds since the Unix epoch.
@@ -85,6 +95,7 @@ impl Event {
             | Self::Approved { at_ms, .. }
             | Self::Released { at_ms, .. }
             | Self::PolicySwapped { at_ms, .. }
+            | Self::PolicySigned { at_ms, .. }
             | Self::SignaturesLearned { at_ms, .. }
             | Self::Tick { at_ms } => *at_ms,
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::constraint::Constraint;
 use crate::diagnose::DiagnoseOptions;
 use crate::guard::{GuardLimits, Mode};
-use crate::policy::{BreakerOptions, Policy};
+use crate::policy::{BreakerOptions, Policy, Signer};
 use crate::signature::Signature;
 
 /// What the pipeline needs to know beforehand. Part of a recording's header.
@@ -54,6 +54,13 @@ impl Policies {
     /// The policy of this name; the default one where there is none.
     pub fn get(&self, name: &str) -> &Policy {
         self.named.get(name).unwrap_or(&self.default)
+    }
+
+    /// Who vouches for each component, by its digest.
+    pub fn signers(&self) -> BTreeMap<String, Signer> {
+        let all = self.named.values().chain([&self.default]);
+        all.map(|policy| (policy.digest().to_owned(), policy.provenance().into()))
+            .collect()
     }
 
     /// Puts a policy in the place of the one of this name.

@@ -7,7 +7,7 @@
 //! | halt | when any of them halts |
 //! | confidence | the lowest |
 //! | alerts, reasons, suggestions | all, each once, in the order of the line; where they are too many, a fair share of each policy |
-//! | memory | each policy keeps its own; the next one in its place takes it over |
+//! | memory | each policy has its own in each place; see [`Owner`] |
 //!
 //! A policy that fails counts as the host's cautious verdict: so a line with a failing member
 //! escalates and repairs nothing. Nothing here is asked for the time.
@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::memory::{self, Owner, Remembered, Signer};
 use super::{Decision, ITEMS, Policy, PolicyFailure};
 use crate::model::{
     Candidate, CascadeLevel, Classification, Context, EscalationLevel, PolicyEvent, Urgency,
@@ -43,7 +44,11 @@ struct Place {
     /// Its name in the configuration.
     name: Arc<str>,
     policy: Policy,
+    /// Whose the memory is: the policy's in service.
+    owner: Owner,
     memory: Vec<u8>,
+    /// What other policies left here, the latest last.
+    kept: Vec<Remembered>,
     /// Of the last policy that proved itself here, where another one decides.
     left: Option<Left>,
     /// Takes over as soon as the running repair has ended.
@@ -52,12 +57,13 @@ struct Place {
 
 struct Next {
     policy: Policy,
+    owner: Owner,
     /// Whether the policy before has proved itself.
     after_proven: bool,
 }
 
-/// The memory of a policy when another one took its place: given back when it returns. What the
-/// other one remembered since may be what it fails on.
+/// The memory of a component when another one took its place: given back when it returns. What a later
+/// version of it remembered since may be what it fails on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Left {
     /// SHA-256 of the policy's component, hex.
@@ -66,12 +72,59 @@ pub struct Left {
     pub memory: Vec<u8>,
 }
 
+/// What is remembered in one place of a line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Remembrance {
+    /// What each policy left that decided here, the one in service last.
+    pub memories: Vec<Remembered>,
+    /// What one before left that may return.
+    pub left: Option<Left>,
+}
+
+/// A place of a line, to begin with.
+pub struct Beginning {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The policy in service.
+    pub policy: Policy,
+    /// Who vouches for it.
+    pub signer: Signer,
+    /// What is remembered there.
+    pub remembrance: Remembrance,
+}
+
 impl Place {
+    fn begin(beginning: Beginning) -> Self {
+        let Beginning {
+            name,
+            policy,
+            signer,
+            remembrance,
+        } = beginning;
+        let Remembrance { mut memories, left } = remembrance;
+        let owner = Owner::new(policy.identity(), signer);
+        let own = memory::take(&mut memories, &owner).unwrap_or_default();
+        let (memory, left) = match left {
+            // It returned while nothing ran.
+            Some(left) if left.digest == owner.digest => (left.memory, None),
+            left => (own, left),
+        };
+        Self {
+            name: name.into(),
+            policy,
+            owner,
+            memory,
+            kept: memories,
+            left,
+            next: None,
+        }
+    }
+
     /// What is given back to the last policy that proved itself, once `next` decides.
     fn left_after(&self, next: &Next) -> Option<Left> {
-        if next.after_proven && next.policy.digest() != self.policy.digest() {
+        if next.after_proven && next.owner.digest != self.owner.digest {
             Some(Left {
-                digest: self.policy.digest().to_owned(),
+                digest: self.owner.digest.clone(),
                 memory: self.memory.clone(),
             })
         } else {
@@ -79,13 +132,43 @@ impl Place {
         }
     }
 
+    /// The policy changes, and with it whose memory is handed out: see [`memory`].
     fn take_over(&mut self, next: Next) {
         let left = self.left_after(&next);
+        let goes_on = self.owner.is_same(&next.owner);
+        let mut memory = std::mem::take(&mut self.memory);
+        if !goes_on {
+            let own = memory::take(&mut self.kept, &next.owner).unwrap_or_default();
+            let before = std::mem::replace(&mut memory, own);
+            // What kept failing may fail on what it remembers: it begins anew.
+            if next.after_proven {
+                memory::keep(&mut self.kept, self.owner.clone(), before);
+            }
+        }
         match self.left.take() {
-            Some(own) if own.digest == next.policy.digest() => self.memory = own.memory,
+            Some(own) if own.digest == next.owner.digest => memory = own.memory,
             _ => self.left = left,
         }
+        self.memory = memory;
+        self.owner = next.owner;
         self.policy = next.policy;
+    }
+
+    /// What is remembered here, the policy in service last.
+    fn memories(&self) -> Vec<Remembered> {
+        let own = Remembered {
+            owner: Some(self.owner.clone()),
+            memory: self.memory.clone(),
+        };
+        self.kept.iter().cloned().chain([own]).collect()
+    }
+
+    /// Everybody whose memory is here.
+    fn owners(&mut self) -> impl Iterator<Item = &mut Owner> {
+        let kept = self.kept.iter_mut();
+        let next = self.next.as_mut().map(|next| &mut next.owner);
+        let kept = kept.filter_map(|remembered| remembered.owner.as_mut());
+        kept.chain(next).chain([&mut self.owner])
     }
 }
 
@@ -114,52 +197,53 @@ pub struct LineDecision {
 }
 
 impl Line {
-    /// A line of policies by their configured names, each with the memory that is handed to it, and
-    /// what one before left that may return.
-    pub fn new(places: impl IntoIterator<Item = (String, Policy, Vec<u8>, Option<Left>)>) -> Self {
-        let places = places.into_iter().map(|(name, policy, memory, left)| {
-            let (memory, left) = match left {
-                // It returned while nothing ran.
-                Some(own) if own.digest == policy.digest() => (own.memory, None),
-                left => (memory, left),
-            };
-            Place {
-                name: name.into(),
-                policy,
-                memory,
-                left,
-                next: None,
-            }
-        });
+    /// A line of policies in their order.
+    pub fn new(places: impl IntoIterator<Item = Beginning>) -> Self {
         Self {
-            places: places.collect(),
+            places: places.into_iter().map(Place::begin).collect(),
         }
     }
 
-    /// What those left that may return, by the name of the place.
-    pub fn left(&self) -> impl Iterator<Item = (&str, Left)> {
-        self.places.iter().filter_map(|place| {
+    /// What is remembered in each place, by its name.
+    pub fn remembrances(&self) -> impl Iterator<Item = (&str, Remembrance)> {
+        self.places.iter().map(|place| {
             let left = match &place.next {
                 Some(next) => place.left_after(next),
                 None => place.left.clone(),
             };
-            Some((&*place.name, left?))
+            let memories = place.memories();
+            (&*place.name, Remembrance { memories, left })
         })
     }
 
-    /// What each policy left to be handed back, by its configured name.
-    pub fn memories(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.places.iter().map(|p| (&*p.name, &p.memory[..]))
+    /// Whether a component is in service in one of the places, or waits to be.
+    pub fn uses(&self, digest: &str) -> bool {
+        let waits = |place: &Place| {
+            let next = place.next.as_ref();
+            next.is_some_and(|next| next.owner.digest == digest)
+        };
+        self.places
+            .iter()
+            .any(|place| place.owner.digest == digest || waits(place))
     }
 
-    /// Puts another policy in a place, with the memory of the one before; one that returns gets its
-    /// own, see [`Left`]. `is_proven` says whether a policy may return, by its digest. While a
-    /// repair is running it takes over at [`Line::repair_ended`]: a repair is judged to its end by
-    /// the policy that chose it. Says whether the place is in this line.
+    /// Notes who vouches for a component from now on, wherever it stands.
+    pub fn sign(&mut self, digest: &str, signer: &Signer) {
+        let owners = self.places.iter_mut().flat_map(Place::owners);
+        for owner in owners.filter(|owner| owner.digest == digest) {
+            owner.signer.clone_from(signer);
+        }
+    }
+
+    /// Puts another policy in a place, with its own memory. `is_proven` says whether a policy may
+    /// return, by its digest; it then finds what it left. While a repair is running it takes over at
+    /// [`Line::repair_ended`]: a repair is judged to its end by the policy that chose it. Says whether
+    /// the place is in this line.
     pub fn swap(
         &mut self,
         name: &str,
         policy: &Policy,
+        signer: &Signer,
         is_proven: impl Fn(&str) -> bool,
         repair_is_running: bool,
     ) -> bool {
@@ -168,6 +252,7 @@ impl Line {
             found = true;
             let next = Next {
                 policy: policy.clone(),
+                owner: Owner::new(policy.identity(), signer.clone()),
                 after_proven: is_proven(place.policy.digest()),
             };
             if repair_is_running {

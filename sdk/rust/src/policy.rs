@@ -19,7 +19,9 @@ pub trait Policy {
     /// What the operator may set; see [`parameters!`](crate::parameters!).
     type Parameters: Parameters;
 
-    /// What is carried from one event to the next of the same target; 16 KiB packed at most.
+    /// What is carried from one event to the next of the same target; 16 KiB packed at most. It is
+    /// this policy's own, and that of its later versions by the same key; no other policy sees it.
+    /// Bytes that cannot be read are forgotten, and it begins with its default.
     type Memory: Serialize + DeserializeOwned + Default;
 
     /// Stable name in kebab-case.

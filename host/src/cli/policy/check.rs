@@ -1,5 +1,7 @@
-//! `policy check`: everything that the gate would ask of a policy before its shadow, and whether it is
-//! the pure function that the contract asks for.
+//! `policy check`: everything that the gate would ask of a policy before its shadow, whether it is the
+//! pure function that the contract asks for, and whether it copes with a memory that is not its own.
+
+mod memory;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,8 @@ use crate::pipeline::DEFAULT_POLICY;
 use crate::policy::{Impurity, check_purity};
 use crate::policy_tests::{self, CaseText};
 use crate::signing::Provenance;
+
+use memory::MemoryReport;
 
 /// The least time that an uncached component gets to start on a busy machine, and that a decision
 /// gets, milliseconds: here nothing waits for it.
@@ -73,6 +77,8 @@ struct Report {
     /// Whether its answers depend on anything else than the question; none where it did not come
     /// that far.
     purity: Option<Purity>,
+    /// Whether it copes with a memory that is not its own; none where it did not come that far.
+    memory: Option<MemoryReport>,
 }
 
 #[derive(Debug, Serialize)]
@@ -115,6 +121,7 @@ pub(super) fn run(args: &CheckArgs) -> Ended {
         refusal: None,
         cases: 0,
         purity: None,
+        memory: None,
     };
     let held = Held::Now(now_ms());
     let tested = plan
@@ -124,8 +131,10 @@ pub(super) fn run(args: &CheckArgs) -> Ended {
         });
     match tested {
         Ok(tested) => {
-            let purity = purity(&tested, &candidate)?;
-            report.passed = purity.impure.is_empty() && purity.failures.is_empty();
+            let (purity, memory) = behaviour(&tested, &candidate)?;
+            report.passed =
+                purity.impure.is_empty() && purity.failures.is_empty() && memory.faults.is_empty();
+            report.memory = Some(memory);
             report.policy = Some(tested.known().clone());
             report.cases = tested.cases();
             report.purity = Some(purity);
@@ -171,7 +180,7 @@ fn configuration(args: &CheckArgs) -> anyhow::Result<Loaded> {
 }
 
 /// Asks every event of its cases, and typical ones of every kind.
-fn purity(tested: &Tested, candidate: &Candidate) -> anyhow::Result<Purity> {
+fn behaviour(tested: &Tested, candidate: &Candidate) -> anyhow::Result<(Purity, MemoryReport)> {
     let policy = tested.policy();
     let mut files = policy_tests::carried(candidate.component.bytes())?;
     for text in candidate.cases.iter().map(CaseText::read) {
@@ -198,11 +207,12 @@ fn purity(tested: &Tested, candidate: &Candidate) -> anyhow::Result<Purity> {
             .entry(impurity.question)
             .or_insert_with(|| Impure::new(place, &impurity));
     }
-    Ok(Purity {
+    let purity = Purity {
         failures,
         events: questions.len(),
         impure: first.into_values().collect(),
-    })
+    };
+    Ok((purity, MemoryReport::of(policy, &places, &mut questions)))
 }
 
 impl Impure {
@@ -244,6 +254,9 @@ fn tell(path: &Path, report: &Report) -> std::io::Result<()> {
     }
     if let Some(purity) = &report.purity {
         tell_purity(purity)?;
+    }
+    if let Some(memory) = &report.memory {
+        memory.tell()?;
     }
     let called = report.policy.as_ref().map_or_else(
         || path.display().to_string(),

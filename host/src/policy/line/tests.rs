@@ -249,48 +249,90 @@ fn asked(line: &mut Line) -> Vec<(String, usize)> {
     decided.parts.iter().map(who).collect()
 }
 
-#[test]
-fn memory_stays_with_the_place_and_a_running_repair_with_who_chose_it() {
-    let (old, new) = two_policies();
-    let digest = |policy: &Policy| policy.digest().to_owned();
-    let nothing_to_return_to = |_: &str| false;
-    let mut line = Line::new([
-        ("default".to_owned(), old.clone(), vec![1, 2, 3], None),
-        ("strict".to_owned(), old.clone(), Vec::new(), None),
-    ]);
-    assert_eq!(asked(&mut line), [(digest(&old), 3), (digest(&old), 0)]);
-    assert!(!line.swap("nobody", &new, nothing_to_return_to, false));
-    assert!(line.swap("default", &new, nothing_to_return_to, false));
-    assert_eq!(asked(&mut line), [(digest(&new), 4), (digest(&old), 1)]);
-    // While a repair runs, who chose it goes on being asked.
-    assert!(line.swap("default", &old, nothing_to_return_to, true));
-    assert_eq!(asked(&mut line)[0], (digest(&new), 5));
-    line.repair_ended();
-    assert_eq!(asked(&mut line)[0], (digest(&old), 6));
-    // A later swap overtakes one that waits.
-    assert!(line.swap("default", &new, nothing_to_return_to, true));
-    assert!(line.swap("default", &old, nothing_to_return_to, false));
-    line.repair_ended();
-    assert_eq!(asked(&mut line)[0], (digest(&old), 7));
-    let memories: Vec<_> = line.memories().map(|(name, m)| (name, m.len())).collect();
-    assert_eq!(memories, [("default", 8), ("strict", 5)]);
-    assert_eq!(line.left().count(), 0);
+/// A place in which a policy that nobody signed begins with a memory of so many bytes.
+fn place(name: &str, policy: &Policy, bytes: usize) -> Beginning {
+    let memories = vec![Remembered {
+        owner: None,
+        memory: vec![1; bytes],
+    }];
+    Beginning {
+        name: name.into(),
+        policy: policy.clone(),
+        signer: Signer::Nobody,
+        remembrance: Remembrance {
+            memories,
+            left: None,
+        },
+    }
+}
+
+/// The same places with what the line remembers, as after a restart, with these policies in service.
+fn restarted(line: &Line, policy: &Policy, signer: &Signer) -> Line {
+    Line::new(line.remembrances().map(|(name, remembrance)| Beginning {
+        name: name.to_owned(),
+        policy: policy.clone(),
+        signer: signer.clone(),
+        remembrance,
+    }))
+}
+
+/// How many bytes the first policy was handed.
+fn len(line: &mut Line) -> usize {
+    asked(line)[0].1
+}
+
+fn all_proven(_: &str) -> bool {
+    true
+}
+
+fn none_proven(_: &str) -> bool {
+    false
+}
+
+fn key(id: &str) -> Signer {
+    Signer::Key(id.into())
 }
 
 #[test]
-fn a_policy_that_returns_gets_its_own_memory_back() {
+fn each_policy_has_its_own_memory_and_a_running_repair_stays_with_who_chose_it() {
+    let (old, new) = two_policies();
+    let digest = |policy: &Policy| policy.digest().to_owned();
+    let (ours, nobody) = (key("A"), Signer::Nobody);
+    let mut line = Line::new([place("default", &old, 3), place("strict", &old, 0)]);
+    assert_eq!(asked(&mut line), [(digest(&old), 3), (digest(&old), 0)]);
+    assert!(!line.swap("nobody", &new, &ours, all_proven, false));
+    assert!(line.swap("default", &new, &ours, all_proven, false));
+    // Of the same name and signed by another: it sees nothing of what was there, nor does the place
+    // beside it.
+    assert_eq!(asked(&mut line), [(digest(&new), 0), (digest(&old), 1)]);
+    assert_eq!(len(&mut line), 1);
+    // While a repair runs, who chose it goes on being asked.
+    assert!(line.swap("default", &old, &nobody, all_proven, true));
+    assert_eq!(asked(&mut line)[0], (digest(&new), 2));
+    line.repair_ended();
+    assert_eq!(asked(&mut line)[0], (digest(&old), 4), "its own again");
+    // A later swap overtakes one that waits.
+    assert!(line.swap("default", &new, &ours, all_proven, true));
+    assert!(line.swap("default", &old, &nobody, all_proven, false));
+    line.repair_ended();
+    assert_eq!(asked(&mut line)[0], (digest(&old), 5));
+    let kept: Vec<_> = line
+        .remembrances()
+        .map(|(name, all)| (name.to_owned(), all.memories.len()))
+        .collect();
+    assert_eq!(kept, [("default".to_owned(), 2), ("strict".to_owned(), 1)]);
+}
+
+#[test]
+fn a_new_version_takes_over_and_a_component_that_returns_finds_what_it_left() {
     let (old, new) = two_policies();
     let other = old.with_settings(&[]).unwrap();
-    let proven = |policy: &Policy| {
-        let digest = policy.digest().to_owned();
-        move |of: &str| of == digest
-    };
-    let line = |left| Line::new([("default".to_owned(), old.clone(), vec![1, 2, 3], left)]);
-    let len = |line: &mut Line| asked(line)[0].1;
+    let ours = Signer::Nobody;
     for repairing in [false, true] {
-        let mut line = line(None);
+        let mut line = Line::new([place("default", &old, 3)]);
+        let proven = |of: &str| of == old.digest();
         let swap = |line: &mut Line, to: &Policy| {
-            assert!(line.swap("default", to, proven(&old), repairing));
+            assert!(line.swap("default", to, &ours, proven, repairing));
             line.repair_ended();
         };
         swap(&mut line, &new);
@@ -301,18 +343,74 @@ fn a_policy_that_returns_gets_its_own_memory_back() {
         swap(&mut line, &other);
         assert_eq!(len(&mut line), 3, "it gets what it had left");
         // Only what proved itself is kept, once.
-        assert_eq!(line.left().count(), 0);
+        let (_, all) = line.remembrances().next().unwrap();
+        assert_eq!((all.left, all.memories.len()), (None, 1));
     }
     // Over a restart, on either side of the swap, and while it waits for a repair.
-    let mut before = line(None);
-    before.swap("default", &new, proven(&old), true);
-    let left = before.left().next().unwrap().1;
-    assert_eq!((&left.digest[..], left.memory.len()), (old.digest(), 3));
-    assert_eq!(len(&mut line(Some(left.clone()))), 3);
-    let place = ("default".to_owned(), new.clone(), vec![9; 7], Some(left));
-    let mut after = Line::new([place]);
-    assert_eq!(len(&mut after), 7);
-    assert_eq!(after.left().count(), 1);
-    after.swap("default", &old, proven(&old), false);
+    let proven = |of: &str| of == old.digest();
+    let mut before = Line::new([place("default", &old, 3)]);
+    before.swap("default", &new, &ours, proven, true);
+    assert_eq!(len(&mut restarted(&before, &old, &ours)), 3);
+    let mut after = restarted(&before, &new, &ours);
+    assert_eq!((len(&mut after), len(&mut after)), (3, 4));
+    let mut after = restarted(&after, &new, &ours);
+    assert_eq!(len(&mut after), 5);
+    after.swap("default", &old, &ours, proven, false);
     assert_eq!(len(&mut after), 3);
+}
+
+#[test]
+fn another_policy_never_gets_what_is_kept_not_even_over_a_restart() {
+    let (old, new) = two_policies();
+    let (ours, theirs) = (key("A"), key("B"));
+    let mut line = Line::new([place("default", &old, 3)]);
+    line.sign(old.digest(), &ours);
+    assert_eq!(len(&mut line), 3);
+    // It comes up with another policy in service.
+    let mut line = restarted(&line, &new, &theirs);
+    assert_eq!((len(&mut line), len(&mut line)), (0, 1));
+    let mut line = restarted(&line, &old, &ours);
+    assert_eq!(len(&mut line), 4, "its own");
+    let mut line = restarted(&line, &new, &theirs);
+    assert_eq!(len(&mut line), 2, "its own");
+}
+
+#[test]
+fn a_component_that_is_signed_by_another_key_keeps_its_memory_and_so_do_its_versions() {
+    let (old, new) = two_policies();
+    let (ours, next) = (key("A"), key("B"));
+    let begin = || {
+        let mut line = Line::new([place("default", &old, 3)]);
+        line.sign(old.digest(), &ours);
+        line
+    };
+    // Signed again while it runs, or while dbmedic does not.
+    let mut running = begin();
+    running.sign(old.digest(), &next);
+    for mut line in [running, restarted(&begin(), &old, &next)] {
+        assert_eq!(len(&mut line), 3);
+        line.swap("default", &new, &next, all_proven, false);
+        assert_eq!(len(&mut line), 4, "a new version by the new key");
+    }
+    // A new version by a key that never signed the one before.
+    let mut line = begin();
+    line.swap("default", &new, &next, all_proven, false);
+    assert_eq!(len(&mut line), 0);
+    // Signed again while another one decides.
+    line.sign(old.digest(), &next);
+    line.swap("default", &old, &next, none_proven, false);
+    assert_eq!(len(&mut line), 3);
+}
+
+#[test]
+fn what_kept_failing_begins_anew_when_it_is_tried_again() {
+    let (old, new) = two_policies();
+    let ours = key("A");
+    let mut line = Line::new([place("default", &old, 3)]);
+    line.swap("default", &new, &ours, all_proven, false);
+    assert_eq!((len(&mut line), len(&mut line)), (0, 1));
+    line.swap("default", &old, &Signer::Nobody, none_proven, false);
+    assert_eq!(len(&mut line), 3);
+    line.swap("default", &new, &ours, all_proven, false);
+    assert_eq!(len(&mut line), 0);
 }

@@ -170,7 +170,7 @@ impl Guest for Hostile {
             },
             "read-telemetry" => read_telemetry(good),
             "counter" => count(good, &context.memory),
-            other => return Err(reason("hostile.unknown", other)),
+            other => return believe(other, good, &context.memory),
         })
     }
 }
@@ -287,6 +287,38 @@ fn read_telemetry(good: Verdict) -> Verdict {
         ],
         ..good
     }
+}
+
+/// Believes whatever is handed back: counts on, judges by it, or takes its first bytes.
+fn believe(how: &str, good: Verdict, memory: &[u8]) -> Result<Verdict, Reason> {
+    let number = number(memory);
+    Ok(match how {
+        "memory-counter" => Verdict {
+            memory: (number + 1).to_le_bytes().to_vec(),
+            ..good
+        },
+        "memory-number" => Verdict {
+            classification: Some(match number {
+                0..1000 => Classification::Hiccup,
+                _ => Classification::Crisis,
+            }),
+            ..good
+        },
+        "memory-index" => Verdict {
+            memory: match memory {
+                [] => vec![0; 4],
+                _ => memory[..4].to_vec(),
+            },
+            ..good
+        },
+        other => return Err(reason("hostile.unknown", other)),
+    })
+}
+
+/// The number that the first eight bytes are, whoever wrote them; 0 where there are fewer.
+fn number(memory: &[u8]) -> u64 {
+    let bytes = memory.first_chunk().copied();
+    bytes.map_or(0, u64::from_le_bytes) % (1 << 62)
 }
 
 /// What a static of this guest counts, beside what the memory counts: a fresh instance for each
