@@ -1,17 +1,17 @@
 #!/bin/sh
 # Changes what decides, one piece at a time, and reports every change that no test notices.
 #
-#   sh tests/mutants.sh            all of the following, some hours
-#   sh tests/mutants.sh policy     the default policy, by its native tests
+#   sh tests/mutants.sh            the policy, the SDK and the guard, some hours
+#   sh tests/mutants.sh policy     the default policy, by its native tests and its cases
 #   sh tests/mutants.sh cases      the default policy, by its cases alone
 #   sh tests/mutants.sh sdk        the Rust SDK, by its tests and those of the default policy
 #   sh tests/mutants.sh guard      the guard; dbmedic is built again for each change
 #
 # Needs cargo-mutants (cargo install cargo-mutants --locked) beside what tests/run.sh needs. Two tools
 # make the changes: cargo-mutants, and tests/mutants, which changes numbers by one, thresholds by their
-# border and levels and classes by one step. What survives and is equivalent stands with its reason in
-# .cargo/mutants.toml and tests/mutants/equivalent.txt. Nothing in the sources is changed: both work in
-# a copy. CARGO_TARGET_DIR is not heeded.
+# border and levels and classes by one step. What survives it and is equivalent stands with its reason in
+# tests/mutants/equivalent.txt. Nothing in the sources is changed: both work in a copy.
+# CARGO_TARGET_DIR is not heeded.
 set -eu
 cd "$(dirname -- "$0")/.."
 unset CARGO_TARGET_DIR
@@ -35,17 +35,23 @@ borders() {
         --allow tests/mutants/equivalent.txt "$@" || status=1
 }
 
-policy() {
-    step "the default policy, by its native tests"
-    standard policy --package default-policy -- --lib
-    borders policies/default/src -- cargo test --quiet --locked --package default-policy --lib
-}
-cases() {
-    step "the default policy, by its cases alone"
+# The dbmedic that the cases are run by.
+dbmedic() {
     [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ] || rustup target add "$target"
     cargo build --locked --package dbmedic
     DBMEDIC=$PWD/target/debug/dbmedic
     export DBMEDIC
+}
+policy() {
+    step "the default policy, by its native tests and its cases"
+    dbmedic
+    standard policy --package default-policy -- --lib --test cases -- --include-ignored
+    borders policies/default/src -- cargo test --quiet --locked --package default-policy \
+        --lib --test cases -- --include-ignored
+}
+cases() {
+    step "the default policy, by its cases alone"
+    dbmedic
     standard cases --package default-policy -- --test cases -- --ignored
     borders policies/default/src -- \
         cargo test --quiet --locked --package default-policy --test cases -- --ignored
@@ -66,7 +72,7 @@ cargo mutants --version >/dev/null 2>&1 || {
     echo "cargo-mutants is missing: cargo install cargo-mutants --locked" >&2
     exit 2
 }
-[ $# -gt 0 ] || set -- policy cases sdk guard
+[ $# -gt 0 ] || set -- policy sdk guard
 for part in "$@"; do
     case $part in
     policy | cases | sdk | guard) "$part" ;;

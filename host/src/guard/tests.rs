@@ -240,3 +240,131 @@ fn a_halt_holds_until_a_person_releases() {
     guard.release("shop");
     assert_eq!(law(guard.rule(0, &choice(&finding))), "");
 }
+
+#[test]
+fn each_limit_is_allowed_and_one_more_is_not() {
+    for (commits, percent, expected) in [
+        (100, 5.0, ""),
+        (101, 5.0, "guard.data-loss"),
+        (100, 5.01, "guard.data-loss"),
+        (101, 0.0, "guard.data-loss"),
+    ] {
+        let finding = finding(commits, percent, true);
+        let ruling = law(guard().rule(0, &choice(&finding)));
+        assert_eq!(ruling, expected, "{commits} commits, {percent} %");
+    }
+    let good = finding(0, 0.0, true);
+    let failed = |kind: &str, repair: &str, failures_in_a_row| {
+        [RepairHistory {
+            kind: kind.into(),
+            repair: repair.into(),
+            successes: 0,
+            failures: 9,
+            failures_in_a_row,
+            last_ms: 0,
+        }]
+    };
+    for (history, expected) in [
+        (failed("index.corrupt", REPAIR, 2), ""),
+        (failed("index.corrupt", REPAIR, 3), "guard.three-failures"),
+        (failed("index.corrupt", REPAIR, 4), "guard.three-failures"),
+        (failed("wal.oversized", REPAIR, 4), ""),
+        (failed("index.corrupt", "wal.checkpoint", 4), ""),
+    ] {
+        let choice = Choice {
+            history: &history,
+            ..choice(&good)
+        };
+        assert_eq!(law(guard().rule(0, &choice)), expected, "{history:?}");
+    }
+}
+
+/// A guard after repairs of these subjects, a minute apart, each ended at once.
+fn after_repairs(subjects: &[&str]) -> (Guard, Vec<Finding>) {
+    let mut guard = guard();
+    let findings: Vec<Finding> = subjects
+        .iter()
+        .map(|subject| Finding {
+            subject: (*subject).into(),
+            ..finding(0, 0.0, true)
+        })
+        .collect();
+    for (finding, at_ms) in findings.iter().zip((0..).step_by(60_000)) {
+        assert_eq!(law(guard.rule(at_ms, &choice(finding))), "");
+        guard.repair_ended(at_ms, "shop", true);
+    }
+    (guard, findings)
+}
+
+#[test]
+fn an_hour_and_the_window_of_flapping_end_to_the_millisecond() {
+    let (busy, findings) = after_repairs(&["a", "b", "c", "d", "e", "f"]);
+    let ruled = |guard: &Guard, at_ms, choice: Choice<'_>| law(guard.clone().rule(at_ms, &choice));
+    let other = Finding {
+        subject: "g".into(),
+        ..findings[0].clone()
+    };
+    assert_eq!(ruled(&busy, HOUR_MS - 1, choice(&other)), "guard.budget");
+    assert_eq!(ruled(&busy, HOUR_MS, choice(&other)), "");
+    let (flapping, findings) = after_repairs(&["a"; 5]);
+    let same = &findings[0];
+    assert_eq!(
+        ruled(&flapping, HOUR_MS - 1, choice(same)),
+        "guard.flapping"
+    );
+    assert_eq!(ruled(&flapping, HOUR_MS, choice(same)), "");
+    // Another subject, or another problem of the same subject, does not flap.
+    assert_eq!(ruled(&flapping, HOUR_MS - 1, choice(&other)), "");
+    let kind = Finding {
+        kind: "wal.oversized".into(),
+        ..same.clone()
+    };
+    assert_eq!(ruled(&flapping, HOUR_MS - 1, choice(&kind)), "");
+    // A person is held back by neither.
+    for (guard, finding) in [(&busy, &other), (&flapping, same)] {
+        let by_person = Choice {
+            approved_by_person: true,
+            ..choice(finding)
+        };
+        assert_eq!(ruled(guard, HOUR_MS - 1, by_person), "");
+        let asks = Choice {
+            mode: Mode::Approve,
+            ..choice(finding)
+        };
+        assert_eq!(ruled(guard, HOUR_MS - 1, asks), "awaits");
+    }
+}
+
+#[test]
+fn a_repair_that_waits_or_was_not_begun_is_no_repair() {
+    let finding = finding(0, 0.0, true);
+    let mut guard = guard();
+    let asks = Choice {
+        mode: Mode::Approve,
+        ..choice(&finding)
+    };
+    for _ in 0..9 {
+        assert_eq!(law(guard.rule(0, &asks)), "awaits");
+    }
+    assert!(guard.record("shop").is_none(), "asking counts as nothing");
+    assert_eq!(law(guard.rule(0, &choice(&finding))), "");
+    // One that ended without having run takes nothing of another one away.
+    guard.repair_ended(1, "shop", true);
+    guard.repair_ended(2, "shop", false);
+    assert_eq!(guard.record("shop").unwrap().past.len(), 1);
+    // What is older than every window is forgotten with the next repair.
+    let by_person = Choice {
+        approved_by_person: true,
+        ..choice(&finding)
+    };
+    assert_eq!(law(guard.rule(HOUR_MS, &by_person)), "");
+    assert_eq!(guard.record("shop").unwrap().past.len(), 2);
+    guard.repair_ended(HOUR_MS, "shop", true);
+    assert_eq!(law(guard.rule(2 * HOUR_MS + 1, &by_person)), "");
+    assert_eq!(guard.record("shop").unwrap().past.len(), 1);
+    // While one runs, not even a person begins another.
+    assert_eq!(
+        law(guard.rule(2 * HOUR_MS + 2, &by_person)),
+        "guard.one-at-a-time"
+    );
+}

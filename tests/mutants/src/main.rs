@@ -2,7 +2,7 @@
 //! their border, levels and classes by one step, and takes single calls away, which cargo-mutants
 //! does not do. `tests/mutants.sh` calls both.
 //!
-//!     dbmedic-mutants [--list] [--only TEXT] [--allow FILE] SOURCE... -- COMMAND...
+//!     dbmedic-mutants [--list] [--only TEXT] [--shard K/N] [--allow FILE] SOURCE... -- COMMAND...
 //!
 //! Each source is changed in a copy of the workspace, where the command must then fail; unchanged it
 //! must succeed. What the command does not notice is a survivor, printed and counted, and the exit
@@ -27,12 +27,14 @@ use mutate::{Mutant, mutants};
 
 /// Not copied: what is built, and what git keeps.
 const LEFT_OUT: [&str; 2] = ["target", ".git"];
-const USAGE: &str =
-    "usage: dbmedic-mutants [--list] [--only TEXT] [--allow FILE] SOURCE... -- COMMAND...";
+const USAGE: &str = "usage: dbmedic-mutants [--list] [--only TEXT] [--shard K/N] [--allow FILE] \
+                     SOURCE... -- COMMAND...";
 
 struct Arguments {
     list: bool,
     only: Option<String>,
+    /// Of so many parts, which one; counted from 1.
+    shard: Option<(usize, usize)>,
     allowed: BTreeSet<String>,
     sources: Vec<PathBuf>,
     command: Vec<String>,
@@ -53,6 +55,7 @@ fn arguments(mut given: impl Iterator<Item = String>) -> Result<Arguments, Strin
     let mut all = Arguments {
         list: false,
         only: None,
+        shard: None,
         allowed: BTreeSet::new(),
         sources: Vec::new(),
         command: Vec::new(),
@@ -61,6 +64,13 @@ fn arguments(mut given: impl Iterator<Item = String>) -> Result<Arguments, Strin
         match &*argument {
             "--list" => all.list = true,
             "--only" => all.only = Some(given.next().ok_or(USAGE)?),
+            "--shard" => {
+                let given = given.next().ok_or(USAGE)?;
+                let (part, parts) = given.split_once('/').ok_or(USAGE)?;
+                let shard = part.parse().ok().zip(parts.parse().ok());
+                let is_right = |(part, parts): &(usize, usize)| (1..=*parts).contains(part);
+                all.shard = Some(shard.filter(is_right).ok_or(USAGE)?);
+            }
             "--allow" => {
                 let path = given.next().ok_or(USAGE)?;
                 let text = fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
@@ -89,6 +99,13 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     }
     if let Some(only) = &arguments.only {
         all.retain(|(path, _, mutant)| mutant.named(path).contains(&**only));
+    }
+    if let Some((part, parts)) = arguments.shard {
+        let mut number = 0;
+        all.retain(|_| {
+            number += 1;
+            number % parts == part - 1
+        });
     }
     if arguments.list {
         for (path, _, mutant) in &all {
