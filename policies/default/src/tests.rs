@@ -14,6 +14,7 @@ use EscalationLevel::{Escalate, Normal, Warn, Watch};
 use Value::{Boolean, Integer};
 
 mod kinds;
+mod laws;
 mod over_time;
 
 /// 1 000 000 ms, where `testing::context` stands.
