@@ -63,15 +63,15 @@ impl Histogram {
     /// so that one spike does not coarsen what follows it for good.
     pub(super) fn rescale(&mut self, factor: f32, least: f32) {
         self.weights.iter_mut().for_each(|weight| *weight *= factor);
-        if self.weights.iter().sum::<f32>() < least {
-            self.weights = Box::default();
-        }
-        while self
-            .weights
-            .get(..EIGHTHS)
-            .is_some_and(|highest| highest.iter().sum::<f32>() < least)
-        {
-            self.lower();
+        while !self.weights.is_empty() {
+            if self.weights.iter().sum::<f32>() < least {
+                // Little may be left from the beginning, or of several octaves with little each.
+                self.weights = Box::default();
+            } else if self.weights[..EIGHTHS].iter().sum::<f32>() < least {
+                self.lower();
+            } else {
+                break;
+            }
         }
     }
 
@@ -217,6 +217,16 @@ mod tests {
         assert_eq!(left.iter().map(|bin| bin.weight).sum::<f64>(), 2.0);
         spiked.rescale(1e-3, 0.01);
         assert_eq!(held(&spiked), []);
+    }
+
+    #[test]
+    fn several_octaves_with_little_in_each_are_forgotten_together() {
+        let mut histogram = of(&[1.0, 8.0, 8.0]);
+        histogram.rescale(0.004, 0.01);
+        assert_eq!(histogram.bins().count(), 0);
+        let mut coarse = of(&[1.0, 1e3]);
+        coarse.rescale(0.006, 0.01);
+        assert_eq!(coarse.bins().count(), 0);
     }
 
     #[test]
