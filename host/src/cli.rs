@@ -72,9 +72,9 @@ enum Command {
     /// Make or check a config file
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// Reads raw bytes for another dbmedic, so that no lock of it is dropped
+    /// Touches a database for another dbmedic, with the rights of the database's owner
     #[command(hide = true)]
-    Raw,
+    Worker,
     /// A process that the demo starts for itself
     #[command(subcommand, hide = true)]
     DemoProcess(crate::demo::DemoProcess),
@@ -205,13 +205,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Learn(args) => learn::run(&args),
         Command::Diagnose(args) => diagnose::run(&args),
         Command::Config(command) => config::run(&command),
-        Command::Raw => {
-            let served = crate::target::sqlite::raw::serve(
-                std::io::stdin().lock(),
-                std::io::stdout().lock(),
-            );
-            served.map(|()| ExitCode::SUCCESS).map_err(Into::into)
-        }
+        Command::Worker => crate::target::sqlite::worker::serve()
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(Into::into),
         Command::DemoProcess(process) => process.run().map(|()| ExitCode::SUCCESS),
     };
     match ended {

@@ -31,9 +31,11 @@ use crate::recording::{Header, RecordingWriter};
 use crate::repair::{self, StepReport};
 use crate::signature::SignatureWatch;
 use crate::state_dir::{StateDir, StateError};
+use crate::target::sqlite::raw::RawProcess;
+use crate::target::sqlite::worker::{Areas, Place};
 use crate::watch::{Pace, Site};
 
-use preserve::Preserver;
+use preserve::{OfTarget, Preserver};
 use written::Written;
 
 pub use told::{Listener, OPEN_REPAIR, Told, ToldAt};
@@ -173,6 +175,7 @@ impl Live {
                 tell(now_ms(), Told::Note("decision log", &note));
             }
         }
+        live.clear_scratch();
         live.recover(tell)?;
         Ok(live)
     }
@@ -185,16 +188,13 @@ impl Live {
         let site_of = |intent: &Intent| {
             let mut sites = self.sites.values();
             let site = sites.find(|site| is_same_file(&site.path, &intent.path))?;
-            let may_end = intent.may_end.iter();
-            Some(repair::Site {
-                path: site.path.clone(),
-                may_end: may_end
-                    .filter(|name| site.may_end.contains(name))
-                    .cloned()
-                    .collect(),
-                copies: self.written.dir.copies(),
-                exe: self.exe.clone(),
-            })
+            let may_end: Vec<String> = intent
+                .may_end
+                .iter()
+                .filter(|name| site.may_end.contains(name))
+                .cloned()
+                .collect();
+            Some(self.acts_on(&site.path, &may_end))
         };
         let recovered = repair::recover(&self.written.journal, &site_of, &now_ms, &mut |step| {
             steps.push(step.clone());
@@ -344,8 +344,12 @@ impl Live {
     /// it is done.
     fn preserve(&mut self, target: &str, incident: &str) {
         if let Some(site) = self.sites.get(target) {
-            let into = self.written.dir.preserved(target, incident);
-            self.preserver.begin(target, &site.path, into, &self.exe);
+            let of = OfTarget {
+                target: target.to_owned(),
+                incident: incident.to_owned(),
+                database: site.path.clone(),
+            };
+            self.preserver.begin(of, self.areas(), &self.exe);
         }
     }
 
@@ -370,18 +374,49 @@ impl Live {
         )?)
     }
 
+    /// Where workers put files.
+    fn areas(&self) -> Areas {
+        Areas::at(self.written.dir.root())
+    }
+
     /// Where an approved repair acts.
     fn place(&self, approved: &ApprovedRepair) -> anyhow::Result<(Arc<Site>, repair::Site)> {
         let site = self.sites.get(approved.target()).cloned();
         let site =
             site.with_context(|| format!("target {} is not configured", approved.target()))?;
-        let place = repair::Site {
-            path: site.path.clone(),
-            may_end: site.may_end.clone(),
-            copies: self.written.dir.copies(),
-            exe: self.exe.clone(),
-        };
+        let place = self.acts_on(&site.path, &site.may_end);
         Ok((site, place))
+    }
+
+    /// Where a repair of a database acts. Where there can be no copies, the repair says so.
+    fn acts_on(&self, path: &Path, may_end: &[String]) -> repair::Site {
+        let rights = Place::of(path).ok().and_then(|place| place.rights());
+        let areas = self.areas();
+        let area = areas.of(rights.as_ref());
+        repair::Site {
+            path: path.to_owned(),
+            may_end: may_end.to_vec(),
+            copies: area
+                .unwrap_or_else(|_| areas.existing(rights.as_ref()))
+                .copies(),
+            exe: self.exe.clone(),
+        }
+    }
+
+    /// Removes the copies that checks of a killed run made to read.
+    fn clear_scratch(&self) {
+        for site in self.sites.values() {
+            let rights = Place::of(&site.path).ok().and_then(|place| place.rights());
+            let scratch = self.areas().existing(rights.as_ref()).scratch();
+            if scratch.symlink_metadata().is_ok() {
+                // What stays only takes room; the next start tries again.
+                let removed = RawProcess::spawn(&self.exe)
+                    .and_then(|mut raw| raw.discard(&site.path, &scratch));
+                if let Err(error) = removed {
+                    tracing::warn!("{}: {error}", scratch.display());
+                }
+            }
+        }
     }
 }
 

@@ -8,12 +8,12 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::guard::ApprovedRepair;
 use crate::journal::{Intent, Journal, JournalEntry, JournalError, OpenRepair, PlannedStep};
 use crate::model::{DataLoss, Outcome, OutcomeResult};
-use crate::target::sqlite::repairs;
+use crate::target::sqlite::repairs::InWorker;
 
 /// The step under which an undo stands in the journal.
 const UNDO: &str = "undo";
@@ -56,7 +56,15 @@ pub enum RepairError {
     /// What was written down before cannot be read.
     #[error("what the repair wrote down cannot be read: {0}")]
     Notes(#[from] serde_json::Error),
-    /// The raw process said no.
+    /// The worker that carries it out said no.
+    #[error("{text}")]
+    InWorker {
+        /// Whether this repair has changed nothing of the target: as [`Self::Unmet`].
+        changed_nothing: bool,
+        /// What it said.
+        text: String,
+    },
+    /// A worker could not be asked, or the raw one said no.
     #[error(transparent)]
     Raw(#[from] crate::target::sqlite::raw::RawError),
     /// The system said no.
@@ -64,8 +72,21 @@ pub enum RepairError {
     Io(#[from] std::io::Error),
 }
 
+impl RepairError {
+    /// Whether it says that this repair has changed nothing of the target.
+    pub fn changed_nothing(&self) -> bool {
+        match self {
+            Self::Unmet { .. } => true,
+            Self::InWorker {
+                changed_nothing, ..
+            } => *changed_nothing,
+            _ => false,
+        }
+    }
+}
+
 /// What verification proved.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Proof {
     /// In one line.
     pub text: String,
@@ -194,7 +215,7 @@ pub fn run(
                 clock,
                 begun_ms,
             };
-            let outcome = run.finish(repair.as_mut(), Vec::new(), 0, on_step)?;
+            let outcome = run.finish(&mut repair, Vec::new(), 0, on_step)?;
             Ok(Ended {
                 outcome,
                 begun: true,
@@ -213,11 +234,11 @@ fn not_begun(intent: &Intent, begun_ms: u64, ended_ms: u64, reason: String) -> E
 }
 
 /// Checks what must hold, completes the intent, and builds the repair from it.
-fn prepare(intent: &mut Intent, site: &Site) -> Result<Box<dyn Repair>, RepairError> {
-    let mut repair = repairs::for_intent(intent, site)?;
+fn prepare(intent: &mut Intent, site: &Site) -> Result<InWorker, RepairError> {
+    let mut repair = InWorker::new(intent, site)?;
     intent.before = repair.precondition()?;
     intent.plan = repair.plan();
-    repairs::for_intent(intent, site)
+    repair.of(intent)
 }
 
 /// What became of the repairs that an earlier run left open.
@@ -283,11 +304,11 @@ impl Run<'_> {
         begun: Vec<String>,
         on_step: &mut OnStep<'_>,
     ) -> Result<Outcome, JournalError> {
-        let mut repair = match repairs::for_intent(self.intent, site) {
+        let mut repair = match InWorker::resumed(self.intent, site) {
             Ok(repair) => repair,
             Err(error) => return self.close(OutcomeResult::Failed, error.to_string(), None),
         };
-        let repair = repair.as_mut();
+        let repair = &mut repair;
         let Some(last) = begun.last().cloned() else {
             let reason = "interrupted before its first step: nothing was done".to_owned();
             return self.close(OutcomeResult::RolledBack, reason, None);
@@ -331,7 +352,7 @@ impl Run<'_> {
             match repair.apply(&step.name) {
                 Ok(()) => {}
                 // Before the interruption something may have been done: then it is taken back.
-                Err(error @ RepairError::Unmet { .. }) if !resumed => {
+                Err(error) if error.changed_nothing() && !resumed => {
                     return self.close(OutcomeResult::Refused, error.to_string(), None);
                 }
                 Err(error) => {

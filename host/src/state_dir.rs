@@ -202,24 +202,9 @@ impl StateDir {
         self.root.join("snapshots")
     }
 
-    /// Where the files of a halted target are copied.
-    pub fn preserved(&self, target: &str, incident: &str) -> PathBuf {
-        self.root.join("preserved").join(target).join(incident)
-    }
-
     /// Where every decision is written down, unless the configuration says otherwise.
     pub fn decisions(&self) -> PathBuf {
         self.root.join("decisions")
-    }
-
-    /// Where repairs put their copies.
-    pub fn copies(&self) -> PathBuf {
-        self.root.join("copies")
-    }
-
-    /// Where copies for a check are made, and removed after it.
-    pub fn scratch(&self) -> PathBuf {
-        self.root.join("scratch")
     }
 
     /// What the last run carried over; the beginning when there was none.

@@ -12,7 +12,10 @@ use std::{
     collections::BTreeMap,
     env, fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    os::unix::process::ExitStatusExt as _,
+    os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _, chown},
+        process::{CommandExt as _, ExitStatusExt as _},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, atomic::AtomicBool},
@@ -24,11 +27,18 @@ use dbmedic::{
     journal::{Journal, JournalEntry},
     model::{Candidate, CascadeLevel, DataLoss, Fact, Finding, Outcome, OutcomeResult, Value},
     repair::{self, Site, StepReport},
-    target::sqlite::{Lock, SqliteState, locks, raw::RawProcess, wal},
+    target::sqlite::{
+        Lock, SqliteState, locks,
+        raw::RawProcess,
+        wal,
+        worker::{self, Areas},
+    },
 };
 use rusqlite::Connection;
 
 const EXE: &str = env!("CARGO_BIN_EXE_dbmedic");
+/// Names the user whose databases are repaired, when that is another one.
+const OTHER_USER: &str = "REPAIRS_OF_USER";
 const WAL: &str = "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;";
 
 /// The child: opens the database, runs the script, says "ready" and holds what it has until it is
@@ -66,7 +76,8 @@ struct Owner(Child);
 
 impl Owner {
     fn start(path: &Path, script: &str, traits: &[&str]) -> Self {
-        let mut child = Command::new(env::current_exe().unwrap())
+        // By this name it can be run by a user who cannot reach the place of the binary.
+        let mut child = as_user(Command::new("/proc/self/exe"))
             .args(["owner", "--exact", "--nocapture"])
             .env("OWNER_DATABASE", path)
             .env("OWNER_SCRIPT", script)
@@ -106,21 +117,57 @@ struct Place {
     site: Site,
 }
 
+impl Drop for Place {
+    /// Whatever was done, the files are their owner's, and it can write.
+    fn drop(&mut self) {
+        let Some(user) = other_user().filter(|_| !std::thread::panicking()) else {
+            return;
+        };
+        for entry in fs::read_dir(self.directory.path().join("data")).unwrap() {
+            let entry = entry.unwrap();
+            let meta = entry.metadata().unwrap();
+            assert_eq!(meta.uid(), user, "{}", entry.path().display());
+        }
+        for path in files(&self.state()) {
+            let mode = fs::metadata(&path).unwrap().mode();
+            let is_journal = path == self.state().join("journal.jsonl");
+            assert!(mode & 0o077 == 0 || is_journal, "{}", path.display());
+        }
+    }
+}
+
+/// All files below a directory.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found
+}
+
 impl Place {
     fn new(script: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let database = directory.path().join("patient.db");
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         fs::create_dir(directory.path().join("state")).unwrap();
-        let site = Site {
-            path: database.clone(),
-            may_end: Vec::new(),
-            copies: directory.path().join("state/copies"),
-            exe: EXE.into(),
-        };
+        fs::create_dir(directory.path().join("data")).unwrap();
+        let database = directory.path().join("data/patient.db");
         Connection::open(&database)
             .unwrap()
             .execute_batch(script)
             .unwrap();
+        if let Some(user) = other_user() {
+            for entry in fs::read_dir(directory.path().join("data")).unwrap() {
+                chown(entry.unwrap().path(), Some(user), Some(user)).unwrap();
+            }
+            chown(directory.path().join("data"), Some(user), Some(user)).unwrap();
+        }
+        let site = site(directory.path());
         Self {
             directory,
             database,
@@ -182,6 +229,54 @@ impl Place {
         db.query_row("SELECT count(*) FROM t", [], |row| row.get(0))
             .unwrap()
     }
+}
+
+/// The user whose databases these are, when that is not this one.
+fn other_user() -> Option<u32> {
+    env::var(OTHER_USER).ok().map(|user| user.parse().unwrap())
+}
+
+/// The command as that user.
+fn as_user(mut command: Command) -> Command {
+    if let Some(user) = other_user() {
+        command.uid(user).gid(user);
+    }
+    command
+}
+
+/// Where repairs of the database in a place act.
+fn site(place: &Path) -> Site {
+    let path = place.join("data/patient.db");
+    let rights = worker::Place::of(&path).unwrap().rights();
+    assert_eq!(rights.as_ref().map(|rights| rights.uid), other_user());
+    let area = Areas::at(&place.join("state")).of(rights.as_ref()).unwrap();
+    Site {
+        path,
+        may_end: Vec::new(),
+        copies: area.copies(),
+        exe: EXE.into(),
+    }
+}
+
+/// All the tests in here once more, over the databases of another user: only root can have them. What
+/// is beside a database afterwards is that user's own, whatever a repair did.
+#[test]
+fn over_the_databases_of_another_user() {
+    if other_user().is_some() {
+        return;
+    }
+    if !rustix::process::geteuid().is_root() {
+        // Written past the capturing of the test's output.
+        let said = "not root: no repair was tested over another user's database\n";
+        std::io::stderr().write_all(said.as_bytes()).unwrap();
+        return;
+    }
+    let again = Command::new(env::current_exe().unwrap())
+        .env(OTHER_USER, "47110")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&again.stdout);
+    assert!(again.status.success(), "{said}");
 }
 
 /// What the guard lets through when it has no objection.
@@ -612,12 +707,7 @@ fn killed() {
     };
     let place = PathBuf::from(place);
     let number = |name: &str| env::var(name).ok().map(|n| n.parse().unwrap());
-    let site = Site {
-        path: place.join("patient.db"),
-        may_end: Vec::new(),
-        copies: place.join("state/copies"),
-        exe: EXE.into(),
-    };
+    let site = site(&place);
     let mut journal = Journal::open(&place.join("state")).unwrap();
     journal.kill_at(number("KILL_BEFORE"), number("KILL_AFTER"));
     let recovered = repair::recover(&journal, &|_| Some(site.clone()), &|| 7, &mut |_| {}).unwrap();

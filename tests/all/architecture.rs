@@ -76,7 +76,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("repair", &["guard", "journal", "model", "target"]),
     (
         "target",
-        &["digest", "journal", "model", "repair", "source"],
+        &["digest", "journal", "model", "repair", "snapshot", "source"],
     ),
     (
         "config",

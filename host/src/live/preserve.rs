@@ -11,12 +11,31 @@ use std::thread::{self, JoinHandle};
 use super::{Listener, Told};
 use crate::clock::now_ms;
 use crate::target::sqlite::raw::RawProcess;
+use crate::target::sqlite::worker::{Areas, Place};
 
 /// Copies under way, and what came of those that ended.
 pub(super) struct Preserver {
     threads: Vec<JoinHandle<()>>,
     send: Sender<String>,
     ended: Receiver<String>,
+}
+
+/// What is to be copied aside.
+pub(super) struct OfTarget {
+    pub(super) target: String,
+    pub(super) incident: String,
+    pub(super) database: PathBuf,
+}
+
+impl OfTarget {
+    /// Copies it; says where to, and whether nothing changed meanwhile.
+    fn copy(&self, areas: &Areas, exe: &Path) -> anyhow::Result<(PathBuf, bool)> {
+        let rights = Place::of(&self.database)?.rights();
+        let area = areas.of(rights.as_ref())?;
+        let into = area.preserved(&self.target, &self.incident);
+        let copy = RawProcess::spawn(exe)?.copy(&self.database, &into)?;
+        Ok((into, copy.stable))
+    }
 }
 
 impl Preserver {
@@ -29,24 +48,22 @@ impl Preserver {
         }
     }
 
-    /// Begins to copy a database and its companions into a directory.
-    pub(super) fn begin(&mut self, target: &str, database: &Path, into: PathBuf, exe: &Path) {
-        let (send, target) = (self.send.clone(), target.to_owned());
-        let (database, exe) = (database.to_owned(), exe.to_owned());
+    /// Begins to copy a database and its companions aside.
+    pub(super) fn begin(&mut self, of: OfTarget, areas: Areas, exe: &Path) {
+        let (send, exe) = (self.send.clone(), exe.to_owned());
+        let target = of.target.clone();
         let name = format!("preserve {target}");
         let failed = format!("{target}: files could NOT be copied aside");
         let work = move || {
-            let copied = RawProcess::spawn(&exe).and_then(|mut raw| raw.copy(&database, &into));
+            let copied = of.copy(&areas, &exe);
             let text = match copied {
-                Ok(copy) if copy.stable => {
-                    format!("{target}: files copied to {}", into.display())
-                }
-                Ok(_) => format!(
+                Ok((into, true)) => format!("{target}: files copied to {}", into.display()),
+                Ok((into, false)) => format!(
                     "{target}: files copied to {}, but they changed meanwhile: they may not fit \
                      together",
                     into.display()
                 ),
-                Err(error) => format!("{target}: files could NOT be copied aside: {error}"),
+                Err(error) => format!("{target}: files could NOT be copied aside: {error:#}"),
             };
             // Nobody hears it when dbmedic ends without waiting.
             send.send(text).ok();

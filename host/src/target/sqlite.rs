@@ -1,8 +1,7 @@
 //! SQLite: what a look at a database file and its companions shows.
 //!
-//! The four files (database, `-wal`, `-shm`, `-journal`) belong together. Their raw bytes are only
-//! ever read in a helper process: opening and closing a file of a database in use drops the POSIX
-//! locks that this process holds on it.
+//! The four files (database, `-wal`, `-shm`, `-journal`) belong together. They are only ever opened in
+//! worker processes, which have the rights of the database's owner: see [`worker`].
 
 pub mod beside;
 pub mod copies;
@@ -12,9 +11,11 @@ pub mod locks;
 pub mod look;
 pub mod raw;
 pub mod repairs;
+pub mod sql;
 pub mod trail;
 pub mod wal;
 pub mod wal_index;
+pub mod worker;
 
 use serde::{Deserialize, Serialize};
 

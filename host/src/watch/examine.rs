@@ -8,11 +8,11 @@ use std::time::Duration;
 use super::{Pace, Site};
 use crate::clock::now_ms;
 use crate::health::CheckState;
-use crate::snapshot::{self, SnapshotInfo};
+use crate::snapshot::SnapshotInfo;
 use crate::source::Sample;
 use crate::state_dir::StateDir;
 use crate::target::sqlite::Integrity;
-use crate::target::sqlite::integrity::{Check, Mode, Proven};
+use crate::target::sqlite::integrity::{Check, Mode};
 use crate::target::sqlite::look::SqliteSource;
 use crate::target::sqlite::raw::{RawError, RawProcess};
 
@@ -56,8 +56,6 @@ impl Found {
 pub(super) struct Examiner {
     site: Arc<Site>,
     source: SqliteSource,
-    proven: Option<Proven>,
-    state_dir: StateDir,
     snapshots_kept: usize,
 }
 
@@ -71,9 +69,7 @@ impl Examiner {
         let raw = RawProcess::spawn(exe)?;
         Ok(Self {
             site: Arc::clone(site),
-            source: SqliteSource::new(&site.path, &state_dir.scratch(), raw),
-            proven: None,
-            state_dir: state_dir.clone(),
+            source: SqliteSource::new(&site.path, state_dir.root(), raw),
             snapshots_kept: pace.snapshots_kept,
         })
     }
@@ -100,22 +96,23 @@ impl Examiner {
             error,
             coverage: None,
         };
-        let checked = match (mode, touched, &mut self.proven) {
-            (Mode::Full, ..) => self
-                .source
-                .check_and_prove(check)
-                .map(|(integrity, proven)| {
-                    self.proven = proven;
-                    integrity
-                }),
-            (Mode::Incremental, Some(touched), Some(_)) if touched.is_empty() => Ok(none(None)),
-            (Mode::Incremental, Some(touched), Some(proven)) => {
-                self.source.check_changed(check, proven, touched)
-            }
-            (Mode::Incremental, ..) => Ok(none(Some(
+        let not_known = || {
+            none(Some(
                 "what was written since the last full check is not known".into(),
-            ))),
-            (Mode::Quick | Mode::Sampled { .. }, ..) => self.source.check(check),
+            ))
+        };
+        let checked = match (mode, touched) {
+            (Mode::Full, _) => self.source.check_and_prove(check),
+            (Mode::Incremental, Some(touched)) if self.source.has_proven() => {
+                if touched.is_empty() {
+                    Ok(none(None))
+                } else {
+                    let checked = self.source.check_changed(check, touched);
+                    checked.map(|checked| checked.unwrap_or_else(not_known))
+                }
+            }
+            (Mode::Incremental, _) => Ok(not_known()),
+            (Mode::Quick | Mode::Sampled { .. }, _) => self.source.check(check),
         };
         let integrity = checked.unwrap_or_else(|error| none(Some(told(&error))));
         Found::Integrity(integrity, repairs)
@@ -126,19 +123,7 @@ impl Examiner {
     pub(super) fn snapshot(&mut self) -> Found {
         let at_ms = now_ms();
         let _turn = self.site.turn();
-        Found::Snapshot(self.source.sound().and_then(|sound| {
-            let readable = sound.ok_or("the files are not sound")?;
-            let snapshots = self.state_dir.snapshots();
-            let (name, kept) = (&self.site.name, self.snapshots_kept);
-            snapshot::take(
-                &readable.path(),
-                &self.site.path,
-                &snapshots,
-                name,
-                at_ms,
-                kept,
-            )
-            .map_err(|error| told(&error))
-        }))
+        let (name, kept) = (&self.site.name, self.snapshots_kept);
+        Found::Snapshot(self.source.snapshot(name, at_ms, kept))
     }
 }

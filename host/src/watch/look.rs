@@ -9,7 +9,7 @@ use super::{Pace, Site};
 use crate::clock::now_ms;
 use crate::health::{CheckKind, CheckReport, CheckState};
 use crate::resources::{Places, Resources};
-use crate::snapshot::{self, SnapshotInfo};
+use crate::snapshot::SnapshotInfo;
 use crate::source::{Observation, Sample, State};
 use crate::state_dir::StateDir;
 use crate::target::sqlite::integrity::Mode;
@@ -26,7 +26,6 @@ pub struct Looker {
     pub(super) site: Arc<Site>,
     pub(super) pace: Pace,
     pub(super) source: SqliteSource,
-    pub(super) state_dir: StateDir,
     previous: Option<(u64, SqliteState)>,
     pub(super) scanned_ms: Option<u64>,
     pub(super) snapshot_ms: Option<u64>,
@@ -68,12 +67,11 @@ impl Looker {
             snapshots: Some(state_dir.snapshots()),
         };
         Ok(Self {
-            source: SqliteSource::new(&site.path, &state_dir.scratch(), raw),
+            source: SqliteSource::new(&site.path, state_dir.root(), raw),
             examiner: Arc::new(Mutex::new(Examiner::new(&site, &pace, &state_dir, exe)?)),
             resources: Arc::new(Mutex::new(Resources::new(Some(places)))),
             site,
             pace,
-            state_dir,
             previous: None,
             scanned_ms: None,
             snapshot_ms: None,
@@ -229,7 +227,9 @@ impl Looker {
             target: self.site.name.clone(),
             at_ms,
             samples: measured,
-            snapshot_at_ms: snapshot::newest(&self.state_dir.snapshots(), &self.site.name)
+            snapshot_at_ms: self
+                .source
+                .newest_snapshot(&self.site.name)
                 .ok()
                 .flatten()
                 .map(|info| info.taken_at_ms),

@@ -26,6 +26,7 @@ use dbmedic::target::sqlite::{
     integrity::{Check, Mode},
     look::{SqliteSource, samples},
     raw::{FailureKind, RawError, RawProcess, Request},
+    worker::{self, Role, first_line},
 };
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
@@ -128,8 +129,7 @@ impl Place {
     }
 
     fn source(&self) -> SqliteSource {
-        let scratch = self.directory.path().join("scratch");
-        SqliteSource::new(&self.database, &scratch, raw())
+        SqliteSource::new(&self.database, self.directory.path(), raw())
     }
 
     fn look(&self) -> SqliteState {
@@ -457,13 +457,13 @@ fn put_back_can_be_cut_off_anywhere() {
         fs::write(&place.database, vec![7; 1000 * step]).unwrap();
         fs::write(place.companion("-journal"), b"left over").unwrap();
         let mut helper = Command::new(EXE)
-            .arg("raw")
+            .arg(worker::SUBCOMMAND)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut line = serde_json::to_string(&request).unwrap();
-        line.push('\n');
+        let request = serde_json::to_string(&request).unwrap();
+        let line = format!("{}\n{request}\n", first_line(Role::Raw, None));
         helper
             .stdin
             .as_mut()
@@ -496,6 +496,7 @@ fn helper_that_hangs_or_dies_is_replaced() {
     let place = Place::new();
     Owner::start(&place.database, ROLLBACK, None).leave();
     let mut helper = raw().with_look_timeout(Duration::from_secs(2));
+    helper.look(&place.database, false, &[]).unwrap();
     let pid = helper
         .pid()
         .and_then(|pid| Pid::from_raw(i32::try_from(pid).unwrap()));

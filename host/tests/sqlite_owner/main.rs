@@ -25,6 +25,7 @@ use std::{
 };
 
 use dbmedic::target::sqlite::raw::RawProcess;
+use dbmedic::target::sqlite::worker::{self, Rights};
 use rusqlite::Connection;
 
 const EXE: &str = env!("CARGO_BIN_EXE_dbmedic");
@@ -64,6 +65,9 @@ impl Place {
             std::io::stderr().write_all(said.as_bytes()).unwrap();
             rustix::process::geteuid().as_raw()
         };
+        let copies = root.path().join("copies");
+        fs::create_dir(&copies).unwrap();
+        chown(&copies, Some(user), None).unwrap();
         let place = Self {
             database: data.join("app.db"),
             root,
@@ -91,6 +95,16 @@ impl Place {
 
     fn data(&self) -> &Path {
         self.database.parent().unwrap()
+    }
+
+    /// Where the database's owner may put copies.
+    fn copy(&self, name: &str) -> PathBuf {
+        self.root.path().join("copies").join(name)
+    }
+
+    /// The rights of the database's owner; none: this process's own.
+    fn rights(&self) -> Option<Rights> {
+        worker::Place::of(&self.database).unwrap().rights()
     }
 
     fn companion(&self, suffix: &str) -> PathBuf {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use dbmedic::target::sqlite::raw::{FailureKind, RawError, Request};
+use dbmedic::target::sqlite::worker::{Role, SUBCOMMAND, first_line};
 use rustix::fs::{CWD, Mode, mkfifoat};
 
 use super::{EXE, Place, raw, seen};
@@ -21,7 +22,7 @@ const WITH_LOG: &str = "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;
 #[test]
 fn what_is_put_back_is_the_applications_own_and_it_can_write() {
     let place = Place::new(WITH_LOG);
-    let copy = place.root.path().join("copy");
+    let copy = place.copy("copy");
     let mut helper = raw();
     // A log, and a journal that is not hot: both are put back.
     fs::write(place.companion("-wal"), "").unwrap();
@@ -52,7 +53,7 @@ fn give(place: &Place) {
 #[test]
 fn links_pipes_and_devices_beside_a_database_stop_everything() {
     let place = Place::new(WITH_LOG);
-    let copy = place.root.path().join("copy");
+    let copy = place.copy("copy");
     let mut helper = raw();
     fs::write(place.companion("-wal"), "").unwrap();
     give(&place);
@@ -78,7 +79,7 @@ fn links_pipes_and_devices_beside_a_database_stop_everything() {
             let errors = [
                 helper.look(&place.database, true, &[]).unwrap_err(),
                 helper
-                    .copy(&place.database, &place.root.path().join("other"))
+                    .copy(&place.database, &place.copy("other"))
                     .unwrap_err(),
                 helper
                     .restore_over(&place.database, &copy, &over)
@@ -105,7 +106,7 @@ fn links_pipes_and_devices_beside_a_database_stop_everything() {
             assert_eq!(seen(&sentinel), before, "{what}");
         }
     }
-    assert!(!place.root.path().join("other/manifest.json").exists());
+    assert!(!place.copy("other/manifest.json").exists());
     helper.restore(&place.database, &copy).unwrap();
     place.assert_owner();
 }
@@ -113,7 +114,7 @@ fn links_pipes_and_devices_beside_a_database_stop_everything() {
 #[test]
 fn a_database_under_another_number_is_not_overwritten() {
     let place = Place::new(WITH_LOG);
-    let copy = place.root.path().join("copy");
+    let copy = place.copy("copy");
     let mut helper = raw();
     helper.copy(&place.database, &copy).unwrap();
     let over = helper.digest(&place.database).unwrap();
@@ -142,7 +143,7 @@ fn a_restore_that_is_cut_off_leaves_nothing_that_the_next_does_not_remove() {
     let log = vec![7_u8; 30_000_000];
     fs::write(place.companion("-wal"), &log).unwrap();
     give(&place);
-    let copy = place.root.path().join("copy");
+    let copy = place.copy("copy");
     raw().copy(&place.database, &copy).unwrap();
     let whole = place.names();
     let request = Request::Restore {
@@ -150,17 +151,18 @@ fn a_restore_that_is_cut_off_leaves_nothing_that_the_next_does_not_remove() {
         from: copy.clone(),
         over: None,
     };
-    let mut line = serde_json::to_vec(&request).unwrap();
-    line.push(b'\n');
+    let request = serde_json::to_string(&request).unwrap();
+    let first = first_line(Role::Raw, place.rights().as_ref());
+    let line = format!("{first}\n{request}\n");
     let mut left_over = 0;
     for step in 1..=10_u64 {
         let mut helper = Command::new(EXE)
-            .arg("raw")
+            .arg(SUBCOMMAND)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        std::io::Write::write_all(helper.stdin.as_mut().unwrap(), &line).unwrap();
+        std::io::Write::write_all(helper.stdin.as_mut().unwrap(), line.as_bytes()).unwrap();
         let wanted = step * 3_000_000;
         let begin = Instant::now();
         let unfinished = || {
@@ -195,8 +197,7 @@ fn a_restore_that_is_cut_off_leaves_nothing_that_the_next_does_not_remove() {
 fn copies_are_for_their_owner_alone_and_end_with_the_room() {
     use std::os::unix::fs::PermissionsExt as _;
     let place = Place::new(WITH_LOG);
-    let copy = place.root.path().join("copies/one");
-    fs::create_dir(place.root.path().join("copies")).unwrap();
+    let copy = place.copy("one");
     let mut helper = raw();
     helper.copy(&place.database, &copy).unwrap();
     for entry in fs::read_dir(&copy).unwrap() {
@@ -214,7 +215,7 @@ fn copies_are_for_their_owner_alone_and_end_with_the_room() {
         return;
     }
     let error = helper
-        .copy(&place.database, &place.root.path().join("copies/two"))
+        .copy(&place.database, &place.copy("two"))
         .unwrap_err();
     assert!(
         matches!(&error, RawError::Failed(f) if f.kind == FailureKind::NoRoom),

@@ -43,7 +43,7 @@ pub enum Mode {
 }
 
 /// How the database is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Access {
     /// Where it is, for reading only: no file is made, changed or recovered. In write-ahead mode
     /// another process must have it open (so that there is a live `-shm`).
@@ -56,7 +56,7 @@ pub enum Access {
 }
 
 /// What to check, and how far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     /// How thorough.
     pub mode: Mode,

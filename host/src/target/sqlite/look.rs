@@ -1,19 +1,21 @@
-//! One look at a SQLite target: the raw files through the helper process, the integrity check when
-//! one is due, and the numbers that follow from both. It never writes to the target.
+//! One look at a SQLite target: the raw files through one worker, the integrity check when one is due
+//! through another, and the numbers that follow from both. It never writes to the target.
 
 use std::{
     collections::BTreeSet,
-    io,
     path::{Path, PathBuf},
 };
 
 use super::{
     Integrity, Lock, SqliteState, WalState, copies,
     files::Looked,
-    integrity::{self, Access, Check, Mode, Proven},
+    integrity::{Access, Check, Mode},
     raw::{RawError, RawProcess},
+    sql::{SnapshotRequest, SqlProcess},
     trail::{Mark, Trail},
+    worker::{Areas, Place, WorkerError, with_causes},
 };
+use crate::snapshot::SnapshotInfo;
 use crate::source::Sample;
 
 /// Why a look failed.
@@ -34,17 +36,19 @@ pub enum LookError {
 #[derive(Debug)]
 pub struct SqliteSource {
     path: PathBuf,
-    scratch: PathBuf,
+    areas: Areas,
     raw: RawProcess,
+    sql: SqlProcess,
 }
 
 impl SqliteSource {
-    /// A source for the database at `path`. Copies that a check needs are made under `scratch`, a
-    /// directory of dbmedic's own, and removed after it.
-    pub fn new(path: &Path, scratch: &Path, raw: RawProcess) -> Self {
+    /// A source for the database at `path`. Copies that a check needs are made under `state_dir`, a
+    /// directory of dbmedic's own, and removed after it; snapshots are kept there.
+    pub fn new(path: &Path, state_dir: &Path, raw: RawProcess) -> Self {
         Self {
             path: path.to_owned(),
-            scratch: scratch.to_owned(),
+            areas: Areas::at(state_dir),
+            sql: SqlProcess::new(raw.exe()),
             raw,
         }
     }
@@ -54,7 +58,7 @@ impl SqliteSource {
         &self.path
     }
 
-    /// The helper process, for copying and putting back.
+    /// The worker for copying and putting back.
     pub fn raw(&mut self) -> &mut RawProcess {
         &mut self.raw
     }
@@ -89,7 +93,7 @@ impl SqliteSource {
     /// # Errors
     ///
     /// In words: the files cannot be looked at, or no copy can be made where one is needed.
-    pub fn sound(&mut self) -> Result<Option<Readable>, String> {
+    fn sound(&mut self) -> Result<Option<Readable>, String> {
         let looked = self
             .raw
             .look(&self.path, true, &[std::process::id()])
@@ -117,23 +121,27 @@ impl SqliteSource {
         Ok(self.check_looked(&looked, check))
     }
 
-    /// Checks everything, and keeps account of what was proven when all is well.
+    /// Checks everything, and keeps account of what was proven when all is well: in the worker, as
+    /// long as that is the same.
     ///
     /// # Errors
     ///
     /// As [`Self::look`].
-    pub fn check_and_prove(
-        &mut self,
-        check: Check,
-    ) -> Result<(Integrity, Option<Proven>), LookError> {
+    pub fn check_and_prove(&mut self, check: Check) -> Result<Integrity, LookError> {
         let looked = self.raw_look()?;
-        Ok(match self.readable(&looked) {
-            Ok(readable) => integrity::check_and_prove(&readable.path(), readable.access(), check),
-            Err(error) => (not_made(check, error), None),
-        })
+        let readable = match self.readable(&looked) {
+            Ok(readable) => readable,
+            Err(error) => return Ok(not_made(check, error)),
+        };
+        let checked = self
+            .sql
+            .prove(&self.path, &readable.path(), readable.access(), check);
+        self.let_go(readable);
+        Ok(checked.unwrap_or_else(|error| not_made(check, with_causes(&error))))
     }
 
-    /// Checks the tables in which one of these pages lies, and renews the account when all is well.
+    /// Checks the tables in which one of these pages lies, and renews the account when all is well;
+    /// none when there is no account.
     ///
     /// # Errors
     ///
@@ -141,20 +149,77 @@ impl SqliteSource {
     pub fn check_changed(
         &mut self,
         check: Check,
-        proven: &mut Proven,
         touched: &BTreeSet<u32>,
-    ) -> Result<Integrity, LookError> {
+    ) -> Result<Option<Integrity>, LookError> {
         let looked = self.raw_look()?;
-        Ok(match self.readable(&looked) {
-            Ok(readable) => integrity::check_changed(
-                &readable.path(),
-                readable.access(),
-                check,
-                proven,
-                touched,
-            ),
-            Err(error) => not_made(check, error),
-        })
+        let readable = match self.readable(&looked) {
+            Ok(readable) => readable,
+            Err(error) => return Ok(Some(not_made(check, error))),
+        };
+        let checked = self.sql.check_changed(
+            &self.path,
+            &readable.path(),
+            readable.access(),
+            check,
+            touched,
+        );
+        self.let_go(readable);
+        Ok(checked.unwrap_or_else(|error| Some(not_made(check, with_causes(&error)))))
+    }
+
+    /// Whether it is known what was proven.
+    pub fn has_proven(&self) -> bool {
+        self.sql.has_proven()
+    }
+
+    /// Takes a snapshot for a target when a look at every frame finds the files sound, and keeps the
+    /// newest `keep`.
+    ///
+    /// # Errors
+    ///
+    /// In words: why there is none.
+    pub fn snapshot(
+        &mut self,
+        target: &str,
+        at_ms: u64,
+        keep: usize,
+    ) -> Result<SnapshotInfo, String> {
+        let words = |error: WorkerError| with_causes(&error);
+        let place = Place::of(&self.path).map_err(|error| error.to_string())?;
+        if let Some(why) = place.only_to_look_at() {
+            return Err(why);
+        }
+        let area = self.areas.of(place.rights().as_ref());
+        let area = area.map_err(|error| format!("no place to keep it: {error}"))?;
+        let readable = self.sound()?.ok_or("the files are not sound")?;
+        let taken = self.sql.snapshot(SnapshotRequest {
+            readable: readable.path(),
+            source: self.path.clone(),
+            snapshots: area.snapshots(),
+            target: target.to_owned(),
+            at_ms,
+            keep,
+        });
+        self.let_go(readable);
+        taken.map_err(words)
+    }
+
+    /// The newest snapshot of a target; none when there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::look`].
+    pub fn newest_snapshot(&mut self, target: &str) -> Result<Option<SnapshotInfo>, LookError> {
+        let path = self.path.clone();
+        let failed = |source| LookError::Raw {
+            path: path.clone(),
+            source,
+        };
+        let place = Place::of(&path).map_err(|error| failed(error.into()))?;
+        let area = self.areas.existing(place.rights().as_ref());
+        self.raw
+            .newest_snapshot(&path, &area.snapshots(), target)
+            .map_err(failed)
     }
 
     /// Which pages were written since a mark.
@@ -188,9 +253,19 @@ impl SqliteSource {
             return checked.unwrap_or_else(|error| not_made(check, error));
         }
         match self.readable(looked) {
-            Ok(readable) => integrity::check(&readable.path(), readable.access(), check),
+            Ok(readable) => {
+                let checked = self.sql_check(&readable.path(), readable.access(), check);
+                self.let_go(readable);
+                checked
+            }
             Err(error) => not_made(check, error),
         }
+    }
+
+    fn sql_check(&mut self, readable: &Path, access: Access, check: Check) -> Integrity {
+        self.sql
+            .check(&self.path, readable, access, check)
+            .unwrap_or_else(|error| not_made(check, with_causes(&error)))
     }
 
     /// Checks a database in write-ahead mode that nobody has open and whose log is empty: what is
@@ -200,12 +275,17 @@ impl SqliteSource {
         if state.wal.is_some() || state.journal_bytes.is_some() || !state.locks.is_empty() {
             return Err("nobody keeps the log: only a copy could be read".into());
         }
+        let place = Place::of(&self.path).map_err(|error| error.to_string())?;
+        if let Some(why) = place.only_to_look_at() {
+            return Err(format!("only a copy could be read: {why}"));
+        }
+        let path = self.path.clone();
         let stamp = || {
-            let meta = std::fs::metadata(&self.path).ok()?;
+            let meta = std::fs::metadata(&path).ok()?;
             Some((meta.len(), meta.modified().ok()?))
         };
         let before = stamp();
-        let integrity = integrity::check(&self.path, Access::Alone, check);
+        let integrity = self.sql_check(&path, Access::Alone, check);
         let unchanged = before.is_some() && stamp() == before;
         let after = self.raw_look().map_err(|error| error.to_string())?;
         if unchanged && after.state.locks.is_empty() && after.state.wal.is_none() {
@@ -217,33 +297,42 @@ impl SqliteSource {
 
     /// Where the database can be read without a trace: in place, or as a copy.
     fn readable(&mut self, looked: &Looked) -> Result<Readable, String> {
-        if !needs_copy(looked) {
+        let place = Place::of(&self.path).map_err(|error| error.to_string())?;
+        // Where others can put files beside it, SQLite is not let near them.
+        if !needs_copy(looked) && place.only_to_look_at().is_none() {
             return Ok(Readable::InPlace(self.path.clone()));
         }
-        let words = |error: io::Error| {
-            let scratch = self.scratch.display();
-            format!("cannot make a copy to read under {scratch}: {error}")
+        let area = self.areas.of(place.rights().as_ref());
+        let area = area.map_err(|error| format!("cannot make a copy to read: {error}"))?;
+        let directory = area
+            .scratch()
+            .join(format!("{:032x}", rand::random::<u128>()));
+        let copied = self.raw.copy(&self.path, &directory);
+        let readable = Readable::Copy(directory);
+        let why = match copied {
+            Ok(manifest) if manifest.stable => return Ok(readable),
+            Ok(_) => "the files changed while they were copied".to_owned(),
+            Err(error) => format!("cannot make a copy to read: {}", with_causes(&error)),
         };
-        std::fs::create_dir_all(&self.scratch).map_err(words)?;
-        let directory = tempfile::tempdir_in(&self.scratch).map_err(words)?;
-        let manifest = self
-            .raw
-            .copy(&self.path, directory.path())
-            .map_err(|error| format!("cannot make a copy to read: {error}"))?;
-        if !manifest.stable {
-            return Err("the files changed while they were copied".to_owned());
+        self.let_go(readable);
+        Err(why)
+    }
+
+    /// Removes a copy that was made to be read. One that stays is removed by the next start.
+    fn let_go(&mut self, readable: Readable) {
+        if let Readable::Copy(directory) = readable {
+            drop(self.raw.discard(&self.path, &directory));
         }
-        Ok(Readable::Copy(directory))
     }
 }
 
 /// A database that SQLite can open for reading without changing a file of the target.
 #[derive(Debug)]
-pub enum Readable {
+enum Readable {
     /// The database itself, on a read-only connection.
     InPlace(PathBuf),
-    /// A copy of its files, which goes with this value.
-    Copy(tempfile::TempDir),
+    /// A copy of its files in a directory of its own.
+    Copy(PathBuf),
 }
 
 /// A check that could not be made, and why.
@@ -267,10 +356,10 @@ impl Readable {
     }
 
     /// What to open.
-    pub fn path(&self) -> PathBuf {
+    fn path(&self) -> PathBuf {
         match self {
             Self::InPlace(path) => path.clone(),
-            Self::Copy(copy) => copy.path().join(copies::DATABASE_NAME),
+            Self::Copy(copy) => copy.join(copies::DATABASE_NAME),
         }
     }
 }

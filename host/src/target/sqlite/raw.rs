@@ -1,38 +1,27 @@
-//! The helper process that touches the database's files raw, and the side that asks it.
+//! What a worker does that reads and writes the files of a database as they are, and the side that
+//! asks it.
 //!
-//! SQLite's locks belong to the process, and closing any descriptor of a file drops them. So the
-//! process that has SQLite connections open never opens these files itself: it asks a child, which
-//! has none. One JSON request a line goes in, one JSON answer a line comes out; the child ends when
-//! its input does.
+//! It has no SQLite connection, so that it can open and close these files: see [`super::worker`].
 
 use std::{
-    error::Error as _,
-    io::{self, BufRead, BufReader, Write},
-    os::unix::process::CommandExt as _,
+    fs, io,
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
-    thread,
     time::Duration,
 };
 
-use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
 use super::{
     copies::{self, CopiedFile, CopyError, Manifest},
     files::{self, Looked},
     trail::{self, Mark, Trail},
+    worker::{self, COPY_TIMEOUT, LOOK_TIMEOUT, Process, Role},
 };
+use crate::snapshot::{self, SnapshotInfo};
 
-/// The hidden subcommand that serves.
-pub const SUBCOMMAND: &str = "raw";
-/// How long a look may take.
-pub const LOOK_TIMEOUT: Duration = Duration::from_mins(1);
-/// How long copying or putting back may take.
-pub const COPY_TIMEOUT: Duration = Duration::from_hours(1);
+pub use super::worker::{Failure, FailureKind, WorkerError as RawError};
 
-/// What the helper process can be asked.
+/// What the worker can be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
@@ -42,7 +31,7 @@ pub enum Request {
         path: PathBuf,
         /// Whether to verify every frame of the log.
         full: bool,
-        /// Processes whose locks are left out; the helper's own always is.
+        /// Processes whose locks are left out; the worker's own always are.
         ignore_pids: Vec<u32>,
     },
     /// Copy the files that exist into a directory.
@@ -73,97 +62,60 @@ pub enum Request {
         /// The database.
         path: PathBuf,
     },
+    /// Remove what a restore from this copy left beside the database when it was cut off.
+    Clear {
+        /// The database.
+        path: PathBuf,
+        /// The copy's directory.
+        from: PathBuf,
+    },
+    /// Remove a directory of copies.
+    Discard {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// Tell which snapshot of a target is the newest.
+    Newest {
+        /// Where the snapshots of all targets are.
+        snapshots: PathBuf,
+        /// The target.
+        target: String,
+    },
 }
 
-/// What the helper process answers.
+/// What the worker answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Answer {
+pub(super) enum Answer {
     Looked(Box<Looked>),
     Copied(Manifest),
     Restored(Manifest),
     Digested(Vec<CopiedFile>),
     Trailed(Trail),
-    Failed(Failure),
-}
-
-/// Why the helper process could not do as asked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{message}")]
-pub struct Failure {
-    /// What kind of failure.
-    pub kind: FailureKind,
-    /// What failed, on what, and why, in one line.
-    pub message: String,
-}
-
-/// The kinds of failure that a caller may tell apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FailureKind {
-    /// A file could not be read or written.
-    File,
-    /// Another process holds a lock (its pid; 0: not known). Nothing was written.
-    InUse(u32),
-    /// The directory already holds a copy.
-    CopyExists,
-    /// The copy is incomplete or damaged. Nothing was written.
-    CopyUnusable,
-    /// A file was changed by somebody else. Nothing was written.
-    Changed,
-    /// There is no room for a copy. Nothing was copied.
-    NoRoom,
-    /// A file does not read back as it was written.
-    ReadBack,
-    /// The request could not be understood.
-    Request,
+    Removed,
+    /// The snapshot and its file.
+    Newest(Option<(SnapshotInfo, PathBuf)>),
 }
 
 impl From<CopyError> for Failure {
     fn from(error: CopyError) -> Self {
-        Self {
-            kind: match &error {
-                CopyError::File(_) => FailureKind::File,
-                CopyError::InUse { pid, .. } => FailureKind::InUse(*pid),
-                CopyError::Exists { .. } => FailureKind::CopyExists,
-                CopyError::Unusable { .. } => FailureKind::CopyUnusable,
-                CopyError::Changed { .. } | CopyError::Replaced { .. } => FailureKind::Changed,
-                CopyError::NoRoom { .. } => FailureKind::NoRoom,
-                CopyError::ReadBack { .. } => FailureKind::ReadBack,
-            },
-            message: chain(&error),
-        }
+        let kind = match &error {
+            CopyError::File(_) => FailureKind::File,
+            CopyError::InUse { pid, .. } => FailureKind::InUse(*pid),
+            CopyError::Exists { .. } => FailureKind::CopyExists,
+            CopyError::Unusable { .. } => FailureKind::CopyUnusable,
+            CopyError::Changed { .. } | CopyError::Replaced { .. } => FailureKind::Changed,
+            CopyError::NoRoom { .. } => FailureKind::NoRoom,
+            CopyError::ReadBack { .. } => FailureKind::ReadBack,
+        };
+        Self::new(kind, &error)
     }
 }
 
-/// Serves requests until the input ends. What the hidden subcommand runs; the process must not
-/// have SQLite connections.
-///
-/// # Errors
-///
-/// The input or the output broke.
-pub fn serve(input: impl BufRead, mut output: impl Write) -> io::Result<()> {
-    // Whatever it makes is for its owner alone, unless it is given other permissions.
-    rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    for line in input.lines() {
-        let answer = serde_json::from_str(&line?).map_or_else(
-            |error| {
-                Answer::Failed(Failure {
-                    kind: FailureKind::Request,
-                    message: format!("the request cannot be read: {error}"),
-                })
-            },
-            perform,
-        );
-        serde_json::to_writer(&mut output, &answer)?;
-        output.write_all(b"\n")?;
-        output.flush()?;
-    }
-    Ok(())
-}
-
-fn perform(request: Request) -> Answer {
-    let done = match request {
+/// Does what is asked for; in a worker only.
+pub(super) fn perform(request: Request) -> Result<Answer, Failure> {
+    let file = |error: &dyn std::error::Error| Failure::new(FailureKind::File, error);
+    match request {
         Request::Look {
             path,
             full,
@@ -172,106 +124,71 @@ fn perform(request: Request) -> Answer {
             ignore_pids.push(std::process::id());
             files::look(&path, full, &ignore_pids)
                 .map(|looked| Answer::Looked(Box::new(looked)))
-                .map_err(CopyError::from)
+                .map_err(|error| file(&error))
         }
-        Request::Copy { path, into } => copies::copy(&path, &into).map(Answer::Copied),
+        Request::Copy { path, into } => Ok(copies::copy(&path, &into).map(Answer::Copied)?),
         Request::Restore { path, from, over } => {
-            copies::restore(&path, &from, over.as_deref()).map(Answer::Restored)
+            Ok(copies::restore(&path, &from, over.as_deref()).map(Answer::Restored)?)
         }
         Request::Trail { path, since } => trail::trail(&path, since.as_ref())
             .map(Answer::Trailed)
-            .map_err(CopyError::from),
+            .map_err(|error| file(&error)),
         Request::Digest { path } => copies::digests(&path)
             .map(Answer::Digested)
-            .map_err(CopyError::from),
-    };
-    done.unwrap_or_else(|error| Answer::Failed(error.into()))
-}
-
-fn chain(error: &CopyError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
+            .map_err(|error| file(&error)),
+        Request::Clear { path, from } => {
+            copies::clear_unfinished(&path, &from)?;
+            Ok(Answer::Removed)
+        }
+        Request::Discard { directory } => match fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file(&error)),
+            _ => Ok(Answer::Removed),
+        },
+        Request::Newest { snapshots, target } => snapshot::newest(&snapshots, &target)
+            .map(|info| {
+                Answer::Newest(info.map(|info| {
+                    let file = info.file.clone();
+                    (info, file)
+                }))
+            })
+            .map_err(|error| file(&error)),
     }
-    text
 }
 
-/// Why the helper process gave no answer, or a refusal.
-#[derive(Debug, thiserror::Error)]
-pub enum RawError {
-    /// It could not be started.
-    #[error("cannot start the helper process {exe}: check that the file may be executed", exe = exe.display())]
-    Spawn {
-        /// The executable.
-        exe: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// It did not answer in time and was ended; the next question starts a new one.
-    #[error("the helper process did not answer within {} s and was ended; check the disk", within.as_secs())]
-    Timeout {
-        /// How long was waited.
-        within: Duration,
-    },
-    /// It ended, or spoke nonsense; the next question starts a new one.
-    #[error(
-        "the helper process ended or spoke nonsense ({detail}); the next look starts a new one"
-    )]
-    Broken {
-        /// What was seen.
-        detail: String,
-    },
-    /// It could not do as asked.
-    #[error(transparent)]
-    Failed(#[from] Failure),
-}
-
-/// The side that asks. One question at a time; a helper process that broke or overran its time is
-/// replaced at the next question. It ends with this value.
+/// The side that asks. One question at a time; a worker that broke or overran its time is replaced at
+/// the next question. It ends with this value.
 #[derive(Debug)]
 pub struct RawProcess {
-    exe: PathBuf,
+    process: Process,
     look_timeout: Duration,
-    running: Option<Running>,
-}
-
-#[derive(Debug)]
-struct Running {
-    child: Child,
-    questions: Option<ChildStdin>,
-    answers: Receiver<io::Result<String>>,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // An idle process ends by itself when its input does, but one that hangs would not.
-        drop(self.questions.take());
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
 }
 
 impl RawProcess {
-    /// Starts the helper process: `exe raw`, where `exe` is dbmedic's own executable.
+    /// Makes ready to ask; `exe` is dbmedic's own executable. The worker starts with the first
+    /// question, with the rights for the database that it is about.
     ///
     /// # Errors
     ///
-    /// [`RawError::Spawn`].
+    /// [`RawError::Spawn`] when there is no such executable.
     pub fn spawn(exe: &Path) -> Result<Self, RawError> {
-        Ok(Self {
+        fs::metadata(exe).map_err(|source| RawError::Spawn {
             exe: exe.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            process: Process::new(exe, Role::Raw),
             look_timeout: LOOK_TIMEOUT,
-            running: Some(Running::start(exe)?),
         })
     }
 
-    /// The pid of the helper process; none when the next question starts one.
+    /// The executable.
+    pub fn exe(&self) -> &Path {
+        self.process.exe()
+    }
+
+    /// The pid of the worker; none when the next question starts one.
     pub fn pid(&self) -> Option<u32> {
-        self.running.as_ref().map(|running| running.child.id())
+        self.process.pid()
     }
 
     /// The same with another time allowed for a look than [`LOOK_TIMEOUT`].
@@ -295,11 +212,11 @@ impl RawProcess {
         ignore_pids: &[u32],
     ) -> Result<Looked, RawError> {
         let request = Request::Look {
-            path: path.to_owned(),
+            path: absolute(path)?,
             full,
-            ignore_pids: ignore_pids.to_vec(),
+            ignore_pids: [ignore_pids, &worker::worker_pids()].concat(),
         };
-        match self.ask(&request, self.look_timeout)? {
+        match self.ask(path, &request, self.look_timeout)? {
             Answer::Looked(looked) => Ok(*looked),
             other => Err(self.unexpected(&other)),
         }
@@ -312,10 +229,10 @@ impl RawProcess {
     /// See [`RawError`].
     pub fn copy(&mut self, path: &Path, into: &Path) -> Result<Manifest, RawError> {
         let request = Request::Copy {
-            path: path.to_owned(),
-            into: into.to_owned(),
+            path: absolute(path)?,
+            into: absolute(into)?,
         };
-        match self.ask(&request, COPY_TIMEOUT)? {
+        match self.ask(path, &request, COPY_TIMEOUT)? {
             Answer::Copied(manifest) => Ok(manifest),
             other => Err(self.unexpected(&other)),
         }
@@ -353,11 +270,11 @@ impl RawProcess {
         over: Option<Vec<CopiedFile>>,
     ) -> Result<Manifest, RawError> {
         let request = Request::Restore {
-            path: path.to_owned(),
-            from: from.to_owned(),
+            path: absolute(path)?,
+            from: absolute(from)?,
             over,
         };
-        match self.ask(&request, COPY_TIMEOUT)? {
+        match self.ask(path, &request, COPY_TIMEOUT)? {
             Answer::Restored(manifest) => Ok(manifest),
             other => Err(self.unexpected(&other)),
         }
@@ -370,10 +287,10 @@ impl RawProcess {
     /// See [`RawError`].
     pub fn trail(&mut self, path: &Path, since: Option<&Mark>) -> Result<Trail, RawError> {
         let request = Request::Trail {
-            path: path.to_owned(),
+            path: absolute(path)?,
             since: since.copied(),
         };
-        match self.ask(&request, self.look_timeout)? {
+        match self.ask(path, &request, self.look_timeout)? {
             Answer::Trailed(trail) => Ok(trail),
             other => Err(self.unexpected(&other)),
         }
@@ -386,88 +303,89 @@ impl RawProcess {
     /// See [`RawError`].
     pub fn digest(&mut self, path: &Path) -> Result<Vec<CopiedFile>, RawError> {
         let request = Request::Digest {
-            path: path.to_owned(),
+            path: absolute(path)?,
         };
-        match self.ask(&request, COPY_TIMEOUT)? {
+        match self.ask(path, &request, COPY_TIMEOUT)? {
             Answer::Digested(files) => Ok(files),
             other => Err(self.unexpected(&other)),
         }
     }
 
-    fn ask(&mut self, request: &Request, within: Duration) -> Result<Answer, RawError> {
-        // Taken out: only a helper process that answered well is kept.
-        let mut running = match self.running.take() {
-            Some(running) => running,
-            None => Running::start(&self.exe)?,
+    /// Removes what a restore from a copy left beside the database when it was cut off.
+    ///
+    /// # Errors
+    ///
+    /// See [`RawError`].
+    pub fn clear(&mut self, path: &Path, from: &Path) -> Result<(), RawError> {
+        let request = Request::Clear {
+            path: absolute(path)?,
+            from: absolute(from)?,
         };
-        let answer = match running.ask(request, within)? {
-            Answer::Failed(failure) => Err(failure.into()),
-            answer => Ok(answer),
+        match self.ask(path, &request, self.look_timeout)? {
+            Answer::Removed => Ok(()),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Removes a directory of copies of a database. That it is not there is no error.
+    ///
+    /// # Errors
+    ///
+    /// See [`RawError`].
+    pub fn discard(&mut self, path: &Path, directory: &Path) -> Result<(), RawError> {
+        let request = Request::Discard {
+            directory: absolute(directory)?,
         };
-        self.running = Some(running);
-        answer
+        match self.ask(path, &request, COPY_TIMEOUT)? {
+            Answer::Removed => Ok(()),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// The newest snapshot of a target, whose database is at `path`; none when there is none.
+    ///
+    /// # Errors
+    ///
+    /// See [`RawError`].
+    pub fn newest_snapshot(
+        &mut self,
+        path: &Path,
+        snapshots: &Path,
+        target: &str,
+    ) -> Result<Option<SnapshotInfo>, RawError> {
+        let request = Request::Newest {
+            snapshots: absolute(snapshots)?,
+            target: target.to_owned(),
+        };
+        match self.ask(path, &request, self.look_timeout)? {
+            Answer::Newest(newest) => Ok(newest.map(|(info, file)| SnapshotInfo { file, ..info })),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    fn ask(
+        &mut self,
+        database: &Path,
+        request: &Request,
+        within: Duration,
+    ) -> Result<Answer, RawError> {
+        self.process.ask(database, request, within)
     }
 
     fn unexpected(&mut self, answer: &Answer) -> RawError {
-        self.running = None;
+        self.process.end();
         RawError::Broken {
             detail: format!("an answer to another question: {answer:?}"),
         }
     }
 }
 
-impl Running {
-    fn start(exe: &Path) -> Result<Self, RawError> {
-        let failed = |source| RawError::Spawn {
-            exe: exe.to_owned(),
+/// A path as a worker knows it, which works in another directory.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, RawError> {
+    std::path::absolute(path).map_err(|source| {
+        RawError::Place(worker::PlaceError::Io {
+            path: path.to_owned(),
             source,
-        };
-        let mut child = Command::new(exe)
-            .arg(SUBCOMMAND)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            // Its own group: an interrupt from the keyboard must not cut off a restore.
-            .process_group(0)
-            .spawn()
-            .map_err(failed)?;
-        let questions = child.stdin.take();
-        let (answer, answers) = sync_channel(1);
-        if let Some(output) = child.stdout.take() {
-            thread::Builder::new()
-                .name("raw answers".to_owned())
-                .spawn(move || {
-                    for line in BufReader::new(output).lines() {
-                        if answer.send(line).is_err() {
-                            break;
-                        }
-                    }
-                })
-                .map_err(failed)?;
-        }
-        Ok(Self {
-            child,
-            questions,
-            answers,
         })
-    }
-
-    fn ask(&mut self, request: &Request, within: Duration) -> Result<Answer, RawError> {
-        let broken = |detail: String| RawError::Broken { detail };
-        let mut line =
-            serde_json::to_vec(request).map_err(|error| broken(format!("request: {error}")))?;
-        line.push(b'\n');
-        self.questions
-            .as_mut()
-            .ok_or_else(|| broken("no input".to_owned()))?
-            .write_all(&line)
-            .map_err(|error| broken(format!("asking: {error}")))?;
-        match self.answers.recv_timeout(within) {
-            Ok(Ok(line)) => {
-                serde_json::from_str(&line).map_err(|error| broken(format!("answer: {error}")))
-            }
-            Ok(Err(error)) => Err(broken(format!("answer: {error}"))),
-            Err(RecvTimeoutError::Disconnected) => Err(broken("it ended".to_owned())),
-            Err(RecvTimeoutError::Timeout) => Err(RawError::Timeout { within }),
-        }
-    }
+    })
 }

@@ -1,15 +1,19 @@
 //! The repairs of a SQLite database, each with all its parts.
 //!
-//! Raw bytes of a live database are looked at, copied and put back only in the helper process. No
+//! They run in a worker (see [`InWorker`]); raw bytes of a live database are looked at, copied and put
+//! back only in a worker of its own. No
 //! connection here checkpoints when it is closed: to close the last connection would otherwise
 //! drop everything behind a damaged frame of the log, unasked.
 
 mod checkpoint;
 mod end_holder;
 mod end_process;
+mod in_worker;
 mod keep_valid_prefix;
 mod rebuild_index;
 mod release_reader;
+
+pub use in_worker::InWorker;
 
 use std::path::Path;
 use std::time::Duration;
@@ -32,7 +36,7 @@ const NO_LOSS: DataLoss = DataLoss {
     percent: 0.0,
 };
 
-/// The repair that an intent names, ready to act on the site.
+/// The repair that an intent names, to be carried out by this very process, which must be a worker.
 ///
 /// # Errors
 /// When the repair is unknown or the finding lacks a fact that it needs.

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::repair::RepairError;
+use crate::target::sqlite::worker::{self, Granted, Wish};
 use crate::target::sqlite::{LockHolder, locks};
 
 /// How long a process has to end by itself after SIGTERM.
@@ -77,7 +78,7 @@ impl Culprit {
             return Ok(Ending::Gone);
         };
         in_the_way()?;
-        if !signal(&process, Signal::TERM)? || has_ended(&process, GRACE)? {
+        if !self.signal(&process, Signal::TERM)? || has_ended(&process, GRACE)? {
             return Ok(Ending::Gone);
         }
         match in_the_way() {
@@ -86,11 +87,36 @@ impl Culprit {
             Err(RepairError::Unmet { .. }) => return Ok(Ending::LetGo),
             Err(error) => return Err(error),
         }
-        if !signal(&process, Signal::KILL)? || has_ended(&process, KILL_WAIT)? {
+        if !self.signal(&process, Signal::KILL)? || has_ended(&process, KILL_WAIT)? {
             return Ok(Ending::Gone);
         }
         let detail = format!("process {} outlives SIGKILL", self.pid);
         Err(RepairError::Unproven(detail))
+    }
+
+    /// Sends a signal; false when the process is gone. Where this worker has no right to, whoever
+    /// started it sends the signal, if it finds it right.
+    fn signal(&self, process: &OwnedFd, signal: Signal) -> Result<bool, RepairError> {
+        match pidfd_send_signal(process, signal) {
+            Ok(()) => return Ok(true),
+            Err(Errno::SRCH) => return Ok(false),
+            Err(Errno::PERM) => {}
+            Err(error) => return Err(std::io::Error::from(error).into()),
+        }
+        let granted = worker::ask_parent(Wish::Signal {
+            pid: self.pid,
+            start_ticks: self.start_ticks,
+            signal: signal.as_raw(),
+        })?;
+        match granted {
+            Some(Granted::Done) => Ok(true),
+            Some(Granted::Gone) => Ok(false),
+            Some(Granted::Refused(why)) => Err(RepairError::Unmet {
+                name: "process-may-be-ended",
+                detail: why,
+            }),
+            None => Err(std::io::Error::from(Errno::PERM).into()),
+        }
     }
 
     /// A descriptor of the process; none when it is gone.
@@ -111,15 +137,6 @@ impl Culprit {
         }
         let is_meant = seen.is_some_and(|seen| seen.start_ticks == self.start_ticks);
         Ok(is_meant.then_some(process))
-    }
-}
-
-/// Sends a signal; false when the process is gone.
-fn signal(process: &OwnedFd, signal: Signal) -> Result<bool, RepairError> {
-    match pidfd_send_signal(process, signal) {
-        Ok(()) => Ok(true),
-        Err(Errno::SRCH) => Ok(false),
-        Err(error) => Err(std::io::Error::from(error).into()),
     }
 }
 

@@ -1,0 +1,455 @@
+//! What a worker does that has SQLite connections to a database, and the side that asks it.
+//!
+//! It has one database at a time, and opens no file of it itself: a repair that has to, has a worker of
+//! its own for that. See [`super::worker`].
+
+use std::{
+    collections::BTreeSet,
+    fs::{DirBuilder, File},
+    io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Integrity,
+    integrity::{self, Access, Check, Proven},
+    raw::{RawProcess, absolute},
+    repairs,
+    worker::{self, COPY_TIMEOUT, Failure, FailureKind, Granted, Process, Role, Wish, WorkerError},
+};
+use crate::journal::Intent;
+use crate::repair::{Proof, Repair, RepairError, Site};
+use crate::snapshot::{self, SnapshotInfo};
+
+/// How long a check that has a time of its own may take beyond it.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// How long the workers of an earlier run are waited for.
+const LAST_WORK: Duration = Duration::from_secs(10);
+/// Between two attempts to see them gone.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// How a worker finds its own executable: where that lies, its user may not be able to go.
+const OWN_EXE: &str = "/proc/self/exe";
+
+/// What the worker can be asked.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Request {
+    /// Make a check.
+    Check(Checked),
+    /// Make a full check, and keep account of what was proven when all is well.
+    Prove(Checked),
+    /// Check the tables in which one of these pages lies, and renew the account.
+    CheckChanged(Checked, BTreeSet<u32>),
+    /// Take a snapshot.
+    Snapshot(SnapshotRequest),
+    /// Build a repair from its intent; the requests about a part of a repair are about this one.
+    Begin(Box<Beginning>),
+    /// Do a part of the repair.
+    Part(Part),
+}
+
+/// What to check, and where it can be read.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Checked {
+    path: PathBuf,
+    access: Access,
+    check: Check,
+}
+
+/// A snapshot that is to be taken; see [`snapshot::take`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SnapshotRequest {
+    /// Where the database can be read.
+    pub readable: PathBuf,
+    /// The database.
+    pub source: PathBuf,
+    /// Where the snapshots of all targets are.
+    pub snapshots: PathBuf,
+    /// The target.
+    pub target: String,
+    /// When, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// How many are kept.
+    pub keep: usize,
+}
+
+/// A repair that is to be built.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Beginning {
+    intent: Intent,
+    path: PathBuf,
+    may_end: Vec<String>,
+    copies: PathBuf,
+    /// Whether an earlier run began it, whose workers may still be about to end.
+    resumed: bool,
+    /// Workers of the same dbmedic.
+    workers: BTreeSet<u32>,
+}
+
+/// A part of a repair; see [`Repair`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Part {
+    Precondition,
+    Apply(String),
+    Verify,
+    Undo(Vec<String>),
+}
+
+/// What the worker answers.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Answer {
+    Checked(Integrity),
+    /// The snapshot and its file.
+    Snapshot(SnapshotInfo, PathBuf),
+    Begun,
+    Before(serde_json::Value),
+    Applied,
+    Verified(Proof),
+    Undone(String),
+}
+
+/// What a worker knows from one request to the next.
+#[derive(Default)]
+pub(super) struct Session {
+    proven: Option<Proven>,
+    repair: Option<Box<dyn Repair>>,
+    /// The directory of the copies, locked as long as this worker can do anything.
+    at_work: Option<File>,
+    /// The database of the repair, and where its copy is if there is one.
+    copy: Option<(PathBuf, PathBuf)>,
+}
+
+impl Session {
+    /// Does what is asked for; in a worker only.
+    pub(super) fn perform(&mut self, request: Request) -> Result<Answer, Failure> {
+        match request {
+            Request::Check(Checked {
+                path,
+                access,
+                check,
+            }) => Ok(Answer::Checked(integrity::check(&path, access, check))),
+            Request::Prove(Checked {
+                path,
+                access,
+                check,
+            }) => {
+                let (integrity, proven) = integrity::check_and_prove(&path, access, check);
+                self.proven = proven;
+                Ok(Answer::Checked(integrity))
+            }
+            Request::CheckChanged(
+                Checked {
+                    path,
+                    access,
+                    check,
+                },
+                touched,
+            ) => {
+                let Some(proven) = &mut self.proven else {
+                    return Err(Failure {
+                        kind: FailureKind::NotProven,
+                        message: "what was proven before is not known any more".to_owned(),
+                    });
+                };
+                let integrity = integrity::check_changed(&path, access, check, proven, &touched);
+                Ok(Answer::Checked(integrity))
+            }
+            Request::Snapshot(SnapshotRequest {
+                readable,
+                source,
+                snapshots,
+                target,
+                at_ms,
+                keep,
+            }) => snapshot::take(&readable, &source, &snapshots, &target, at_ms, keep)
+                .map(|info| {
+                    let file = info.file.clone();
+                    Answer::Snapshot(info, file)
+                })
+                .map_err(|error| Failure::new(FailureKind::Snapshot, &error)),
+            Request::Begin(beginning) => self.begin(*beginning),
+            Request::Part(part) => self.part(&part).map_err(|error| {
+                let kind = if error.changed_nothing() {
+                    FailureKind::Unmet
+                } else {
+                    FailureKind::Repair
+                };
+                Failure::new(kind, &error)
+            }),
+        }
+    }
+
+    fn begin(&mut self, beginning: Beginning) -> Result<Answer, Failure> {
+        worker::change_workers(|workers| *workers = beginning.workers);
+        // Of an earlier one the connections go first.
+        self.repair = None;
+        let at_work = lock(&beginning.copies, beginning.resumed).map_err(|error| Failure {
+            kind: FailureKind::Unmet,
+            message: format!("{}: {error}", beginning.copies.display()),
+        })?;
+        self.at_work = Some(at_work);
+        let copy = beginning.copies.join(&beginning.intent.repair_id);
+        self.copy = Some((beginning.path.clone(), copy));
+        let site = Site {
+            path: beginning.path,
+            may_end: beginning.may_end,
+            copies: beginning.copies,
+            exe: OWN_EXE.into(),
+        };
+        let repair = repairs::for_intent(&beginning.intent, &site)
+            .map_err(|error| Failure::new(FailureKind::Repair, &error))?;
+        self.repair = Some(repair);
+        Ok(Answer::Begun)
+    }
+
+    fn part(&mut self, part: &Part) -> Result<Answer, RepairError> {
+        let repair = self.repair.as_mut();
+        let repair = repair.ok_or(RepairError::Unproven("no repair was begun".to_owned()))?;
+        Ok(match part {
+            Part::Precondition => Answer::Before(repair.precondition()?),
+            Part::Apply(step) => {
+                repair.apply(step)?;
+                Answer::Applied
+            }
+            Part::Verify => Answer::Verified(repair.verify()?),
+            Part::Undo(begun) => {
+                let undone = repair.undo(begun);
+                if undone.is_err() {
+                    self.clear();
+                }
+                Answer::Undone(undone?)
+            }
+        })
+    }
+
+    /// Removes what a restore that was cut off left beside the database, where the undo does not come
+    /// to restoring again.
+    fn clear(&self) {
+        let Some((path, copy)) = &self.copy else {
+            return;
+        };
+        let cleared =
+            RawProcess::spawn(Path::new(OWN_EXE)).and_then(|mut raw| raw.clear(path, copy));
+        if let Err(error) = cleared {
+            tracing::warn!("{}: {error}", path.display());
+        }
+    }
+}
+
+/// Says to later workers that this one is at work, with a lock that goes with the process. Before a
+/// repair of an earlier run is taken up, all of that run's workers must be gone: they end with dbmedic,
+/// but not in the same instant.
+fn lock(copies: &Path, resumed: bool) -> io::Result<File> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(copies)?;
+    let how = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = File::from(rustix::fs::open(copies, how, Mode::empty())?);
+    let begin = Instant::now();
+    let take = |how| loop {
+        match flock(&directory, how) {
+            Ok(()) => return Ok(()),
+            Err(Errno::WOULDBLOCK) if begin.elapsed() < LAST_WORK => thread::sleep(LOCK_PAUSE),
+            Err(Errno::WOULDBLOCK) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::WouldBlock,
+                    "a helper process of an earlier dbmedic still works on a repair",
+                ));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    };
+    if resumed {
+        take(FlockOperation::NonBlockingLockExclusive)?;
+    }
+    take(FlockOperation::NonBlockingLockShared)?;
+    Ok(directory)
+}
+
+/// The side that asks; the database is named in each question.
+#[derive(Debug)]
+pub struct SqlProcess {
+    process: Process,
+    /// The worker that has an account of what was proven.
+    proven_by: Option<u64>,
+}
+
+impl SqlProcess {
+    /// Makes ready to ask; `exe` is dbmedic's own executable. The worker starts with the first
+    /// question.
+    pub fn new(exe: &Path) -> Self {
+        Self {
+            process: Process::new(exe, Role::Sql),
+            proven_by: None,
+        }
+    }
+
+    /// The pid of the worker; none when the next question starts one.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.pid()
+    }
+
+    /// Checks a database where it can be read: at `readable`, with the rights for `database`.
+    ///
+    /// # Errors
+    ///
+    /// See [`WorkerError`]. That the check could not be made is none: see [`Integrity::error`].
+    pub fn check(
+        &mut self,
+        database: &Path,
+        readable: &Path,
+        access: Access,
+        check: Check,
+    ) -> Result<Integrity, WorkerError> {
+        let request = Request::Check(checked(readable, access, check)?);
+        self.ask_check(database, &request, check)
+    }
+
+    /// The same for everything, and keeps account of what was proven when all is well.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::check`].
+    pub fn prove(
+        &mut self,
+        database: &Path,
+        readable: &Path,
+        access: Access,
+        check: Check,
+    ) -> Result<Integrity, WorkerError> {
+        let request = Request::Prove(checked(readable, access, check)?);
+        self.proven_by = None;
+        let integrity = self.ask_check(database, &request, check)?;
+        self.proven_by = Some(self.process.starts());
+        Ok(integrity)
+    }
+
+    /// Checks the tables in which one of these pages lies, and renews the account when all is well;
+    /// none when there is no account.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::check`].
+    pub fn check_changed(
+        &mut self,
+        database: &Path,
+        readable: &Path,
+        access: Access,
+        check: Check,
+        touched: &BTreeSet<u32>,
+    ) -> Result<Option<Integrity>, WorkerError> {
+        if !self.has_proven() {
+            return Ok(None);
+        }
+        let request = Request::CheckChanged(checked(readable, access, check)?, touched.clone());
+        match self.ask_check(database, &request, check) {
+            Err(WorkerError::Failed(failure)) if failure.kind == FailureKind::NotProven => {
+                self.proven_by = None;
+                Ok(None)
+            }
+            checked => checked.map(Some),
+        }
+    }
+
+    /// Whether the worker that is there now has kept account.
+    pub fn has_proven(&self) -> bool {
+        self.process.pid().is_some() && self.proven_by == Some(self.process.starts())
+    }
+
+    /// Takes a snapshot.
+    ///
+    /// # Errors
+    ///
+    /// See [`WorkerError`].
+    pub fn snapshot(&mut self, request: SnapshotRequest) -> Result<SnapshotInfo, WorkerError> {
+        let source = request.source.clone();
+        let request = Request::Snapshot(SnapshotRequest {
+            readable: absolute(&request.readable)?,
+            source: absolute(&request.source)?,
+            snapshots: absolute(&request.snapshots)?,
+            ..request
+        });
+        match self.process.ask(&source, &request, COPY_TIMEOUT)? {
+            Answer::Snapshot(info, file) => Ok(SnapshotInfo { file, ..info }),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Builds a repair in the worker; `starts` of it says later whether it is still there.
+    pub(super) fn begin(
+        &mut self,
+        intent: &Intent,
+        site: &Site,
+        resumed: bool,
+    ) -> Result<u64, WorkerError> {
+        let request = Request::Begin(Box::new(Beginning {
+            intent: intent.clone(),
+            path: absolute(&site.path)?,
+            may_end: site.may_end.clone(),
+            copies: absolute(&site.copies)?,
+            resumed,
+            workers: worker::worker_pids().into_iter().collect(),
+        }));
+        match self.process.ask(&site.path, &request, COPY_TIMEOUT)? {
+            Answer::Begun => Ok(self.process.starts()),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Whether the worker is still the one that a repair was built in.
+    pub(super) fn is_still(&self, starts: u64) -> bool {
+        self.process.pid().is_some() && self.process.starts() == starts
+    }
+
+    /// Does a part of the repair.
+    pub(super) fn part(
+        &mut self,
+        database: &Path,
+        part: Part,
+        grant: &mut dyn FnMut(Wish) -> Granted,
+    ) -> Result<Answer, WorkerError> {
+        let request = Request::Part(part);
+        self.process
+            .ask_granting(database, &request, COPY_TIMEOUT, grant)
+    }
+
+    pub(super) fn unexpected(&mut self, answer: &Answer) -> WorkerError {
+        self.process.end();
+        WorkerError::Broken {
+            detail: format!("an answer to another question: {answer:?}"),
+        }
+    }
+
+    fn ask_check(
+        &mut self,
+        database: &Path,
+        request: &Request,
+        check: Check,
+    ) -> Result<Integrity, WorkerError> {
+        let within = check.deadline.map_or(COPY_TIMEOUT, |time| time + GRACE);
+        match self.process.ask(database, request, within)? {
+            Answer::Checked(integrity) => Ok(integrity),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+}
+
+fn checked(readable: &Path, access: Access, check: Check) -> Result<Checked, WorkerError> {
+    Ok(Checked {
+        path: absolute(readable)?,
+        access,
+        check,
+    })
+}
