@@ -33,6 +33,7 @@ fn keep_a_log(directory: &Path, policy: Policy) {
         diagnose: DiagnoseOptions {
             lock_hold_ms: 1000,
             reader_hold_ms: 1000,
+            sample_interval_ms: 1000,
             snapshot_recent_ms: 86_400_000,
             may_end: Vec::new(),
         },

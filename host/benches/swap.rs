@@ -29,6 +29,7 @@ fn pipeline(policy: Policy) -> Pipeline {
         diagnose: DiagnoseOptions {
             lock_hold_ms: 1000,
             reader_hold_ms: 1000,
+            sample_interval_ms: 1000,
             snapshot_recent_ms: 1000,
             may_end: Vec::new(),
         },

@@ -297,6 +297,7 @@ fn assemble_samples(
             diagnose: DiagnoseOptions {
                 lock_hold_ms: config.observation.lock_hold_ms,
                 reader_hold_ms: config.observation.reader_hold_ms,
+                sample_interval_ms: config.observation.sample_interval_ms,
                 snapshot_recent_ms: config.snapshots.recent_ms,
                 may_end: Vec::new(),
             },
@@ -347,6 +348,7 @@ fn pipeline_options(config: &Config, known: Contents) -> PipelineOptions {
                 diagnose: DiagnoseOptions {
                     lock_hold_ms: config.observation.lock_hold_ms,
                     reader_hold_ms: config.observation.reader_hold_ms,
+                    sample_interval_ms: config.observation.sample_interval_ms,
                     snapshot_recent_ms: config.snapshots.recent_ms,
                     may_end: target.may_end.clone(),
                 },

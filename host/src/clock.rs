@@ -1,67 +1,163 @@
-//! The wall clock, for the drivers alone: everything else gets its time in events.
+//! The clocks, for the drivers alone: everything else gets its time in events.
 //!
-//! What is due, how long something took and which event came first hang on times that rise, and a
-//! wall clock may be set back. So the time told here never runs backwards: where the wall clock was
-//! set back it goes on from where it was, as fast as time passes but for a hundredth, until the
-//! wall clock has caught up. Where the wall clock was set forward it follows at once.
+//! Ages, what is due and which event came first hang on times that rise as fast as time passes, and
+//! a wall clock is set forward and back. So the time of events is the wall clock as it was when this
+//! process began, plus what has passed since, a suspended machine's sleep included
+//! (`CLOCK_BOOTTIME`). A wall clock that is set meanwhile changes none of it; people are told.
+//!
+//! What outlives the process is dated by a [`Moment`]: within one boot of the machine its age is
+//! exact, whatever became of the wall clock.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::fs;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Of the time that passes this part is given up while the wall clock is behind: an hour is caught
-/// up with in four days, and what is counted by the second is not wrong by more than 1 %.
-const CATCH_UP: u32 = 100;
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 
-/// A wall clock that was set back by less is not told of: it is adjusted all the time.
-const LEAST_TOLD: Duration = Duration::from_secs(1);
+/// A wall clock that was set by less is not reported: it is adjusted all the time.
+const LEAST_REPORTED: Duration = Duration::from_secs(1);
 
-/// What was told last, and when that was.
-struct Told {
-    since_epoch: Duration,
-    at: Instant,
-    /// How far the wall clock was behind it.
-    behind: Duration,
+/// The wall clock and the time since boot, read together when this process first asked.
+#[derive(Debug, Clone, Copy)]
+struct Start {
+    wall: Duration,
+    since_boot: Duration,
 }
 
-impl Told {
-    /// Goes on to what is to be told when so much time has passed and the wall clock says `wall`.
-    /// Returns how far the wall clock was set back meanwhile, if it is worth a word.
-    fn go_on(&mut self, wall: Duration, passed: Duration) -> Option<Duration> {
-        let expected = self.since_epoch.saturating_add(passed);
-        let behind = expected.saturating_sub(wall);
-        let set_back = behind.saturating_sub(self.behind);
-        let given_up = behind.min(passed / CATCH_UP);
-        self.since_epoch = wall.max(expected.saturating_sub(given_up));
-        self.behind = behind.saturating_sub(given_up);
-        (set_back >= LEAST_TOLD).then_some(set_back)
-    }
+/// Milliseconds since the Unix epoch, as events carry them: they rise as fast as time passes, also
+/// when the wall clock is set.
+pub fn now_ms() -> u64 {
+    milliseconds(steady(since_boot()))
 }
 
-/// Milliseconds since the Unix epoch; never less than what this process was told before.
+/// Milliseconds since the Unix epoch by the wall clock as it is now: for what people read and what
+/// other processes compare.
+pub fn wall_ms() -> u64 {
+    milliseconds(wall())
+}
+
+fn steady(since_boot: Duration) -> Duration {
+    let start = start();
+    start
+        .wall
+        .saturating_add(since_boot.saturating_sub(start.since_boot))
+}
+
+fn start() -> Start {
+    static START: OnceLock<Start> = OnceLock::new();
+    *START.get_or_init(|| Start {
+        wall: wall(),
+        since_boot: since_boot(),
+    })
+}
+
 #[allow(
     clippy::disallowed_methods,
     reason = "the live driver is where time enters"
 )]
-pub fn now_ms() -> u64 {
-    static TOLD: Mutex<Option<Told>> = Mutex::new(None);
-    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
-    let wall = SystemTime::now()
+fn wall() -> Duration {
+    SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let at = Instant::now();
-    let told = told.get_or_insert(Told {
-        since_epoch: wall,
-        at,
-        behind: Duration::ZERO,
-    });
-    let passed = at.saturating_duration_since(std::mem::replace(&mut told.at, at));
-    if let Some(set_back) = told.go_on(wall, passed) {
-        tracing::warn!(
-            "the clock was set back by {} s; the times that are told go on from where they were",
-            set_back.as_secs()
-        );
+        .unwrap_or_default()
+}
+
+fn since_boot() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    let nanoseconds = u32::try_from(time.tv_nsec).unwrap_or_default();
+    Duration::new(seconds, nanoseconds)
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How far the wall clock is from the time of events, to be asked now and then. Reports each time
+/// that it was set, once.
+#[derive(Debug, Default)]
+pub struct WallClock {
+    ahead_ms: i64,
+}
+
+impl WallClock {
+    /// How far the wall clock was set since the last time, milliseconds: forward is positive.
+    pub fn was_set(&mut self) -> Option<i64> {
+        let since_boot = since_boot();
+        self.compare(wall(), steady(since_boot))
     }
-    u64::try_from(told.since_epoch.as_millis()).unwrap_or(u64::MAX)
+
+    fn compare(&mut self, wall: Duration, steady: Duration) -> Option<i64> {
+        let ahead_ms = i64::try_from(milliseconds(wall))
+            .unwrap_or(i64::MAX)
+            .saturating_sub(i64::try_from(milliseconds(steady)).unwrap_or(i64::MAX));
+        let by = ahead_ms.saturating_sub(self.ahead_ms);
+        if u128::from(by.unsigned_abs()) < LEAST_REPORTED.as_millis() {
+            return None;
+        }
+        self.ahead_ms = ahead_ms;
+        Some(by)
+    }
+}
+
+/// A moment that outlives the process that noted it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// By the wall clock of then, milliseconds since the Unix epoch.
+    pub wall_ms: u64,
+    /// The boot of the machine in which it lay (`/proc/sys/kernel/random/boot_id`); empty when that
+    /// is not known.
+    #[serde(default)]
+    pub boot: String,
+    /// How long after that boot, milliseconds, a suspended machine's sleep included.
+    #[serde(default)]
+    pub since_boot_ms: u64,
+}
+
+impl Moment {
+    /// This moment.
+    pub fn now() -> Self {
+        Self {
+            wall_ms: wall_ms(),
+            boot: boot_id().to_owned(),
+            since_boot_ms: milliseconds(since_boot()),
+        }
+    }
+
+    /// How long ago it was, milliseconds: exact within one boot, by the wall clock otherwise; none
+    /// when by that it lies in the future, so that nobody knows.
+    pub fn age_ms(&self) -> Option<u64> {
+        self.age_at(&Self::now())
+    }
+
+    fn age_at(&self, now: &Self) -> Option<u64> {
+        if !self.boot.is_empty() && self.boot == now.boot {
+            return now.since_boot_ms.checked_sub(self.since_boot_ms);
+        }
+        now.wall_ms.checked_sub(self.wall_ms)
+    }
+}
+
+fn boot_id() -> &'static str {
+    static BOOT: OnceLock<String> = OnceLock::new();
+    BOOT.get_or_init(|| {
+        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        id.trim().to_owned()
+    })
+}
+
+/// What a person reads of a wall clock that was set; none when it was not set since the last time.
+pub fn wall_clock_note() -> Option<String> {
+    static WALL: Mutex<WallClock> = Mutex::new(WallClock { ahead_ms: 0 });
+    let by = WALL
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .was_set()?;
+    let way = if by < 0 { "back" } else { "forward" };
+    Some(format!(
+        "the wall clock was set {way} by {:.0} s; ages and intervals are not affected, times in this run go on from where they were",
+        Duration::from_millis(by.unsigned_abs()).as_secs_f64()
+    ))
 }
 
 #[cfg(test)]
@@ -69,59 +165,55 @@ mod tests {
     use super::*;
 
     const HOUR: Duration = Duration::from_hours(1);
-    const TICK: Duration = Duration::from_millis(100);
-
-    fn told_at(since_epoch: Duration) -> Told {
-        Told {
-            since_epoch,
-            at: Instant::now(),
-            behind: Duration::ZERO,
-        }
-    }
 
     #[test]
-    fn a_clock_that_is_set_back_holds_nothing_up_and_is_told_once() {
-        let mut told = told_at(HOUR * 100);
-        let mut wall = HOUR * 99;
-        let mut set_back = Vec::new();
-        for _ in 0..36_000 {
-            let before = told.since_epoch;
-            wall += TICK;
-            set_back.extend(told.go_on(wall, TICK));
-            assert_eq!(told.since_epoch, before + TICK * 99 / 100);
-        }
-        assert_eq!(set_back, [HOUR]);
-        // Ninety-nine hours later the wall clock has caught up.
-        for _ in 0..99 {
-            wall += HOUR;
-            assert_eq!(told.go_on(wall, HOUR), None);
-        }
-        assert_eq!(told.since_epoch, wall);
-        assert_eq!(told.behind, Duration::ZERO);
-    }
-
-    #[test]
-    fn a_clock_that_is_set_forward_is_followed_and_one_that_trembles_too() {
-        let mut told = told_at(HOUR);
-        assert_eq!(told.go_on(HOUR * 2, TICK), None);
-        assert_eq!(told.since_epoch, HOUR * 2);
-        let mut wall = HOUR * 2;
-        for n in 0..1000_u32 {
-            let before = told.since_epoch;
-            wall += TICK;
-            let trembling = wall + Duration::from_micros(u64::from(n * 7919 % 500));
-            assert_eq!(told.go_on(trembling, TICK), None);
-            assert!(told.since_epoch > before);
-            assert!(told.since_epoch < wall + Duration::from_millis(1));
-        }
-    }
-
-    #[test]
-    fn the_time_rises_in_all_threads() {
+    fn the_time_rises_in_all_threads_and_with_the_time_since_boot() {
         let rising = || (0..1000).map(|_| now_ms()).is_sorted();
         std::thread::scope(|scope| {
             let threads = [scope.spawn(rising), scope.spawn(rising)];
             assert!(threads.into_iter().all(|thread| thread.join().unwrap()));
         });
+        let (before, boot) = (now_ms(), since_boot());
+        std::thread::sleep(Duration::from_millis(20));
+        let passed = since_boot().saturating_sub(boot).as_millis();
+        let told = u128::from(now_ms() - before);
+        assert!(told >= 20 && told <= passed + 20, "{told} in {passed} ms");
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_is_reported_once_in_each_direction() {
+        let mut clock = WallClock::default();
+        let mut steady = HOUR * 100;
+        assert_eq!(clock.compare(steady, steady), None);
+        steady += HOUR;
+        assert_eq!(clock.compare(steady + HOUR, steady), Some(3_600_000));
+        assert_eq!(clock.compare(steady + HOUR, steady), None);
+        let slewed = Duration::from_millis(900);
+        assert_eq!(clock.compare(steady + HOUR + slewed, steady), None);
+        let set_back = steady.checked_sub(HOUR).unwrap();
+        assert_eq!(clock.compare(set_back, steady), Some(-7_200_000));
+        assert_eq!(clock.compare(set_back, steady), None);
+    }
+
+    fn moment(wall_ms: u64, boot: &str, since_boot_ms: u64) -> Moment {
+        Moment {
+            wall_ms,
+            boot: boot.into(),
+            since_boot_ms,
+        }
+    }
+
+    #[test]
+    fn an_age_within_a_boot_is_exact_whatever_the_wall_clock_says() {
+        let taken = moment(5_000_000, "a", 1_000);
+        for wall_ms in [0, 5_000_500, 9_000_000] {
+            assert_eq!(taken.age_at(&moment(wall_ms, "a", 1_500)), Some(500));
+        }
+        assert_eq!(taken.age_at(&moment(0, "a", 999)), None);
+        assert_eq!(taken.age_at(&moment(5_000_700, "b", 1)), Some(700));
+        assert_eq!(taken.age_at(&moment(4_999_999, "b", 1)), None, "the future");
+        let old = moment(5_000_000, "", 0);
+        assert_eq!(old.age_at(&moment(5_000_001, "", 7)), Some(1));
+        assert!(Moment::now().age_ms().unwrap() < 1_000);
     }
 }

@@ -26,12 +26,25 @@ pub struct DiagnoseOptions {
     pub snapshot_recent_ms: u64,
     /// Names of processes that a repair may end.
     pub may_end: Vec<String>,
+    /// Between two observations, milliseconds.
+    #[serde(default = "usual_sample_interval_ms")]
+    pub sample_interval_ms: u64,
+}
+
+fn usual_sample_interval_ms() -> u64 {
+    1000
 }
 
 impl DiagnoseOptions {
     /// How long locks must be looked at until any that is a problem has shown, milliseconds.
     pub fn hold_ms(&self) -> u64 {
         self.lock_hold_ms.max(self.reader_hold_ms)
+    }
+
+    /// More time than this between two observations is a gap in which anything may have happened,
+    /// milliseconds: five intervals, and no less than two seconds, which a busy machine takes.
+    pub fn gap_ms(&self) -> u64 {
+        self.sample_interval_ms.saturating_mul(5).max(2000)
     }
 }
 
@@ -52,6 +65,17 @@ pub struct Diagnosis {
     pub series: &'static [&'static str],
     /// What the host can do about it.
     pub candidates: Vec<Candidate>,
+}
+
+impl Diagnosis {
+    /// For a problem that is judged by its age, how old it is, milliseconds.
+    pub fn age_ms(&self) -> Option<u64> {
+        let is_age = |fact: &&Fact| matches!(fact.name.as_str(), "age_ms" | "reader_age_ms");
+        match self.facts.iter().find(is_age)?.value {
+            Value::Integer(age_ms) => u64::try_from(age_ms).ok(),
+            _ => None,
+        }
+    }
 }
 
 /// A part of the target that an observation looked at. A problem is over only when the part in
@@ -93,6 +117,15 @@ pub fn part_of(kind: &str) -> Part {
             Some("table" | "schema" | "pages") => Part::Pages,
             _ => Part::Files,
         },
+    }
+}
+
+/// How long locks must be followed until a problem of this kind would show, milliseconds, when
+/// others show after `hold_ms`.
+pub fn shows_after_ms(kind: &str, hold_ms: u64) -> u64 {
+    match kind {
+        "lock.long-holder" => hold_ms.max(sqlite::LONG_HOLD_MS),
+        _ => hold_ms,
     }
 }
 
@@ -298,6 +331,7 @@ mod tests {
         reader_hold_ms: 1000,
         snapshot_recent_ms: 60_000,
         may_end: Vec::new(),
+        sample_interval_ms: 1000,
     };
 
     /// A bound of 1 at a value of 2.

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::diagnose::{Diagnosis, Findings, Part, UNEXPLAINED, UNEXPLAINED_AFTER, part_of};
+use crate::diagnose::{
+    Diagnosis, Findings, Part, UNEXPLAINED, UNEXPLAINED_AFTER, part_of, shows_after_ms,
+};
 use crate::model::{
     Anomaly, Candidate, Classification, Fact, Finding, OpenIncident, Outcome, OutcomeResult,
     RepairHistory,
@@ -48,7 +50,13 @@ pub struct Incident {
     decided_ms: Option<u64>,
     /// Whether it was seen in this run.
     is_seen: bool,
+    /// How old the problem is, milliseconds, where it is judged by its age.
+    age_ms: Option<u64>,
 }
+
+/// The policy is asked again when a problem that is judged by its age has grown older by one part
+/// in so many: whatever its threshold is, it is exceeded by no more than that.
+const AGE_PARTS: u64 = 10;
 
 impl Incident {
     /// The finding as it stands.
@@ -110,6 +118,7 @@ impl Incidents {
                 classification: carried.classification,
                 decided_ms: None,
                 is_seen: false,
+                age_ms: None,
             };
             (incident.finding.incident.clone(), incident)
         };
@@ -174,7 +183,7 @@ impl Incidents {
                 let part = part_of(&incident.finding.kind);
                 findings.examined.contains(&part)
                     && !seen.contains(*id)
-                    && (incident.is_seen || self.would_have_shown(part, at_ms))
+                    && (incident.is_seen || self.would_have_shown(&incident.finding.kind, at_ms))
             })
             .map(|(id, _)| id.clone())
             .collect();
@@ -194,10 +203,11 @@ impl Incidents {
     }
 
     /// Whether a problem that was there before this run would have shown by now.
-    fn would_have_shown(&self, part: Part, at_ms: u64) -> bool {
+    fn would_have_shown(&self, kind: &str, at_ms: u64) -> bool {
+        let part = part_of(kind);
         let (first_ms, looks) = self.examined.get(&part).copied().unwrap_or((at_ms, 0));
         match part {
-            Part::Locks => at_ms.saturating_sub(first_ms) >= self.hold_ms,
+            Part::Locks => at_ms.saturating_sub(first_ms) >= shows_after_ms(kind, self.hold_ms),
             Part::Metrics => looks > UNEXPLAINED_AFTER,
             Part::Reach | Part::Files | Part::LogFrames | Part::Pages | Part::Indexes => true,
         }
@@ -220,10 +230,13 @@ impl Incidents {
         self.open.is_empty()
     }
 
-    /// Whether the policy is to be asked about this incident now: at first sight, then at most once
-    /// in `interval_ms`.
+    /// Whether the policy is to be asked about this incident now: at first sight, then once in
+    /// `interval_ms`, and more often while the problem is young and judged by its age.
     pub fn is_due(&self, id: &str, at_ms: u64, interval_ms: u64) -> bool {
         self.open.get(id).is_some_and(|incident| {
+            let interval_ms = incident
+                .age_ms
+                .map_or(interval_ms, |age_ms| interval_ms.min(age_ms / AGE_PARTS));
             incident
                 .decided_ms
                 .is_none_or(|last| at_ms.saturating_sub(last) >= interval_ms)
@@ -296,6 +309,7 @@ impl Incident {
             classification: None,
             decided_ms: None,
             is_seen: false,
+            age_ms: None,
             finding: Finding {
                 incident: id,
                 kind: problem.kind.clone(),
@@ -328,6 +342,7 @@ impl Incident {
 
     fn see(&mut self, at_ms: u64, problem: Diagnosis, evidence: Option<&Anomaly>) {
         self.is_seen = true;
+        self.age_ms = problem.age_ms();
         let finding = &mut self.finding;
         finding.last_seen_ms = at_ms;
         finding.sightings = finding.sightings.saturating_add(1);

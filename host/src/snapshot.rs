@@ -12,6 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use crate::clock::Moment;
 use crate::digest::hex;
 use crate::own_dir::OwnDir;
 use crate::path_trust::TrustError;
@@ -83,8 +84,15 @@ pub enum SnapshotError {
 pub struct SnapshotInfo {
     /// The version of the manifest.
     pub v: u32,
-    /// When it was taken, milliseconds since the Unix epoch.
+    /// When it was taken by the wall clock, milliseconds since the Unix epoch.
     pub taken_at_ms: u64,
+    /// The same so that its age does not hang on the wall clock. Older manifests do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<Moment>,
+    /// Counts the snapshots of a target: their order, whatever the wall clock said. Older manifests
+    /// say 0, and come before all others.
+    #[serde(default)]
+    pub sequence: u64,
     /// The database that it was taken of.
     pub source: PathBuf,
     /// Its size in bytes.
@@ -96,21 +104,42 @@ pub struct SnapshotInfo {
     pub file: PathBuf,
 }
 
+impl SnapshotInfo {
+    /// How long ago it was taken, milliseconds; none when nobody knows, because the wall clock says
+    /// that this is still to come.
+    pub fn age_ms(&self) -> Option<u64> {
+        let by_wall = || Moment {
+            wall_ms: self.taken_at_ms,
+            ..Moment::default()
+        };
+        self.taken.clone().unwrap_or_else(by_wall).age_ms()
+    }
+}
+
 /// Takes a snapshot of the database `source` for `target`, keeps the newest `keep`. `readable` is
-/// where it is opened for reading: the database itself, or a copy of it.
+/// where it is opened for reading: the database itself, or a copy of it. `now` is this moment.
 pub fn take(
     readable: &Path,
     source: &Path,
     snapshots: &Path,
     target: &str,
-    at_ms: u64,
+    now: &Moment,
     keep: usize,
 ) -> Result<SnapshotInfo, SnapshotError> {
     let dir = OwnDir::open(snapshots)?.dir(target)?;
     clear_unnamed(&dir)?;
     check_room(source, dir.path())?;
-    let name = format!("{at_ms:013}");
-    let made = make(readable, source, &dir, &name, at_ms);
+    let known = list(&dir)?;
+    let sequence = known.last().map_or(0, |(_, newest)| newest.sequence) + 1;
+    // A wall clock that was set back may come to the same moment again.
+    let taken = dir.names().map_err(io(dir.path()))?;
+    let mut number = now.wall_ms;
+    let mut name = format!("{number:013}");
+    while taken.contains(&database(&name)) {
+        number = number.wrapping_add(1);
+        name = format!("{number:013}");
+    }
+    let made = make(readable, source, &dir, &name, now, sequence);
     if made.is_err() {
         // It has no name, so nobody takes it for a snapshot; the next attempt clears it too.
         drop(dir.remove(unnamed(&name)));
@@ -128,7 +157,8 @@ fn make(
     source: &Path,
     dir: &OwnDir,
     name: &str,
-    at_ms: u64,
+    now: &Moment,
+    sequence: u64,
 ) -> Result<SnapshotInfo, SnapshotError> {
     let file = dir.path_of(database(name));
     let unnamed_file = dir.path_of(unnamed(name));
@@ -171,7 +201,9 @@ fn make(
     copy.sync_all().map_err(io(&unnamed_file))?;
     let info = SnapshotInfo {
         v: VERSION,
-        taken_at_ms: at_ms,
+        taken_at_ms: now.wall_ms,
+        taken: Some(now.clone()),
+        sequence,
         source: source.to_owned(),
         bytes,
         sha256,
@@ -193,14 +225,31 @@ fn make(
 /// # Errors
 /// When the snapshots cannot be read, or others than this user and root could have put them there.
 pub fn newest(snapshots: &Path, target: &str) -> Result<Option<SnapshotInfo>, SnapshotError> {
+    Ok(all(snapshots, target)?.pop())
+}
+
+/// The newest snapshot of a target whose age is known; none when there is none.
+///
+/// # Errors
+/// As [`newest`].
+pub fn newest_of_known_age(
+    snapshots: &Path,
+    target: &str,
+) -> Result<Option<SnapshotInfo>, SnapshotError> {
+    let mut all = all(snapshots, target)?.into_iter().rev();
+    Ok(all.find(|info| info.age_ms().is_some()))
+}
+
+/// The snapshots of a target, oldest first.
+fn all(snapshots: &Path, target: &str) -> Result<Vec<SnapshotInfo>, SnapshotError> {
     let above = match OwnDir::existing(snapshots) {
-        Err(error) if error.is_absence() => return Ok(None),
+        Err(error) if error.is_absence() => return Ok(Vec::new()),
         above => above?,
     };
     let Some(dir) = above.dir_if_there(target)? else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
-    Ok(list(&dir)?.pop().map(|(_, info)| info))
+    Ok(list(&dir)?.into_iter().map(|(_, info)| info).collect())
 }
 
 /// The snapshots of a directory by their names, oldest first.
@@ -218,7 +267,7 @@ fn list(dir: &OwnDir) -> Result<Vec<(String, SnapshotInfo)>, SnapshotError> {
             found.push((name.to_owned(), SnapshotInfo { file, ..info }));
         }
     }
-    found.sort_by_key(|(_, info)| info.taken_at_ms);
+    found.sort_by_key(|(_, info)| (info.sequence, info.taken_at_ms));
     Ok(found)
 }
 
@@ -300,6 +349,14 @@ mod tests {
         db
     }
 
+    /// A moment of another boot.
+    fn at(wall_ms: u64) -> Moment {
+        Moment {
+            wall_ms,
+            ..Moment::default()
+        }
+    }
+
     fn count(path: &Path) -> u32 {
         Connection::open(path)
             .unwrap()
@@ -315,7 +372,7 @@ mod tests {
         writer
             .execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES ('open')")
             .unwrap();
-        let info = take(&path, &path, dir.path(), "a", 5, 3).unwrap();
+        let info = take(&path, &path, dir.path(), "a", &at(5), 3).unwrap();
         assert_eq!(count(&info.file), 100);
         for private in [&info.file, &info.file.with_extension("json")] {
             let mode = fs::metadata(private).unwrap().permissions().mode();
@@ -330,10 +387,10 @@ mod tests {
         let path = dir.path().join("a.db");
         let _writer = database(&path, 1);
         for at_ms in 1..=5 {
-            take(&path, &path, dir.path(), "a", at_ms, 2).unwrap();
+            take(&path, &path, dir.path(), "a", &at(at_ms), 2).unwrap();
         }
         fs::write(dir.path().join("a/9.unnamed"), "half").unwrap();
-        take(&path, &path, dir.path(), "a", 6, 2).unwrap();
+        take(&path, &path, dir.path(), "a", &at(6), 2).unwrap();
         let kept: Vec<u64> = list(&OwnDir::open(&dir.path().join("a")).unwrap())
             .unwrap()
             .iter()
@@ -341,6 +398,35 @@ mod tests {
             .collect();
         assert_eq!(kept, [5, 6]);
         assert_eq!(fs::read_dir(dir.path().join("a")).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn snapshots_from_the_future_are_of_no_known_age_and_push_nothing_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.db");
+        let _writer = database(&path, 1);
+        let age = || {
+            let info = newest_of_known_age(dir.path(), "a").unwrap()?;
+            info.age_ms()
+        };
+        let now = Moment::now();
+        let hour_ahead = at(now.wall_ms + 3_600_000);
+        for _ in 0..3 {
+            take(&path, &path, dir.path(), "a", &hour_ahead, 3).unwrap();
+        }
+        assert_eq!(age(), None, "nobody knows how old these are");
+        // The clock is right again: what is taken now is kept, and is the newest.
+        let info = take(&path, &path, dir.path(), "a", &Moment::now(), 3).unwrap();
+        assert_eq!(newest(dir.path(), "a").unwrap(), Some(info));
+        assert!(age().unwrap() < 60_000);
+        assert_eq!(all(dir.path(), "a").unwrap().len(), 3);
+        // Set back by an hour in the same boot: the age is what has passed.
+        let set_back = Moment {
+            wall_ms: now.wall_ms - 3_600_000,
+            ..Moment::now()
+        };
+        take(&path, &path, dir.path(), "a", &set_back, 3).unwrap();
+        assert!(age().unwrap() < 60_000);
     }
 
     #[test]
@@ -352,7 +438,7 @@ mod tests {
         let middle = bytes.len() / 2;
         bytes[middle..middle + 4096].fill(0x5a);
         fs::write(&path, bytes).unwrap();
-        assert!(take(&path, &path, dir.path(), "a", 1, 2).is_err());
+        assert!(take(&path, &path, dir.path(), "a", &at(1), 2).is_err());
         assert_eq!(newest(dir.path(), "a").unwrap(), None);
     }
 }

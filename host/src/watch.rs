@@ -28,6 +28,9 @@ pub use site::Site;
 /// Between the beginnings of two checks, milliseconds.
 const SPACING_MS: u64 = 100;
 
+/// Less time between two looks is no gap that people are told of, milliseconds.
+const LEAST_GAP_MS: u64 = 2000;
+
 /// How long checks that still run are waited for when the watching ends: their files lie in the
 /// state directory, which somebody may want to remove.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -79,6 +82,7 @@ impl Watcher {
                     checked,
                     running: 0,
                     look_ms: begin_ms,
+                    looked_ms: None,
                     thorough: true,
                     integrity: None,
                     measured: Vec::new(),
@@ -116,6 +120,8 @@ struct Watch {
     running: usize,
     /// When the next look is due.
     look_ms: u64,
+    /// When the last one was.
+    looked_ms: Option<u64>,
     /// Whether the next look verifies every frame.
     thorough: bool,
     /// What a check found, to go with the next look.
@@ -181,6 +187,11 @@ impl Watch {
             // Found before a repair, it tells of what is no more.
             .filter(|(_, before)| *before == repairs)
             .map(|(integrity, _)| integrity);
+        if let Some(text) = self.gap(now)
+            && !tell(Watched::Note("gap", text))
+        {
+            return false;
+        }
         let thorough = std::mem::take(&mut self.thorough);
         self.looker.follow();
         let measured = std::mem::take(&mut self.measured);
@@ -188,6 +199,25 @@ impl Watch {
         // Missed beats are not made up for.
         self.look_ms = now + self.looker.pace.sample_interval_ms.max(1);
         tell(Watched::Seen(Box::new(seen)))
+    }
+
+    /// What a person reads when nothing was observed for much longer than it should.
+    fn gap(&mut self, now: u64) -> Option<String> {
+        let since_ms = now.saturating_sub(self.looked_ms.replace(now)?);
+        let is_gap = since_ms
+            > self
+                .looker
+                .pace
+                .sample_interval_ms
+                .saturating_mul(5)
+                .max(LEAST_GAP_MS);
+        is_gap.then(|| {
+            format!(
+                "{}: not observed for {} s (the machine was suspended or too busy, or dbmedic was stopped): the age of every held lock begins again",
+                self.looker.site.name,
+                since_ms / 1000
+            )
+        })
     }
 
     /// Begins a check in a thread of its own.

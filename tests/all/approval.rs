@@ -6,7 +6,10 @@ use dbmedic::pipeline::{Carried, Effect, Event, Pipeline, RulingSummary};
 use dbmedic::policy::{Limits, Runtime};
 use dbmedic::signing::Verified;
 use dbmedic::source::{Observation, State};
-use dbmedic::target::sqlite::{Lock, LockHolder, Process, SqliteState, WalIndexState, WalState};
+use dbmedic::target::sqlite::activity::{Activity, RunState};
+use dbmedic::target::sqlite::{
+    Lock, LockHolder, Probe, Process, SqliteState, WalIndexState, WalState,
+};
 use dbmedic_tests::observed;
 
 use crate::sandbox::HOSTILE;
@@ -54,6 +57,23 @@ fn look(at_ms: u64, readers: &[u32]) -> Event {
             cpu_ticks: 0,
         },
     };
+    let asleep = |&pid: &u32| Probe {
+        lock: Lock::WalRead(1),
+        pid,
+        start_ticks: 9,
+        samples: 1000,
+        held: 1000,
+        window_us: 6000,
+        ran: false,
+        activity: Some(Activity {
+            state: RunState::Sleeping,
+            threads: 1,
+            run_mark: 1,
+            runs: 1,
+            cpu_us: 1,
+            read_bytes: Some(0),
+        }),
+    };
     let state = SqliteState {
         database_bytes: Some(4096),
         wal: Some(WalState {
@@ -67,6 +87,7 @@ fn look(at_ms: u64, readers: &[u32]) -> Event {
             ..WalIndexState::default()
         }),
         locks: readers.iter().map(reader).collect(),
+        probes: readers.iter().map(asleep).collect(),
         ..SqliteState::default()
     };
     Event::Observed(Observation {

@@ -72,7 +72,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("recording", &["model", "pipeline", "policy"]),
-    ("snapshot", &["digest", "model", "own_dir", "path_trust"]),
+    (
+        "snapshot",
+        &["clock", "digest", "model", "own_dir", "path_trust"],
+    ),
     ("repair", &["guard", "journal", "model", "target"]),
     (
         "target",

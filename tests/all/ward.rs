@@ -455,6 +455,7 @@ fn pipeline_options(options: &WardOptions) -> PipelineOptions {
             diagnose: DiagnoseOptions {
                 lock_hold_ms: 1000,
                 reader_hold_ms: 1000,
+                sample_interval_ms: 1000,
                 snapshot_recent_ms: 1000,
                 may_end: Vec::new(),
             },

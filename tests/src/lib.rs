@@ -76,6 +76,7 @@ pub fn observed(target: &str) -> PipelineOptions {
         diagnose: DiagnoseOptions {
             lock_hold_ms: 1000,
             reader_hold_ms: 1000,
+            sample_interval_ms: 1000,
             snapshot_recent_ms: 86_400_000,
             may_end: Vec::new(),
         },

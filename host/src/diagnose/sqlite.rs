@@ -1,7 +1,7 @@
 //! What ails a SQLite database, told from a look at its files and locks.
 //!
 //! Pure. What cannot be known for sure (a lock seen twice may have been let go in between) is not
-//! claimed: a hold counts only while the log shows no progress.
+//! claimed: see [`holds`].
 
 mod files;
 mod holds;
@@ -16,7 +16,8 @@ use crate::model::{DataLoss, Fact};
 use crate::source::Observation;
 use crate::target::sqlite::integrity::Mode;
 use crate::target::sqlite::{SqliteState, WalIndexState};
-use holds::{Holds, pins_log};
+use holds::Holds;
+pub(super) use holds::LONG_HOLD_MS;
 
 /// Frames behind the last checkpoint from which on SQLite itself wants to checkpoint
 /// (`SQLITE_DEFAULT_WAL_AUTOCHECKPOINT`); a reader that keeps more than that waiting starves it.
@@ -54,13 +55,13 @@ impl Memory {
         };
         let mut problems = look.file_problems();
         let mut examined = BTreeSet::from([Part::Reach, Part::Files, Part::Locks]);
-        self.holds.follow(seen.at_ms, state);
+        self.holds.follow(seen.at_ms, state, options);
         match &state.wal {
             Some(wal) if wal.scanned => self.log_damaged = wal.first_bad_frame.is_some(),
             Some(_) => {}
             None => self.log_damaged = false,
         }
-        problems.extend(self.holds.stale_lock(&look));
+        problems.extend(self.holds.held_write_lock(&look));
         let starved = self.holds.starved_checkpoint(&look);
         let held_back = starved.is_some() || self.log_damaged || look.is_pinned();
         let oversized = look.oversized_log(constraints).filter(|_| !held_back);
@@ -104,7 +105,7 @@ impl Look<'_> {
     /// Whether some reader keeps the log from being checkpointed to its end, for however short.
     fn is_pinned(&self) -> bool {
         let index = self.state.wal_index.as_ref();
-        index.is_some_and(|index| self.state.locks.iter().any(|h| pins_log(h, index)))
+        index.is_some_and(|index| self.state.locks.iter().any(|h| index.is_pinned_by(h.lock)))
     }
 
     fn snapshot_facts(&self) -> Vec<Fact> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::{Listener, Live, Told};
-use crate::clock::now_ms;
+use crate::clock::{now_ms, wall_clock_note};
 use crate::gate::{GateHandle, GateRecord, Order};
 use crate::guard::ApprovedRepair;
 use crate::journal::{JournalEntry, JournalError};
@@ -103,6 +103,9 @@ impl Live {
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
             self.preserver.report(tell);
+            if let Some(text) = wall_clock_note() {
+                tell(now_ms(), Told::Note("clock", &text));
+            }
             if now_ms() >= next_save_ms {
                 next_save_ms = now_ms() + SAVE_BASELINES_MS;
                 self.written.save_baselines(&self.pipeline, tell);

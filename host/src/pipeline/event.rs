@@ -10,6 +10,10 @@ use crate::source::Observation;
 /// What happens to the pipeline. Time arrives in here and nowhere else.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "handled one at a time: a box would only move it"
+)]
 pub enum Event {
     /// A look at a target.
     Observed(Observation),

@@ -3,12 +3,15 @@
 //! The four files (database, `-wal`, `-shm`, `-journal`) belong together. They are only ever opened in
 //! worker processes, which have the rights of the database's owner: see [`worker`].
 
+pub mod activity;
 pub mod beside;
 pub mod copies;
 pub mod files;
 pub mod integrity;
 pub mod locks;
 pub mod look;
+pub mod on_purpose;
+mod probe;
 pub mod raw;
 pub mod repairs;
 pub mod sql;
@@ -34,6 +37,9 @@ pub struct SqliteState {
     pub wal_index: Option<WalIndexState>,
     /// Processes that hold a lock on one of the files, dbmedic's own excepted.
     pub locks: Vec<LockHolder>,
+    /// What probing showed of those locks that stand in somebody's way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<Probe>,
     /// The result of an integrity check, when one was due in this look.
     pub integrity: Option<Integrity>,
 }
@@ -95,6 +101,57 @@ pub struct WalIndexState {
     pub salts: (u32, u32),
     /// The read marks (`aReadMark`); `u32::MAX` is unused.
     pub read_marks: [u32; 5],
+}
+
+impl WalIndexState {
+    /// The read mark of a read lock's slot; none for other locks.
+    pub fn read_mark(&self, lock: Lock) -> Option<u32> {
+        match lock {
+            Lock::WalRead(slot) => self.read_marks.get(usize::from(slot)).copied(),
+            _ => None,
+        }
+    }
+
+    /// Whether a read lock, held, keeps frames from being checkpointed. Slot 0 reads the database
+    /// alone, so no frame may be copied into it: it is in the way once there are frames that are not
+    /// copied. Any other slot is in the way of the frames behind its read mark. A mark that was
+    /// checkpointed past belongs to nobody who still reads.
+    pub fn is_pinned_by(&self, lock: Lock) -> bool {
+        match (lock, self.read_mark(lock)) {
+            (Lock::WalRead(0), Some(_)) => self.backfilled < self.max_frame,
+            (_, Some(mark)) => self.backfilled <= mark && mark < self.max_frame,
+            (_, None) => false,
+        }
+    }
+
+    /// The last frame that may be checkpointed while a read lock is held.
+    pub fn pinned_at(&self, lock: Lock) -> Option<u32> {
+        match lock {
+            Lock::WalRead(0) => Some(self.backfilled),
+            _ => self.read_mark(lock),
+        }
+    }
+}
+
+/// What probing a lock's byte in quick succession showed, and what its holder did meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// What is locked.
+    pub lock: Lock,
+    /// The holder's pid; 0 when the kernel names none.
+    pub pid: u32,
+    /// When it started, as in [`Process::start_ticks`].
+    pub start_ticks: u64,
+    /// How often the byte was asked for. The first sample that finds it otherwise is the last one.
+    pub samples: u32,
+    /// In how many of these it was held, by this process or others that share the lock.
+    pub held: u32,
+    /// From the first sample to the last, microseconds.
+    pub window_us: u64,
+    /// Whether the process ran meanwhile, or may have.
+    pub ran: bool,
+    /// What the process had done by the end; none when that cannot be seen.
+    pub activity: Option<activity::Activity>,
 }
 
 /// A lock that another process holds.

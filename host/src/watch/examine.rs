@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Pace, Site};
-use crate::clock::now_ms;
+use crate::clock::Moment;
 use crate::health::CheckState;
 use crate::snapshot::SnapshotInfo;
 use crate::source::Sample;
@@ -121,9 +121,9 @@ impl Examiner {
     /// Takes a snapshot when a look at every frame finds the files sound. Says in words why there
     /// is none.
     pub(super) fn snapshot(&mut self) -> Found {
-        let at_ms = now_ms();
+        let now = Moment::now();
         let _turn = self.site.turn();
         let (name, kept) = (&self.site.name, self.snapshots_kept);
-        Found::Snapshot(self.source.snapshot(name, at_ms, kept))
+        Found::Snapshot(self.source.snapshot(name, &now, kept))
     }
 }

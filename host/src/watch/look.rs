@@ -227,12 +227,14 @@ impl Looker {
             target: self.site.name.clone(),
             at_ms,
             samples: measured,
+            // By its age: a wall clock that was set makes no snapshot older or younger.
             snapshot_at_ms: self
                 .source
                 .newest_snapshot(&self.site.name)
                 .ok()
                 .flatten()
-                .map(|info| info.taken_at_ms),
+                .and_then(|info| info.age_ms())
+                .map(|age_ms| at_ms.saturating_sub(age_ms)),
             state,
         }
     }

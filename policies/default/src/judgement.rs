@@ -136,8 +136,9 @@ impl<'a> Judgement<'a> {
 pub(crate) fn judge<'a>(finding: &'a Finding, case: &Case<'_>) -> Judgement<'a> {
     let parameters = case.parameters;
     match Problem::of(finding) {
-        Problem::StaleLock(lock) => locks::stale(&lock, finding, parameters),
-        Problem::CheckpointStarved(wal) => wal::starved(&wal, finding, parameters),
+        Problem::StaleLock(lock) => locks::stale(&lock, finding, case),
+        Problem::LongLock(lock) => locks::long(&lock, finding, parameters),
+        Problem::CheckpointStarved(wal) => wal::starved(&wal, finding, case),
         Problem::OversizedWal(wal) => wal::oversized(&wal, finding, parameters),
         Problem::CorruptFrame(frame) => wal::corrupt(&frame, finding, parameters),
         Problem::CorruptIndex(index) => damage::index(&index, finding, parameters),

@@ -1,10 +1,16 @@
 //! Write locks (specification 4.2, 8.1).
 
-use dbmedic_policy::{EscalationLevel, Finding, problems::StaleLock, reason, seconds};
+use dbmedic_policy::{
+    EscalationLevel, Facts, Finding,
+    problems::{LongLock, StaleLock},
+    reason, seconds,
+};
 
-use crate::{Parameters, judgement::Judgement, suggestions};
+use crate::{Case, Parameters, judgement::Judgement, suggestions};
 
 const CANDIDATE: &str = "lock.end-holder";
+/// What lets a stopped holder go on, so that it can finish by itself.
+pub(crate) const GENTLER: &str = "lock.resume-holder";
 /// The specification's.
 const CONFIDENCE: f64 = 0.95;
 
@@ -13,11 +19,10 @@ const CONFIDENCE: f64 = 0.95;
 /// The specification escalates whatever fails one of the three. A lock that is merely young, or
 /// whose holder still commits, is a normal transaction: it is only watched. A process is ended
 /// only when the operator listed it.
-pub(crate) fn stale<'a>(
-    lock: &StaleLock<'_>,
-    finding: &Finding,
-    parameters: &Parameters,
-) -> Judgement<'a> {
+///
+/// A stopped holder is let go on first; it is ended when that did not help.
+pub(crate) fn stale<'a>(lock: &StaleLock<'_>, finding: &Finding, case: &Case<'_>) -> Judgement<'a> {
+    let parameters = case.parameters;
     let (Some(age_ms), Some(snapshot), Some(concurrent), Some(may_be_ended)) = (
         lock.age_ms,
         lock.has_recent_snapshot,
@@ -32,6 +37,21 @@ pub(crate) fn stale<'a>(
     let holder = lock.holder_name.unwrap_or("an unknown process");
     let held = format!("lock held {} by {holder}", seconds(age_ms));
     let threshold = seconds(parameters.stale_lock_age_ms);
+
+    if let Some(found_ms) = lock.found_held_ms
+        && age_ms <= parameters.stale_lock_age_ms
+        && found_ms > parameters.stale_lock_age_ms
+    {
+        let why = reason!(
+            "lock.not-proven",
+            "found held by {holder} for {} and proven for {}, threshold {threshold}: it ran meanwhile and may have let go",
+            seconds(found_ms),
+            seconds(age_ms)
+        );
+        return long_held(found_ms, finding, parameters)
+            .because(why)
+            .suggest(suggestions::ASK_HOLDER);
+    }
 
     let mut against = Vec::new();
     let mut passes = false;
@@ -51,6 +71,15 @@ pub(crate) fn stale<'a>(
             "lock.holder-not-listed",
             "{holder} is not listed among the processes that a repair may end"
         ));
+    }
+    let stopped = lock.holder_stopped == Some(true);
+    if stopped && against.is_empty() && is_gentler_untried(finding, case) {
+        return Judgement::hiccup(finding.severity, parameters)
+            .because(reason!(
+                "lock.holder-stopped",
+                "{held}, which is stopped, threshold {threshold}: let go on before it is ended"
+            ))
+            .wish(GENTLER, CONFIDENCE);
     }
     if !snapshot {
         against.push(reason!(
@@ -97,4 +126,56 @@ pub(crate) fn stale<'a>(
     }
     judgement.reasons.extend(against);
     judgement
+}
+
+/// Whether the host offers to let a stopped holder go on, and that did not fail last time.
+pub(crate) fn is_gentler_untried(finding: &Finding, case: &Case<'_>) -> bool {
+    let history = case.history(&finding.kind, GENTLER);
+    finding.candidate(GENTLER).is_some()
+        && history.is_none_or(|history| history.failures_in_a_row == 0)
+}
+
+/// A lock whose holder is at work, may have let go meanwhile, or cannot be seen: nobody is ended,
+/// and by its age a person is told, then called.
+///
+/// An upgrade may take hours and begins again when it is cut off; so the threshold for calling a
+/// person is another one than that for ending a process.
+pub(crate) fn long<'a>(
+    lock: &LongLock<'_>,
+    finding: &Finding,
+    parameters: &Parameters,
+) -> Judgement<'a> {
+    let Some(age_ms) = lock.age_ms else {
+        return Judgement::fact_missing(finding, "age_ms");
+    };
+    let held = seconds(age_ms);
+    let judgement = long_held(age_ms, finding, parameters);
+    if lock.holder_outside == Some(true) {
+        return judgement
+            .because(reason!(
+                "lock.holder-outside",
+                "lock held {held} from outside of what dbmedic can see"
+            ))
+            .suggest(suggestions::LOOK_FROM_OUTSIDE);
+    }
+    let holder = lock.holder_name.unwrap_or("an unknown process");
+    let cpu = lock.holder_cpu_ms.map_or_else(String::new, |cpu| {
+        format!(", which used {} of processor time", seconds(cpu))
+    });
+    judgement
+        .because(reason!(
+            "lock.holder-works",
+            "lock held {held} by {holder}{cpu}: it is at work or lets go for moments, and is not ended"
+        ))
+        .suggest(suggestions::WAIT_FOR_HOLDER)
+}
+
+fn long_held<'a>(age_ms: u64, finding: &Finding, parameters: &Parameters) -> Judgement<'a> {
+    if age_ms > parameters.long_lock_person_ms {
+        Judgement::obstacle(finding.severity, parameters).at_least(EscalationLevel::Escalate)
+    } else if age_ms > parameters.stale_lock_age_ms {
+        Judgement::obstacle(finding.severity, parameters).at_least(EscalationLevel::Warn)
+    } else {
+        Judgement::hiccup(finding.severity, parameters).at_least(EscalationLevel::Watch)
+    }
 }

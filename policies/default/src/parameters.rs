@@ -5,6 +5,9 @@ dbmedic_policy::parameters! {
     pub struct Parameters {
         /// Age over which a write lock is stale, milliseconds.
         pub stale_lock_age_ms: u64 = 300_000, 100..=86_400_000;
+        /// Age over which a person is called for a write lock whose holder is at work or cannot be
+        /// judged, milliseconds.
+        pub long_lock_person_ms: u64 = 1_800_000, 100..=604_800_000;
         /// Age over which a reader that pins the write-ahead log is released, milliseconds.
         pub reader_age_ms: u64 = 300_000, 100..=86_400_000;
         /// The last share of the write-ahead log in which damage may be cut off, percent.

@@ -16,6 +16,10 @@ pub(crate) const TAKE_SNAPSHOT: &str =
     "Take a snapshot: without one there is nothing to fall back to.";
 pub(crate) const ASK_HOLDER: &str =
     "Ask the owner of the process whether it may be ended, or have it finish its transaction.";
+pub(crate) const WAIT_FOR_HOLDER: &str =
+    "Leave the process its time: what ends in the middle is rolled back and begins again.";
+pub(crate) const LOOK_FROM_OUTSIDE: &str = "Run dbmedic where it can see the process: on the host, or in the container that holds the lock.";
+pub(crate) const CHECK_REPLICATOR: &str = "Check that the program is well, for example that a replicator reaches its replica; it is not ended.";
 pub(crate) const BACKUP_BEFORE_LOSS: &str =
     "Have the applications enter again what was committed last: announced commits are lost.";
 pub(crate) const FIND_FILE: &str = "Find out who moved or deleted the file before an application creates an empty one in its place.";

@@ -6,7 +6,7 @@ use dbmedic_policy::{
     reason, seconds,
 };
 
-use crate::{Parameters, judgement::Judgement, suggestions};
+use crate::{Case, Parameters, judgement::Judgement, locks, suggestions};
 
 /// The specification's for a damaged log.
 const CORRUPT_CONFIDENCE: f64 = 0.8;
@@ -77,8 +77,9 @@ pub(crate) fn corrupt<'a>(
 pub(crate) fn starved<'a>(
     wal: &CheckpointStarved<'_>,
     finding: &Finding,
-    parameters: &Parameters,
+    case: &Case<'_>,
 ) -> Judgement<'a> {
+    let parameters = case.parameters;
     let (Some(age_ms), Some(may_be_ended)) = (wal.reader_age_ms, wal.reader_may_be_ended) else {
         return Judgement::fact_missing(finding, "reader_age_ms, reader_may_be_ended");
     };
@@ -91,12 +92,50 @@ pub(crate) fn starved<'a>(
     let backlog = wal.backlog_frames.map_or_else(String::new, |frames| {
         format!("; {frames} frames wait for a checkpoint")
     });
+    if let Some(times) = wal.reader_holds {
+        return Judgement::hiccup(finding.severity, parameters)
+            .at_least(EscalationLevel::Watch)
+            .because(reason!(
+                "wal.reader-habit",
+                "{reader} held the log back {times} times lately, and let go each time{backlog}"
+            ));
+    }
     if age_ms <= parameters.reader_age_ms {
         return Judgement::hiccup(finding.severity, parameters)
             .at_least(EscalationLevel::Watch)
             .because(reason!("wal.reader-too-fresh", "{read}{backlog}"));
     }
     let judgement = Judgement::obstacle(finding.severity, parameters);
+    if wal.reader_outside == Some(true) {
+        return judgement
+            .at_least(EscalationLevel::Warn)
+            .because(reason!(
+                "wal.reader-outside",
+                "{read}, from outside of what dbmedic can see{backlog}"
+            ))
+            .suggest(suggestions::LOOK_FROM_OUTSIDE);
+    }
+    if wal.reader_on_purpose == Some(true) {
+        return judgement
+            .at_least(EscalationLevel::Warn)
+            .because(reason!(
+                "wal.reader-on-purpose",
+                "{read}, on purpose: it is never ended{backlog}"
+            ))
+            .suggest(suggestions::CHECK_REPLICATOR);
+    }
+    // A host that does not say so knows of no work.
+    let idle_ms = wal.reader_idle_ms.unwrap_or(age_ms);
+    if idle_ms <= parameters.reader_age_ms {
+        return judgement
+            .at_least(EscalationLevel::Warn)
+            .because(reason!(
+                "wal.reader-works",
+                "{read}; it was at work {} ago and is not ended{backlog}",
+                seconds(idle_ms)
+            ))
+            .suggest(suggestions::ASK_HOLDER);
+    }
     if !may_be_ended {
         return judgement
             .at_least(EscalationLevel::Warn)
@@ -105,6 +144,14 @@ pub(crate) fn starved<'a>(
                 "{read}, but it is not listed among the processes that a repair may end{backlog}"
             ))
             .suggest(suggestions::ASK_HOLDER);
+    }
+    if wal.reader_stopped == Some(true) && locks::is_gentler_untried(finding, case) {
+        return judgement
+            .because(reason!(
+                "wal.reader-stopped",
+                "{read}, and is stopped: let go on before it is ended{backlog}"
+            ))
+            .wish(locks::GENTLER, MITIGATION_CONFIDENCE);
     }
     judgement
         .because(reason!("wal.starved", "{read}{backlog}"))

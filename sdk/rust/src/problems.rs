@@ -58,14 +58,20 @@ macro_rules! problems {
 }
 
 problems! {
-    /// Somebody holds the write lock for long. Offers `lock.end-holder`.
+    /// A process that has come to a standstill holds the write lock. Offers `lock.end-holder`, and
+    /// `lock.resume-holder` when it is stopped.
     "lock.stale-holder" => StaleLock<'a> {
         /// Process that holds the lock.
         holder_pid: u64,
         /// Its name.
         holder_name: &'a str,
-        /// How long the lock has been held, milliseconds.
+        /// Whether it was stopped (SIGSTOP, Ctrl-Z), so that SIGCONT lets it go on.
+        holder_stopped: bool,
+        /// How long it is proven to have held the lock without a break, milliseconds.
         age_ms: u64,
+        /// How long it was found holding the lock whenever that was looked at, milliseconds; it may
+        /// have let go for moments before `age_ms` began.
+        found_held_ms: u64,
         /// Processor time that the holder used meanwhile, milliseconds.
         holder_cpu_ms: u64,
         /// Commits made while the lock was held.
@@ -80,7 +86,23 @@ problems! {
         holder_may_be_ended: bool,
     }
 
-    /// A reader pins the write-ahead log, so that no checkpoint can finish. Offers `wal.release-reader`.
+    /// A process holds the write lock for long, and is at work, may have let go for moments, or
+    /// cannot be seen. Offers nothing: nobody may be ended on it.
+    "lock.long-holder" => LongLock<'a> {
+        /// Process that holds the lock; 0 when it lies outside of what the host can see.
+        holder_pid: u64,
+        /// Its name.
+        holder_name: &'a str,
+        /// Whether it lies outside of what the host can see: another container.
+        holder_outside: bool,
+        /// How long it was found holding the lock whenever that was looked at, milliseconds.
+        age_ms: u64,
+        /// Processor time that the holder used meanwhile, milliseconds.
+        holder_cpu_ms: u64,
+    }
+
+    /// A reader pins the write-ahead log, so that no checkpoint can finish. Offers `wal.release-reader`, and
+    /// `lock.resume-holder` when the reader is stopped.
     "wal.checkpoint-starved" => CheckpointStarved<'a> {
         /// Size of the log, bytes.
         wal_bytes: u64,
@@ -90,8 +112,18 @@ problems! {
         reader_pid: u64,
         /// Its name.
         reader_name: &'a str,
-        /// How long it has been reading, milliseconds.
+        /// Whether it was stopped (SIGSTOP, Ctrl-Z), so that SIGCONT lets it go on.
+        reader_stopped: bool,
+        /// How long it has been reading in one transaction, milliseconds.
         reader_age_ms: u64,
+        /// How long it has done no work, milliseconds.
+        reader_idle_ms: u64,
+        /// Whether it lies outside of what the host can see: another container.
+        reader_outside: bool,
+        /// Whether it is a program that is known to hold the log on purpose, such as a replicator.
+        reader_on_purpose: bool,
+        /// How often it held the log back lately, where it does so again and again.
+        reader_holds: u64,
         /// Whether the operator listed this process among those that a repair may end.
         reader_may_be_ended: bool,
     }

@@ -1,192 +1,95 @@
 //! Who holds a lock, since when, and what that keeps from going on.
+//!
+//! No age is a difference of two observations that happen to look alike. A hold begins with the
+//! observation in which it first stands in the way, and goes on from one observation to the next only when it
+//! is proven that it was not let go in between:
+//!
+//! - the write lock: the holder did not run at all, so that it could not let go;
+//! - a read lock: its read mark could not be taken by a transaction that began later (see
+//!   [`reader`]), or its holder did not run.
+//!
+//! After a gap in the observations (a suspended machine, dbmedic stopped) every hold begins again.
+
+mod conduct;
+mod reader;
+mod writer;
 
 use std::collections::BTreeMap;
 
-use super::{
-    AUTOCHECKPOINT_FRAMES, DiagnoseOptions, Diagnosis, Look, NO_LOSS, backlog_frames, boolean,
-    integer, text,
-};
+use super::{DiagnoseOptions, Diagnosis, Look, NO_LOSS, boolean, integer, text};
 use crate::model::{Candidate, CascadeLevel, Fact, Precondition};
-use crate::target::sqlite::{Lock, LockHolder, Process, SqliteState, WalIndexState};
+use crate::target::sqlite::activity::RunState;
+use crate::target::sqlite::{Lock, LockHolder, Probe, Process, SqliteState, on_purpose};
+use conduct::Conduct;
+use reader::{Habit, ReadHold};
+use writer::WriteHold;
 
-/// Clock ticks a second in `/proc/PID/stat`: `USER_HZ`, 100 on every Linux architecture in use.
-const TICKS_PER_S: u64 = 100;
+pub(in crate::diagnose) use writer::LONG_HOLD_MS;
 
-/// A lock that was seen in the same hands, without progress, in every look since.
-#[derive(Debug, Clone, Copy)]
-struct Hold {
-    since_ms: u64,
-    /// What must not move while it counts as one hold: the count of commits for the write lock,
-    /// the read mark for a reader.
-    progress: u32,
-    cpu_ticks: u64,
-}
+/// Samples that a probe needs to say that a lock stands.
+const LEAST_SAMPLES: u32 = 20;
 
-/// The holds under watch, by lock and process.
+/// A process by its pid and its start: a pid is used again, a pid with its start is not.
+type ProcessKey = (u32, u64);
+
+/// The holds under watch.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Holds {
-    held: BTreeMap<(Lock, u32, u64), Hold>,
+    last_ms: Option<u64>,
+    writer: Option<WriteHold>,
+    readers: BTreeMap<(Lock, ProcessKey), ReadHold>,
+    habits: BTreeMap<ProcessKey, Habit>,
 }
 
 impl Holds {
-    /// Takes over the locks of this look: a hold goes on only in the same hands and without progress.
-    pub(super) fn follow(&mut self, at_ms: u64, state: &SqliteState) {
-        let mut next = BTreeMap::new();
-        for holder in &state.locks {
-            let Some(progress) = progress_of(holder, state.wal_index.as_ref()) else {
-                continue;
-            };
-            let process = &holder.process;
-            let key = (holder.lock, process.pid, process.start_ticks);
-            let hold = self
-                .held
-                .get(&key)
-                .filter(|hold| hold.progress == progress)
-                .copied()
-                .unwrap_or(Hold {
-                    since_ms: at_ms,
-                    progress,
-                    cpu_ticks: process.cpu_ticks,
-                });
-            next.insert(key, hold);
-        }
-        self.held = next;
-    }
-
-    fn hold_of(&self, holder: &LockHolder) -> Option<Hold> {
-        self.held
-            .get(&(holder.lock, holder.process.pid, holder.process.start_ticks))
-            .copied()
+    /// Takes over the locks of this observation.
+    pub(super) fn follow(&mut self, at_ms: u64, state: &SqliteState, options: &DiagnoseOptions) {
+        let gap = self
+            .last_ms
+            .is_some_and(|last| at_ms.saturating_sub(last) > options.gap_ms());
+        self.last_ms = Some(at_ms);
+        self.follow_writer(at_ms, state, gap);
+        self.follow_readers(at_ms, state, gap);
     }
 
     /// A process that holds the write lock and commits nothing.
-    pub(super) fn stale_lock(&self, look: &Look<'_>) -> Option<Diagnosis> {
-        let holder = look
-            .state
-            .locks
-            .iter()
-            .find(|h| h.lock == Lock::WalWrite && h.exclusive)?;
-        let hold = self.hold_of(holder)?;
-        let age_ms = look.seen.at_ms.saturating_sub(hold.since_ms);
-        if age_ms < look.options.lock_hold_ms {
-            return None;
-        }
-        let process = &holder.process;
-        let concurrent = look
-            .state
-            .locks
-            .iter()
-            .filter(|h| matches!(h.lock, Lock::WalCheckpoint | Lock::WalRecover) && h.exclusive)
-            .count();
-        let mut facts = holder_facts("holder", process, look.options);
-        facts.extend([
-            integer("age_ms", age_ms),
-            integer("holder_cpu_ms", cpu_ms_since(process, &hold)),
-            integer("commits_during_hold", 0),
-            integer("concurrent_operations", concurrent as u64),
-        ]);
-        facts.extend(look.snapshot_facts());
-        Some(Diagnosis {
-            kind: "lock.stale-holder".into(),
-            subject: "write lock".into(),
-            summary: format!(
-                "process {} ({}) holds the write lock for {:.1} s and commits nothing",
-                process.pid,
-                process.name,
-                seconds(age_ms)
-            ),
-            severity: 0.4,
-            facts,
-            series: &["commits_per_s"],
-            candidates: vec![Candidate {
-                id: "lock.end-holder".into(),
-                summary: format!(
-                    "end process {} ({}), which holds the lock",
-                    process.pid, process.name
-                ),
-                level: CascadeLevel::InPlace,
-                preconditions: vec![may_be_ended("holder-may-be-ended", process, look.options)],
-                expected_duration_ms: 500,
-                expected_loss: NO_LOSS,
-                undoable: false,
-            }],
-        })
-    }
-
-    /// A reader that never ends, so that the log cannot be checkpointed past it.
-    pub(super) fn starved_checkpoint(&self, look: &Look<'_>) -> Option<Diagnosis> {
-        let index = look.state.wal_index.as_ref()?;
-        let backlog = backlog_frames(index);
-        if backlog < AUTOCHECKPOINT_FRAMES {
-            return None;
-        }
-        let (reader, hold) = look
-            .state
-            .locks
-            .iter()
-            .filter(|h| pins_log(h, index))
-            .filter_map(|h| Some((h, self.hold_of(h)?)))
-            .min_by_key(|(_, hold)| hold.since_ms)?;
-        let age_ms = look.seen.at_ms.saturating_sub(hold.since_ms);
-        if age_ms < look.options.reader_hold_ms {
-            return None;
-        }
-        let process = &reader.process;
-        let mut facts = look.log_facts(backlog);
-        facts.extend(holder_facts("reader", process, look.options));
-        facts.push(integer("reader_age_ms", age_ms));
-        Some(Diagnosis {
-            kind: "wal.checkpoint-starved".into(),
-            subject: "write-ahead log".into(),
-            summary: format!(
-                "process {} ({}) reads for {:.1} s and keeps {backlog} frames from being checkpointed",
-                process.pid,
-                process.name,
-                seconds(age_ms)
-            ),
-            severity: 0.5,
-            facts,
-            series: &["wal_bytes", "wal_backlog_frames", "wal_frames"],
-            candidates: vec![Candidate {
-                id: "wal.release-reader".into(),
-                summary: format!(
-                    "end process {} ({}), then checkpoint and truncate the log",
-                    process.pid, process.name
-                ),
-                level: CascadeLevel::InPlace,
-                preconditions: vec![may_be_ended("reader-may-be-ended", process, look.options)],
-                expected_duration_ms: 1000,
-                expected_loss: NO_LOSS,
-                undoable: false,
-            }],
-        })
+    pub(super) fn held_write_lock(&mut self, look: &Look<'_>) -> Option<Diagnosis> {
+        self.writer.as_mut()?.diagnose(look)
     }
 }
 
-/// What must stand still while a lock counts as one hold; none when the lock is not followed.
-fn progress_of(holder: &LockHolder, index: Option<&WalIndexState>) -> Option<u32> {
-    let index = index?;
-    match holder.lock {
-        Lock::WalWrite if holder.exclusive => Some(index.change_counter),
-        Lock::WalRead(slot) => index.read_marks.get(usize::from(slot)).copied(),
-        _ => None,
-    }
+fn key(process: &Process) -> ProcessKey {
+    (process.pid, process.start_ticks)
 }
 
-/// Whether a reader keeps the checkpointer from the end of the log. Read mark 0 reads the
-/// database alone, and so keeps every frame out of it.
-pub(super) fn pins_log(holder: &LockHolder, index: &WalIndexState) -> bool {
-    match holder.lock {
-        Lock::WalRead(slot) => index
-            .read_marks
-            .get(usize::from(slot))
-            .is_some_and(|&mark| mark < index.max_frame),
-        _ => false,
-    }
+/// The probe of a holder, if it found the lock held in every sample.
+fn confirmed<'a>(state: &'a SqliteState, holder: &LockHolder) -> Option<&'a Probe> {
+    let (pid, start_ticks) = key(&holder.process);
+    state.probes.iter().find(|probe| {
+        probe.lock == holder.lock
+            && (probe.pid, probe.start_ticks) == (pid, start_ticks)
+            && probe.held == probe.samples
+            && probe.samples >= LEAST_SAMPLES
+    })
 }
 
-fn cpu_ms_since(process: &Process, hold: &Hold) -> u64 {
-    process.cpu_ticks.saturating_sub(hold.cpu_ticks) * 1000 / TICKS_PER_S
+/// Whether the kernel does not name a process: it lies outside of what dbmedic can see.
+fn is_outside(process: &Process) -> bool {
+    process.pid == 0
+}
+
+/// A process as a person reads of it.
+fn named(process: &Process) -> String {
+    if is_outside(process) {
+        "a process outside of this container".to_owned()
+    } else if let Some(purpose) = on_purpose::purpose(&process.name) {
+        format!(
+            "process {} ({}, which {purpose} and holds it on purpose)",
+            process.pid, process.name
+        )
+    } else {
+        format!("process {} ({})", process.pid, process.name)
+    }
 }
 
 #[allow(
@@ -198,7 +101,10 @@ fn seconds(ms: u64) -> f64 {
 }
 
 fn may_end(process: &Process, options: &DiagnoseOptions) -> bool {
-    options.may_end.contains(&process.name)
+    !is_outside(process)
+        && process.start_ticks > 0
+        && on_purpose::purpose(&process.name).is_none()
+        && options.may_end.contains(&process.name)
 }
 
 fn may_be_ended(name: &str, process: &Process, options: &DiagnoseOptions) -> Precondition {
@@ -215,12 +121,96 @@ fn may_be_ended(name: &str, process: &Process, options: &DiagnoseOptions) -> Pre
     }
 }
 
-/// The facts of a process, each name with the given prefix.
-fn holder_facts(prefix: &str, process: &Process, options: &DiagnoseOptions) -> Vec<Fact> {
-    vec![
-        integer(&format!("{prefix}_pid"), u64::from(process.pid)),
-        text(&format!("{prefix}_name"), &process.name),
-        integer(&format!("{prefix}_start_ticks"), process.start_ticks),
-        boolean(&format!("{prefix}_may_be_ended"), may_end(process, options)),
-    ]
+/// Whether a holder is one that a repair could be offered for at all: a process that can be seen,
+/// that holds the lock by mistake, and that nobody has paused on purpose.
+fn is_candidate(process: &Process, conduct: &Conduct) -> bool {
+    !is_outside(process)
+        && process.start_ticks > 0
+        && on_purpose::purpose(&process.name).is_none()
+        && matches!(
+            conduct.state(),
+            Some(RunState::Sleeping | RunState::Stopped)
+        )
 }
+
+/// The gentler repair of a stopped process; none for one that is not stopped.
+fn resume(
+    prefix: &str,
+    process: &Process,
+    conduct: &Conduct,
+    options: &DiagnoseOptions,
+) -> Option<Candidate> {
+    (conduct.state() == Some(RunState::Stopped)).then(|| Candidate {
+        id: "lock.resume-holder".into(),
+        summary: format!(
+            "let process {} ({}), which is stopped, go on (SIGCONT)",
+            process.pid, process.name
+        ),
+        level: CascadeLevel::InPlace,
+        preconditions: vec![may_be_ended(
+            &format!("{prefix}-may-be-ended"),
+            process,
+            options,
+        )],
+        expected_duration_ms: 2000,
+        expected_loss: NO_LOSS,
+        undoable: false,
+    })
+}
+
+/// How a state is called in facts.
+fn state_name(state: Option<RunState>) -> &'static str {
+    match state {
+        Some(RunState::Sleeping) => "sleeping",
+        Some(RunState::Running) => "running",
+        Some(RunState::Disk) => "disk",
+        Some(RunState::Stopped) => "stopped",
+        Some(RunState::Traced) => "traced",
+        Some(RunState::Frozen) => "frozen",
+        None => "unknown",
+    }
+}
+
+/// That a process does not go on by itself, and what would let it; empty for one that sleeps or
+/// runs.
+fn standstill(state: Option<RunState>) -> &'static str {
+    match state {
+        Some(RunState::Stopped) => " is stopped (SIGSTOP or Ctrl-Z; SIGCONT lets it go on) and",
+        Some(RunState::Traced) => " is stopped by a debugger and",
+        Some(RunState::Frozen) => " is paused (its control group is frozen; thaw it) and",
+        _ => "",
+    }
+}
+
+/// The facts of a process, each name with the given prefix.
+fn holder_facts(
+    prefix: &str,
+    process: &Process,
+    conduct: &Conduct,
+    options: &DiagnoseOptions,
+) -> Vec<Fact> {
+    let of = |name: &str| format!("{prefix}_{name}");
+    let state = conduct.state();
+    let mut facts = vec![
+        integer(&of("pid"), u64::from(process.pid)),
+        text(&of("name"), &process.name),
+        integer(&of("start_ticks"), process.start_ticks),
+        boolean(&of("may_be_ended"), may_end(process, options)),
+        text(&of("state"), state_name(state)),
+        boolean(&of("stopped"), state == Some(RunState::Stopped)),
+        boolean(&of("outside"), is_outside(process)),
+        boolean(
+            &of("on_purpose"),
+            on_purpose::purpose(&process.name).is_some(),
+        ),
+    ];
+    facts.extend(
+        conduct
+            .run_mark()
+            .map(|mark| integer(&of("run_mark"), mark)),
+    );
+    facts
+}
+
+#[cfg(test)]
+mod tests;

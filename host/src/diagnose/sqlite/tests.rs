@@ -2,9 +2,10 @@ use super::*;
 use crate::diagnose::tests::{OPTIONS, violated_bound};
 use crate::source::Observation;
 use crate::source::State;
-use crate::target::sqlite::{Lock, LockHolder, Process, WalState};
+use crate::target::sqlite::activity::{Activity, RunState};
+use crate::target::sqlite::{Lock, LockHolder, Probe, Process, WalState};
 
-fn holder(lock: Lock, pid: u32) -> LockHolder {
+pub(super) fn holder(lock: Lock, pid: u32) -> LockHolder {
     let name = "batch".to_owned();
     let process = Process {
         pid,
@@ -19,8 +20,32 @@ fn holder(lock: Lock, pid: u32) -> LockHolder {
     }
 }
 
-fn state(locks: Vec<LockHolder>, change_counter: u32) -> SqliteState {
+/// A probe that found the lock held all the time, by a process that sleeps.
+pub(super) fn probe(holder: &LockHolder) -> Probe {
+    let process = &holder.process;
+    let activity = Activity {
+        state: RunState::Sleeping,
+        threads: 1,
+        run_mark: 1,
+        runs: 1,
+        cpu_us: 1000,
+        read_bytes: Some(0),
+    };
+    Probe {
+        lock: holder.lock,
+        pid: process.pid,
+        start_ticks: process.start_ticks,
+        samples: 1000,
+        held: 1000,
+        window_us: 30_000,
+        ran: false,
+        activity: (process.pid != 0).then_some(activity),
+    }
+}
+
+pub(super) fn state(locks: Vec<LockHolder>, change_counter: u32) -> SqliteState {
     SqliteState {
+        probes: locks.iter().map(probe).collect(),
         database_bytes: Some(4096),
         wal: Some(WalState {
             bytes: 1 << 20,
@@ -35,71 +60,6 @@ fn state(locks: Vec<LockHolder>, change_counter: u32) -> SqliteState {
         }),
         locks,
         ..SqliteState::default()
-    }
-}
-
-/// The kinds found in a row of looks, the last look's.
-fn kinds(holds: &mut Memory, looks: &[(u64, SqliteState)]) -> Vec<String> {
-    let mut last = Vec::new();
-    for (at_ms, state) in looks {
-        let seen = Observation {
-            target: "shop".into(),
-            at_ms: *at_ms,
-            samples: Vec::new(),
-            snapshot_at_ms: None,
-            state: State::Sqlite(state.clone()),
-        };
-        let found = holds.diagnose(&seen, state, &[], &OPTIONS);
-        last = found.problems.into_iter().map(|p| p.kind).collect();
-    }
-    last
-}
-
-#[test]
-fn a_write_lock_is_stale_only_in_the_same_hands_and_without_a_commit() {
-    let held = |pid, commits| state(vec![holder(Lock::WalWrite, pid)], commits);
-    let cases = [
-        (
-            "held",
-            vec![(0, held(7, 1)), (1000, held(7, 1))],
-            vec!["lock.stale-holder"],
-        ),
-        (
-            "too short",
-            vec![(0, held(7, 1)), (999, held(7, 1))],
-            vec![],
-        ),
-        ("commits", vec![(0, held(7, 1)), (1000, held(7, 2))], vec![]),
-        (
-            "changes hands",
-            vec![(0, held(7, 1)), (1000, held(8, 1))],
-            vec![],
-        ),
-        (
-            "let go",
-            vec![(0, held(7, 1)), (500, state(vec![], 1)), (1000, held(7, 1))],
-            vec![],
-        ),
-    ];
-    for (name, looks, expected) in cases {
-        assert_eq!(kinds(&mut Memory::default(), &looks), expected, "{name}");
-    }
-}
-
-#[test]
-fn a_reader_starves_the_log_only_when_it_is_behind_its_end() {
-    let reads = |slot| state(vec![holder(Lock::WalRead(slot), 7)], 1);
-    for (slot, expected) in [
-        (1, vec!["wal.checkpoint-starved"]),
-        (2, vec![]),
-        (0, vec!["wal.checkpoint-starved"]),
-    ] {
-        let looks = [(0, reads(slot)), (1000, reads(slot))];
-        assert_eq!(
-            kinds(&mut Memory::default(), &looks),
-            expected,
-            "read mark {slot}"
-        );
     }
 }
 

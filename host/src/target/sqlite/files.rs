@@ -16,7 +16,7 @@ use rustix::fs::FileType;
 use super::{
     HeaderFault, SqliteState, WalIndexState, WalState, beside,
     locks::{self, LockFile},
-    wal, wal_index,
+    probe, wal, wal_index,
 };
 
 /// How often a look is begun anew when a writer changed the files under it.
@@ -115,12 +115,19 @@ pub fn look(path: &Path, full: bool, ignore_pids: &[u32]) -> Result<Looked, File
         locks::holders(&carriers, ignore_pids).at("ask for the locks of", &files.database)?;
 
     let (wal, wal_index) = look_at_log(&files, shm.as_ref(), full, in_use)?;
+    let probes = match (&shm, &wal_index) {
+        (Some(shm), Some(index)) => {
+            probe::probe(shm, &locks, index).at("probe the locks of", &files.shm)?
+        }
+        _ => Vec::new(),
+    };
     let mut looked = Looked {
         state: SqliteState {
             journal_bytes: length(&files.journal)?,
             wal,
             wal_index,
             locks,
+            probes,
             ..SqliteState::default()
         },
         wal_mode: false,

@@ -11,7 +11,8 @@ use std::{
     os::unix::fs::MetadataExt as _,
 };
 
-use rustix::process::{Flock, FlockType, fcntl_getlk};
+use rustix::io::Errno;
+use rustix::process::{Flock, FlockType, Pid, fcntl_getlk, test_kill_process};
 
 use super::{Lock, LockHolder, Process};
 
@@ -50,6 +51,12 @@ impl LockFile {
             Self::Database => &DATABASE_LOCKS,
             Self::WalIndex => &WAL_INDEX_LOCKS,
         }
+    }
+
+    /// The first byte of a lock, and how many it has; none when the other file carries it.
+    pub fn range(self, lock: Lock) -> Option<(u64, u64)> {
+        let bytes = self.bytes().iter().find(|(known, ..)| *known == lock);
+        bytes.map(|&(_, start, length)| (start, length))
     }
 
     /// The locks that a range of bytes covers, both ends included.
@@ -162,8 +169,9 @@ pub fn process(pid: u32) -> Option<Process> {
 
 /// The holders of locks on the given open files, sorted, the pids in `ignore` left out.
 ///
-/// A holder that the kernel does not name (an open file description lock, another pid namespace)
-/// has pid 0, start 0 and the name "unknown": it counts as a holder, and cannot be ended.
+/// A holder that the kernel does not name (an open file description lock, a process outside of this
+/// pid namespace) has pid 0, start 0 and the name "unknown": it counts as a holder, and cannot be
+/// ended. One that is named but hidden (`hidepid`) keeps its pid, with start 0 and that name.
 ///
 /// # Errors
 ///
@@ -188,10 +196,15 @@ pub fn holders(files: &[(LockFile, &File)], ignore: &[u32]) -> io::Result<Vec<Lo
         .into_iter()
         .filter(|(pid, ..)| !ignore.contains(pid))
         .filter_map(|(pid, lock, exclusive)| {
+            let process = match process(pid) {
+                Some(process) => process,
+                None if pid == 0 || exists(pid) => unknown(pid),
+                None => return None,
+            };
             Some(LockHolder {
                 lock,
                 exclusive,
-                process: if pid == 0 { unknown() } else { process(pid)? },
+                process,
             })
         })
         .collect())
@@ -213,9 +226,15 @@ pub(super) fn blocker(file: &File, start: u64, length: u64) -> io::Result<Option
     }))
 }
 
-fn unknown() -> Process {
+/// Whether there is such a process, though it may be hidden.
+fn exists(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
+}
+
+fn unknown(pid: u32) -> Process {
     Process {
-        pid: 0,
+        pid,
         start_ticks: 0,
         name: "unknown".to_owned(),
         cpu_ticks: 0,

@@ -15,7 +15,7 @@ use super::{
     trail::{Mark, Trail},
     worker::{Areas, Place, WorkerError, with_causes},
 };
-use crate::snapshot::SnapshotInfo;
+use crate::snapshot::{Moment, SnapshotInfo};
 use crate::source::Sample;
 
 /// Why a look failed.
@@ -181,7 +181,7 @@ impl SqliteSource {
     pub fn snapshot(
         &mut self,
         target: &str,
-        at_ms: u64,
+        now: &Moment,
         keep: usize,
     ) -> Result<SnapshotInfo, String> {
         let words = |error: WorkerError| with_causes(&error);
@@ -197,7 +197,7 @@ impl SqliteSource {
             source: self.path.clone(),
             snapshots: area.snapshots(),
             target: target.to_owned(),
-            at_ms,
+            now: now.clone(),
             keep,
         });
         self.let_go(readable);

@@ -144,7 +144,7 @@ pub(super) fn perform(request: Request) -> Result<Answer, Failure> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file(&error)),
             _ => Ok(Answer::Removed),
         },
-        Request::Newest { snapshots, target } => snapshot::newest(&snapshots, &target)
+        Request::Newest { snapshots, target } => snapshot::newest_of_known_age(&snapshots, &target)
             .map(|info| {
                 Answer::Newest(info.map(|info| {
                     let file = info.file.clone();

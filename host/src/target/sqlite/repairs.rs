@@ -8,10 +8,12 @@
 mod checkpoint;
 mod end_holder;
 mod end_process;
+mod hold;
 mod in_worker;
 mod keep_valid_prefix;
 mod rebuild_index;
 mod release_reader;
+mod resume_holder;
 
 pub use in_worker::InWorker;
 
@@ -47,6 +49,7 @@ pub fn for_intent(intent: &Intent, site: &Site) -> Result<Box<dyn Repair>, Repai
     };
     Ok(match intent.candidate.id.as_str() {
         "lock.end-holder" => Box::new(end_holder::EndHolder::new(scene, intent)?),
+        "lock.resume-holder" => Box::new(resume_holder::ResumeHolder::new(scene, intent)?),
         "wal.release-reader" => Box::new(release_reader::ReleaseReader::new(scene, intent)?),
         "wal.checkpoint" => Box::new(checkpoint::Checkpoint::new(scene, intent)?),
         "index.rebuild" => Box::new(rebuild_index::RebuildIndex::new(scene, intent)?),

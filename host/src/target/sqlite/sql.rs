@@ -76,8 +76,8 @@ pub struct SnapshotRequest {
     pub snapshots: PathBuf,
     /// The target.
     pub target: String,
-    /// When, milliseconds since the Unix epoch.
-    pub at_ms: u64,
+    /// When.
+    pub now: snapshot::Moment,
     /// How many are kept.
     pub keep: usize,
 }
@@ -170,9 +170,9 @@ impl Session {
                 source,
                 snapshots,
                 target,
-                at_ms,
+                now,
                 keep,
-            }) => snapshot::take(&readable, &source, &snapshots, &target, at_ms, keep)
+            }) => snapshot::take(&readable, &source, &snapshots, &target, &now, keep)
                 .map(|info| {
                     let file = info.file.clone();
                     Answer::Snapshot(info, file)

@@ -6,8 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::end_process::{Culprit, GRACE};
-use super::{NO_LOSS, Scene, fact, integer_fact, is_busy, step, text_fact};
+use super::end_process::{Culprit, Ending, GRACE, Moment};
+use super::hold::standing;
+use super::{NO_LOSS, Scene, fact, is_busy, step};
 use crate::journal::{Intent, PlannedStep};
 use crate::model::Value;
 use crate::repair::{Proof, Repair, RepairError, Resume};
@@ -18,6 +19,9 @@ use crate::target::sqlite::{Lock, SqliteState};
 struct Before {
     /// The count of commits in the wal-index.
     change_counter: u32,
+    /// By which it is seen whether the holder ran since; none in what older versions wrote down.
+    #[serde(default)]
+    run_mark: Option<u64>,
 }
 
 /// The repair.
@@ -26,50 +30,78 @@ pub(super) struct EndHolder {
     holder: Culprit,
     /// The count of commits when the finding was made, if it says.
     found_at: Option<i64>,
+    /// The holder's run mark then, if it says.
+    found_mark: Option<i64>,
     before: Option<Before>,
+    /// How the process was ended, in this run of dbmedic.
+    ending: Option<Ending>,
 }
 
 impl EndHolder {
     pub(super) fn new(scene: Scene, intent: &Intent) -> Result<Self, RepairError> {
         let finding = &intent.finding;
+        let whole = |name: &str| match fact(finding, name) {
+            Some(Value::Integer(count)) => Some(*count),
+            _ => None,
+        };
         Ok(Self {
             scene,
-            holder: Culprit {
-                pid: u32::try_from(integer_fact(finding, "holder_pid")?)
-                    .map_err(|_| RepairError::MissingFact("holder_pid"))?,
-                start_ticks: integer_fact(finding, "holder_start_ticks")?,
-                name: text_fact(finding, "holder_name")?,
-            },
-            found_at: match fact(finding, "change_counter") {
-                Some(Value::Integer(count)) => Some(*count),
-                _ => None,
-            },
+            holder: Culprit::of(finding, "holder")?,
+            found_at: whole("change_counter"),
+            found_mark: whole("holder_run_mark"),
             before: Deserialize::deserialize(&intent.before)?,
+            ending: None,
         })
     }
 
-    /// The count of commits while the process holds the lock.
+    /// What must not move, while the process holds the lock and is at rest.
     fn held(&mut self) -> Result<Before, RepairError> {
-        let state = self.scene.look(false)?;
-        if !holds_write_lock(&self.holder, &state) {
-            return Err(RepairError::Unmet {
-                name: "still-holds",
-                detail: format!("process {} does not hold the write lock", self.holder.pid),
-            });
+        let standing = standing(&mut self.scene, &self.holder, &|lock, _| {
+            lock == Lock::WalWrite
+        })?;
+        if standing.ran {
+            return Err(self.ran());
         }
-        match state.wal_index {
+        match standing.state.wal_index {
             Some(index) => Ok(Before {
                 change_counter: index.change_counter,
+                run_mark: Some(standing.activity.run_mark),
             }),
             // A holder that changes the index right now is at work.
             None => Err(self.commits()),
         }
     }
 
+    /// The same right before a signal: nothing has moved since the repair was begun.
+    fn in_the_way(&mut self, moment: Moment) -> Result<(), RepairError> {
+        let now = self.held()?;
+        let Some(before) = self.before else {
+            return Ok(());
+        };
+        if before.change_counter != now.change_counter {
+            return Err(self.commits());
+        }
+        // The first signal made it run.
+        if moment == Moment::First && before.run_mark.is_some() && before.run_mark != now.run_mark {
+            return Err(self.ran());
+        }
+        Ok(())
+    }
+
     fn commits(&self) -> RepairError {
         RepairError::Unmet {
             name: "makes-no-progress",
             detail: format!("process {} commits", self.holder.pid),
+        }
+    }
+
+    fn ran(&self) -> RepairError {
+        RepairError::Unmet {
+            name: "has-not-run",
+            detail: format!(
+                "process {} ran since the finding: whether it still is the same hold is not proven",
+                self.holder.pid
+            ),
         }
     }
 }
@@ -83,6 +115,10 @@ impl Repair for EndHolder {
             .is_some_and(|count| count != i64::from(now.change_counter))
         {
             return Err(self.commits());
+        }
+        let mark = now.run_mark.and_then(|mark| i64::try_from(mark).ok());
+        if self.found_mark.is_some() && self.found_mark != mark {
+            return Err(self.ran());
         }
         Ok(serde_json::to_value(now)?)
     }
@@ -99,36 +135,45 @@ impl Repair for EndHolder {
 
     fn apply(&mut self, _step: &str) -> Result<(), RepairError> {
         let (holder, may_end) = (self.holder.clone(), self.scene.site.may_end.clone());
-        let before = self.before;
-        holder.end(&may_end, &mut || {
-            let now = self.held()?;
-            if before.is_some_and(|before| before != now) {
-                return Err(self.commits());
-            }
-            Ok(())
-        })?;
+        let ending = holder.end(&may_end, &mut |moment| self.in_the_way(moment))?;
+        self.ending = Some(ending);
         Ok(())
     }
 
-    /// The holder does not hold it any more, and a writer can begin.
+    /// The holder does not hold it any more, what became of it, and a writer can begin.
     fn verify(&mut self) -> Result<Proof, RepairError> {
         let pid = self.holder.pid;
-        if holds_write_lock(&self.holder, &self.scene.look(false)?) {
+        let state = self.scene.look(false)?;
+        if holds_write_lock(&self.holder, &state) {
             let detail = format!("process {pid} still holds the lock");
             return Err(RepairError::Unproven(detail));
         }
+        let what = match self.ending {
+            Some(Ending::AfterTerm) => format!("process {pid} ended on SIGTERM"),
+            Some(Ending::AfterKill) => format!("process {pid} was ended with SIGKILL"),
+            Some(Ending::LetGo) => format!("process {pid} let go on SIGTERM and lives"),
+            Some(Ending::WasGone) => format!("process {pid} had ended by itself"),
+            None if self.holder.is_running() => format!("process {pid} let go and lives"),
+            None => format!("process {pid} is gone"),
+        };
+        let now = state.wal_index.map(|index| index.change_counter);
+        let commits = self.before.zip(now).map_or("", |(before, now)| {
+            if before.change_counter == now {
+                "; nothing was committed meanwhile"
+            } else {
+                "; others committed since, or it did before it ended"
+            }
+        });
         let db = self.scene.open()?;
         let begun = db.execute_batch("BEGIN IMMEDIATE; ROLLBACK");
-        let text = match begun.map_err(RepairError::from) {
-            Ok(()) => format!("process {pid} is out of the way, a write transaction can begin"),
+        let way = match begun.map_err(RepairError::from) {
+            Ok(()) => "a write transaction can begin",
             // Whoever waited longest has it now: the way is free, only not for this process.
-            Err(error) if is_busy(&error) => {
-                format!("process {pid} is out of the way, others write")
-            }
+            Err(error) if is_busy(&error) => "others write",
             Err(error) => return Err(error),
         };
         Ok(Proof {
-            text,
+            text: format!("{what}{commits}; {way}"),
             loss: NO_LOSS,
         })
     }

@@ -7,15 +7,19 @@
 
 use std::fs;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::hold::STILL_HOLDS;
+use super::{integer_fact, text_fact};
+use crate::model::Finding;
 use crate::repair::RepairError;
+use crate::target::sqlite::activity::{self, RunState};
 use crate::target::sqlite::worker::{self, Granted, Wish};
-use crate::target::sqlite::{LockHolder, locks};
+use crate::target::sqlite::{LockHolder, locks, on_purpose};
 
 /// How long a process has to end by itself after SIGTERM.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
@@ -31,16 +35,56 @@ pub(super) struct Culprit {
     pub(super) name: String,
 }
 
+/// How long a process that runs after SIGTERM is waited for: it may be rolling back, or finishing
+/// what it does.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two looks at a process that runs after SIGTERM, milliseconds.
+const PAUSE_MS: u64 = 200;
+const PAUSE: Duration = Duration::from_millis(PAUSE_MS);
+
 /// How the attempt went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// The process is gone.
-    Gone,
+    /// The process was gone before anything was done.
+    WasGone,
+    /// It ended on SIGTERM.
+    AfterTerm,
+    /// It was ended with SIGKILL.
+    AfterKill,
     /// It lives, but after SIGTERM no longer does what it was to be ended for.
     LetGo,
 }
 
+/// Which signal is about to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moment {
+    /// The first one.
+    First,
+    /// SIGKILL, after SIGTERM did not help.
+    Last,
+}
+
 impl Culprit {
+    /// The process that a finding names in the facts of this prefix.
+    pub(super) fn of(finding: &Finding, prefix: &'static str) -> Result<Self, RepairError> {
+        let [pid, start_ticks, name] = match prefix {
+            "holder" => ["holder_pid", "holder_start_ticks", "holder_name"],
+            _ => ["reader_pid", "reader_start_ticks", "reader_name"],
+        };
+        Ok(Self {
+            pid: u32::try_from(integer_fact(finding, pid)?)
+                .map_err(|_| RepairError::MissingFact(pid))?,
+            start_ticks: integer_fact(finding, start_ticks)?,
+            name: text_fact(finding, name)?,
+        })
+    }
+
+    /// Whether this very process still runs.
+    pub(super) fn is_running(&self) -> bool {
+        locks::process(self.pid).is_some_and(|seen| seen.start_ticks == self.start_ticks)
+    }
+
     /// Whether this lock is held by this very process: a pid is used again, a pid with its start
     /// is not.
     pub(super) fn holds(&self, held: &LockHolder) -> bool {
@@ -55,6 +99,12 @@ impl Culprit {
                 detail: format!("`{}` does not stand in the target's may_end", self.name),
             });
         }
+        if let Some(purpose) = on_purpose::purpose(&self.name) {
+            return Err(RepairError::Unmet {
+                name: "process-may-be-ended",
+                detail: format!("`{}` {purpose} and holds its lock on purpose", self.name),
+            });
+        }
         // Whatever a list says: never init, never this process or one that it came from.
         if self.pid <= 1 || ancestry(std::process::id()).contains(&self.pid) {
             return Err(RepairError::Unmet {
@@ -65,30 +115,59 @@ impl Culprit {
         Ok(())
     }
 
-    /// Ends the process: SIGTERM, and SIGKILL when it is still in the way after the grace time.
-    /// `in_the_way` says, right before each signal, whether it still does what it is ended for
-    /// ([`RepairError::Unmet`] if not). A process that is gone needs no ending.
+    /// Ends the process: SIGTERM, and SIGKILL when it is still in the way after the grace time and
+    /// does not run any more. `in_the_way` says, right before each signal, whether it still does what
+    /// it is ended for ([`RepairError::Unmet`] if not).
     pub(super) fn end(
         &self,
         may_end: &[String],
-        in_the_way: &mut dyn FnMut() -> Result<(), RepairError>,
+        in_the_way: &mut dyn FnMut(Moment) -> Result<(), RepairError>,
     ) -> Result<Ending, RepairError> {
         self.may_be_ended(may_end)?;
         let Some(process) = self.open()? else {
-            return Ok(Ending::Gone);
+            return Ok(Ending::WasGone);
         };
-        in_the_way()?;
-        if !self.signal(&process, Signal::TERM)? || has_ended(&process, GRACE)? {
-            return Ok(Ending::Gone);
+        in_the_way(Moment::First)?;
+        if !self.signal(&process, Signal::TERM)? {
+            return Ok(Ending::WasGone);
         }
-        match in_the_way() {
-            Ok(()) => {}
-            // It heeds the signal, only slowly.
-            Err(RepairError::Unmet { .. }) => return Ok(Ending::LetGo),
-            Err(error) => return Err(error),
+        // A stopped process heeds no SIGTERM before it goes on.
+        if self.state() == Some(RunState::Stopped) {
+            self.signal(&process, Signal::CONT)?;
+        }
+        if has_ended(&process, GRACE)? {
+            return Ok(Ending::AfterTerm);
+        }
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let before = activity::activity(self.pid);
+            if has_ended(&process, PAUSE)? {
+                return Ok(Ending::AfterTerm);
+            }
+            let now = activity::activity(self.pid);
+            let works = match (before, now) {
+                (Some(before), Some(now)) => now.has_worked_since(&before, PAUSE_MS),
+                _ => true,
+            };
+            match in_the_way(Moment::Last) {
+                Ok(()) if !works => break,
+                // It heeds the signal, only slowly.
+                Err(RepairError::Unmet { name, .. }) if name == STILL_HOLDS => {
+                    return Ok(Ending::LetGo);
+                }
+                Ok(()) | Err(RepairError::Unmet { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            if Instant::now() >= until {
+                let detail = format!(
+                    "process {} got SIGTERM, still holds its lock and is at work: it is not killed",
+                    self.pid
+                );
+                return Err(RepairError::Unproven(detail));
+            }
         }
         if !self.signal(&process, Signal::KILL)? || has_ended(&process, KILL_WAIT)? {
-            return Ok(Ending::Gone);
+            return Ok(Ending::AfterKill);
         }
         let detail = format!("process {} outlives SIGKILL", self.pid);
         Err(RepairError::Unproven(detail))
@@ -117,6 +196,26 @@ impl Culprit {
             }),
             None => Err(std::io::Error::from(Errno::PERM).into()),
         }
+    }
+
+    /// Lets a stopped process go on (SIGCONT). `is_stopped` says, right before the signal, whether
+    /// it still is what it is let go on for. False when the process is gone.
+    pub(super) fn let_go_on(
+        &self,
+        may_end: &[String],
+        is_stopped: &mut dyn FnMut() -> Result<(), RepairError>,
+    ) -> Result<bool, RepairError> {
+        self.may_be_ended(may_end)?;
+        let Some(process) = self.open()? else {
+            return Ok(false);
+        };
+        is_stopped()?;
+        self.signal(&process, Signal::CONT)
+    }
+
+    /// What the process is doing now; none when it is gone.
+    pub(super) fn state(&self) -> Option<RunState> {
+        activity::activity(self.pid).map(|activity| activity.state)
     }
 
     /// A descriptor of the process; none when it is gone.

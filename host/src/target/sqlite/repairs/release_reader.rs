@@ -4,24 +4,36 @@
 //! Killed before the signal, nothing was done; after it, the rest is done at the next start. An
 //! ended process is not started again.
 
+use std::thread;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use super::end_process::{Culprit, GRACE};
-use super::{
-    NO_LOSS, Scene, checkpoint_and_truncate, integer_fact, step, text_fact, wal_checkpoint,
-};
+use super::end_process::{Culprit, Ending, GRACE, Moment};
+use super::hold::{STILL_HOLDS, standing};
+use super::{NO_LOSS, Scene, checkpoint_and_truncate, step, wal_checkpoint};
 use crate::journal::{Intent, PlannedStep};
 use crate::repair::{Proof, Repair, RepairError, Resume};
-use crate::target::sqlite::{Lock, SqliteState};
+use crate::target::sqlite::activity::Activity;
+use crate::target::sqlite::{Lock, LockHolder, SqliteState, WalIndexState};
 
 /// How often verification looks for a moment without a frame that was appended since.
 const LOOKS: u32 = 20;
+
+/// Between two looks that show whether the reader is at work, milliseconds.
+const PAUSE_MS: u64 = 200;
 
 /// The read mark by which the reader pins the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Pin {
     slot: u8,
     mark: u32,
+    /// The log that it belongs to.
+    #[serde(default)]
+    salts: (u32, u32),
+    /// For slot 0: frames that were copied into the database.
+    #[serde(default)]
+    backfilled: Option<u32>,
 }
 
 /// The repair.
@@ -29,29 +41,74 @@ pub(super) struct ReleaseReader {
     scene: Scene,
     reader: Culprit,
     before: Option<Pin>,
+    /// How the process was ended, in this run of dbmedic.
+    ending: Option<Ending>,
 }
 
 impl ReleaseReader {
     pub(super) fn new(scene: Scene, intent: &Intent) -> Result<Self, RepairError> {
-        let finding = &intent.finding;
         Ok(Self {
             scene,
-            reader: Culprit {
-                pid: u32::try_from(integer_fact(finding, "reader_pid")?)
-                    .map_err(|_| RepairError::MissingFact("reader_pid"))?,
-                start_ticks: integer_fact(finding, "reader_start_ticks")?,
-                name: text_fact(finding, "reader_name")?,
-            },
+            reader: Culprit::of(&intent.finding, "reader")?,
             before: Deserialize::deserialize(&intent.before)?,
+            ending: None,
         })
     }
 
-    fn pinned(&mut self) -> Result<Pin, RepairError> {
-        let state = self.scene.look(false)?;
-        pin(&self.reader, &state).ok_or_else(|| RepairError::Unmet {
-            name: "still-pins",
+    /// What the reader pins the log by, and what it had done by then.
+    fn pinned(&mut self) -> Result<(Pin, Activity), RepairError> {
+        let which = |lock, state: &SqliteState| {
+            let index = state.wal_index.as_ref();
+            index.is_some_and(|index| index.is_pinned_by(lock))
+        };
+        let standing = standing(&mut self.scene, &self.reader, &which)?;
+        let pin = pin(&self.reader, &standing.state).ok_or_else(|| RepairError::Unmet {
+            name: STILL_HOLDS,
             detail: format!("process {} does not pin the log", self.reader.pid),
-        })
+        })?;
+        Ok((pin, standing.activity))
+    }
+
+    /// The same while it does no work.
+    fn idle(&mut self) -> Result<Pin, RepairError> {
+        let (_, before) = self.pinned()?;
+        thread::sleep(Duration::from_millis(PAUSE_MS));
+        let (pin, now) = self.pinned()?;
+        if now.has_worked_since(&before, PAUSE_MS) {
+            return Err(RepairError::Unmet {
+                name: "is-at-rest",
+                detail: format!("process {} is at work", self.reader.pid),
+            });
+        }
+        Ok(pin)
+    }
+
+    /// The same right before a signal: it still is the transaction that the repair was begun for.
+    fn in_the_way(&mut self, moment: Moment) -> Result<(), RepairError> {
+        let now = match moment {
+            Moment::First => self.idle()?,
+            Moment::Last => self.pinned()?.0,
+        };
+        if self.before.is_some_and(|before| before != now) {
+            return Err(RepairError::Unmet {
+                name: STILL_HOLDS,
+                detail: format!("process {} began to read anew", self.reader.pid),
+            });
+        }
+        Ok(())
+    }
+
+    /// Who pins the log now, if it was checkpointed further than this reader let it.
+    fn further(&self, state: &SqliteState) -> Option<String> {
+        let index = state.wal_index.as_ref()?;
+        let before = self.before?;
+        let is_further = index.salts != before.salts
+            || index.backfilled > before.backfilled.unwrap_or(before.mark);
+        let is_other =
+            |held: &&LockHolder| !self.reader.holds(held) && index.is_pinned_by(held.lock);
+        let other = state.locks.iter().find(is_other)?;
+        let (pid, name) = (other.process.pid, &other.process.name);
+        is_further.then(|| format!("process {pid} ({name})"))
     }
 }
 
@@ -59,7 +116,7 @@ impl Repair for ReleaseReader {
     fn precondition(&mut self) -> Result<serde_json::Value, RepairError> {
         self.reader.may_be_ended(&self.scene.site.may_end)?;
         self.scene.sound_log()?;
-        Ok(serde_json::to_value(self.pinned()?)?)
+        Ok(serde_json::to_value(self.idle()?)?)
     }
 
     fn plan(&self) -> Vec<PlannedStep> {
@@ -78,45 +135,53 @@ impl Repair for ReleaseReader {
             return checkpoint_and_truncate(&self.scene.open()?);
         }
         let (reader, may_end) = (self.reader.clone(), self.scene.site.may_end.clone());
-        let before = self.before;
-        reader.end(&may_end, &mut || {
-            let now = self.pinned()?;
-            if before.is_some_and(|before| before != now) {
-                return Err(RepairError::Unmet {
-                    name: "still-pins",
-                    detail: format!("process {} began to read anew", self.reader.pid),
-                });
-            }
-            Ok(())
-        })?;
+        let ending = reader.end(&may_end, &mut |moment| self.in_the_way(moment))?;
+        self.ending = Some(ending);
         Ok(())
     }
 
     /// The reader is out of the way and the log is checkpointed to its end: `log == checkpointed`,
-    /// as the file's size says nothing (a log that is reused keeps its size).
+    /// as the file's size says nothing (a log that is reused keeps its size). Where another reader
+    /// pins it now, it is checkpointed further than this one let it, which is said.
     fn verify(&mut self) -> Result<Proof, RepairError> {
         let pid = self.reader.pid;
-        if self.before.is_some() && pin(&self.reader, &self.scene.look(false)?) == self.before {
+        let pinned = pin(&self.reader, &self.scene.look(false)?);
+        if self.before.is_some() && pinned == self.before {
             let detail = format!("process {pid} still pins the log");
             return Err(RepairError::Unproven(detail));
         }
+        let what = match self.ending {
+            Some(Ending::AfterTerm) => format!("process {pid} ended on SIGTERM"),
+            Some(Ending::AfterKill) => format!("process {pid} was ended with SIGKILL"),
+            Some(Ending::LetGo) => format!("process {pid} let go on SIGTERM and lives"),
+            Some(Ending::WasGone) => format!("process {pid} had ended by itself"),
+            None if self.reader.is_running() => format!("process {pid} let go and lives"),
+            None => format!("process {pid} is gone"),
+        };
         let db = self.scene.open()?;
         let mut backlog = 0;
         // Writers go on meanwhile: a frame appended since is not a failure.
         for _ in 0..LOOKS {
             backlog = wal_checkpoint(&db, "PASSIVE")?.backlog();
             if backlog == 0 {
-                let text =
-                    format!("process {pid} is out of the way, the log is checkpointed to its end");
                 return Ok(Proof {
-                    text,
+                    text: format!("{what}; the log is checkpointed to its end"),
                     loss: NO_LOSS,
                 });
             }
         }
-        Err(RepairError::Unproven(format!(
-            "{backlog} frames are still not checkpointed: another reader holds them"
-        )))
+        let state = self.scene.look(false)?;
+        match self.further(&state) {
+            Some(other) => Ok(Proof {
+                text: format!(
+                    "{what}; the log is checkpointed past it, {backlog} frames more wait for {other}"
+                ),
+                loss: NO_LOSS,
+            }),
+            None => Err(RepairError::Unproven(format!(
+                "{backlog} frames are still not checkpointed"
+            ))),
+        }
     }
 
     fn undo(&mut self, _begun: &[String]) -> Result<String, RepairError> {
@@ -133,17 +198,19 @@ impl Repair for ReleaseReader {
     }
 }
 
-/// The read mark of the reader that keeps frames from being checkpointed. Mark 0 reads the
-/// database alone, and so keeps every frame out of it.
+/// What the reader pins the log by; of several locks the one that is furthest back.
 fn pin(reader: &Culprit, state: &SqliteState) -> Option<Pin> {
-    let index = state.wal_index.as_ref()?;
+    let index: &WalIndexState = state.wal_index.as_ref()?;
     let pins = state.locks.iter().filter(|held| reader.holds(held));
-    pins.filter_map(|held| match held.lock {
-        Lock::WalRead(slot) => {
-            let mark = *index.read_marks.get(usize::from(slot))?;
-            (mark < index.max_frame).then_some(Pin { slot, mark })
-        }
-        _ => None,
-    })
-    .min_by_key(|pin| pin.mark)
+    pins.filter(|held| index.is_pinned_by(held.lock))
+        .filter_map(|held| match held.lock {
+            Lock::WalRead(slot) => Some(Pin {
+                slot,
+                mark: index.read_mark(held.lock)?,
+                salts: index.salts,
+                backfilled: (slot == 0).then_some(index.backfilled),
+            }),
+            _ => None,
+        })
+        .min_by_key(|pin| pin.mark)
 }

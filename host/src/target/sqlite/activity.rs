@@ -1,0 +1,345 @@
+//! Whether a process has run, and what it did meanwhile, as `/proc` shows it.
+//!
+//! A lock is let go by a system call of its holder. So a process none of whose threads was given a
+//! processor between two observations held between them whatever it held in both: that is proof,
+//! where any number of samples of the lock alone is not.
+
+use std::fs;
+
+use serde::{Deserialize, Serialize};
+
+/// With more threads than this a process is not followed thread by thread.
+const MOST_THREADS: usize = 1024;
+
+/// Marks are facts for policies too, where integers have 53 bits.
+const MARK_BITS: u64 = (1 << 53) - 1;
+
+/// What the threads of a process are doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// All of them sleep.
+    Sleeping,
+    /// At least one runs, or waits for a processor.
+    Running,
+    /// At least one waits for a disk or a network file system, and cannot be interrupted.
+    Disk,
+    /// It was stopped: SIGSTOP, SIGTSTP (Ctrl-Z).
+    Stopped,
+    /// A debugger has stopped it.
+    Traced,
+    /// Its control group is frozen: a paused container or unit.
+    Frozen,
+}
+
+/// What a process has done since it started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Activity {
+    /// What it is doing now.
+    pub state: RunState,
+    /// How many threads it has.
+    pub threads: u32,
+    /// A number that is another one whenever a thread has run, begun or ended meanwhile; at most
+    /// 53 bits.
+    pub run_mark: u64,
+    /// How often its present threads were given a processor.
+    pub runs: u64,
+    /// Processor time of its present threads, microseconds.
+    pub cpu_us: u64,
+    /// Bytes that it has read with system calls such as `pread`, from files and pipes; none where
+    /// that may not be seen (another user's process).
+    pub read_bytes: Option<u64>,
+}
+
+/// Of a processor's time, from which on a process is at work: 1 part in 200. A timer that wakes a
+/// process once a second uses less than a thousandth.
+const WORK_SHARE: u64 = 200;
+
+/// How often a second a process may be given a processor before it is at work: more than a heartbeat
+/// needs, fewer than a slow reading of rows takes.
+const RUNS_PER_S: u64 = 10;
+
+/// So many runs are never work: a heartbeat of several threads comes in a bunch.
+const FEW_RUNS: u64 = 5;
+
+/// Bytes read from files that are work: SQLite reads whole pages, and its usual page has this size.
+const READ_BYTES: u64 = 4096;
+
+impl Activity {
+    /// Whether the process did more since an earlier moment than a heartbeat does, or is at work now.
+    /// What cannot be seen counts as work.
+    pub fn has_worked_since(&self, before: &Self, elapsed_ms: u64) -> bool {
+        if self.is_at_work() {
+            return true;
+        }
+        if self.run_mark == before.run_mark {
+            return false;
+        }
+        let cpu_us = self.cpu_us.saturating_sub(before.cpu_us);
+        let runs = self.runs.saturating_sub(before.runs);
+        let read = match (before.read_bytes, self.read_bytes) {
+            (Some(before), Some(now)) => now.saturating_sub(before) >= READ_BYTES,
+            _ => true,
+        };
+        // A thread that ended takes its share with it: what the others did is not known.
+        before.threads != self.threads
+            || cpu_us.saturating_mul(WORK_SHARE) >= elapsed_ms.saturating_mul(1000)
+            || runs > FEW_RUNS.max(elapsed_ms.saturating_mul(RUNS_PER_S) / 1000)
+            || read
+    }
+
+    /// Whether a thread runs, waits for a processor, or waits for a disk.
+    pub fn is_at_work(&self) -> bool {
+        matches!(self.state, RunState::Running | RunState::Disk)
+    }
+}
+
+/// One thread's share.
+struct Thread {
+    state: u8,
+    runs: u64,
+    cpu_ns: u64,
+}
+
+/// What a process has done; none when it has ended, changes its threads right now, has more than
+/// 1024 of them, or hides them.
+pub fn activity(pid: u32) -> Option<Activity> {
+    let mut threads = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        let number: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        if threads.len() == MOST_THREADS {
+            return None;
+        }
+        threads.push(number);
+    }
+    threads.sort_unstable();
+    let mut mark = Mark::default();
+    let mut states = Vec::with_capacity(threads.len());
+    let (mut runs, mut cpu_ns) = (0_u64, 0_u64);
+    for number in &threads {
+        let thread = thread(pid, *number)?;
+        for part in [u64::from(*number), thread.runs, thread.cpu_ns] {
+            mark.take(part);
+        }
+        states.push(thread.state);
+        runs = runs.saturating_add(thread.runs);
+        cpu_ns = cpu_ns.saturating_add(thread.cpu_ns);
+    }
+    Some(Activity {
+        state: state_of(&states, || is_frozen(pid))?,
+        threads: u32::try_from(threads.len()).ok()?,
+        run_mark: mark.0 & MARK_BITS,
+        runs,
+        cpu_us: cpu_ns / 1000,
+        read_bytes: read_bytes(pid),
+    })
+}
+
+fn thread(pid: u32, number: u32) -> Option<Thread> {
+    let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/task/{number}/{file}"));
+    let stat = read("stat").ok()?;
+    // The name in parentheses may hold blanks and parentheses itself: the last one ends it.
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let state = *after_name.trim_start().as_bytes().first()?;
+    let (runs, cpu_ns) = match parse_schedstat(&read("schedstat").unwrap_or_default()) {
+        Some(counts) => counts,
+        // A kernel without schedstat counts switches all the same, and time in ticks.
+        None => (
+            parse_switches(&read("status").ok()?)?,
+            parse_ticks(after_name)?.saturating_mul(10_000_000),
+        ),
+    };
+    Some(Thread {
+        state,
+        runs,
+        cpu_ns,
+    })
+}
+
+/// How often a thread was given a processor and for how long, nanoseconds, from the text of
+/// `schedstat`; none where the kernel does not count (all zero: a thread that exists has run).
+fn parse_schedstat(text: &str) -> Option<(u64, u64)> {
+    let mut numbers = text.split_whitespace().map(str::parse::<u64>);
+    let cpu_ns = numbers.next()?.ok()?;
+    let _waited = numbers.next()?.ok()?;
+    let runs = numbers.next()?.ok()?;
+    (runs > 0).then_some((runs, cpu_ns))
+}
+
+/// Both counts of context switches together, from the text of `status`.
+fn parse_switches(text: &str) -> Option<u64> {
+    let count = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line?.trim().parse::<u64>().ok()
+    };
+    Some(count("voluntary_ctxt_switches:")?.saturating_add(count("nonvoluntary_ctxt_switches:")?))
+}
+
+/// Processor time in ticks, from what follows the name in `stat`.
+fn parse_ticks(after_name: &str) -> Option<u64> {
+    let mut fields = after_name.split_whitespace();
+    let user = fields.nth(11)?.parse::<u64>().ok()?;
+    let system = fields.next()?.parse::<u64>().ok()?;
+    Some(user.saturating_add(system))
+}
+
+/// What the states of the threads come to; none when no thread is left that could hold anything.
+fn state_of(states: &[u8], is_frozen: impl FnOnce() -> bool) -> Option<RunState> {
+    let any = |state: u8| states.contains(&state);
+    if states.iter().all(|state| matches!(state, b'Z' | b'X')) {
+        return None;
+    }
+    Some(if any(b'R') {
+        RunState::Running
+    } else if any(b't') {
+        RunState::Traced
+    } else if any(b'T') {
+        RunState::Stopped
+    } else if is_frozen() {
+        RunState::Frozen
+    } else if any(b'D') {
+        RunState::Disk
+    } else {
+        RunState::Sleeping
+    })
+}
+
+/// Whether the control group (version 2) of a process is frozen.
+fn is_frozen(pid: u32) -> bool {
+    let Ok(groups) = fs::read_to_string(format!("/proc/{pid}/cgroup")) else {
+        return false;
+    };
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"));
+    let Some(group) = group.filter(|group| !group.split('/').any(|part| part == "..")) else {
+        return false;
+    };
+    let events = fs::read_to_string(format!("/sys/fs/cgroup/{group}/cgroup.events"));
+    events.is_ok_and(|text| text.lines().any(|line| line == "frozen 1"))
+}
+
+fn read_bytes(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("rchar:"));
+    line?.trim().parse().ok()
+}
+
+/// A running fingerprint (FNV-1a) of numbers.
+struct Mark(u64);
+
+impl Default for Mark {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Mark {
+    fn take(&mut self, number: u64) {
+        for byte in number.to_le_bytes() {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::process::{Child, ChildStdin, Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn counts_from_the_texts() {
+        assert_eq!(parse_schedstat("1010381 225374 3\n"), Some((3, 1_010_381)));
+        assert_eq!(parse_schedstat("0 0 0\n"), None);
+        assert_eq!(parse_schedstat(""), None);
+        let status = "Name:\ta\nvoluntary_ctxt_switches:\t7\nnonvoluntary_ctxt_switches:\t5\n";
+        assert_eq!(parse_switches(status), Some(12));
+        assert_eq!(parse_ticks(" S 1 2 3 4 5 6 7 8 9 10 70 30 0 0"), Some(100));
+    }
+
+    #[test]
+    fn one_thread_at_work_is_the_process_at_work() {
+        let of = |states: &[u8]| state_of(states, || false);
+        assert_eq!(of(b"SSR"), Some(RunState::Running));
+        assert_eq!(of(b"SDS"), Some(RunState::Disk));
+        assert_eq!(of(b"TT"), Some(RunState::Stopped));
+        assert_eq!(of(b"tS"), Some(RunState::Traced));
+        assert_eq!(of(b"ZS"), Some(RunState::Sleeping));
+        assert_eq!(of(b"Z"), None);
+        assert_eq!(state_of(b"S", || true), Some(RunState::Frozen));
+    }
+
+    /// A process that sleeps until it is sent a line, answers, and sleeps again.
+    struct Sleeper(Child, ChildStdin, BufReader<std::process::ChildStdout>);
+
+    impl Sleeper {
+        fn start() -> Self {
+            let mut child = Command::new("cat")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+            let mut sleeper = Self(child, input, BufReader::new(output));
+            sleeper.wake();
+            sleeper
+        }
+
+        fn wake(&mut self) {
+            self.1.write_all(b"x\n").unwrap();
+            self.2.read_line(&mut String::new()).unwrap();
+        }
+
+        fn activity(&self) -> Activity {
+            activity(self.0.id()).unwrap()
+        }
+
+        /// What it shows once it has come to rest in this state.
+        fn at_rest(&self, state: RunState) -> Activity {
+            let until = Instant::now() + Duration::from_secs(10);
+            loop {
+                let (one, other) = (self.activity(), self.activity());
+                if one == other && one.state == state {
+                    return one;
+                }
+                assert!(Instant::now() < until, "{one:?}");
+            }
+        }
+
+        fn signal(&self, signal: rustix::process::Signal) {
+            let pid = rustix::process::Pid::from_raw(i32::try_from(self.0.id()).unwrap()).unwrap();
+            rustix::process::kill_process(pid, signal).unwrap();
+        }
+    }
+
+    impl Drop for Sleeper {
+        fn drop(&mut self) {
+            self.0.kill().ok();
+            self.0.wait().ok();
+        }
+    }
+
+    #[test]
+    fn a_process_that_ran_for_a_moment_is_seen_to_have_run() {
+        let mut sleeper = Sleeper::start();
+        let before = sleeper.at_rest(RunState::Sleeping);
+        assert_eq!(sleeper.activity().run_mark, before.run_mark);
+        sleeper.wake();
+        let after = sleeper.at_rest(RunState::Sleeping);
+        assert_ne!(after.run_mark, before.run_mark);
+        assert!(after.runs > before.runs && after.read_bytes > before.read_bytes);
+        sleeper.signal(rustix::process::Signal::STOP);
+        let stopped = sleeper.at_rest(RunState::Stopped);
+        sleeper.signal(rustix::process::Signal::CONT);
+        let again = sleeper.at_rest(RunState::Sleeping);
+        assert_ne!(again.run_mark, stopped.run_mark);
+    }
+
+    #[test]
+    fn a_process_that_is_gone_has_no_activity() {
+        let sleeper = Sleeper::start();
+        let pid = sleeper.0.id();
+        drop(sleeper);
+        assert_eq!(activity(pid), None);
+    }
+}

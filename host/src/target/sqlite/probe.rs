@@ -1,0 +1,145 @@
+//! Asking for a held lock's byte many times in quick succession.
+//!
+//! Two observations a second apart that both find a lock held say nothing of what was in between: a
+//! worker that takes and drops it thousands of times is found holding it nearly always. So the byte
+//! of each lock that is in somebody's way is asked for again and again for some hundredths of a
+//! second, and what its holder did meanwhile is noted. Nothing is locked.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::locks::{self, LockFile};
+use super::{Lock, LockHolder, Probe, WalIndexState, activity, files};
+
+/// How long the write lock's byte is asked for.
+const WRITER_WINDOW: Duration = Duration::from_millis(30);
+
+/// How long a read lock's byte is asked for: that the same transaction reads on is told by its read
+/// mark, so this need not be long.
+const READER_WINDOW: Duration = Duration::from_millis(6);
+
+/// Samples without a pause between them, so that even a moment's release is hit.
+const IN_A_ROW: u32 = 400;
+
+/// Pause between two such rows. After it this process begins at a moment that does not depend on
+/// what the holder does, also where both share one processor.
+const PAUSE: Duration = Duration::from_micros(60);
+
+/// Holders that are probed in one observation, at most.
+const MOST_PROBED: usize = 16;
+
+/// Probes the locks on the wal-index that stand in somebody's way: the write lock, and the read
+/// locks that keep frames from being checkpointed.
+///
+/// A lock whose log went on meanwhile (a commit, another read mark) is left out: it is in use.
+pub(super) fn probe(
+    shm: &File,
+    holders: &[LockHolder],
+    index: &WalIndexState,
+) -> io::Result<Vec<Probe>> {
+    let followed: Vec<&LockHolder> = holders
+        .iter()
+        .filter(|holder| match holder.lock {
+            Lock::WalWrite => holder.exclusive,
+            Lock::WalRead(_) => index.is_pinned_by(holder.lock),
+            _ => false,
+        })
+        .take(MOST_PROBED)
+        .collect();
+    if followed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let before: Vec<_> = followed
+        .iter()
+        .map(|holder| activity::activity(holder.process.pid))
+        .collect();
+    let mut probes = Vec::new();
+    let locks: BTreeSet<Lock> = followed.iter().map(|holder| holder.lock).collect();
+    for lock in locks {
+        let Some((start, length)) = LockFile::WalIndex.range(lock) else {
+            continue;
+        };
+        let writer = followed
+            .iter()
+            .find(|holder| holder.lock == lock && lock == Lock::WalWrite);
+        let window = writer.map_or(READER_WINDOW, |_| WRITER_WINDOW);
+        // A read lock may be shared, and the kernel names one of its holders only.
+        let is_held = |pid: u32| writer.is_none_or(|writer| writer.process.pid == pid);
+        let samples = sample(shm, start, length, window, &is_held)?;
+        for (holder, before) in followed.iter().zip(&before) {
+            if holder.lock != lock {
+                continue;
+            }
+            let after = activity::activity(holder.process.pid);
+            let ran = match (before, &after) {
+                (Some(before), Some(after)) => before.run_mark != after.run_mark,
+                _ => true,
+            };
+            probes.push(Probe {
+                lock,
+                pid: holder.process.pid,
+                start_ticks: holder.process.start_ticks,
+                samples: samples.taken,
+                held: samples.held,
+                window_us: u64::try_from(samples.took.as_micros()).unwrap_or(u64::MAX),
+                ran,
+                activity: after,
+            });
+        }
+    }
+    let Some(now) = files::read_index(Some(shm))? else {
+        return Ok(Vec::new());
+    };
+    probes.retain(|probe| match probe.lock {
+        Lock::WalRead(_) => {
+            now.salts == index.salts
+                && now.read_mark(probe.lock) == index.read_mark(probe.lock)
+                && now.is_pinned_by(probe.lock)
+        }
+        _ => now.salts == index.salts && now.change_counter == index.change_counter,
+    });
+    Ok(probes)
+}
+
+/// What a row of samples came to.
+struct Samples {
+    taken: u32,
+    held: u32,
+    took: Duration,
+}
+
+/// Asks for a range of bytes until the window is over, or somebody else or nobody holds it.
+fn sample(
+    file: &File,
+    start: u64,
+    length: u64,
+    window: Duration,
+    is_held: &dyn Fn(u32) -> bool,
+) -> io::Result<Samples> {
+    let begun = Instant::now();
+    let (mut taken, mut held) = (0, 0);
+    while begun.elapsed() < window {
+        for _ in 0..IN_A_ROW {
+            taken += 1;
+            match locks::blocker(file, start, length)? {
+                Some((pid, _)) if is_held(pid) => held += 1,
+                _ => {
+                    return Ok(Samples {
+                        taken,
+                        held,
+                        took: begun.elapsed(),
+                    });
+                }
+            }
+        }
+        thread::sleep(PAUSE);
+    }
+    Ok(Samples {
+        taken,
+        held,
+        took: begun.elapsed(),
+    })
+}
