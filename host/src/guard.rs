@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Candidate, Finding, RepairHistory};
+use crate::model::{Candidate, EXPECTED_LOCK_MS, Finding, Outcome, RepairHistory, Value};
 
 /// What the guard lets happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -42,6 +42,11 @@ pub struct GuardLimits {
     /// The share of the affected log or object that one repair may lose, 0 to 100 percent;
     /// default 5, as the specification's last 5 % of a log.
     pub max_loss_percent: f64,
+    /// How long a repair may hold writers out of the database, milliseconds, 1 to one hour; default
+    /// 1000: a fifth of the 5 s that the common drivers wait for a lock before they fail (Python's
+    /// sqlite3, rusqlite, better-sqlite3, Rails).
+    #[serde(default = "default_max_lock_ms")]
+    pub max_lock_ms: u64,
     /// Repairs in any hour, 1 to 1000; default 6.
     pub repairs_per_hour: u32,
     /// Rest between two repairs, milliseconds, 0 to one day; default one minute.
@@ -57,11 +62,16 @@ pub struct GuardLimits {
     pub flap_repairs: u32,
 }
 
+fn default_max_lock_ms() -> u64 {
+    1000
+}
+
 impl Default for GuardLimits {
     fn default() -> Self {
         Self {
             max_loss_commits: 100,
             max_loss_percent: 5.0,
+            max_lock_ms: default_max_lock_ms(),
             repairs_per_hour: 6,
             cool_down_ms: 60_000,
             failures_before_person: 3,
@@ -78,6 +88,7 @@ pub struct ApprovedRepair {
     finding: Finding,
     candidate: Candidate,
     approved_at_ms: u64,
+    max_lock_ms: u64,
 }
 
 impl ApprovedRepair {
@@ -94,6 +105,11 @@ impl ApprovedRepair {
     /// The repair that was chosen.
     pub fn candidate(&self) -> &Candidate {
         &self.candidate
+    }
+
+    /// How long it may hold writers out, milliseconds.
+    pub fn max_lock_ms(&self) -> u64 {
+        self.max_lock_ms
     }
 
     /// When it was approved, milliseconds since the Unix epoch.
@@ -131,7 +147,36 @@ pub struct PastRepair {
     pub subject: String,
     /// When it began, milliseconds since the Unix epoch.
     pub began_ms: u64,
+    /// Whether dbmedic was interrupted in it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub interrupted: bool,
 }
+
+/// How far a repair came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RepairEnd {
+    /// Nothing of it was begun.
+    NotBegun,
+    /// It ran to an end, whatever that was.
+    Begun,
+    /// dbmedic was interrupted while it ran, and it was taken back.
+    Interrupted,
+}
+
+/// Interruptions of one repair in a row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Interruptions {
+    /// The finding's kind.
+    pub kind: String,
+    /// The repair.
+    pub repair: String,
+    /// How often dbmedic was interrupted in it since it last ran to an end.
+    pub count: u32,
+}
+
+/// Interruptions of one repair in a row after which only a person goes on: a kill now and then is an
+/// accident of the machine, so many show that something ends dbmedic because it repairs.
+const INTERRUPTIONS_BEFORE_PERSON: u32 = 5;
 
 /// What the guard remembers of one target.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -142,6 +187,9 @@ pub struct TargetRecord {
     pub past: VecDeque<PastRepair>,
     /// When the last repair ended, milliseconds since the Unix epoch.
     pub last_ended_ms: Option<u64>,
+    /// Repairs in which dbmedic was interrupted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interrupted: Vec<Interruptions>,
     /// The incident that a repair is running for.
     #[serde(skip)]
     pub running: Option<String>,
@@ -215,6 +263,7 @@ impl Guard {
             kind: choice.finding.kind.clone(),
             subject: choice.finding.subject.clone(),
             began_ms: at_ms,
+            interrupted: false,
         });
         record.running = Some(choice.finding.incident.clone());
         let keep_ms = HOUR_MS.max(self.limits.flap_window_ms);
@@ -230,6 +279,7 @@ impl Guard {
             finding: choice.finding.clone(),
             candidate: candidate.clone(),
             approved_at_ms: at_ms,
+            max_lock_ms: self.limits.max_lock_ms,
         }))
     }
 
@@ -264,6 +314,16 @@ impl Guard {
             );
             return Some(refusal("guard.data-loss", reason));
         }
+        if let Some(lock_ms) = expected_lock_ms(choice.finding)
+            && lock_ms > limits.max_lock_ms
+        {
+            let reason = format!(
+                "{} would hold writers out for about {lock_ms} ms, allowed are {} ms: do it by hand \
+                 in a maintenance window, or raise max_lock_ms in [guard]",
+                candidate.id, limits.max_lock_ms
+            );
+            return Some(refusal("guard.lock-time", reason));
+        }
         let failures = choice
             .history
             .iter()
@@ -275,6 +335,9 @@ impl Guard {
                 candidate.id
             );
             return Some(refusal("guard.three-failures", reason));
+        }
+        if let Some(refusal) = interrupted(record, choice, candidate) {
+            return Some(refusal);
         }
         // A person is not held back by rates; in mode approve each repair needs a person's word.
         if choice.approved_by_person || choice.mode == Mode::Approve {
@@ -293,7 +356,7 @@ impl Guard {
         let on_subject = record
             .past
             .iter()
-            .filter(|p| within(p, limits.flap_window_ms))
+            .filter(|p| within(p, limits.flap_window_ms) && !p.interrupted)
             .filter(|p| p.kind == choice.finding.kind && p.subject == choice.finding.subject)
             .count();
         if on_subject >= limits.flap_repairs as usize {
@@ -317,15 +380,33 @@ impl Guard {
         None
     }
 
-    /// Notes that a repair ended, and whether anything of it was begun.
-    pub fn repair_ended(&mut self, at_ms: u64, target: &str, begun: bool) {
+    /// Notes that a repair ended, and how far it came.
+    pub fn repair_ended(&mut self, at_ms: u64, target: &str, outcome: &Outcome, end: RepairEnd) {
         let record = self.targets.entry(target.to_owned()).or_default();
         let was_running = record.running.take().is_some();
         // What was not begun uses nothing up, but trying again at once would be no wiser.
-        if was_running && !begun {
+        if was_running && end == RepairEnd::NotBegun {
             record.past.pop_back();
         }
         record.last_ended_ms = Some(at_ms);
+        let is_this = |i: &Interruptions| i.kind == outcome.kind && i.repair == outcome.repair;
+        match (end, record.interrupted.iter().position(is_this)) {
+            (RepairEnd::Interrupted, Some(at)) => record.interrupted[at].count += 1,
+            (RepairEnd::Interrupted, None) => record.interrupted.push(Interruptions {
+                kind: outcome.kind.clone(),
+                repair: outcome.repair.clone(),
+                count: 1,
+            }),
+            (RepairEnd::Begun, Some(at)) => drop(record.interrupted.remove(at)),
+            _ => {}
+        }
+        // An interrupted repair did not come back, it never came to its end: no flapping.
+        if end == RepairEnd::Interrupted {
+            let is_it = |p: &PastRepair| p.kind == outcome.kind && p.subject == outcome.subject;
+            if let Some(at) = record.past.iter().rposition(is_it) {
+                record.past[at].interrupted = true;
+            }
+        }
     }
 
     /// No repair touches the target from now on, until a person releases it.
@@ -338,6 +419,33 @@ impl Guard {
         if let Some(record) = self.targets.get_mut(target) {
             record.halted = None;
         }
+    }
+}
+
+/// Whether dbmedic was interrupted in this repair too often for it to be tried again unasked.
+fn interrupted(
+    record: &TargetRecord,
+    choice: &Choice<'_>,
+    candidate: &Candidate,
+) -> Option<Refusal> {
+    let mut known = record.interrupted.iter();
+    let known = known.find(|i| i.kind == choice.finding.kind && i.repair == candidate.id)?;
+    if known.count < INTERRUPTIONS_BEFORE_PERSON || choice.approved_by_person {
+        return None;
+    }
+    let reason = format!(
+        "dbmedic was interrupted {} times in a row in {}: a person must look for what ends it",
+        known.count, candidate.id
+    );
+    Some(refusal("guard.interrupted", reason))
+}
+
+/// How long the repair of a finding is expected to hold writers out; none when it does not say.
+fn expected_lock_ms(finding: &Finding) -> Option<u64> {
+    let mut facts = finding.facts.iter();
+    match facts.find(|fact| fact.name == EXPECTED_LOCK_MS)?.value {
+        Value::Integer(ms) => u64::try_from(ms).ok(),
+        _ => None,
     }
 }
 

@@ -152,6 +152,10 @@ pub struct Intent {
     pub path: PathBuf,
     /// Names of processes that the repair may end.
     pub may_end: Vec<String>,
+    /// How long the repair may hold writers out, milliseconds; 0 in what older
+    /// versions wrote.
+    #[serde(default)]
+    pub max_lock_ms: u64,
     /// The problem.
     pub finding: Finding,
     /// The repair.

@@ -28,7 +28,7 @@ use crate::pipeline::{
 };
 use crate::policy::{BreakerRecord, BreakerState, PolicyFailure, ServiceChange};
 use crate::recording::{Header, RecordingWriter};
-use crate::repair::{self, StepReport};
+use crate::repair::{self, RecoveredRepair, StepReport};
 use crate::signature::SignatureWatch;
 use crate::state_dir::{StateDir, StateError};
 use crate::target::sqlite::raw::RawProcess;
@@ -213,7 +213,12 @@ impl Live {
             );
             tell(now_ms(), Told::Note(OPEN_REPAIR, &text));
         }
-        for (target, outcome) in recovered.ended {
+        for RecoveredRepair {
+            target,
+            outcome,
+            interrupted,
+        } in recovered.ended
+        {
             let at_ms = now_ms();
             let text = format!(
                 "{target}: {} was left open by an earlier run",
@@ -226,6 +231,7 @@ impl Live {
                     at_ms,
                     outcome,
                     begun: true,
+                    interrupted,
                 },
                 tell,
             )?;

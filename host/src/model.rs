@@ -34,3 +34,7 @@ pub use generated::dbmedic::policy::verdicts::{
 pub use generated::exports::dbmedic::policy::decision::{
     Description, Parameter, Setting, SettingError,
 };
+
+/// The fact of a finding that says how long its repair is expected to hold writers out,
+/// milliseconds. The guard holds it against its limit.
+pub const EXPECTED_LOCK_MS: &str = "expected_lock_ms";

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 use crate::detect::{self, ConstraintTable, DetectOptions, Detector, Judged, Surge};
 use crate::diagnose::Diagnostician;
-use crate::guard::Guard;
+use crate::guard::{Guard, RepairEnd};
 use crate::incident::{Approval, Incident, Incidents};
 use crate::model::{Candidate, Context, DetectionMethod, Outcome, PolicyEvent, Verbosity};
 use crate::pattern::Pattern;
@@ -242,7 +242,15 @@ impl Pipeline {
                 at_ms,
                 outcome,
                 begun,
-            } => self.repair_ended(target, *at_ms, outcome, *begun),
+                interrupted,
+            } => {
+                let end = match (*interrupted, *begun) {
+                    (true, _) => RepairEnd::Interrupted,
+                    (false, true) => RepairEnd::Begun,
+                    (false, false) => RepairEnd::NotBegun,
+                };
+                self.repair_ended(target, *at_ms, outcome, end)
+            }
             Event::Approved {
                 incident,
                 repair,
@@ -424,13 +432,15 @@ impl Pipeline {
         name: &str,
         at_ms: u64,
         outcome: &Outcome,
-        begun: bool,
+        end: RepairEnd,
     ) -> Vec<Effect> {
-        self.guard.repair_ended(at_ms, name, begun);
+        self.guard.repair_ended(at_ms, name, outcome, end);
         let Some(target) = self.targets.get_mut(name) else {
             return Vec::new();
         };
-        target.incidents.repair_ended(at_ms, outcome);
+        if end != RepairEnd::Interrupted {
+            target.incidents.repair_ended(at_ms, outcome);
+        }
         target.rulings.repair_ended();
         let mut effects = vec![Effect::RepairEnded {
             target: name.to_owned(),

@@ -85,13 +85,110 @@ impl RepairError {
     }
 }
 
-/// What verification proved.
+/// One statement about what a repair came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+enum Claim {
+    /// It was proven.
+    Proven(String),
+    /// It may be so, and could not be proven: what, and why.
+    NotProven(String, String),
+}
+
+/// What verification says of committed data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Loss {
+    /// Everything that was committed before is there: it was compared.
+    Nothing,
+    /// So much is lost, as was announced before.
+    Announced(DataLoss),
+    /// This repair writes nothing to the database; what an ended process had not committed is gone.
+    OnlyUncommitted,
+    /// This repair writes nothing to the database and ends nobody.
+    Untouched,
+    /// Whether anything is lost could not be found out, and why.
+    NotProven(String),
+}
+
+/// What verification came to. What a person reads of it is made from its claims, so that nothing is
+/// called proven, and nothing lost, that was not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Proof {
-    /// In one line.
-    pub text: String,
-    /// What was lost, measured.
-    pub loss: DataLoss,
+    claims: Vec<Claim>,
+    loss: Loss,
+    old_state: Option<PathBuf>,
+}
+
+impl Proof {
+    /// The problem is gone: `claim` was proven. `loss` says what became of committed data.
+    pub fn new(claim: impl Into<String>, loss: Loss) -> Self {
+        Self {
+            claims: vec![Claim::Proven(claim.into())],
+            loss,
+            old_state: None,
+        }
+    }
+
+    /// A further claim that was proven.
+    #[must_use]
+    pub fn and(mut self, claim: impl Into<String>) -> Self {
+        self.claims.push(Claim::Proven(claim.into()));
+        self
+    }
+
+    /// A claim that could not be proven, and why.
+    #[must_use]
+    pub fn but_not(mut self, claim: impl Into<String>, why: impl Into<String>) -> Self {
+        self.claims.push(Claim::NotProven(claim.into(), why.into()));
+        self
+    }
+
+    /// Where the state before the repair is kept.
+    #[must_use]
+    pub fn keeping(mut self, old_state: PathBuf) -> Self {
+        self.old_state = Some(old_state);
+        self
+    }
+
+    /// Whether every claim was proven, and that nothing is lost but what was announced.
+    pub fn is_whole(&self) -> bool {
+        let proven = |claim: &Claim| matches!(claim, Claim::Proven(_));
+        self.claims.iter().all(proven) && !matches!(self.loss, Loss::NotProven(_))
+    }
+
+    /// What was lost, as a number; what is not known counts as nothing.
+    pub fn loss(&self) -> DataLoss {
+        match &self.loss {
+            Loss::Announced(loss) => *loss,
+            Loss::Nothing | Loss::OnlyUncommitted | Loss::Untouched | Loss::NotProven(_) => {
+                DataLoss {
+                    commits: 0,
+                    percent: 0.0,
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for claim in &self.claims {
+            match claim {
+                Claim::Proven(claim) => write!(f, "{claim}; ")?,
+                Claim::NotProven(claim, why) => write!(f, "not proven: {claim} ({why}); ")?,
+            }
+        }
+        match &self.loss {
+            Loss::Nothing => f.write_str("nothing lost")?,
+            Loss::Announced(loss) => write!(f, "{} commits lost, as announced", loss.commits)?,
+            Loss::OnlyUncommitted => f.write_str("what it had not committed is gone")?,
+            Loss::Untouched => f.write_str("nothing of the database was written")?,
+            Loss::NotProven(why) => write!(f, "not proven: that nothing is lost ({why})")?,
+        }
+        match &self.old_state {
+            Some(path) => write!(f, "; the state before is kept in {}", path.display()),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What becomes of a repair that was interrupted in a step.
@@ -190,6 +287,7 @@ pub fn run(
         // Whoever recovers it may run in another directory.
         path: std::path::absolute(&site.path).unwrap_or_else(|_| site.path.clone()),
         may_end: site.may_end.clone(),
+        max_lock_ms: approved.max_lock_ms(),
         finding: approved.finding().clone(),
         candidate: approved.candidate().clone(),
         plan: Vec::new(),
@@ -244,10 +342,22 @@ fn prepare(intent: &mut Intent, site: &Site) -> Result<InWorker, RepairError> {
 /// What became of the repairs that an earlier run left open.
 #[derive(Debug, Default, PartialEq)]
 pub struct Recovered {
-    /// The target and the outcome of each that was finished or taken back.
-    pub ended: Vec<(String, Outcome)>,
+    /// Each that was finished or taken back.
+    pub ended: Vec<RecoveredRepair>,
     /// Those of databases that are nobody's to touch here: they stay open.
     pub left: Vec<Intent>,
+}
+
+/// How a repair ended that an earlier run left open.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecoveredRepair {
+    /// The target.
+    pub target: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Whether it was taken back only because the process was interrupted: that is no failure of
+    /// the repair.
+    pub interrupted: bool,
 }
 
 /// Finishes, or takes back, each repair that an earlier run left open. `site_of` says where it acts;
@@ -276,8 +386,12 @@ pub fn recover(
             clock,
             begun_ms: clock(),
         };
-        let outcome = run.resume(&site, steps, on_step)?;
-        recovered.ended.push((intent.target.clone(), outcome));
+        let (outcome, interrupted) = run.resume(&site, steps, on_step)?;
+        recovered.ended.push(RecoveredRepair {
+            target: intent.target.clone(),
+            interrupted: interrupted && outcome.outcome_result == OutcomeResult::RolledBack,
+            outcome,
+        });
     }
     Ok(recovered)
 }
@@ -297,44 +411,48 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Brings an interrupted repair to its end.
+    /// Brings an interrupted repair to its end. Says also whether, if it was taken back, the
+    /// interruption alone was why.
     fn resume(
         &self,
         site: &Site,
         begun: Vec<String>,
         on_step: &mut OnStep<'_>,
-    ) -> Result<Outcome, JournalError> {
+    ) -> Result<(Outcome, bool), JournalError> {
         let mut repair = match InWorker::resumed(self.intent, site) {
             Ok(repair) => repair,
-            Err(error) => return self.close(OutcomeResult::Failed, error.to_string(), None),
+            Err(error) => {
+                let outcome = self.close(OutcomeResult::Failed, error.to_string(), None)?;
+                return Ok((outcome, false));
+            }
         };
         let repair = &mut repair;
         let Some(last) = begun.last().cloned() else {
             let reason = "interrupted before its first step: nothing was done".to_owned();
-            return self.close(OutcomeResult::RolledBack, reason, None);
+            let outcome = self.close(OutcomeResult::RolledBack, reason, None)?;
+            return Ok((outcome, true));
         };
         if begun.iter().any(|step| step == UNDO) {
-            return self.take_back(repair, &begun, "interrupted while undoing", on_step);
+            // Why it was being undone stands in the journal of the run that began it.
+            let outcome = self.take_back(repair, &begun, "interrupted while undoing", on_step)?;
+            return Ok((outcome, false));
         }
         if begun.len() > INTERRUPTIONS {
             let reason = format!("interrupted in step {last} again and again");
-            return self.take_back(repair, &begun, &reason, on_step);
+            let outcome = self.take_back(repair, &begun, &reason, on_step)?;
+            return Ok((outcome, false));
         }
         let reached = self.intent.plan.iter().position(|s| s.name == last);
         // The last step may have come to its end before the process did.
         let is_last = reached.is_some_and(|at| at + 1 == self.intent.plan.len());
         if is_last && let Ok(proof) = repair.verify() {
-            return self.proven(proof, on_step);
+            return Ok((self.proven(&proof, on_step)?, false));
         }
-        match (repair.resume(&last), reached) {
-            (Resume::Finish, Some(at)) => self.finish(repair, begun, at, on_step),
-            _ => self.take_back(
-                repair,
-                &begun,
-                &format!("interrupted in step {last}"),
-                on_step,
-            ),
+        if let (Resume::Finish, Some(at)) = (repair.resume(&last), reached) {
+            return Ok((self.finish(repair, begun, at, on_step)?, false));
         }
+        let why = format!("interrupted in step {last}");
+        Ok((self.take_back(repair, &begun, &why, on_step)?, true))
     }
 
     /// Takes the steps from the given one on, verifies, and closes.
@@ -362,7 +480,7 @@ impl Run<'_> {
             }
         }
         match repair.verify() {
-            Ok(proof) => self.proven(proof, on_step),
+            Ok(proof) => self.proven(&proof, on_step),
             Err(error) => {
                 let why = format!("verification failed: {error}");
                 self.take_back(repair, &begun, &why, on_step)
@@ -370,9 +488,10 @@ impl Run<'_> {
         }
     }
 
-    fn proven(&self, proof: Proof, on_step: &mut OnStep<'_>) -> Result<Outcome, JournalError> {
-        self.tell("verify", &proof.text, on_step);
-        self.close(OutcomeResult::Verified, proof.text, Some(proof.loss))
+    fn proven(&self, proof: &Proof, on_step: &mut OnStep<'_>) -> Result<Outcome, JournalError> {
+        let text = proof.to_string();
+        self.tell("verify", &text, on_step);
+        self.close(OutcomeResult::Verified, text, Some(proof.loss()))
     }
 
     fn take_back(

@@ -218,15 +218,9 @@ pub fn verdict_line(verdict: &Verdict) -> String {
 /// A repair's end in one line.
 pub fn outcome_line(outcome: &Outcome) -> String {
     let result = result_name(outcome.outcome_result);
-    let loss = match outcome.loss.commits {
-        0 => "nothing lost".to_owned(),
-        n => format!("{n} commits lost, as announced"),
-    };
     let took = seconds(outcome.duration_ms);
-    format!(
-        "{} {result} in {took}: {}; {loss}",
-        outcome.repair, outcome.reason
-    )
+    // What was lost stands in the reason, as far as it was proven.
+    format!("{} {result} in {took}: {}", outcome.repair, outcome.reason)
 }
 
 /// How a repair ended, in a word or two.

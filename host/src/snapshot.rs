@@ -8,7 +8,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, OpenFlags};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -16,6 +15,7 @@ pub use crate::clock::Moment;
 use crate::digest::hex;
 use crate::own_dir::OwnDir;
 use crate::path_trust::TrustError;
+use crate::target::sqlite::connection::{self, Access};
 
 /// The version of the manifest.
 const VERSION: u32 = 1;
@@ -166,11 +166,15 @@ fn make(
         path: source.to_owned(),
         source: e,
     };
-    let from =
-        Connection::open_with_flags(readable, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sqlite)?;
+    let access = if readable == source {
+        Access::InPlace
+    } else {
+        Access::Copy
+    };
+    let from = connection::open(readable, access, None).map_err(sqlite)?;
     // Made here, so that it is for this user alone whatever the database is.
     drop(dir.create(unnamed(name)).map_err(io(&unnamed_file))?);
-    let mut to = Connection::open(&unnamed_file).map_err(sqlite)?;
+    let mut to = connection::create(&unnamed_file).map_err(sqlite)?;
     // All pages in one step: one read transaction, which in WAL mode holds up no writer.
     match Backup::new(&from, &mut to)
         .and_then(|backup| backup.step(-1))
@@ -335,6 +339,8 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> SnapshotError {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+
+    use rusqlite::Connection;
 
     use super::*;
 

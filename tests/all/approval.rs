@@ -109,6 +109,7 @@ fn approved(repair: &Candidate, at_ms: u64) -> Event {
 
 fn failed(repair: &Candidate, at_ms: u64) -> Event {
     Event::RepairEnded {
+        interrupted: false,
         begun: true,
         target: "shop".into(),
         at_ms,

@@ -74,7 +74,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("recording", &["model", "pipeline", "policy"]),
     (
         "snapshot",
-        &["clock", "digest", "model", "own_dir", "path_trust"],
+        &[
+            "clock",
+            "digest",
+            "model",
+            "own_dir",
+            "path_trust",
+            "target",
+        ],
     ),
     ("repair", &["guard", "journal", "model", "target"]),
     (

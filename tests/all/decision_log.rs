@@ -104,6 +104,7 @@ fn keep_a_log_of(policies: Policies, directory: &Path, looks: u64, room: Room) -
         let event = match look % 10 {
             4 => Event::Tick { at_ms },
             7 => Event::RepairEnded {
+                interrupted: false,
                 begun: true,
                 target: "shop".into(),
                 at_ms,

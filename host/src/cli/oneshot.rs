@@ -280,6 +280,7 @@ fn visit(setup: Setup, args: &VisitArgs) -> anyhow::Result<Visit> {
                     at_ms: now_ms(),
                     outcome: ended.outcome,
                     begun: ended.begun,
+                    interrupted: false,
                 });
             }
         }

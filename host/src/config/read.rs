@@ -311,6 +311,12 @@ fn guard(section: &mut Section<'_, '_>) -> GuardLimits {
             0.0..=100.0,
             0.0..=10.0,
         ),
+        max_lock_ms: section.whole(
+            "max_lock_ms",
+            default.max_lock_ms,
+            1..=HOUR,
+            100..=10 * SECOND,
+        ),
         repairs_per_hour: section.whole(
             "repairs_per_hour",
             default.repairs_per_hour,

@@ -18,6 +18,7 @@ use crate::target::sqlite::integrity::Mode;
 use crate::target::sqlite::{SqliteState, WalIndexState};
 use holds::Holds;
 pub(super) use holds::LONG_HOLD_MS;
+use pages::Comparisons;
 
 /// Frames behind the last checkpoint from which on SQLite itself wants to checkpoint
 /// (`SQLITE_DEFAULT_WAL_AUTOCHECKPOINT`); a reader that keeps more than that waiting starves it.
@@ -37,6 +38,7 @@ pub(super) struct Memory {
     holds: Holds,
     /// Whether the last scan found the log damaged: a checkpoint would then drop what follows.
     log_damaged: bool,
+    comparisons: Comparisons,
 }
 
 impl Memory {
@@ -84,7 +86,8 @@ impl Memory {
                 }
                 Mode::Sampled { .. } | Mode::Incremental => {}
             }
-            problems.extend(look.page_problems(integrity));
+            self.comparisons.follow(integrity);
+            problems.extend(look.page_problems(integrity, &self.comparisons));
         }
         Findings { problems, examined }
     }

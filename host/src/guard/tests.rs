@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{CascadeLevel, DataLoss, Precondition};
+use crate::model::{CascadeLevel, DataLoss, Fact, OutcomeResult, Precondition};
 
 const REPAIR: &str = "index.rebuild";
 
@@ -28,6 +28,22 @@ fn finding(commits: u64, percent: f64, holds: bool) -> Finding {
             expected_loss: DataLoss { commits, percent },
             undoable: true,
         }],
+    }
+}
+
+fn ended() -> Outcome {
+    Outcome {
+        incident: "INC-1".into(),
+        kind: "index.corrupt".into(),
+        subject: "by_name".into(),
+        repair: REPAIR.into(),
+        outcome_result: OutcomeResult::RolledBack,
+        reason: String::new(),
+        duration_ms: 0,
+        loss: DataLoss {
+            commits: 0,
+            percent: 0.0,
+        },
     }
 }
 
@@ -152,7 +168,7 @@ fn one_at_a_time_then_a_rest() {
         law(guard.rule(10, &choice(&finding))),
         "guard.one-at-a-time"
     );
-    guard.repair_ended(100, "shop", true);
+    guard.repair_ended(100, "shop", &ended(), RepairEnd::Begun);
     assert_eq!(
         law(guard.rule(100 + 59_999, &choice(&finding))),
         "guard.cool-down"
@@ -187,7 +203,7 @@ fn the_budget_of_an_hour_and_flapping() {
     let finding = finding(0, 0.0, true);
     let repaired = |guard: &mut Guard, finding: &Finding, at_ms| {
         let ruling = law(guard.rule(at_ms, &choice(finding)));
-        guard.repair_ended(at_ms, "shop", true);
+        guard.repair_ended(at_ms, "shop", &ended(), RepairEnd::Begun);
         ruling
     };
     let mut flapping = guard();
@@ -217,7 +233,7 @@ fn what_was_not_begun_uses_nothing_up() {
     let mut guard = guard();
     for n in 0..20 {
         assert_eq!(law(guard.rule(n * 60_000, &choice(&finding))), "");
-        guard.repair_ended(n * 60_000, "shop", false);
+        guard.repair_ended(n * 60_000, "shop", &ended(), RepairEnd::NotBegun);
         let soon = guard.rule(n * 60_000 + 1, &choice(&finding));
         assert_eq!(law(soon), "guard.cool-down");
     }
@@ -291,7 +307,7 @@ fn after_repairs(subjects: &[&str]) -> (Guard, Vec<Finding>) {
         .collect();
     for (finding, at_ms) in findings.iter().zip((0..).step_by(60_000)) {
         assert_eq!(law(guard.rule(at_ms, &choice(finding))), "");
-        guard.repair_ended(at_ms, "shop", true);
+        guard.repair_ended(at_ms, "shop", &ended(), RepairEnd::Begun);
     }
     (guard, findings)
 }
@@ -349,8 +365,8 @@ fn a_repair_that_waits_or_was_not_begun_is_no_repair() {
     assert!(guard.record("shop").is_none(), "asking counts as nothing");
     assert_eq!(law(guard.rule(0, &choice(&finding))), "");
     // One that ended without having run takes nothing of another one away.
-    guard.repair_ended(1, "shop", true);
-    guard.repair_ended(2, "shop", false);
+    guard.repair_ended(1, "shop", &ended(), RepairEnd::Begun);
+    guard.repair_ended(2, "shop", &ended(), RepairEnd::NotBegun);
     assert_eq!(guard.record("shop").unwrap().past.len(), 1);
     // What is older than every window is forgotten with the next repair.
     let by_person = Choice {
@@ -359,7 +375,7 @@ fn a_repair_that_waits_or_was_not_begun_is_no_repair() {
     };
     assert_eq!(law(guard.rule(HOUR_MS, &by_person)), "");
     assert_eq!(guard.record("shop").unwrap().past.len(), 2);
-    guard.repair_ended(HOUR_MS, "shop", true);
+    guard.repair_ended(HOUR_MS, "shop", &ended(), RepairEnd::Begun);
     assert_eq!(law(guard.rule(2 * HOUR_MS + 1, &by_person)), "");
     assert_eq!(guard.record("shop").unwrap().past.len(), 1);
     // While one runs, not even a person begins another.
@@ -367,4 +383,61 @@ fn a_repair_that_waits_or_was_not_begun_is_no_repair() {
         law(guard.rule(2 * HOUR_MS + 2, &by_person)),
         "guard.one-at-a-time"
     );
+}
+
+#[test]
+fn what_holds_writers_out_for_too_long_is_refused_with_both_numbers() {
+    for (expected_ms, named) in [(1000, ""), (1001, "guard.lock-time")] {
+        let finding = Finding {
+            facts: vec![Fact {
+                name: EXPECTED_LOCK_MS.into(),
+                value: Value::Integer(expected_ms),
+            }],
+            ..finding(0, 0.0, true)
+        };
+        // A person's approval does not lift it: the limit itself must be raised.
+        for approved_by_person in [false, true] {
+            let choice = Choice {
+                approved_by_person,
+                ..choice(&finding)
+            };
+            let ruling = guard().rule(0, &choice);
+            if let Ruling::Refused(refusal) = &ruling {
+                for words in ["1001 ms", "1000 ms", "maintenance window", "max_lock_ms"] {
+                    assert!(refusal.reason.contains(words), "{refusal:?}");
+                }
+            }
+            if let Ruling::Approved(approved) = &ruling {
+                assert_eq!(approved.max_lock_ms(), 1000);
+            }
+            assert_eq!(law(ruling), named);
+        }
+    }
+}
+
+#[test]
+fn interruptions_are_no_failures_and_do_not_go_on_for_ever() {
+    let finding = finding(0, 0.0, true);
+    let mut guard = guard();
+    for n in 0..5 {
+        let at_ms = n * HOUR_MS / 4;
+        assert_eq!(law(guard.rule(at_ms, &choice(&finding))), "", "{n}");
+        guard.repair_ended(at_ms, "shop", &ended(), RepairEnd::Interrupted);
+    }
+    // Not after an hour either, and not after a restart.
+    let records = guard.targets.clone();
+    let mut guard = Guard::new(GuardLimits::default(), records);
+    let later_ms = 9 * HOUR_MS;
+    assert_eq!(
+        law(guard.rule(later_ms, &choice(&finding))),
+        "guard.interrupted"
+    );
+    let by_person = Choice {
+        approved_by_person: true,
+        ..choice(&finding)
+    };
+    assert_eq!(law(guard.rule(later_ms, &by_person)), "");
+    guard.repair_ended(later_ms, "shop", &ended(), RepairEnd::Begun);
+    let next_ms = later_ms + HOUR_MS;
+    assert_eq!(law(guard.rule(next_ms, &choice(&finding))), "");
 }

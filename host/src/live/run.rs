@@ -98,6 +98,7 @@ impl Live {
                         at_ms: now_ms(),
                         outcome,
                         begun,
+                        interrupted: false,
                     });
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}

@@ -28,6 +28,10 @@ pub enum Event {
         /// Whether anything was written down or done of it. Older recordings do not say.
         #[serde(default = "was_begun")]
         begun: bool,
+        /// Whether it was taken back because dbmedic itself was interrupted: no failure of the
+        /// repair.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        interrupted: bool,
     },
     /// A person approved the repair that an incident waits for.
     Approved {

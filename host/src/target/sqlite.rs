@@ -5,6 +5,9 @@
 
 pub mod activity;
 pub mod beside;
+mod btree;
+pub mod connection;
+pub mod contents;
 pub mod copies;
 pub mod files;
 pub mod integrity;
@@ -19,6 +22,8 @@ pub mod trail;
 pub mod wal;
 pub mod wal_index;
 pub mod worker;
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -214,6 +219,133 @@ pub struct Integrity {
     /// How much a check of a part looked at; none for one of the whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coverage: Option<Coverage>,
+    /// Each index with a fault, compared with its table entry by entry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub comparisons: Vec<IndexComparison>,
+}
+
+/// How the entries of an index compare with the rows of its table, entry by entry. Names tables,
+/// rowids, columns, types and lengths; never a value.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct IndexComparison {
+    /// The index.
+    pub index: String,
+    /// Its table.
+    pub table: String,
+    /// Rows that belong into the index.
+    pub rows: u64,
+    /// Entries that were read.
+    pub entries: u64,
+    /// Pages of the index.
+    pub pages: u64,
+    /// Rows that have no entry.
+    pub missing_entries: u64,
+    /// Entries that a rebuild removes, and of which it is proven that nothing is lost by it.
+    pub removable: RemovableEntries,
+    /// Entries that say something else than the row they name, where nobody knows which is true.
+    pub disagreements: u64,
+    /// The first of them.
+    pub examples: Vec<Disagreement>,
+    /// Keys that several rows share although the index is to be unique: it cannot be built.
+    pub shared_keys: u64,
+    /// Why this is not the whole truth; none when every entry and every row was compared.
+    pub unproven: Option<String>,
+    /// How long a rebuild holds writers out, milliseconds, estimated by reading and sorting the
+    /// rows and by the pages to write; none when it was not measured.
+    pub expected_lock_ms: Option<u64>,
+}
+
+/// Entries that a rebuild removes and that hold no value which is not also in a row, by why.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovableEntries {
+    /// There is no row of this identity.
+    pub without_row: u64,
+    /// The same entry is there another time.
+    pub duplicates: u64,
+    /// The row that it names has its own entry, and another row without one has its key: only which
+    /// row it names is damaged.
+    pub misnamed: u64,
+    /// It lies where its key was never put, while the row's key belongs there or has its own
+    /// entry: what it says was never written.
+    pub out_of_place: u64,
+}
+
+impl RemovableEntries {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.without_row + self.duplicates + self.misnamed + self.out_of_place
+    }
+}
+
+impl IndexComparison {
+    /// Whether each entry that a rebuild removes is proven to be no loss.
+    pub fn proves_no_loss(&self) -> bool {
+        self.unproven.is_none() && self.disagreements == 0
+    }
+}
+
+/// An entry and a row that disagree.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Disagreement {
+    /// The rowid that the entry names; none in a table without rowids.
+    pub rowid: Option<i64>,
+    /// Which entry of the index it is, counted from 1 in the order of the index.
+    pub entry: u64,
+    /// What differs.
+    pub columns: Vec<ColumnDifference>,
+    /// Other entries name the same row, which has an entry that agrees with it.
+    pub surplus: bool,
+    /// By its own WHERE the index should have no entry of the row.
+    pub not_belonging: bool,
+}
+
+/// A column of which row and entry say different things.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnDifference {
+    /// The column's name.
+    pub column: String,
+    /// What the row holds.
+    pub row: ValueShape,
+    /// What the entry holds.
+    pub entry: ValueShape,
+}
+
+/// A value's type and length; never the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValueShape {
+    /// Its type.
+    pub kind: ValueKind,
+    /// Its length in bytes, as it is stored.
+    pub bytes: u64,
+}
+
+/// SQLite's storage classes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ValueKind {
+    /// NULL.
+    Null,
+    /// A whole number.
+    Integer,
+    /// A floating-point number.
+    Real,
+    /// Text.
+    Text,
+    /// Bytes.
+    Blob,
+}
+
+impl fmt::Display for ValueShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            ValueKind::Null => return f.write_str("NULL"),
+            ValueKind::Integer => "INTEGER",
+            ValueKind::Real => "REAL",
+            ValueKind::Text => "TEXT",
+            ValueKind::Blob => "BLOB",
+        };
+        write!(f, "{kind} of {} bytes", self.bytes)
+    }
 }
 
 /// How much a check of a part looked at.

@@ -95,6 +95,7 @@ impl Examiner {
             faults: Vec::new(),
             error,
             coverage: None,
+            comparisons: Vec::new(),
         };
         let not_known = || {
             none(Some(

@@ -5,8 +5,8 @@
 use dbmedic_policy::{
     CascadeLevel, EscalationLevel, Finding,
     problems::{
-        CorruptIndex, CorruptPages, CorruptTable, HotJournal, MissingFile, TruncatedFile,
-        Unreachable,
+        CorruptIndex, CorruptPages, CorruptTable, DisagreeingRow, HotJournal, MissingFile,
+        TruncatedFile, Unreachable,
     },
     reason, seconds,
 };
@@ -58,6 +58,22 @@ fn corruption<'a>(reason: dbmedic_policy::Reason) -> Judgement<'a> {
     let mut judgement = Judgement::crisis()
         .because(reason)
         .suggest(suggestions::SALVAGE);
+    judgement.corruption = true;
+    judgement
+}
+
+/// Row and index disagree: to rebuild the index would make the row's value the only one, and it may
+/// be the damaged one. Nothing else of the database is in doubt, so it need not stop.
+pub(crate) fn disagreeing<'a>(row: &DisagreeingRow<'_>, finding: &Finding) -> Judgement<'a> {
+    let mut judgement = Judgement::wall()
+        .because(reason!(
+            "index.disagrees-with-row",
+            "index {1} and {2} disagree in {0} places: only a person can know which is right",
+            row.disagreements.unwrap_or(1),
+            row.index.unwrap_or(&finding.subject),
+            row.table.unwrap_or("its table")
+        ))
+        .suggest(suggestions::CHOOSE_VALUE);
     judgement.corruption = true;
     judgement
 }

@@ -142,6 +142,7 @@ pub(crate) fn judge<'a>(finding: &'a Finding, case: &Case<'_>) -> Judgement<'a> 
         Problem::OversizedWal(wal) => wal::oversized(&wal, finding, parameters),
         Problem::CorruptFrame(frame) => wal::corrupt(&frame, finding, parameters),
         Problem::CorruptIndex(index) => damage::index(&index, finding, parameters),
+        Problem::DisagreeingRow(row) => damage::disagreeing(&row, finding),
         Problem::CorruptTable(table) => damage::table(&table),
         Problem::CorruptSchema(_) => damage::schema(),
         Problem::CorruptPages(pages) => damage::pages(&pages),

@@ -168,6 +168,19 @@ problems! {
         rebuildable: bool,
     }
 
+    /// A row and its entry in an index say different things, and which is true cannot be known.
+    /// Offers nothing.
+    "index.disagrees-with-row" => DisagreeingRow<'a> {
+        /// The index's name.
+        index: &'a str,
+        /// Its table's name.
+        table: &'a str,
+        /// Entries that disagree with the row they name.
+        disagreements: u64,
+        /// The first column that differs.
+        column: &'a str,
+    }
+
     /// A table is damaged.
     "table.corrupt" => CorruptTable<'a> {
         /// The table's name.

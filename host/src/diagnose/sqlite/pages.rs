@@ -3,11 +3,32 @@
 use std::collections::BTreeMap;
 
 use super::{Diagnosis, Look, NO_LOSS, boolean, first_of, integer, text};
-use crate::model::{Candidate, CascadeLevel, Fact, Precondition};
-use crate::target::sqlite::{DamagedObject, Integrity};
+use crate::model::{Candidate, CascadeLevel, EXPECTED_LOCK_MS, Fact, Precondition, Value};
+use crate::target::sqlite::integrity::Mode;
+use crate::target::sqlite::{DamagedObject, IndexComparison, Integrity};
+
+/// What the last checks found when they compared an index with its table, by index. A check of a
+/// part compares nothing: what it sees is read in the light of the last one that did.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Comparisons(BTreeMap<String, IndexComparison>);
+
+impl Comparisons {
+    pub(super) fn follow(&mut self, integrity: &Integrity) {
+        if integrity.mode == Mode::Full {
+            self.0.clear();
+        }
+        let new = integrity.comparisons.iter();
+        self.0
+            .extend(new.map(|compared| (compared.index.clone(), compared.clone())));
+    }
+}
 
 impl Look<'_> {
-    pub(super) fn page_problems(&self, integrity: &Integrity) -> Vec<Diagnosis> {
+    pub(super) fn page_problems(
+        &self,
+        integrity: &Integrity,
+        comparisons: &Comparisons,
+    ) -> Vec<Diagnosis> {
         let mut by_object: BTreeMap<&DamagedObject, Vec<&str>> = BTreeMap::new();
         for fault in &integrity.faults {
             by_object
@@ -29,7 +50,22 @@ impl Look<'_> {
                     index,
                     table,
                     rebuildable,
-                } => index_problem(index, table, *rebuildable, !unclean(table), messages),
+                } => {
+                    let compared = comparisons.0.get(index).filter(|c| c.table == *table);
+                    match compared.filter(|compared| compared.disagreements > 0) {
+                        Some(compared) => disagreement(compared),
+                        None => IndexFault {
+                            index,
+                            table,
+                            rebuildable: *rebuildable,
+                            table_clean: !unclean(table),
+                            messages,
+                            compared,
+                            check_ms: integrity.duration_ms,
+                        }
+                        .problem(),
+                    }
+                }
                 DamagedObject::Table { table } => {
                     let facts = vec![
                         text("table", table),
@@ -86,55 +122,182 @@ impl Look<'_> {
     }
 }
 
-fn index_problem(
-    index: &str,
-    table: &str,
+/// Row and index say different things of the same row. Either may be the damaged one, and a rebuild
+/// would make the row's word the only one: no repair is offered.
+fn disagreement(compared: &IndexComparison) -> Diagnosis {
+    let IndexComparison { index, table, .. } = compared;
+    let mut facts = vec![
+        text("index", index),
+        text("table", table),
+        integer("disagreements", compared.disagreements),
+        integer("missing_entries", compared.missing_entries),
+    ];
+    let mut about = String::new();
+    if let Some(first) = compared.examples.first() {
+        let row = first.rowid.map_or_else(
+            || "a row".to_owned(),
+            |rowid| format!("the row of rowid {rowid}"),
+        );
+        if let Some(rowid) = first.rowid {
+            facts.push(Fact {
+                name: "rowid".into(),
+                value: Value::Integer(rowid),
+            });
+        }
+        facts.push(integer("entry", first.entry));
+        about = match first.columns.first() {
+            _ if first.not_belonging => {
+                format!(": the index has an entry of {row}, which by its WHERE it should not have")
+            }
+            Some(column) if first.surplus => format!(
+                ": the index has another entry of {row}, which differs in `{}`",
+                column.column
+            ),
+            Some(column) => format!(
+                ": {row} holds in `{}` {}, the index {}",
+                column.column, column.row, column.entry
+            ),
+            None => format!(": an entry of {row}"),
+        };
+        if let Some(column) = first.columns.first() {
+            facts.push(text("column", &column.column));
+            facts.push(integer("row_bytes", column.row.bytes));
+            facts.push(integer("entry_bytes", column.entry.bytes));
+        }
+        if compared.disagreements > 1 {
+            about = format!("{about} (and {} more)", compared.disagreements - 1);
+        }
+    }
+    Diagnosis {
+        kind: "index.disagrees-with-row".into(),
+        subject: index.clone(),
+        summary: format!(
+            "table `{table}` and its index `{index}` disagree, and which is right cannot be known\
+             {about}"
+        ),
+        severity: 0.8,
+        facts,
+        series: &["corruption_count"],
+        candidates: Vec::new(),
+    }
+}
+
+/// An index that is at fault, and not its table as far as is known.
+struct IndexFault<'a> {
+    index: &'a str,
+    table: &'a str,
     rebuildable: bool,
     table_clean: bool,
-    messages: &[&str],
-) -> Diagnosis {
-    let condition = |name: &str, holds: bool, yes: &str, no: &str| Precondition {
-        name: name.into(),
-        holds,
-        detail: if holds { yes.into() } else { no.into() },
-    };
-    Diagnosis {
-        kind: "index.corrupt".into(),
-        subject: index.into(),
-        summary: format!(
-            "index `{index}` does not agree with table `{table}`: {}",
-            first_of(messages)
-        ),
-        severity: 0.7,
-        facts: vec![
+    messages: &'a [&'a str],
+    compared: Option<&'a IndexComparison>,
+    /// How long the check took that found it, milliseconds.
+    check_ms: u64,
+}
+
+impl IndexFault<'_> {
+    fn problem(&self) -> Diagnosis {
+        let Self { index, table, .. } = self;
+        let lock_ms = self.compared.and_then(|compared| compared.expected_lock_ms);
+        let mut facts = vec![
             text("index", index),
             text("table", table),
-            boolean("table_clean", table_clean),
-            integer("faults", messages.len() as u64),
-            boolean("rebuildable", rebuildable),
-        ],
-        series: &["corruption_count"],
-        candidates: vec![Candidate {
-            id: "index.rebuild".into(),
-            summary: format!("build index `{index}` again from table `{table}`"),
-            level: CascadeLevel::InPlace,
-            preconditions: vec![
-                condition(
-                    "table-clean",
-                    table_clean,
+            boolean("table_clean", self.table_clean),
+            integer("faults", self.messages.len() as u64),
+            boolean("rebuildable", self.rebuildable),
+        ];
+        if let Some(compared) = self.compared {
+            facts.push(integer("missing_entries", compared.missing_entries));
+            facts.push(integer("removable_entries", compared.removable.total()));
+        }
+        facts.extend(lock_ms.map(|ms| integer(EXPECTED_LOCK_MS, ms)));
+        Diagnosis {
+            kind: "index.corrupt".into(),
+            subject: (*index).into(),
+            summary: format!(
+                "index `{index}` is damaged, table `{table}` {}: {}",
+                if self.table_clean {
+                    "is sound"
+                } else {
+                    "as well"
+                },
+                first_of(self.messages)
+            ),
+            severity: 0.7,
+            facts,
+            series: &["corruption_count"],
+            candidates: vec![Candidate {
+                id: "index.rebuild".into(),
+                summary: format!("build index `{index}` again from table `{table}`"),
+                level: CascadeLevel::InPlace,
+                preconditions: self.preconditions(),
+                // It checks as much again before and after, and copies the database.
+                expected_duration_ms: self
+                    .check_ms
+                    .saturating_mul(3)
+                    .saturating_add(lock_ms.unwrap_or(2000)),
+                expected_loss: NO_LOSS,
+                undoable: true,
+            }],
+        }
+    }
+
+    fn preconditions(&self) -> Vec<Precondition> {
+        let condition = |name: &str, holds: bool, detail: String| Precondition {
+            name: name.into(),
+            holds,
+            detail,
+        };
+        let chosen = |holds: bool, yes: &str, no: &str| if holds { yes } else { no }.to_owned();
+        let (proven, entries) = match self.compared {
+            None => (
+                false,
+                "its entries are not compared with the rows yet; the next full check does".into(),
+            ),
+            Some(IndexComparison {
+                unproven: Some(why),
+                ..
+            }) => (false, format!("not proven: {why}")),
+            Some(compared) => (
+                true,
+                format!(
+                    "each of the {} entries that go is proven to hold nothing that no row holds",
+                    compared.removable.total()
+                ),
+            ),
+        };
+        let shared = self.compared.map_or(0, |compared| compared.shared_keys);
+        vec![
+            condition(
+                "table-clean",
+                self.table_clean,
+                chosen(
+                    self.table_clean,
                     "the table's own tree is sound",
                     "the table itself is damaged",
                 ),
-                condition(
-                    "rebuildable",
-                    rebuildable,
+            ),
+            condition(
+                "rebuildable",
+                self.rebuildable,
+                chosen(
+                    self.rebuildable,
                     "REINDEX can build it",
                     "REINDEX cannot build it",
                 ),
-            ],
-            expected_duration_ms: 2000,
-            expected_loss: NO_LOSS,
-            undoable: true,
-        }],
+            ),
+            condition("entries-proven", proven, entries),
+            condition(
+                "keys-unique",
+                shared == 0,
+                if shared == 0 {
+                    "no two rows share a key that must be unique".into()
+                } else {
+                    format!(
+                        "{shared} keys are shared by several rows, and the index must be unique: \
+                         a person decides which of the rows stay"
+                    )
+                },
+            ),
+        ]
     }
 }

@@ -9,20 +9,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode};
 use serde::{Deserialize, Serialize};
 
-use super::{Coverage, DamagedObject, Integrity, IntegrityFault};
+use super::connection::{open, without_values};
+use super::{Coverage, DamagedObject, IndexComparison, Integrity, IntegrityFault};
 
+pub use super::connection::{Access, quoted};
+
+mod compare;
 mod incremental;
 mod sample;
+mod shape;
+mod values;
 
+pub use compare::{Compared, compare, rows_of};
 pub use incremental::Proven;
-
-/// How long to wait for a lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-/// Virtual machine instructions between two looks at the deadline.
-const PROGRESS_OPS: i32 = 10_000;
+pub use values::{DisagreeingValues, ShownValue};
 
 /// How thorough a check is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,19 +45,6 @@ pub enum Mode {
     Incremental,
 }
 
-/// How the database is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Access {
-    /// Where it is, for reading only: no file is made, changed or recovered. In write-ahead mode
-    /// another process must have it open (so that there is a live `-shm`).
-    InPlace,
-    /// A copy, which SQLite may recover.
-    Copy,
-    /// Where it is, and nobody has it open: whoever asks must see to it that nobody had until the
-    /// end, and throw the answer away otherwise. There is no log with anything in it.
-    Alone,
-}
-
 /// What to check, and how far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
@@ -66,33 +56,60 @@ pub struct Check {
     pub deadline: Option<Duration>,
 }
 
+/// What a check found, and apart from it what only a person may see.
+#[derive(Debug)]
+pub struct Checked {
+    /// Without any value of a row.
+    pub integrity: Integrity,
+    /// The values of rows and entries that disagree.
+    pub values: Vec<DisagreeingValues>,
+}
+
+/// What is gathered while a check runs; it counts even when the check is cut off.
+#[derive(Debug, Default)]
+struct Gathered {
+    faults: Vec<IntegrityFault>,
+    comparisons: Vec<IndexComparison>,
+    values: Vec<DisagreeingValues>,
+    coverage: Option<Coverage>,
+}
+
 /// Checks a database. What keeps the check from being made is in [`Integrity::error`].
-pub fn check(path: &Path, access: Access, check: Check) -> Integrity {
-    made(path, access, check, |connection, begun, faults| {
+pub fn check(path: &Path, access: Access, check: Check) -> Checked {
+    made(path, access, check, |connection, begun, found| {
         let Mode::Sampled { seed } = check.mode else {
-            return run(connection, check, faults).map(|()| None);
+            // One moment for the check and the comparisons.
+            let _transaction = connection.unchecked_transaction()?;
+            run(connection, check, &mut found.faults)?;
+            if check.mode == Mode::Full {
+                compare_damaged(connection, found);
+            }
+            return Ok(());
         };
         connection.busy_timeout(sample::BUDGET / 4)?;
         let most = usize::try_from(check.max_faults).unwrap_or(usize::MAX);
-        sample::run(connection, seed, begun, faults, most).map(Some)
+        let coverage = sample::run(connection, seed, begun, &mut found.faults, most)?;
+        found.coverage = Some(coverage);
+        Ok(())
     })
 }
 
 /// Checks everything, and keeps account of what was proven when all is well, for
 /// [`check_changed`].
-pub fn check_and_prove(path: &Path, access: Access, check: Check) -> (Integrity, Option<Proven>) {
+pub fn check_and_prove(path: &Path, access: Access, check: Check) -> (Checked, Option<Proven>) {
     let mut proven = None;
-    let integrity = made(path, access, check, |connection, _, faults| {
+    let checked = made(path, access, check, |connection, _, found| {
         // One moment for the check and the account.
         let _transaction = connection.unchecked_transaction()?;
-        run(connection, check, faults)?;
-        if faults.is_empty() {
+        run(connection, check, &mut found.faults)?;
+        compare_damaged(connection, found);
+        if found.faults.is_empty() {
             // Without an account the check still counts.
             proven = Proven::take(connection).ok().flatten();
         }
-        Ok(None)
+        Ok(())
     });
-    (integrity, proven)
+    (checked, proven)
 }
 
 /// Checks the tables in which one of these pages lies, and renews the account when all is well.
@@ -102,14 +119,52 @@ pub fn check_changed(
     check: Check,
     proven: &mut Proven,
     touched: &BTreeSet<u32>,
-) -> Integrity {
-    made(path, access, check, |connection, _, faults| {
-        let tables = incremental::run(connection, proven, touched, check, faults)?;
-        Ok(Some(Coverage {
+) -> Checked {
+    made(path, access, check, |connection, _, found| {
+        let transaction = connection.unchecked_transaction()?;
+        let tables = incremental::run(connection, proven, touched, check, &mut found.faults)?;
+        compare_damaged(connection, found);
+        drop(transaction);
+        found.coverage = Some(Coverage {
             tables,
             ..Coverage::default()
-        }))
+        });
+        Ok(())
     })
+}
+
+/// Indexes that are compared in one check; others wait until these are mended.
+const MOST_COMPARED: usize = 32;
+
+/// Compares each index with a fault with its table: whether the index or the row is wrong is
+/// nothing that the check itself knows.
+fn compare_damaged(connection: &Connection, found: &mut Gathered) {
+    let damaged: BTreeSet<(&str, &str)> = found
+        .faults
+        .iter()
+        .filter_map(|fault| match &fault.object {
+            DamagedObject::Index { index, table, .. } => Some((index.as_str(), table.as_str())),
+            _ => None,
+        })
+        .collect();
+    for (index, table) in damaged.into_iter().take(MOST_COMPARED) {
+        let compared = compare(connection, index, table).unwrap_or_else(|error| Compared {
+            comparison: IndexComparison {
+                index: index.to_owned(),
+                table: table.to_owned(),
+                unproven: Some(match error.sqlite_error_code() {
+                    Some(ErrorCode::OperationInterrupted) => {
+                        "the time for the check was over before its entries were compared".into()
+                    }
+                    _ => without_values(&error),
+                }),
+                ..IndexComparison::default()
+            },
+            values: Vec::new(),
+        });
+        found.comparisons.push(compared.comparison);
+        found.values.extend(compared.values);
+    }
 }
 
 /// Opens a connection, has the work done, and says what came of it.
@@ -117,28 +172,20 @@ fn made(
     path: &Path,
     access: Access,
     check: Check,
-    work: impl FnOnce(
-        &Connection,
-        Instant,
-        &mut Vec<IntegrityFault>,
-    ) -> rusqlite::Result<Option<Coverage>>,
-) -> Integrity {
+    work: impl FnOnce(&Connection, Instant, &mut Gathered) -> rusqlite::Result<()>,
+) -> Checked {
     let begin = Instant::now();
-    let mut faults = Vec::new();
-    let mut coverage = None;
+    let mut found = Gathered::default();
     let error = open(path, access, check.deadline())
-        .and_then(|connection| {
-            coverage = work(&connection, begin, &mut faults)?;
-            Ok(())
-        })
+        .and_then(|connection| work(&connection, begin, &mut found))
         .err()
         .and_then(|error| match broken_object(&error) {
             Some(object) => {
                 // Every tree was walked before SQLite gave up on a damaged one that it has named.
-                if faults.is_empty() {
-                    faults.push(IntegrityFault {
+                if found.faults.is_empty() {
+                    found.faults.push(IntegrityFault {
                         object,
-                        message: error.to_string(),
+                        message: without_values(&error),
                     });
                 }
                 None
@@ -147,17 +194,21 @@ fn made(
                 Some(ErrorCode::OperationInterrupted) => {
                     format!("stopped after {} ms", begin.elapsed().as_millis())
                 }
-                _ => error.to_string(),
+                _ => without_values(&error),
             }),
         });
-    settle(&mut faults);
-    faults.dedup();
-    Integrity {
-        mode: check.mode,
-        duration_ms: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
-        faults,
-        error,
-        coverage,
+    settle(&mut found.faults);
+    found.faults.dedup();
+    Checked {
+        integrity: Integrity {
+            mode: check.mode,
+            duration_ms: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
+            faults: found.faults,
+            error,
+            coverage: found.coverage,
+            comparisons: found.comparisons,
+        },
+        values: found.values,
     }
 }
 
@@ -170,42 +221,6 @@ impl Check {
             Mode::Quick | Mode::Full | Mode::Incremental => self.deadline,
         }
     }
-}
-
-/// Opens a connection as a check does.
-///
-/// # Errors
-///
-/// SQLite's own.
-pub fn open(
-    path: &Path,
-    access: Access,
-    deadline: Option<Duration>,
-) -> rusqlite::Result<Connection> {
-    let mut connection = match access {
-        Access::InPlace => Connection::open_with_flags(
-            uri(path, "mode=ro&readonly_shm=1"),
-            OpenFlags::SQLITE_OPEN_READ_ONLY
-                | OpenFlags::SQLITE_OPEN_URI
-                | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )?,
-        Access::Alone => Connection::open_with_flags(
-            uri(path, "immutable=1"),
-            OpenFlags::SQLITE_OPEN_READ_ONLY
-                | OpenFlags::SQLITE_OPEN_URI
-                | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )?,
-        Access::Copy => Connection::open_with_flags(
-            path,
-            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )?,
-    };
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    if let Some(deadline) = deadline {
-        let begin = Instant::now();
-        connection.progress_handler(PROGRESS_OPS, Some(move || begin.elapsed() > deadline))?;
-    }
-    Ok(connection)
 }
 
 /// Reads every row and every column of a table from its own tree, no index used, and counts rows.
@@ -227,25 +242,6 @@ pub fn table_clean(connection: &Connection, table: &str) -> rusqlite::Result<u64
         count += 1;
     }
     Ok(count)
-}
-
-/// `name` as an SQL identifier.
-pub fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-fn uri(path: &Path, options: &str) -> String {
-    use std::{fmt::Write as _, os::unix::ffi::OsStrExt as _};
-    let mut uri = "file:".to_owned();
-    for &byte in path.as_os_str().as_bytes() {
-        if byte.is_ascii_alphanumeric() || b"/._-".contains(&byte) {
-            uri.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _infallible = write!(uri, "%{byte:02x}");
-        }
-    }
-    uri + "?" + options
 }
 
 /// What an open connection sees, inside its transaction if it has one. The deadline is the

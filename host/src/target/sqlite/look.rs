@@ -343,6 +343,7 @@ fn not_made(check: Check, error: String) -> Integrity {
         faults: Vec::new(),
         error: Some(error),
         coverage: None,
+        comparisons: Vec::new(),
     }
 }
 

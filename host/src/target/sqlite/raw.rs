@@ -12,6 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    contents::{self, Contents},
     copies::{self, CopiedFile, CopyError, Manifest},
     files::{self, Looked},
     trail::{self, Mark, Trail},
@@ -57,6 +58,18 @@ pub enum Request {
         /// The mark; none for a first one.
         since: Option<Mark>,
     },
+    /// Tell what the committed pages of the log hold.
+    LogContents {
+        /// The database.
+        path: PathBuf,
+    },
+    /// Tell what pages hold now.
+    PageContents {
+        /// The database.
+        path: PathBuf,
+        /// The pages.
+        pages: Vec<u32>,
+    },
     /// Tell length and SHA-256 of each file.
     Digest {
         /// The database.
@@ -92,6 +105,7 @@ pub(super) enum Answer {
     Restored(Manifest),
     Digested(Vec<CopiedFile>),
     Trailed(Trail),
+    Contents(Contents),
     Removed,
     /// The snapshot and its file.
     Newest(Option<(SnapshotInfo, PathBuf)>),
@@ -132,6 +146,12 @@ pub(super) fn perform(request: Request) -> Result<Answer, Failure> {
         }
         Request::Trail { path, since } => trail::trail(&path, since.as_ref())
             .map(Answer::Trailed)
+            .map_err(|error| file(&error)),
+        Request::LogContents { path } => contents::of_log(&path)
+            .map(Answer::Contents)
+            .map_err(|error| file(&error)),
+        Request::PageContents { path, pages } => contents::of_pages(&path, &pages)
+            .map(Answer::Contents)
             .map_err(|error| file(&error)),
         Request::Digest { path } => copies::digests(&path)
             .map(Answer::Digested)
@@ -292,6 +312,38 @@ impl RawProcess {
         };
         match self.ask(path, &request, self.look_timeout)? {
             Answer::Trailed(trail) => Ok(trail),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// What the committed pages of the log hold; see [`super::contents`].
+    ///
+    /// # Errors
+    ///
+    /// See [`RawError`].
+    pub fn log_contents(&mut self, path: &Path) -> Result<Contents, RawError> {
+        let request = Request::LogContents {
+            path: absolute(path)?,
+        };
+        self.contents(path, &request)
+    }
+
+    /// What these pages hold now; see [`super::contents`].
+    ///
+    /// # Errors
+    ///
+    /// See [`RawError`].
+    pub fn page_contents(&mut self, path: &Path, pages: Vec<u32>) -> Result<Contents, RawError> {
+        let request = Request::PageContents {
+            path: absolute(path)?,
+            pages,
+        };
+        self.contents(path, &request)
+    }
+
+    fn contents(&mut self, path: &Path, request: &Request) -> Result<Contents, RawError> {
+        match self.ask(path, request, COPY_TIMEOUT)? {
+            Answer::Contents(contents) => Ok(contents),
             other => Err(self.unexpected(&other)),
         }
     }

@@ -8,10 +8,12 @@
 mod checkpoint;
 mod end_holder;
 mod end_process;
+mod frames;
 mod hold;
 mod in_worker;
 mod keep_valid_prefix;
 mod rebuild_index;
+mod rehearsal;
 mod release_reader;
 mod resume_holder;
 
@@ -20,23 +22,14 @@ pub use in_worker::InWorker;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode};
 
 use crate::journal::{Intent, PlannedStep};
-use crate::model::{DataLoss, Finding, Value};
+use crate::model::{Finding, Value};
 use crate::repair::{Repair, RepairError, Site};
+use crate::target::sqlite::connection::{self, Access};
 use crate::target::sqlite::raw::RawProcess;
 use crate::target::sqlite::{SqliteState, WalState};
-
-/// How long a repair waits for a lock that others hold for moments. A checkpoint that waits for
-/// readers holds up writers meanwhile, so it is short.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-
-const NO_LOSS: DataLoss = DataLoss {
-    commits: 0,
-    percent: 0.0,
-};
 
 /// The repair that an intent names, to be carried out by this very process, which must be a worker.
 ///
@@ -46,6 +39,7 @@ pub fn for_intent(intent: &Intent, site: &Site) -> Result<Box<dyn Repair>, Repai
     let scene = Scene {
         site: site.clone(),
         raw: None,
+        max_lock: Duration::from_millis(intent.max_lock_ms),
     };
     Ok(match intent.candidate.id.as_str() {
         "lock.end-holder" => Box::new(end_holder::EndHolder::new(scene, intent)?),
@@ -64,11 +58,18 @@ pub fn for_intent(intent: &Intent, site: &Site) -> Result<Box<dyn Repair>, Repai
 struct Scene {
     site: Site,
     raw: Option<RawProcess>,
+    /// How long writers may be held out.
+    max_lock: Duration,
 }
 
 impl Scene {
     fn path(&self) -> &Path {
         &self.site.path
+    }
+
+    /// How long writers may be held out.
+    fn max_lock(&self) -> Duration {
+        self.max_lock
     }
 
     /// The helper process; it is started when it is first needed.
@@ -87,9 +88,9 @@ impl Scene {
         Ok(looked.state)
     }
 
-    /// A connection that may write. The database must exist.
+    /// A connection that may write. The database must exist. Closing it checkpoints nothing.
     fn open(&self) -> Result<Connection, RepairError> {
-        open(self.path())
+        Ok(connection::open(self.path(), Access::Write, None)?)
     }
 
     /// What a write, or a checkpoint, would drop for good must not be there: transactions behind a
@@ -104,15 +105,6 @@ impl Scene {
             None => Ok(wal),
         }
     }
-}
-
-/// Opens an existing database for reading and writing. Closing it checkpoints nothing.
-fn open(path: &Path) -> Result<Connection, RepairError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(path, flags)?;
-    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    db.busy_timeout(BUSY_TIMEOUT)?;
-    Ok(db)
 }
 
 /// Whether an error says that somebody else has the lock.
@@ -147,13 +139,20 @@ fn wal_checkpoint(db: &Connection, mode: &str) -> Result<Checkpointed, RepairErr
 }
 
 /// Checkpoints as far as it goes without holding anybody up, then truncates the log if nobody is
-/// in the way. Safe at every point: SQLite syncs the database before it lets go of a frame.
-fn checkpoint_and_truncate(db: &Connection) -> Result<(), RepairError> {
+/// in the way. Safe at every point: SQLite syncs the database before it lets go of a frame. While
+/// it waits for readers to truncate, writers wait too: not longer than `max_lock`.
+fn checkpoint_and_truncate(db: &Connection, max_lock: Duration) -> Result<(), RepairError> {
     wal_checkpoint(db, "PASSIVE")?;
+    db.busy_timeout(connection::BUSY_TIMEOUT.min(max_lock))?;
     if wal_checkpoint(db, "TRUNCATE")?.busy {
         wal_checkpoint(db, "PASSIVE")?;
     }
     Ok(())
+}
+
+/// Changes when another connection has committed, in this process or in another one.
+fn data_version(db: &Connection) -> Result<i64, RepairError> {
+    Ok(db.query_row("PRAGMA main.data_version", [], |row| row.get(0))?)
 }
 
 /// Whether there is room for copies.

@@ -138,15 +138,18 @@ impl Session {
                 path,
                 access,
                 check,
-            }) => Ok(Answer::Checked(integrity::check(&path, access, check))),
+            }) => {
+                let checked = integrity::check(&path, access, check);
+                Ok(Answer::Checked(checked.integrity))
+            }
             Request::Prove(Checked {
                 path,
                 access,
                 check,
             }) => {
-                let (integrity, proven) = integrity::check_and_prove(&path, access, check);
+                let (checked, proven) = integrity::check_and_prove(&path, access, check);
                 self.proven = proven;
-                Ok(Answer::Checked(integrity))
+                Ok(Answer::Checked(checked.integrity))
             }
             Request::CheckChanged(
                 Checked {
@@ -162,8 +165,8 @@ impl Session {
                         message: "what was proven before is not known any more".to_owned(),
                     });
                 };
-                let integrity = integrity::check_changed(&path, access, check, proven, &touched);
-                Ok(Answer::Checked(integrity))
+                let checked = integrity::check_changed(&path, access, check, proven, &touched);
+                Ok(Answer::Checked(checked.integrity))
             }
             Request::Snapshot(SnapshotRequest {
                 readable,

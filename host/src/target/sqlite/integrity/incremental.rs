@@ -125,7 +125,7 @@ fn trees(connection: &Connection) -> rusqlite::Result<Vec<Tree>> {
         .collect()
 }
 
-/// Checks the tables in which a page of `touched` lies, and brings the account up to date when all
+/// Checks, within the caller's transaction, the tables in which a page of `touched` lies, and brings the account up to date when all
 /// is well. Says how many tables were looked at.
 ///
 /// # Errors
@@ -138,7 +138,6 @@ pub(super) fn run(
     check: Check,
     faults: &mut Vec<IntegrityFault>,
 ) -> rusqlite::Result<u64> {
-    let transaction = connection.unchecked_transaction()?;
     let (tables, now) = proven.changed(connection, touched)?;
     let schema = Schema::read(connection)?;
     for table in &tables {
@@ -182,7 +181,6 @@ pub(super) fn run(
         }
         *proven = renewed;
     }
-    drop(transaction);
     debug_assert!(matches!(check.mode, Mode::Incremental));
     Ok(tables.len() as u64)
 }

@@ -15,6 +15,25 @@ const CHECK: Check = Check {
 };
 const PAGE: u64 = 1024;
 
+fn check(path: &Path, access: Access, check: Check) -> Integrity {
+    super::check(path, access, check).integrity
+}
+
+fn check_and_prove(path: &Path, access: Access, check: Check) -> (Integrity, Option<Proven>) {
+    let (checked, proven) = super::check_and_prove(path, access, check);
+    (checked.integrity, proven)
+}
+
+fn check_changed(
+    path: &Path,
+    access: Access,
+    check: Check,
+    proven: &mut Proven,
+    touched: &BTreeSet<u32>,
+) -> Integrity {
+    super::check_changed(path, access, check, proven, touched).integrity
+}
+
 /// A database with a table `a.b` of 2000 rows, an index, an automatic index, and a clustered table.
 fn database() -> (tempfile::TempDir, std::path::PathBuf) {
     let directory = tempfile::tempdir().unwrap();

@@ -39,6 +39,7 @@ fn corruption_only_when_checked() {
         faults: Vec::new(),
         error: Some("busy".to_owned()),
         coverage: None,
+        comparisons: Vec::new(),
     });
     assert_eq!(corruption_count(&state), None);
     state.wal = Some(crate::target::sqlite::WalState {

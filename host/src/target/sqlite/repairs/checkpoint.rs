@@ -5,7 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{NO_LOSS, Scene, checkpoint_and_truncate, step, wal_checkpoint};
+use super::frames::{self, Noted};
+use super::{Scene, step, wal_checkpoint};
 use crate::journal::{Intent, PlannedStep};
 use crate::repair::{Proof, Repair, RepairError, Resume};
 
@@ -21,12 +22,18 @@ struct Before {
 pub(super) struct Checkpoint {
     scene: Scene,
     before: Before,
+    /// What the log held, when this process checkpointed it.
+    noted: Option<Noted>,
 }
 
 impl Checkpoint {
     pub(super) fn new(scene: Scene, intent: &Intent) -> Result<Self, RepairError> {
         let before = Option::<Before>::deserialize(&intent.before)?.unwrap_or_default();
-        Ok(Self { scene, before })
+        Ok(Self {
+            scene,
+            before,
+            noted: None,
+        })
     }
 }
 
@@ -54,10 +61,11 @@ impl Repair for Checkpoint {
     }
 
     fn apply(&mut self, _step: &str) -> Result<(), RepairError> {
-        checkpoint_and_truncate(&self.scene.open()?)
+        self.noted = Some(frames::checkpoint(&mut self.scene)?);
+        Ok(())
     }
 
-    /// The file is shorter, or fewer frames wait than before.
+    /// The file is shorter, or fewer frames wait than before; and what the log held is there.
     fn verify(&mut self) -> Result<Proof, RepairError> {
         let answer = wal_checkpoint(&self.scene.open()?, "PASSIVE")?;
         let bytes = self.scene.look(false)?.wal.map_or(0, |wal| wal.bytes);
@@ -67,13 +75,11 @@ impl Repair for Checkpoint {
                 "{backlog} frames wait in {bytes} bytes, no fewer than before"
             )));
         }
-        Ok(Proof {
-            text: format!(
-                "{backlog} frames wait (before {}), the log has {bytes} bytes (before {})",
-                self.before.backlog, self.before.bytes
-            ),
-            loss: NO_LOSS,
-        })
+        let claim = format!(
+            "{backlog} frames wait (before {}), the log has {bytes} bytes (before {})",
+            self.before.backlog, self.before.bytes
+        );
+        frames::prove(&mut self.scene, self.noted.as_ref(), claim)
     }
 
     fn undo(&mut self, _begun: &[String]) -> Result<String, RepairError> {

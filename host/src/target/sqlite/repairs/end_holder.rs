@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::end_process::{Culprit, Ending, GRACE, Moment};
 use super::hold::standing;
-use super::{NO_LOSS, Scene, fact, is_busy, step};
+use super::{Scene, fact, is_busy, step};
 use crate::journal::{Intent, PlannedStep};
 use crate::model::Value;
-use crate::repair::{Proof, Repair, RepairError, Resume};
+use crate::repair::{Loss, Proof, Repair, RepairError, Resume};
 use crate::target::sqlite::{Lock, SqliteState};
 
 /// What the holder must not move while it is to be ended.
@@ -172,10 +172,10 @@ impl Repair for EndHolder {
             Err(error) if is_busy(&error) => "others write",
             Err(error) => return Err(error),
         };
-        Ok(Proof {
-            text: format!("{what}{commits}; {way}"),
-            loss: NO_LOSS,
-        })
+        Ok(Proof::new(
+            format!("{what}{commits}; {way}"),
+            Loss::OnlyUncommitted,
+        ))
     }
 
     fn undo(&mut self, _begun: &[String]) -> Result<String, RepairError> {

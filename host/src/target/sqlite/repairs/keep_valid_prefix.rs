@@ -25,11 +25,12 @@ use rusqlite::Connection;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Scene, integer_fact, is_busy, open, step, wal_checkpoint};
+use super::{Scene, integer_fact, is_busy, step, wal_checkpoint};
 use crate::journal::{Intent, PlannedStep};
 use crate::model::DataLoss;
-use crate::repair::{Proof, Repair, RepairError, Resume};
+use crate::repair::{Loss, Proof, Repair, RepairError, Resume};
 use crate::target::sqlite::WalState;
+use crate::target::sqlite::connection::{self, Access};
 use crate::target::sqlite::copies::{CopiedFile, DATABASE_NAME};
 use crate::target::sqlite::raw::{FailureKind, RawError};
 
@@ -201,7 +202,8 @@ impl KeepValidPrefix {
             // Only after an interruption: another process opened it, and SQLite took the prefix
             // for it. What is behind the prefix is dropped for good when the log is truncated.
             Err(error) if resumed && is_busy(&error) => {
-                return super::checkpoint_and_truncate(&self.scene.open()?);
+                let max_lock = self.scene.max_lock();
+                return super::checkpoint_and_truncate(&self.scene.open()?, max_lock);
             }
             Err(error) => return Err(error),
         }
@@ -225,7 +227,7 @@ impl KeepValidPrefix {
                 let now = self.fingerprint()?;
                 if self.is_as_rehearsed(&now)? {
                     check(self.hold()?)?;
-                    return Ok(self.proof(""));
+                    return Ok(self.proof(true));
                 }
                 if self.has_same_log(&now)? {
                     return Err(RepairError::Unproven("the log is not replayed".to_owned()));
@@ -243,17 +245,19 @@ impl KeepValidPrefix {
             let detail = "the damaged frames are still in the log";
             return Err(RepairError::Unproven(detail.to_owned()));
         }
-        Ok(self.proof("; another process has used the database since"))
+        Ok(self.proof(false))
     }
 
-    fn proof(&self, remark: &str) -> Proof {
-        Proof {
-            text: format!(
-                "{} frames replayed, the log is empty, integrity check ok, originals in {}{remark}",
-                self.damage.last_commit_frame,
-                self.copy.display()
-            ),
-            loss: self.loss,
+    fn proof(&self, alone: bool) -> Proof {
+        let claim = format!("{} frames replayed", self.damage.last_commit_frame);
+        let proof = Proof::new(claim, Loss::Announced(self.loss))
+            .and("integrity check ok")
+            .keeping(self.copy.clone());
+        let same = "the database is, byte for byte, what the rehearsal made of it";
+        if alone {
+            proof.and(same).and("the log is empty")
+        } else {
+            proof.but_not(same, "another process has used it since")
         }
     }
 
@@ -337,7 +341,7 @@ impl Repair for KeepValidPrefix {
         }
         check(self.hold()?)?;
         self.release();
-        Ok(self.proof(""))
+        Ok(self.proof(true))
     }
 
     fn undo(&mut self, begun: &[String]) -> Result<String, RepairError> {
@@ -382,10 +386,12 @@ impl Fingerprint {
 
 /// Opens a database for this process alone, its wal-index in memory.
 fn hold(path: &Path) -> Result<Connection, RepairError> {
-    let db = open(path)?;
+    // Read before that, the wal-index would be the shared one.
+    let db = connection::open_untouched(path, Access::Write, None)?;
     db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     // The first read takes the lock.
     db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    connection::bound_cache(&db)?;
     let mode: String = db.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
     if mode != "wal" {
         return Err(RepairError::Unmet {

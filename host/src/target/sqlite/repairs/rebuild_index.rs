@@ -1,39 +1,51 @@
 //! `index.rebuild`: builds a damaged index again from its table.
 //!
-//! One write transaction from the first check to the last: until it commits, SQLite takes
-//! everything back by itself, whatever happens to the process, so every kill point is safe. Killed
-//! in the commit, the next start looks which it was. Before that a copy is taken. After the commit
-//! there is no way back that would not lose what others commit meanwhile; the copy is then for a
-//! person.
+//! What a rebuild removes is gone, so everything is proven before, on a copy and without any lock:
+//! that each entry that goes holds nothing which no row holds, that the rows can be read, that the
+//! index can be built, and how long that takes. The write lock is then held for the rebuild alone,
+//! and only when nobody has written since the copy was taken: the proof is of this very state.
+//! Under a writer that never rests the copy and the proof are made under the lock, if they fit
+//! into what the guard allows.
+//!
+//! Until the transaction commits, SQLite takes everything back by itself, whatever happens to the
+//! process, so every kill point is safe. Killed in the commit, the next start finds out which it
+//! was. After the commit there is no way back that would not lose what others commit meanwhile; the
+//! copy is then for a person.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
-use sha2::{Digest as _, Sha256};
+use rusqlite::{Connection, TransactionBehavior};
 
-use super::{NO_LOSS, Scene, is_busy, step, text_fact};
+use super::rehearsal::{self, Proven};
+use super::{Scene, data_version, is_busy, step, text_fact};
 use crate::journal::{Intent, PlannedStep};
-use crate::repair::{Proof, Repair, RepairError, Resume};
-use crate::target::sqlite::integrity::{self, Check, Mode, quoted};
-use crate::target::sqlite::{DamagedObject, IntegrityFault};
+use crate::repair::{Loss, Proof, Repair, RepairError, Resume};
+use crate::target::sqlite::connection::{self, Deadline};
+use crate::target::sqlite::integrity::{compare, quoted};
 
-/// How long the transaction may hold up writers.
-const DEADLINE: Duration = Duration::from_mins(1);
+/// How often the proof is made again when somebody wrote meanwhile.
+const ATTEMPTS: u32 = 3;
 
-/// Virtual machine instructions between two looks at the deadline.
-const PROGRESS_OPS: i32 = 10_000;
+/// Pages that are copied at a time in rollback mode, where a reader holds writers up: a millisecond
+/// or two of copying.
+const PAGES_AT_A_TIME: i32 = 256;
 
-/// Faults that are compared at most; more than that is nothing for a repair of one index.
-const MAX_FAULTS: u32 = 100_000;
+/// How long the copy may take in rollback mode, in which a commit by another process makes it begin
+/// again.
+const COPY_PATIENCE: Duration = Duration::from_mins(5);
 
-/// Room that must be free for the copy, as a multiple of the database: the specification's
-/// `check_space(multiplier=2.0)`, section 1.2 C.
+/// What a step is expected to take under the lock, as a multiple of what it took before: caches are
+/// colder, and the disk is another one.
+const LOCK_MARGIN: u32 = 2;
+
+/// Room that must be free, as a multiple of the database: for the copy and for the rehearsal.
 const ROOM: u64 = 2;
+
+const DATABASE: &str = "database";
+const PROVEN: &str = "proven.json";
 
 /// The repair.
 pub(super) struct RebuildIndex {
@@ -42,8 +54,21 @@ pub(super) struct RebuildIndex {
     copy: PathBuf,
     index: String,
     table: String,
+    /// How long writers may be held out.
+    max_lock: Duration,
+    /// The database as it was when it was copied, and what was proven of that.
+    watched: Option<Watched>,
+    proven: Option<Proven>,
     /// Whether this process committed.
     committed: bool,
+}
+
+/// A connection that knows whether anybody wrote since.
+struct Watched {
+    db: Connection,
+    deadline: Deadline,
+    version: i64,
+    copied_in: Duration,
 }
 
 impl RebuildIndex {
@@ -52,80 +77,186 @@ impl RebuildIndex {
             copy: scene.site.copies.join(&intent.repair_id),
             index: text_fact(&intent.finding, "index")?,
             table: text_fact(&intent.finding, "table")?,
+            max_lock: Duration::from_millis(intent.max_lock_ms),
+            watched: None,
+            proven: None,
             committed: false,
             scene,
         })
     }
 
+    fn copied(&self) -> PathBuf {
+        self.copy.join(DATABASE)
+    }
+
     /// A copy of the database as it is now, synced. It holds the damaged index too.
-    fn copy_aside(&self) -> Result<(), RepairError> {
-        fs::create_dir_all(&self.copy)?;
-        let file = self.copy.join("database");
-        let from = self.scene.open()?;
-        let mut to = Connection::open(&file)?;
-        match Backup::new(&from, &mut to)?.step(-1)? {
-            StepResult::Done => {}
-            _ => return Err(busy("the database is busy, no copy could be taken")),
+    fn copy_aside(&mut self) -> Result<(), RepairError> {
+        let begin = Instant::now();
+        let mut db = self.scene.open()?;
+        let deadline = Deadline::of(&mut db)?;
+        let version = data_version(&db)?;
+        copy(&db, &self.copy, &self.copied())?;
+        self.watched = Some(Watched {
+            db,
+            deadline,
+            version,
+            copied_in: begin.elapsed(),
+        });
+        Ok(())
+    }
+
+    /// Proves, on the copy alone, what the rebuild will do.
+    fn prove(&mut self) -> Result<(), RepairError> {
+        let proven = rehearsal::prove(&self.copied(), &self.index, &self.table)?;
+        let (rebuild, allowed) = (proven.rebuilt_in(), self.max_lock);
+        if rebuild > allowed {
+            return Err(RepairError::Unmet {
+                name: "lock-time",
+                detail: format!(
+                    "the rebuild took {} ms on a copy, writers may be held out for {} ms",
+                    rebuild.as_millis(),
+                    allowed.as_millis()
+                ),
+            });
         }
-        to.close().map_err(|(_, error)| error)?;
-        File::open(&file)?.sync_all()?;
-        File::open(&self.copy)?.sync_all()?;
+        rehearsal::write_note(&self.copy, PROVEN, &proven)?;
+        self.proven = Some(proven);
         Ok(())
     }
 
     fn rebuild(&mut self) -> Result<(), RepairError> {
+        for attempt in 1..=ATTEMPTS {
+            let Some(mut watched) = self.watched.take() else {
+                self.copy_again()?;
+                continue;
+            };
+            let quiet = self.rebuild_if_quiet(&mut watched)?;
+            self.watched = Some(watched);
+            if quiet {
+                return Ok(());
+            }
+            if attempt < ATTEMPTS {
+                self.copy_again()?;
+            }
+        }
+        self.rebuild_under_writers()
+    }
+
+    fn copy_again(&mut self) -> Result<(), RepairError> {
+        self.watched = None;
+        fs::remove_dir_all(&self.copy)?;
+        self.copy_aside()?;
+        self.prove()
+    }
+
+    /// Rebuilds when the database is what was copied and proven; says whether it was.
+    fn rebuild_if_quiet(&mut self, watched: &mut Watched) -> Result<bool, RepairError> {
+        let work = watched
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(RepairError::from)
+            .map_err(lock_taken)?;
+        if data_version(&work)? != watched.version {
+            return Ok(false);
+        }
+        self.reindex(&work, &watched.deadline, Instant::now())?;
+        work.commit()?;
+        self.committed = true;
+        Ok(true)
+    }
+
+    /// Copies, proves and rebuilds under one write lock, where somebody writes all the time.
+    fn rebuild_under_writers(&mut self) -> Result<(), RepairError> {
+        let copied_in = self
+            .watched
+            .as_ref()
+            .map_or(Duration::ZERO, |w| w.copied_in);
+        let proven_in = self
+            .proven
+            .as_ref()
+            .map_or(Duration::ZERO, Proven::proven_in);
+        let rebuilt_in = self
+            .proven
+            .as_ref()
+            .map_or(Duration::ZERO, Proven::rebuilt_in);
+        let expected = (copied_in + proven_in + rebuilt_in) * LOCK_MARGIN;
+        if expected > self.max_lock {
+            return Err(RepairError::Unmet {
+                name: "quiet",
+                detail: format!(
+                    "others wrote during {ATTEMPTS} attempts to prove it beforehand; to prove it \
+                     while they wait takes about {} ms, they may be held out for {} ms",
+                    expected.as_millis(),
+                    self.max_lock.as_millis()
+                ),
+            });
+        }
+        self.watched = None;
+        fs::remove_dir_all(&self.copy)?;
         let mut db = self.scene.open()?;
-        let begin = Instant::now();
-        db.progress_handler(PROGRESS_OPS, Some(move || begin.elapsed() > DEADLINE))?;
+        let deadline = Deadline::of(&mut db)?;
+        let version = data_version(&db)?;
         let work = db
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(RepairError::from)
-            .map_err(|error| match error {
-                error if is_busy(&error) => busy("the write lock is taken"),
-                error => error,
-            })?;
-        self.rebuild_in(&work)?;
+            .map_err(lock_taken)?;
+        let begin = Instant::now();
+        // Another connection: a backup cannot read from one that writes.
+        copy(&self.scene.open()?, &self.copy, &self.copied())?;
+        self.proven = None;
+        let proven = rehearsal::prove_without_rebuild(&self.copied(), &self.index, &self.table)?;
+        rehearsal::write_note(&self.copy, PROVEN, &proven)?;
+        self.proven = Some(proven);
+        self.reindex(&work, &deadline, begin)?;
         work.commit()?;
         self.committed = true;
+        self.watched = Some(Watched {
+            db,
+            deadline,
+            version,
+            copied_in: begin.elapsed(),
+        });
         Ok(())
     }
 
-    /// Rebuilds inside the transaction, and proves inside it that nothing but the index changed.
-    fn rebuild_in(&self, work: &Transaction<'_>) -> Result<(), RepairError> {
-        let faults_before = faults(work)?;
-        if let Some(fault) = faults_before.iter().find(|f| self.is_of_table(f)) {
-            return Err(RepairError::Unmet {
-                name: "table-clean",
-                detail: fault.message.clone(),
-            });
+    /// Builds the index in the transaction; whatever of the allowed time is left since `begin` is
+    /// what it has.
+    fn reindex(
+        &self,
+        work: &Connection,
+        deadline: &Deadline,
+        begin: Instant,
+    ) -> Result<(), RepairError> {
+        let allowed = self.max_lock;
+        deadline.set(Some(begin + allowed));
+        let sql = format!("REINDEX main.{}", quoted(&self.index));
+        let done = work.execute_batch(&sql);
+        let took = begin.elapsed();
+        deadline.set(None);
+        match done {
+            Ok(()) if took <= allowed => Ok(()),
+            Err(error)
+                if error.sqlite_error_code() != Some(rusqlite::ErrorCode::OperationInterrupted) =>
+            {
+                Err(error.into())
+            }
+            _ => Err(RepairError::Unmet {
+                name: "lock-time",
+                detail: format!(
+                    "it was stopped and taken back after {} ms: writers may be held out for {} ms",
+                    took.as_millis(),
+                    allowed.as_millis()
+                ),
+            }),
         }
-        let rows_before = digest(work, &self.table)?;
-        work.execute_batch(&format!("REINDEX main.{}", quoted(&self.index)))?;
-        // Another damaged index is its own incident: it may stay, but nothing may come to it.
-        let known: BTreeSet<&str> = faults_before
-            .iter()
-            .filter(|f| !self.is_of_index(f))
-            .map(|f| f.message.as_str())
-            .collect();
-        let faults_after = faults(work)?;
-        let new = |f: &&IntegrityFault| !known.contains(f.message.as_str());
-        if let Some(fault) = faults_after.iter().find(new) {
-            return Err(RepairError::Unproven(fault.message.clone()));
-        }
-        if digest(work, &self.table)? != rows_before {
-            let detail = format!("the rows of table `{}` changed", self.table);
-            return Err(RepairError::Unproven(detail));
-        }
-        Ok(())
     }
 
-    fn is_of_index(&self, fault: &IntegrityFault) -> bool {
-        matches!(&fault.object, DamagedObject::Index { index, .. } if *index == self.index)
-    }
-
-    fn is_of_table(&self, fault: &IntegrityFault) -> bool {
-        matches!(&fault.object, DamagedObject::Table { table } if *table == self.table)
-            || fault.object == DamagedObject::Schema
+    /// What was proven before the rebuild, in this process or in one that was killed.
+    fn proven(&self) -> Result<Proven, RepairError> {
+        match &self.proven {
+            Some(proven) => Ok(proven.clone()),
+            None => rehearsal::read_note(&self.copy.join(PROVEN)),
+        }
     }
 }
 
@@ -158,48 +289,100 @@ impl Repair for RebuildIndex {
 
     fn plan(&self) -> Vec<PlannedStep> {
         let copy = format!("copy the database to {}, synced", self.copy.display());
-        let rebuild = format!(
-            "in one transaction: read `{}` without indexes, REINDEX `{}`, check, read again, compare",
-            self.table, self.index
+        let prove = format!(
+            "on the copy: compare each entry of `{}` with its row in `{}`, rehearse the rebuild, \
+             check, compare again",
+            self.index, self.table
         );
-        vec![step("copy-aside", copy), step("rebuild", rebuild)]
+        let rebuild = format!(
+            "if nobody wrote since: REINDEX `{}` in one transaction of at most {} ms",
+            self.index,
+            self.max_lock.as_millis()
+        );
+        vec![
+            step("copy-aside", copy),
+            step("prove", prove),
+            step("rebuild", rebuild),
+        ]
     }
 
     fn apply(&mut self, step: &str) -> Result<(), RepairError> {
-        if step == "copy-aside" {
-            self.copy_aside()
-        } else {
-            self.rebuild()
+        let done = match step {
+            "copy-aside" => self.copy_aside(),
+            "prove" => self.prove(),
+            _ => self.rebuild(),
+        };
+        // What is refused is not taken back: nothing was done but the copy.
+        if matches!(done, Err(RepairError::Unmet { .. })) && self.copy.exists() {
+            fs::remove_dir_all(&self.copy)?;
         }
+        done
     }
 
-    /// Seen anew, on another connection: the table and the index agree.
+    /// Examined again, in one read transaction: the table and the index agree, and the rows are
+    /// those of the copy.
     fn verify(&mut self) -> Result<Proof, RepairError> {
-        let db = self.scene.open()?;
-        let faults = faults(&db)?;
-        let wrong = |f: &&IntegrityFault| self.is_of_index(f) || self.is_of_table(f);
-        if let Some(fault) = faults.iter().find(wrong) {
-            return Err(RepairError::Unproven(fault.message.clone()));
+        let proven = self.proven()?;
+        let opened;
+        let (db, unwritten) = match &self.watched {
+            Some(watched) if self.committed => (&watched.db, Some(watched.version)),
+            _ => {
+                opened = self.scene.open()?;
+                (&opened, None)
+            }
+        };
+        let moment = db.unchecked_transaction()?;
+        // Own commits do not count.
+        let quiet = match unwritten {
+            Some(version) => data_version(&moment)? == version,
+            None => false,
+        };
+        let compared = compare(&moment, &self.index, &self.table)?.comparison;
+        if let Some(why) = compared.unproven {
+            return Err(RepairError::Unproven(why));
         }
-        Ok(Proof {
-            text: format!(
-                "index `{}` agrees with table `{}`, no row of which was changed",
+        let differ = compared.missing_entries + compared.removable.total() + compared.disagreements;
+        if differ > 0 {
+            return Err(RepairError::Unproven(format!(
+                "{differ} entries of index `{}` still differ from the rows of `{}`",
                 self.index, self.table
+            )));
+        }
+        rehearsal::no_new_faults(&moment, &proven, &self.index, &self.table)?;
+        let unchanged = rehearsal::rows(&moment, &self.index, &self.table)? == proven.rows;
+        let mut proof = Proof::new(
+            format!(
+                "index `{}` has the entry of each of the {} rows of table `{}` that belong into it, \
+                 and no other",
+                self.index, compared.rows, self.table
             ),
-            loss: NO_LOSS,
-        })
+            if unchanged {
+                Loss::Nothing
+            } else {
+                Loss::NotProven("others wrote to the table since".to_owned())
+            },
+        )
+        .and(proven.what_went());
+        if unchanged {
+            proof = proof.and("no row was changed");
+        } else if quiet {
+            let detail = format!(
+                "rows of table `{}` changed, and nobody else wrote",
+                self.table
+            );
+            return Err(RepairError::Unproven(detail));
+        } else {
+            proof = proof.but_not("no row was changed", "others have written since");
+        }
+        Ok(proof.keeping(self.copied()))
     }
 
     fn undo(&mut self, begun: &[String]) -> Result<String, RepairError> {
         let may_be_committed = self.committed || begun.iter().any(|step| step == "rebuild");
-        // What was committed was clean when it was. A fault in the index says: not committed, or
-        // damaged anew; only this process knows the difference.
-        if self.committed
-            || may_be_committed
-                && !faults(&self.scene.open()?)?
-                    .iter()
-                    .any(|f| self.is_of_index(f))
-        {
+        // Before it the index differed from its rows or was out of order. When neither is so any
+        // more, it was committed; damaged anew meanwhile, only this process would know.
+        let is_committed = self.committed || may_be_committed && self.is_sound()?;
+        if is_committed {
             return Err(RepairError::NoWayBack(
                 "the rebuilt index is committed, and others may have written since; the database as it was is copied aside",
             ));
@@ -216,6 +399,23 @@ impl Repair for RebuildIndex {
     }
 }
 
+impl RebuildIndex {
+    fn is_sound(&self) -> Result<bool, RepairError> {
+        let faults = rehearsal::faults(&self.scene.open()?)?;
+        Ok(!faults
+            .iter()
+            .any(|fault| rehearsal::is_of_index(fault, &self.index)))
+    }
+}
+
+fn lock_taken(error: RepairError) -> RepairError {
+    if is_busy(&error) {
+        busy("the write lock is taken")
+    } else {
+        error
+    }
+}
+
 fn busy(detail: &str) -> RepairError {
     RepairError::Unmet {
         name: "not-busy",
@@ -223,36 +423,30 @@ fn busy(detail: &str) -> RepairError {
     }
 }
 
-fn faults(db: &Connection) -> Result<Vec<IntegrityFault>, RepairError> {
-    let check = Check {
-        mode: Mode::Full,
-        max_faults: MAX_FAULTS,
-        deadline: None,
-    };
-    Ok(integrity::faults(db, check)?)
-}
-
-/// Count and SHA-256 of all rows of a table, read in its own order without any index.
-fn digest(db: &Connection, table: &str) -> Result<(u64, [u8; 32]), RepairError> {
-    let mut all = db.prepare(&format!("SELECT * FROM main.{} NOT INDEXED", quoted(table)))?;
-    let columns = all.column_count();
-    let mut rows = all.query([])?;
-    let mut hash = Sha256::new();
-    let mut count = 0;
-    while let Some(row) = rows.next()? {
-        count += 1;
-        for column in 0..columns {
-            let (tag, bytes): (u8, &[u8]) = match row.get_ref(column)? {
-                ValueRef::Null => (0, &[]),
-                ValueRef::Integer(value) => (1, &value.to_le_bytes()),
-                ValueRef::Real(value) => (2, &value.to_bits().to_le_bytes()),
-                ValueRef::Text(value) => (3, value),
-                ValueRef::Blob(value) => (4, value),
-            };
-            hash.update([tag]);
-            hash.update((bytes.len() as u64).to_le_bytes());
-            hash.update(bytes);
+/// Copies the database as one moment shows it, synced. In write-ahead mode that holds up nobody; in
+/// rollback mode it is done by parts, so that a writer waits for one of them at most.
+fn copy(from: &Connection, dir: &Path, file: &Path) -> Result<(), RepairError> {
+    fs::create_dir_all(dir)?;
+    let mut to = connection::create(file)?;
+    let mode: String = from.query_row("PRAGMA main.journal_mode", [], |row| row.get(0))?;
+    let pages = if mode == "wal" { -1 } else { PAGES_AT_A_TIME };
+    let begin = Instant::now();
+    let backup = Backup::new(from, &mut to)?;
+    loop {
+        match backup.step(pages)? {
+            StepResult::Done => break,
+            StepResult::More if begin.elapsed() < COPY_PATIENCE => {}
+            StepResult::Busy | StepResult::Locked if begin.elapsed() < connection::BUSY_TIMEOUT => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            _ => return Err(busy("the database is busy, no copy could be taken")),
         }
     }
-    Ok((count, hash.finalize().into()))
+    drop(backup);
+    // One file: it needs no log of its own, and reading it writes nothing beside it.
+    to.pragma_update(None, "journal_mode", "DELETE")?;
+    to.close().map_err(|(_, error)| error)?;
+    File::open(file)?.sync_all()?;
+    File::open(dir)?.sync_all()?;
+    Ok(())
 }

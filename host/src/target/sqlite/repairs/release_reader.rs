@@ -10,8 +10,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::end_process::{Culprit, Ending, GRACE, Moment};
+use super::frames::{self, Noted};
 use super::hold::{STILL_HOLDS, standing};
-use super::{NO_LOSS, Scene, checkpoint_and_truncate, step, wal_checkpoint};
+use super::{Scene, step, wal_checkpoint};
 use crate::journal::{Intent, PlannedStep};
 use crate::repair::{Proof, Repair, RepairError, Resume};
 use crate::target::sqlite::activity::Activity;
@@ -43,6 +44,8 @@ pub(super) struct ReleaseReader {
     before: Option<Pin>,
     /// How the process was ended, in this run of dbmedic.
     ending: Option<Ending>,
+    /// What the log held, when this process checkpointed it.
+    noted: Option<Noted>,
 }
 
 impl ReleaseReader {
@@ -52,6 +55,7 @@ impl ReleaseReader {
             reader: Culprit::of(&intent.finding, "reader")?,
             before: Deserialize::deserialize(&intent.before)?,
             ending: None,
+            noted: None,
         })
     }
 
@@ -132,7 +136,8 @@ impl Repair for ReleaseReader {
 
     fn apply(&mut self, step: &str) -> Result<(), RepairError> {
         if step == "checkpoint" {
-            return checkpoint_and_truncate(&self.scene.open()?);
+            self.noted = Some(frames::checkpoint(&mut self.scene)?);
+            return Ok(());
         }
         let (reader, may_end) = (self.reader.clone(), self.scene.site.may_end.clone());
         let ending = reader.end(&may_end, &mut |moment| self.in_the_way(moment))?;
@@ -164,20 +169,18 @@ impl Repair for ReleaseReader {
         for _ in 0..LOOKS {
             backlog = wal_checkpoint(&db, "PASSIVE")?.backlog();
             if backlog == 0 {
-                return Ok(Proof {
-                    text: format!("{what}; the log is checkpointed to its end"),
-                    loss: NO_LOSS,
-                });
+                let claim = format!("{what}; the log is checkpointed to its end");
+                return frames::prove(&mut self.scene, self.noted.as_ref(), claim);
             }
         }
         let state = self.scene.look(false)?;
         match self.further(&state) {
-            Some(other) => Ok(Proof {
-                text: format!(
+            Some(other) => {
+                let claim = format!(
                     "{what}; the log is checkpointed past it, {backlog} frames more wait for {other}"
-                ),
-                loss: NO_LOSS,
-            }),
+                );
+                frames::prove(&mut self.scene, self.noted.as_ref(), claim)
+            }
             None => Err(RepairError::Unproven(format!(
                 "{backlog} frames are still not checkpointed"
             ))),

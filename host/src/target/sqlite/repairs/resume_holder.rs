@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use super::end_process::Culprit;
 use super::hold::{STILL_HOLDS, standing};
-use super::{NO_LOSS, Scene, fact, step};
+use super::{Scene, fact, step};
 use crate::journal::{Intent, PlannedStep};
-use crate::repair::{Proof, Repair, RepairError, Resume};
+use crate::repair::{Loss, Proof, Repair, RepairError, Resume};
 use crate::target::sqlite::activity::RunState;
 use crate::target::sqlite::{Lock, SqliteState};
 
@@ -114,15 +114,15 @@ impl Repair for ResumeHolder {
                 let detail = format!("process {pid} is stopped all the same");
                 return Err(RepairError::Unproven(detail));
             }
-            return Ok(Proof {
-                text: format!("process {pid} goes on; it has not let go of the lock yet"),
-                loss: NO_LOSS,
-            });
+            return Ok(Proof::new(
+                format!("process {pid} goes on; it has not let go of the lock yet"),
+                Loss::Untouched,
+            ));
         }
-        Ok(Proof {
-            text: format!("process {pid} went on and let go of the lock"),
-            loss: NO_LOSS,
-        })
+        Ok(Proof::new(
+            format!("process {pid} went on and let go of the lock"),
+            Loss::Untouched,
+        ))
     }
 
     fn undo(&mut self, _begun: &[String]) -> Result<String, RepairError> {

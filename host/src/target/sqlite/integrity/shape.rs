@@ -1,0 +1,607 @@
+//! What an index is made of: which values its entries hold, in which order, and how SQLite would
+//! compute them from a row.
+
+use std::cmp::Ordering;
+
+use rusqlite::{Connection, OptionalExtension as _};
+
+use super::quoted;
+use crate::target::sqlite::btree::Stored;
+
+/// What keeps an index from being compared with its table.
+pub(super) type NotComparable = String;
+
+/// An index with its table.
+#[derive(Debug, Clone)]
+pub(super) struct Shape {
+    table: String,
+    /// The root pages of both trees.
+    pub(super) root: u32,
+    table_root: u32,
+    /// What each entry holds, in the entry's order: the key, then what is missing to know the row.
+    pub(super) parts: Vec<Part>,
+    /// Where in an entry stands what identifies its row: the rowid, or the primary key.
+    pub(super) identity: Vec<usize>,
+    /// Whether rows are identified by a rowid.
+    pub(super) has_rowid: bool,
+    /// `FROM` and what keeps SQLite to the table's own tree.
+    from: String,
+    /// Which rows are in the index; none: all.
+    partial: Option<String>,
+    pub(super) unique: bool,
+    /// Whether text is UTF-16: SQLite would give it as UTF-8, and what is no text would change.
+    utf16: bool,
+}
+
+/// One value of an entry.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    /// What a person calls it.
+    pub(super) name: String,
+    /// The expression that gives it from a row.
+    sql: String,
+    collation: Collation,
+    collation_name: String,
+    descending: bool,
+    /// Whether it belongs to the key, not only to the row's identity.
+    pub(super) is_key: bool,
+}
+
+/// How text is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Collation {
+    Binary,
+    NoCase,
+    Rtrim,
+    /// An application's own.
+    Unknown,
+}
+
+impl Shape {
+    /// Reads what an index is made of.
+    ///
+    /// # Errors
+    ///
+    /// SQLite's own. What cannot be compared is no error.
+    pub(super) fn read(
+        connection: &Connection,
+        index: &str,
+        table: &str,
+    ) -> rusqlite::Result<Result<Self, NotComparable>> {
+        let found: Option<(u32, Option<String>, u32, bool)> = connection
+            .query_row(
+                "SELECT i.rootpage, i.sql, t.rootpage, l.wr
+                 FROM main.sqlite_schema AS i
+                 JOIN main.sqlite_schema AS t ON t.type = 'table' AND t.name = i.tbl_name
+                 JOIN pragma_table_list AS l ON l.schema = 'main' AND l.name = t.name
+                 WHERE i.type = 'index' AND i.name = ?1 AND i.tbl_name = ?2",
+                [index, table],
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+            )
+            .optional()?;
+        let Some((root, sql, table_root, without_rowid)) = found else {
+            return Ok(Err(format!("index `{index}` is not in the schema")));
+        };
+        let encoding: String =
+            connection.query_row("PRAGMA main.encoding", [], |row| row.get(0))?;
+        let columns: Vec<String> = connection
+            .prepare("SELECT name FROM pragma_table_xinfo(?1) ORDER BY cid")?
+            .query_map([table], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        let rowid = ["rowid", "_rowid_", "oid"]
+            .into_iter()
+            .find(|id| !columns.iter().any(|column| column.eq_ignore_ascii_case(id)));
+        let text = sql
+            .as_deref()
+            .map_or(Some(Definition::default()), Definition::parse);
+        let Some(text) = text else {
+            return Ok(Err(
+                "its definition is written in a way that is not understood".into(),
+            ));
+        };
+        // An index that the table's own definition asks for has no text, and no expression.
+        let unique: Option<(bool, bool)> = connection
+            .query_row(
+                "SELECT \"unique\", partial FROM pragma_index_list(?1) WHERE name = ?2",
+                [table, index],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .optional()?;
+        let Some((unique, is_partial)) = unique else {
+            return Ok(Err(format!(
+                "index `{index}` is not one of table `{table}`"
+            )));
+        };
+        let mut shape = Self {
+            table: table.to_owned(),
+            root,
+            table_root,
+            parts: Vec::new(),
+            identity: Vec::new(),
+            has_rowid: !without_rowid,
+            from: format!("main.{} NOT INDEXED", quoted(table)),
+            partial: None,
+            unique,
+            utf16: encoding != "UTF-8",
+        };
+        if is_partial {
+            shape.partial.clone_from(&text.filter);
+            if shape.partial.is_none() {
+                return Ok(Err("which rows belong into it is not understood".into()));
+            }
+        }
+        let mut statement = connection.prepare(
+            "SELECT cid, name, coll, \"desc\", key FROM pragma_index_xinfo(?1) ORDER BY seqno",
+        )?;
+        let mut rows = statement.query([index])?;
+        let mut cids = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (cid, name): (i64, Option<String>) = (row.get(0)?, row.get(1)?);
+            let collation: Option<String> = row.get(2)?;
+            let place = shape.parts.len();
+            let (name, sql) = match (cid, name) {
+                (0.., Some(name)) => (name.clone(), quoted(&name)),
+                (-1, _) => match rowid.or_else(|| alias_of_rowid(connection, table)) {
+                    Some(id) => ("rowid".to_owned(), id.to_owned()),
+                    None => return Ok(Err("columns have all names of the rowid".into())),
+                },
+                _ => match text.parts.get(place) {
+                    Some(sql) => (format!("expression {}", place + 1), format!("({sql})")),
+                    None => return Ok(Err("its expressions are not understood".into())),
+                },
+            };
+            shape.parts.push(Part {
+                name,
+                sql,
+                collation: Collation::of(collation.as_deref()),
+                collation_name: collation.unwrap_or_else(|| "BINARY".to_owned()),
+                descending: row.get(3)?,
+                is_key: row.get(4)?,
+            });
+            cids.push(cid);
+        }
+        Ok(if shape.identify(connection, &cids)? {
+            Ok(shape)
+        } else {
+            Err("its entries do not name their rows".into())
+        })
+    }
+
+    /// Finds what in an entry names its row; false when nothing does.
+    fn identify(&mut self, connection: &Connection, cids: &[i64]) -> rusqlite::Result<bool> {
+        if self.has_rowid {
+            self.identity
+                .extend(cids.iter().rposition(|cid| *cid == -1));
+            return Ok(!self.identity.is_empty());
+        }
+        let primary: Vec<(i64, String)> = connection
+            .prepare(
+                "SELECT i.cid, l.name FROM pragma_index_list(?1) AS l
+                 JOIN pragma_index_info(l.name) AS i
+                 WHERE l.origin = 'pk' ORDER BY i.seqno",
+            )?
+            .query_map([&self.table], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        // Only the primary key's index is the table; NOT INDEXED lets SQLite take another one.
+        if let Some((_, name)) = primary.first() {
+            self.from = format!("main.{} INDEXED BY {}", quoted(&self.table), quoted(name));
+        }
+        for (cid, _) in primary {
+            match cids.iter().rposition(|known| *known == cid) {
+                Some(place) => self.identity.push(place),
+                None => return Ok(false),
+            }
+        }
+        Ok(!self.identity.is_empty())
+    }
+
+    /// The statement that gives the entry of each row, read from the table's own tree. Where text
+    /// is UTF-16, each value comes as its bytes and whether it is text.
+    pub(super) fn rows_sql(&self, filter: &str) -> String {
+        let values: Vec<String> = self
+            .parts
+            .iter()
+            .map(|part| {
+                if self.utf16 {
+                    format!(
+                        "CASE typeof({0}) WHEN 'text' THEN CAST({0} AS BLOB) ELSE {0} END, \
+                         typeof({0}) = 'text'",
+                        part.sql
+                    )
+                } else {
+                    part.sql.clone()
+                }
+            })
+            .collect();
+        let partial = self
+            .partial
+            .as_deref()
+            .map(|partial| format!("({partial})"));
+        let filter = (!filter.is_empty()).then(|| filter.to_owned());
+        let conditions: Vec<String> = partial.into_iter().chain(filter).collect();
+        let mut sql = format!("SELECT {} FROM {}", values.join(", "), self.from);
+        if !conditions.is_empty() {
+            sql.push_str(" WHERE ");
+            sql.push_str(&conditions.join(" AND "));
+        }
+        sql
+    }
+
+    /// The same for the row of one identity, whether or not it belongs into the index.
+    pub(super) fn row_sql(&self) -> String {
+        let whole = Self {
+            partial: None,
+            ..self.clone()
+        };
+        whole.rows_sql(&self.is_row())
+    }
+
+    /// Whether the row of one identity belongs into the index.
+    pub(super) fn belongs_sql(&self) -> Option<String> {
+        let partial = self.partial.as_ref()?;
+        Some(format!(
+            "SELECT 1 FROM {} WHERE ({partial}) AND {}",
+            self.from,
+            self.is_row()
+        ))
+    }
+
+    /// The statement that gives all columns of all rows, from the table's own tree.
+    pub(super) fn whole_rows_sql(&self) -> String {
+        match self.rowid() {
+            Some(rowid) => format!("SELECT {rowid}, * FROM {}", self.from),
+            None => format!("SELECT * FROM {}", self.from),
+        }
+    }
+
+    fn rowid(&self) -> Option<&str> {
+        let place = *self.identity.first()?;
+        self.has_rowid.then(|| self.parts[place].sql.as_str())
+    }
+
+    fn is_row(&self) -> String {
+        let parts = self.identity.iter().enumerate();
+        let equal: Vec<String> = parts
+            .map(|(number, place)| {
+                let equals = if self.has_rowid { "=" } else { "IS" };
+                format!("{} {equals} ?{}", self.parts[*place].sql, number + 1)
+            })
+            .collect();
+        equal.join(" AND ")
+    }
+
+    /// Whether there is a row between two rowids, both left out.
+    pub(super) fn between_sql(&self) -> Option<String> {
+        let id = self.rowid()?;
+        Some(format!(
+            "SELECT 1 FROM {} WHERE {id} > min(?1, ?2) AND {id} < max(?1, ?2) LIMIT 1",
+            self.from
+        ))
+    }
+
+    /// The statement that sorts the rows as the index would: most of what building it takes.
+    pub(super) fn sort_sql(&self) -> String {
+        let values: Vec<&str> = self.parts.iter().map(|part| part.sql.as_str()).collect();
+        let places: Vec<String> = (1..=values.len()).map(|place| place.to_string()).collect();
+        let filter = self.partial.as_ref();
+        format!(
+            "SELECT {} FROM {}{} ORDER BY {}",
+            values.join(", "),
+            self.from,
+            filter.map_or_else(String::new, |filter| format!(" WHERE ({filter})")),
+            places.join(", ")
+        )
+    }
+
+    /// The statement that counts keys which several rows share, where that is not allowed.
+    pub(super) fn shared_keys_sql(&self) -> Option<String> {
+        let keys: Vec<&Part> = self.parts.iter().filter(|part| part.is_key).collect();
+        if !self.unique || keys.is_empty() {
+            return None;
+        }
+        let listed: Vec<String> = keys
+            .iter()
+            .map(|part| format!("{} COLLATE {}", part.sql, quoted(&part.collation_name)))
+            .collect();
+        let filter = self.partial.iter().map(|filter| format!("({filter})"));
+        let not_null = keys.iter().map(|part| format!("{} IS NOT NULL", part.sql));
+        let filter: Vec<String> = filter.chain(not_null).collect();
+        Some(format!(
+            "SELECT count(*) FROM (SELECT 1 FROM {} WHERE {} GROUP BY {} HAVING count(*) > 1)",
+            self.from,
+            filter.join(" AND "),
+            listed.join(", ")
+        ))
+    }
+
+    /// Values that a row of [`Self::rows_sql`] gives for each part.
+    pub(super) fn width(&self) -> usize {
+        if self.utf16 { 2 } else { 1 }
+    }
+
+    /// Whether SQLite reads the rows of a statement from the table's own tree and from nothing
+    /// else. Seen in the compiled statement, not believed of what was asked for.
+    ///
+    /// # Errors
+    ///
+    /// SQLite's own.
+    pub(super) fn reads_the_table(
+        &self,
+        connection: &Connection,
+        sql: &str,
+    ) -> rusqlite::Result<bool> {
+        let mut statement = connection.prepare(&format!("EXPLAIN {sql}"))?;
+        let parameters = vec![rusqlite::types::Null; statement.parameter_count()];
+        let mut rows = statement.query(rusqlite::params_from_iter(parameters))?;
+        let mut reads = 0;
+        while let Some(row) = rows.next()? {
+            let (opcode, root): (String, i64) = (row.get("opcode")?, row.get("p2")?);
+            if opcode == "OpenRead" {
+                if root != i64::from(self.table_root) {
+                    return Ok(false);
+                }
+                reads += 1;
+            }
+        }
+        Ok(reads == 1)
+    }
+
+    /// Whether the order of the index is known here: it is when no application defined it.
+    pub(super) fn order_is_known(&self) -> bool {
+        !self.utf16
+            && self
+                .parts
+                .iter()
+                .all(|part| part.collation != Collation::Unknown)
+    }
+
+    /// How two entries compare in the order of the index.
+    pub(super) fn order(&self, one: &[Stored<'_>], other: &[Stored<'_>]) -> Ordering {
+        for ((part, one), other) in self.parts.iter().zip(one).zip(other) {
+            let order = compare(one, other, part.collation);
+            let order = if part.descending {
+                order.reverse()
+            } else {
+                order
+            };
+            if order != Ordering::Equal {
+                return order;
+            }
+        }
+        Ordering::Equal
+    }
+}
+
+/// The name of the column that is the rowid itself.
+fn alias_of_rowid(connection: &Connection, table: &str) -> Option<&'static str> {
+    let name: String = connection
+        .query_row(
+            "SELECT name FROM pragma_table_xinfo(?1) WHERE pk = 1 AND type = 'INTEGER' COLLATE NOCASE",
+            [table],
+            |row| row.get(0),
+        )
+        .ok()?;
+    ["rowid", "_rowid_", "oid"]
+        .into_iter()
+        .find(|id| name.eq_ignore_ascii_case(id))
+}
+
+impl Collation {
+    fn of(name: Option<&str>) -> Self {
+        match name.map(str::to_ascii_uppercase).as_deref() {
+            None | Some("BINARY") => Self::Binary,
+            Some("NOCASE") => Self::NoCase,
+            Some("RTRIM") => Self::Rtrim,
+            Some(_) => Self::Unknown,
+        }
+    }
+}
+
+/// SQLite's order of values: null, numbers, text, blobs.
+fn compare(one: &Stored<'_>, other: &Stored<'_>, collation: Collation) -> Ordering {
+    use Stored::{Blob, Integer, Null, Real, Text};
+    let rank = |value: &Stored<'_>| match value {
+        Null => 0,
+        Integer(_) | Real(_) => 1,
+        Text(_) => 2,
+        Blob(_) => 3,
+    };
+    match (one, other) {
+        (Integer(one), Integer(other)) => one.cmp(other),
+        (Real(one), Real(other)) => one.partial_cmp(other).unwrap_or(Ordering::Equal),
+        (Integer(one), Real(other)) => integer_with_real(*one, *other),
+        (Real(one), Integer(other)) => integer_with_real(*other, *one).reverse(),
+        (Text(one), Text(other)) => match collation {
+            Collation::Binary | Collation::Unknown => one.cmp(other),
+            Collation::NoCase => {
+                let lower = |text: &[u8]| text.to_ascii_lowercase();
+                lower(one).cmp(&lower(other))
+            }
+            Collation::Rtrim => rtrim(one).cmp(rtrim(other)),
+        },
+        (Blob(one), Blob(other)) => one.cmp(other),
+        _ => rank(one).cmp(&rank(other)),
+    }
+}
+
+fn rtrim(text: &[u8]) -> &[u8] {
+    let end = text.iter().rposition(|byte| *byte != b' ');
+    &text[..end.map_or(0, |end| end + 1)]
+}
+
+/// As `sqlite3IntFloatCompare` does.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "the bounds are looked at first, and what is cut off is compared after it"
+)]
+fn integer_with_real(integer: i64, real: f64) -> Ordering {
+    if real.is_nan() || real < -9_223_372_036_854_775_808.0 {
+        return Ordering::Greater;
+    }
+    if real >= 9_223_372_036_854_775_808.0 {
+        return Ordering::Less;
+    }
+    integer.cmp(&(real as i64)).then_with(|| {
+        (integer as f64)
+            .partial_cmp(&real)
+            .unwrap_or(Ordering::Equal)
+    })
+}
+
+/// The parts of a CREATE INDEX that the pragmas do not tell.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Definition {
+    /// Each member of the list, without its direction.
+    parts: Vec<String>,
+    /// What stands behind WHERE.
+    filter: Option<String>,
+}
+
+impl Definition {
+    /// Reads `CREATE [UNIQUE] INDEX name ON table (list) [WHERE filter]` as it stands in the
+    /// schema; none when it does not look like that.
+    fn parse(sql: &str) -> Option<Self> {
+        let tokens = tokens(sql)?;
+        let word = |at: usize, wanted: &str| {
+            tokens
+                .get(at)
+                .is_some_and(|token| sql[token.0..token.1].eq_ignore_ascii_case(wanted))
+        };
+        let on = (0..tokens.len()).find(|at| word(*at, "ON"))?;
+        // The table's name, then the list.
+        let open = on + 2;
+        if !word(open, "(") {
+            return None;
+        }
+        let mut parts = Vec::new();
+        let (mut depth, mut begin) = (0_usize, open + 1);
+        let mut close = None;
+        for at in open..tokens.len() {
+            let ends = if word(at, "(") {
+                depth += 1;
+                false
+            } else if word(at, ")") {
+                depth = depth.checked_sub(1)?;
+                depth == 0
+            } else {
+                depth == 1 && word(at, ",")
+            };
+            if ends {
+                let mut last = at;
+                if last > begin + 1 && (word(last - 1, "ASC") || word(last - 1, "DESC")) {
+                    last -= 1;
+                }
+                let (first, last) = (tokens.get(begin)?, tokens.get(last.checked_sub(1)?)?);
+                parts.push(sql.get(first.0..last.1)?.to_owned());
+                begin = at + 1;
+                if depth == 0 {
+                    close = Some(at);
+                    break;
+                }
+            }
+        }
+        let close = close?;
+        let filter = match tokens.get(close + 1) {
+            None => None,
+            Some(_) if word(close + 1, "WHERE") => {
+                let (first, last) = (tokens.get(close + 2)?, tokens.last()?);
+                Some(sql.get(first.0..last.1)?.to_owned())
+            }
+            Some(_) => return None,
+        };
+        Some(Self { parts, filter })
+    }
+}
+
+/// Where each token of a statement begins and ends; comments and spaces are left out. None when a
+/// string or a comment does not end.
+fn tokens(sql: &str) -> Option<Vec<(usize, usize)>> {
+    let bytes = sql.as_bytes();
+    let mut tokens = Vec::new();
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let begin = at;
+        let rest = &bytes[at..];
+        if byte.is_ascii_whitespace() {
+            at += 1;
+            continue;
+        }
+        if rest.starts_with(b"--") {
+            at += rest
+                .iter()
+                .position(|byte| *byte == b'\n')
+                .unwrap_or(rest.len());
+            continue;
+        }
+        if rest.starts_with(b"/*") {
+            at += 4 + rest[2..].windows(2).position(|two| two == b"*/")?;
+            continue;
+        }
+        at = match byte {
+            b'\'' | b'"' | b'`' => quoted_end(bytes, at, byte)?,
+            b'[' => at + 1 + rest.iter().position(|byte| *byte == b']')?,
+            _ if is_word(byte) => {
+                at + rest
+                    .iter()
+                    .position(|byte| !is_word(*byte))
+                    .unwrap_or(rest.len())
+            }
+            _ => at + 1,
+        };
+        tokens.push((begin, at));
+    }
+    Some(tokens)
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80
+}
+
+/// Behind the closing quote; a doubled one does not close.
+fn quoted_end(bytes: &[u8], begin: usize, quote: u8) -> Option<usize> {
+    let mut at = begin + 1;
+    loop {
+        if *bytes.get(at)? == quote {
+            if bytes.get(at + 1) != Some(&quote) {
+                return Some(at + 1);
+            }
+            at += 1;
+        }
+        at += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_members_of_a_list_and_its_filter_are_read() {
+        let read = |sql: &str| {
+            let read = Definition::parse(sql).unwrap();
+            (read.parts, read.filter)
+        };
+        let owned = |parts: &[&str]| {
+            parts
+                .iter()
+                .map(|&part| part.to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            read("CREATE INDEX \"ON (\" ON t(a, lower(b) DESC, c COLLATE NOCASE ASC)"),
+            (owned(&["a", "lower(b)", "c COLLATE NOCASE"]), None)
+        );
+        assert_eq!(
+            read(
+                "CREATE UNIQUE INDEX i /* ON x( */ ON [t ,(] (substr(a, 1, 2), ')' || b) -- end\n WHERE a > ',' AND (b)"
+            ),
+            (
+                owned(&["substr(a, 1, 2)", "')' || b"]),
+                Some("a > ',' AND (b)".to_owned())
+            )
+        );
+        assert_eq!(Definition::parse("CREATE INDEX i ON t(a"), None);
+        assert_eq!(Definition::parse("CREATE INDEX i ON t('a"), None);
+    }
+}
