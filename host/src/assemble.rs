@@ -225,6 +225,7 @@ fn setup(
             config.resources.critical_threshold,
             resources::processors(),
         ),
+        keeps_copies: true,
     })
 }
 

@@ -91,7 +91,7 @@ impl Command {
             | Self::Incidents(_)
             | Self::Approve(_)
             | Self::Release(_)
-            | Self::Raw => true,
+            | Self::Worker => true,
             // What a person has written for others: keys, signatures, recordings of tables.
             Self::Replay(_)
             | Self::Detect(_)

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::constraint::CheckedConstraint;
-use crate::model::{Anomaly, Candidate, ConstraintStatus, Fact, Severity, Value};
+use crate::model::{Anomaly, Candidate, ConstraintStatus, Fact, Finding, Severity, Value};
 use crate::signature::Ranking;
 use crate::source::{Observation, State};
 
@@ -126,6 +126,19 @@ pub fn shows_after_ms(kind: &str, hold_ms: u64) -> u64 {
     match kind {
         "lock.long-holder" => hold_ms.max(sqlite::LONG_HOLD_MS),
         _ => hold_ms,
+    }
+}
+
+/// Whether the files are to be copied as they are when this problem is first seen: they do not belong
+/// together, and the next program that opens them changes or deletes one of them.
+pub fn calls_for_copies(finding: &Finding) -> bool {
+    match finding.kind.as_str() {
+        "wal.foreign" | "journal.foreign" => true,
+        "file.emptied" => finding
+            .facts
+            .iter()
+            .any(|fact| fact.name == "held_beside" && fact.value == Value::Boolean(true)),
+        _ => false,
     }
 }
 

@@ -77,6 +77,9 @@ pub struct Setup {
     pub signatures: SignatureWatch,
     /// From when on a resource of the host is scarce.
     pub resource_limits: Vec<Constraint>,
+    /// Whether the files of a target may be copied into the state directory. A visit that only says
+    /// what it finds copies nothing.
+    pub keeps_copies: bool,
 }
 
 /// A pipeline with its journal, its recording and its carried state.
@@ -101,6 +104,7 @@ pub struct Live {
     health: BTreeMap<String, Health>,
     signatures: SignatureWatch,
     resource_limits: Vec<Constraint>,
+    keeps_copies: bool,
 }
 
 impl Live {
@@ -168,6 +172,7 @@ impl Live {
             health: BTreeMap::new(),
             signatures: setup.signatures,
             resource_limits: setup.resource_limits,
+            keeps_copies: setup.keeps_copies,
         };
         if let Some(log) = &mut live.decision_log {
             live.pipeline.listen(true);
@@ -305,7 +310,12 @@ impl Live {
                 }
                 Effect::Preserve {
                     target, incident, ..
-                } => self.preserve(&target, &incident),
+                }
+                | Effect::CopyAside { target, incident }
+                    if self.keeps_copies =>
+                {
+                    self.preserve(&target, &incident);
+                }
                 _ => {}
             }
         }
@@ -346,8 +356,8 @@ impl Live {
         }
     }
 
-    /// Begins to copy a halted target's files aside, as they are; what comes of it is reported when
-    /// it is done.
+    /// Begins to copy a target's files aside, as they are, once for an incident; what comes of it is
+    /// reported when it is done.
     fn preserve(&mut self, target: &str, incident: &str) {
         if let Some(site) = self.sites.get(target) {
             let of = OfTarget {

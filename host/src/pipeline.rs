@@ -16,7 +16,7 @@ mod target;
 use std::collections::BTreeMap;
 
 use crate::detect::{self, ConstraintTable, DetectOptions, Detector, Judged, Surge};
-use crate::diagnose::Diagnostician;
+use crate::diagnose::{self, Diagnostician};
 use crate::guard::{Guard, RepairEnd};
 use crate::incident::{Approval, Incident, Incidents};
 use crate::model::{Candidate, Context, DetectionMethod, Outcome, PolicyEvent, Verbosity};
@@ -391,10 +391,15 @@ impl Pipeline {
         for id in changes.opened {
             if let Some(incident) = target.incidents.get(&id) {
                 let finding = incident.finding().clone();
+                let copied = diagnose::calls_for_copies(&finding).then(|| Effect::CopyAside {
+                    target: seen.target.clone(),
+                    incident: finding.incident.clone(),
+                });
                 effects.push(Effect::IncidentOpened {
                     target: seen.target.clone(),
                     finding,
                 });
+                effects.extend(copied);
             }
         }
         for resolved in changes.resolved {

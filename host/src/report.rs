@@ -72,6 +72,11 @@ impl Narrator {
                 let text = format!("target halted for {incident}, its files are copied aside");
                 self.block(at_ms, "halt", &text, std::slice::from_ref(reason))
             }
+            Effect::CopyAside { incident, .. } => {
+                let text =
+                    format!("the files of {incident} are copied aside before they are opened");
+                self.block(at_ms, "copy", &text, &[])
+            }
             Effect::Alerted { alert, .. } => {
                 let urgency = match alert.urgency {
                     Urgency::Info => "info",

@@ -30,6 +30,13 @@ const UNNAMED: &str = "unnamed";
 /// `check_space(multiplier=2.0)`, section 1.2 C.
 const ROOM: u64 = 2;
 
+/// How many times larger a snapshot is than all newer ones to count as one from before a loss.
+const LOSS_FACTOR: u64 = 2;
+
+/// How long the last snapshot from before a loss is kept, milliseconds: 30 days, in which a purge
+/// that was meant is known to be one.
+const KEPT_BEFORE_LOSS_MS: u64 = 30 * 24 * 3_600_000;
+
 /// Why there is no snapshot.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -67,6 +74,14 @@ pub enum SnapshotError {
         /// The first fault.
         fault: String,
     },
+    /// The database holds no table any more.
+    #[error("snapshot of {}: it holds no table, and {} does: move that snapshot away to begin anew", path.display(), before.display())]
+    Emptied {
+        /// The database.
+        path: PathBuf,
+        /// The newest snapshot.
+        before: PathBuf,
+    },
     /// There is no room for it.
     #[error("snapshot of {}: {needed} bytes are needed, {free} are free", path.display())]
     NoRoom {
@@ -99,6 +114,9 @@ pub struct SnapshotInfo {
     pub bytes: u64,
     /// SHA-256 of the file, hex.
     pub sha256: String,
+    /// Tables in it; none in what older versions wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tables: Option<u64>,
     /// The file.
     #[serde(skip)]
     pub file: PathBuf,
@@ -115,6 +133,9 @@ impl SnapshotInfo {
         self.taken.clone().unwrap_or_else(by_wall).age_ms()
     }
 }
+
+/// A snapshot with its name in the directory.
+type Named = (String, SnapshotInfo);
 
 /// Takes a snapshot of the database `source` for `target`, keeps the newest `keep`. `readable` is
 /// where it is opened for reading: the database itself, or a copy of it. `now` is this moment.
@@ -139,17 +160,34 @@ pub fn take(
         number = number.wrapping_add(1);
         name = format!("{number:013}");
     }
-    let made = make(readable, source, &dir, &name, now, sequence);
+    let newest = known.last().map(|(_, info)| info);
+    let made = make(readable, source, &dir, &name, now, sequence, newest);
     if made.is_err() {
         // It has no name, so nobody takes it for a snapshot; the next attempt clears it too.
         drop(dir.remove(unnamed(&name)));
     }
     let info = made?;
-    for (name, old) in list(&dir)?.into_iter().rev().skip(keep.max(1)) {
-        dir.remove(manifest(&name)).map_err(io(&old.file))?;
-        dir.remove(database(&name)).map_err(io(&old.file))?;
+    let all = list(&dir)?;
+    for (name, old) in outdated(&all, keep.max(1)) {
+        dir.remove(manifest(name)).map_err(io(&old.file))?;
+        dir.remove(database(name)).map_err(io(&old.file))?;
     }
     Ok(info)
+}
+
+/// The snapshots that make way, of all, oldest first: all but the newest `keep`, and but one that
+/// those do not replace. A database that lost most of its content, or was begun afresh, gives sound
+/// snapshots too: the last one from before is kept for [`KEPT_BEFORE_LOSS_MS`].
+fn outdated(all: &[Named], keep: usize) -> Vec<&Named> {
+    let (old, kept) = all.split_at(all.len().saturating_sub(keep));
+    let most = kept.iter().map(|(_, info)| info.bytes).max().unwrap_or(0);
+    let newest_ms = kept.last().map_or(0, |(_, info)| info.taken_at_ms);
+    let before_loss = old.iter().rev().find(|(_, info)| {
+        info.bytes / LOSS_FACTOR > most
+            && newest_ms.saturating_sub(info.taken_at_ms) <= KEPT_BEFORE_LOSS_MS
+    });
+    let stays = |(name, _): &&Named| before_loss.is_none_or(|(kept, _)| kept != name);
+    old.iter().filter(stays).collect()
 }
 
 fn make(
@@ -159,6 +197,7 @@ fn make(
     name: &str,
     now: &Moment,
     sequence: u64,
+    before: Option<&SnapshotInfo>,
 ) -> Result<SnapshotInfo, SnapshotError> {
     let file = dir.path_of(database(name));
     let unnamed_file = dir.path_of(unnamed(name));
@@ -199,6 +238,20 @@ fn make(
             fault: verdict,
         });
     }
+    let tables = to
+        .query_row(
+            "SELECT count(*) FROM sqlite_schema WHERE type = 'table'",
+            [],
+            |row| row.get::<_, i64>(0),
+        )
+        .map_err(sqlite)?;
+    let tables = u64::try_from(tables).unwrap_or(0);
+    if let Some(before) = before.filter(|before| tables == 0 && before.tables != Some(0)) {
+        return Err(SnapshotError::Emptied {
+            path: source.to_owned(),
+            before: before.file.clone(),
+        });
+    }
     to.close().map_err(|(_, e)| sqlite(e))?;
     let mut copy = dir.open_file(unnamed(name)).map_err(io(&unnamed_file))?;
     let (bytes, sha256) = fingerprint(&mut copy).map_err(io(&unnamed_file))?;
@@ -211,6 +264,7 @@ fn make(
         source: source.to_owned(),
         bytes,
         sha256,
+        tables: Some(tables),
         file,
     };
     // The manifest first: a database file without one is not counted, and neither is a manifest
@@ -257,7 +311,7 @@ fn all(snapshots: &Path, target: &str) -> Result<Vec<SnapshotInfo>, SnapshotErro
 }
 
 /// The snapshots of a directory by their names, oldest first.
-fn list(dir: &OwnDir) -> Result<Vec<(String, SnapshotInfo)>, SnapshotError> {
+fn list(dir: &OwnDir) -> Result<Vec<Named>, SnapshotError> {
     let mut found = Vec::new();
     for file in dir.names().map_err(io(dir.path()))? {
         let Some(name) = file.strip_suffix(".db") else {
@@ -433,6 +487,41 @@ mod tests {
         };
         take(&path, &path, dir.path(), "a", &set_back, 3).unwrap();
         assert!(age().unwrap() < 60_000);
+    }
+
+    #[test]
+    fn an_emptied_database_pushes_no_good_snapshot_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.db");
+        drop(database(&path, 5000));
+        let good = take(&path, &path, dir.path(), "a", &at(1), 2).unwrap();
+        assert_eq!(good.tables, Some(1));
+        fs::write(&path, "").unwrap();
+        let none = take(&path, &path, dir.path(), "a", &at(2), 2);
+        assert!(
+            matches!(none, Err(SnapshotError::Emptied { .. })),
+            "{none:?}"
+        );
+        // The application begins afresh: its snapshots are sound, and small.
+        drop(database(&path, 1));
+        for at_ms in 3..9 {
+            take(&path, &path, dir.path(), "a", &at(at_ms), 2).unwrap();
+        }
+        let kept = || -> Vec<u64> {
+            let all = list(&OwnDir::open(&dir.path().join("a")).unwrap()).unwrap();
+            all.iter().map(|(_, info)| info.taken_at_ms).collect()
+        };
+        assert_eq!(kept(), [1, 7, 8]);
+        take(
+            &path,
+            &path,
+            dir.path(),
+            "a",
+            &at(KEPT_BEFORE_LOSS_MS + 2),
+            2,
+        )
+        .unwrap();
+        assert_eq!(kept(), [8, KEPT_BEFORE_LOSS_MS + 2]);
     }
 
     #[test]

@@ -200,7 +200,9 @@ fn incident_of(entry: &JournalEntry) -> Option<&str> {
         JournalEntry::Happened { effect } => match effect {
             Effect::IncidentOpened { finding, .. } => Some(&finding.incident),
             Effect::Decided(decided) => decided.incident.as_deref(),
-            Effect::Ruled { incident, .. } | Effect::Preserve { incident, .. } => Some(incident),
+            Effect::Ruled { incident, .. }
+            | Effect::Preserve { incident, .. }
+            | Effect::CopyAside { incident, .. } => Some(incident),
             Effect::RepairEnded { outcome, .. } => Some(&outcome.incident),
             Effect::IncidentResolved { resolved, .. } => Some(&resolved.incident),
             _ => None,

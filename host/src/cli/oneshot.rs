@@ -18,6 +18,7 @@ use crate::model::{Finding, Outcome, OutcomeResult, Verdict};
 use crate::pipeline::{Effect, Event, RulingSummary};
 use crate::report::{Narrator, outcome_line, plan_lines, seconds, verdict_line};
 use crate::source::State;
+use crate::target::sqlite::set::NOT_JUDGEABLE;
 use crate::watch::Looker;
 
 /// What both visits take.
@@ -83,6 +84,9 @@ struct Visit {
     checks: Vec<CheckReport>,
     problems: Vec<Problem>,
     repairs: Vec<Outcome>,
+    /// Why the content was not checked, if it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unchecked: Option<String>,
     /// Why it could not be kept for the next visit.
     #[serde(skip)]
     unkept: Option<anyhow::Error>,
@@ -109,7 +113,8 @@ impl Problem {
 pub(crate) fn check(args: &CheckArgs) -> Ended {
     let scratch = tempfile::tempdir().context("making a scratch directory")?;
     let config = config_for(&args.visit, Mode::Observe, scratch.path().join("state"))?;
-    let setup = assemble(&config, None, 0)?;
+    let mut setup = assemble(&config, None, 0)?;
+    setup.keeps_copies = false;
     let visit = visit(setup, &args.visit)?;
     if args.visit.json {
         say_json(&visit)?;
@@ -119,6 +124,9 @@ pub(crate) fn check(args: &CheckArgs) -> Ended {
         for problem in &visit.problems {
             say_problem(problem)?;
         }
+    }
+    if let Some(code) = visit.not_judged() {
+        return Ok(code);
     }
     Ok(if visit.healthy {
         ExitCode::SUCCESS
@@ -146,6 +154,7 @@ pub(crate) fn repair(args: &RepairArgs) -> Ended {
         config.guard.max_loss_commits = commits;
     }
     let mut setup = assemble(&config, None, 0)?;
+    setup.keeps_copies = args.apply;
     setup.journal.kill_at(args.kill_before, args.kill_after);
     let visit = visit(setup, &args.visit)?;
     if args.visit.json {
@@ -162,6 +171,9 @@ pub(crate) fn repair(args: &RepairArgs) -> Ended {
         } else if !args.apply {
             complain("nothing was done; `--apply` does it");
         }
+    }
+    if let Some(code) = visit.not_judged() {
+        return Ok(code);
     }
     if let Some(error) = visit.unkept {
         return Err(error);
@@ -248,9 +260,9 @@ fn visit(setup: Setup, args: &VisitArgs) -> anyhow::Result<Visit> {
             bail!("could not look at {}: {reason}", visit.target);
         }
         if let State::Sqlite(state) = &seen.state
-            && let Some(error) = state.integrity.as_ref().and_then(|i| i.error.as_ref())
+            && let Some(integrity) = &state.integrity
         {
-            bail!("could not check {}: {error}", visit.target);
+            visit.unchecked.clone_from(&integrity.error);
         }
         if let Some(Err(error)) = looker.snapshot_if_due() {
             tell(
@@ -292,6 +304,14 @@ fn visit(setup: Setup, args: &VisitArgs) -> anyhow::Result<Visit> {
         std::thread::sleep(std::time::Duration::from_millis(pace.sample_interval_ms));
     }
     visit.unkept = live.finish(&mut tell).err();
+    // A problem that was found may be what keeps it from being checked.
+    if let Some(error) = visit
+        .unchecked
+        .as_ref()
+        .filter(|_| visit.problems.is_empty())
+    {
+        bail!("could not check {}: {error}", visit.target);
+    }
     visit.healthy = visit.problems.is_empty();
     visit.health = live
         .health(&visit.target, looker.reports())
@@ -301,6 +321,14 @@ fn visit(setup: Setup, args: &VisitArgs) -> anyhow::Result<Visit> {
 }
 
 impl Visit {
+    /// The exit code of a database that cannot be judged, after saying so.
+    fn not_judged(&self) -> Option<ExitCode> {
+        let mut problems = self.problems.iter();
+        let problem = problems.find(|p| p.finding.kind == NOT_JUDGEABLE)?;
+        complain(&format!("{}: {}", self.target, problem.finding.summary));
+        Some(ExitCode::from(2))
+    }
+
     /// Keeps what stands at the end: problems that were not resolved, with the last word to each.
     fn take(&mut self, effect: &Effect) {
         let of = |problems: &[Problem], incident: &str| {

@@ -15,7 +15,8 @@ use crate::constraint::CheckedConstraint;
 use crate::model::{DataLoss, Fact};
 use crate::source::Observation;
 use crate::target::sqlite::integrity::Mode;
-use crate::target::sqlite::{SqliteState, WalIndexState};
+use crate::target::sqlite::{SqliteState, WalIndexState, set};
+use files::FileMemory;
 use holds::Holds;
 pub(super) use holds::LONG_HOLD_MS;
 use pages::Comparisons;
@@ -36,6 +37,7 @@ const NO_LOSS: DataLoss = DataLoss {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Memory {
     holds: Holds,
+    files: FileMemory,
     /// Whether the last scan found the log damaged: a checkpoint would then drop what follows.
     log_damaged: bool,
     comparisons: Comparisons,
@@ -55,8 +57,19 @@ impl Memory {
             state,
             options,
         };
-        let mut problems = look.file_problems();
-        let mut examined = BTreeSet::from([Part::Reach, Part::Files, Part::Locks]);
+        // What cannot be judged is said, and nothing else.
+        if let Some(why) = self.files.unjudgeable(state) {
+            return Findings {
+                problems: vec![files::not_judgeable(why)],
+                examined: BTreeSet::from([Part::Reach, Part::Files]),
+            };
+        }
+        let files = self.files.problems(&look);
+        let mut problems = files.problems;
+        let mut examined = BTreeSet::from([Part::Reach, Part::Locks]);
+        if !files.is_pending {
+            examined.insert(Part::Files);
+        }
         self.holds.follow(seen.at_ms, state, options);
         match &state.wal {
             Some(wal) if wal.scanned => self.log_damaged = wal.first_bad_frame.is_some(),
@@ -66,6 +79,8 @@ impl Memory {
         problems.extend(self.holds.held_write_lock(&look));
         let starved = self.holds.starved_checkpoint(&look);
         let held_back = starved.is_some() || self.log_damaged || look.is_pinned();
+        // A log beside an emptied file is all that is left of it: nothing of it is to be moved.
+        let held_back = held_back || set::is_emptied(state);
         let oversized = look.oversized_log(constraints).filter(|_| !held_back);
         problems.extend(starved.or(oversized));
         if let Some(wal) = &state.wal {
@@ -88,6 +103,12 @@ impl Memory {
             }
             self.comparisons.follow(integrity);
             problems.extend(look.page_problems(integrity, &self.comparisons));
+        }
+        // No repair opens files that must not be opened.
+        if set::objection(state).is_some() {
+            for problem in &mut problems {
+                problem.candidates.clear();
+            }
         }
         Findings { problems, examined }
     }

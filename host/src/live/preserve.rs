@@ -4,6 +4,7 @@
 //! disk that does not answer, holds up no other target. A halt stands even when the copy does not
 //! succeed: a full disk must not lift it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -16,6 +17,9 @@ use crate::target::sqlite::worker::{Areas, Place};
 /// Copies under way, and what came of those that ended.
 pub(super) struct Preserver {
     threads: Vec<JoinHandle<()>>,
+    /// Targets and incidents of which copies were begun: an incident that is opened and halts its
+    /// target asks twice.
+    begun: BTreeSet<(String, String)>,
     send: Sender<String>,
     ended: Receiver<String>,
 }
@@ -43,13 +47,17 @@ impl Preserver {
         let (send, ended) = channel();
         Self {
             threads: Vec::new(),
+            begun: BTreeSet::new(),
             send,
             ended,
         }
     }
 
-    /// Begins to copy a database and its companions aside.
+    /// Begins to copy a database and its companions aside, once for an incident.
     pub(super) fn begin(&mut self, of: OfTarget, areas: Areas, exe: &Path) {
+        if !self.begun.insert((of.target.clone(), of.incident.clone())) {
+            return;
+        }
         let (send, exe) = (self.send.clone(), exe.to_owned());
         let target = of.target.clone();
         let name = format!("preserve {target}");

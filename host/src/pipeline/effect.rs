@@ -66,6 +66,14 @@ pub enum Effect {
         /// Why the target was halted.
         reason: String,
     },
+    /// To be done: the target's files, which do not belong together, are copied aside as they are,
+    /// before anybody opens them.
+    CopyAside {
+        /// The target.
+        target: String,
+        /// The incident.
+        incident: String,
+    },
     /// To be done: a thorough look at the target, now.
     Examine {
         /// The target.

@@ -10,6 +10,7 @@ pub mod connection;
 pub mod contents;
 pub mod copies;
 pub mod files;
+mod inspect;
 pub mod integrity;
 pub mod locks;
 pub mod look;
@@ -17,6 +18,7 @@ pub mod on_purpose;
 mod probe;
 pub mod raw;
 pub mod repairs;
+pub mod set;
 pub mod sql;
 pub mod trail;
 pub mod wal;
@@ -47,6 +49,12 @@ pub struct SqliteState {
     pub probes: Vec<Probe>,
     /// The result of an integrity check, when one was due in this look.
     pub integrity: Option<Integrity>,
+    /// What the files are like as a set.
+    #[serde(default)]
+    pub set: Box<set::FileSet>,
+    /// The newest checked snapshot, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_snapshot: Option<Box<set::SnapshotSeen>>,
 }
 
 /// A database file that is not what its header should say.

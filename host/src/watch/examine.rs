@@ -65,11 +65,12 @@ impl Examiner {
         pace: &Pace,
         state_dir: &StateDir,
         exe: &Path,
+        beside: &SqliteSource,
     ) -> Result<Self, RawError> {
         let raw = RawProcess::spawn(exe)?;
         Ok(Self {
             site: Arc::clone(site),
-            source: SqliteSource::new(&site.path, state_dir.root(), raw),
+            source: SqliteSource::new(&site.path, state_dir.root(), raw).beside(beside),
             snapshots_kept: pace.snapshots_kept,
         })
     }

@@ -15,6 +15,7 @@ use crate::state_dir::StateDir;
 use crate::target::sqlite::integrity::Mode;
 use crate::target::sqlite::look::{SqliteSource, samples};
 use crate::target::sqlite::raw::{RawError, RawProcess};
+use crate::target::sqlite::set::SnapshotSeen;
 use crate::target::sqlite::trail::Mark;
 use crate::target::sqlite::{Integrity, SqliteState};
 
@@ -66,9 +67,11 @@ impl Looker {
             wal: None,
             snapshots: Some(state_dir.snapshots()),
         };
+        let source = SqliteSource::new(&site.path, state_dir.root(), raw);
+        let examiner = Examiner::new(&site, &pace, &state_dir, exe, &source)?;
         Ok(Self {
-            source: SqliteSource::new(&site.path, state_dir.root(), raw),
-            examiner: Arc::new(Mutex::new(Examiner::new(&site, &pace, &state_dir, exe)?)),
+            source,
+            examiner: Arc::new(Mutex::new(examiner)),
             resources: Arc::new(Mutex::new(Resources::new(Some(places)))),
             site,
             pace,
@@ -206,9 +209,22 @@ impl Looker {
         if scan {
             self.scanned_ms = Some(at_ms);
         }
+        let newest = self.source.newest_snapshot(&self.site.name).ok().flatten();
+        // By its age: a wall clock that was set makes no snapshot older or younger.
+        let snapshot_at_ms = newest
+            .as_ref()
+            .and_then(SnapshotInfo::age_ms)
+            .map(|age_ms| at_ms.saturating_sub(age_ms));
         let state = match self.source.look(scan, None) {
             Ok(mut state) => {
                 state.integrity = integrity;
+                state.newest_snapshot = newest.map(|info| {
+                    Box::new(SnapshotSeen {
+                        taken_at_ms: info.taken_at_ms,
+                        file: info.file,
+                        tables: info.tables,
+                    })
+                });
                 let previous = self.previous.as_ref();
                 let elapsed = previous.map_or(0, |(then, _)| at_ms.saturating_sub(*then));
                 measured.extend(samples(&state, previous.map(|(_, state)| state), elapsed));
@@ -227,14 +243,7 @@ impl Looker {
             target: self.site.name.clone(),
             at_ms,
             samples: measured,
-            // By its age: a wall clock that was set makes no snapshot older or younger.
-            snapshot_at_ms: self
-                .source
-                .newest_snapshot(&self.site.name)
-                .ok()
-                .flatten()
-                .and_then(|info| info.age_ms())
-                .map(|age_ms| at_ms.saturating_sub(age_ms)),
+            snapshot_at_ms,
             state,
         }
     }

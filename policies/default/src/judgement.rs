@@ -2,7 +2,7 @@
 
 use dbmedic_policy::{Classification, EscalationLevel, Finding, Problem, Reason, reason};
 
-use crate::{Case, Parameters, constraints, damage, locks, suggestions, wal};
+use crate::{Case, Parameters, constraints, damage, files, locks, suggestions, wal};
 
 /// A repair that a rule wants.
 #[derive(Debug, Clone, PartialEq)]
@@ -150,6 +150,18 @@ pub(crate) fn judge<'a>(finding: &'a Finding, case: &Case<'_>) -> Judgement<'a> 
         Problem::TruncatedFile(file) => damage::truncated(&file),
         Problem::NotADatabase(_) => damage::not_a_database(),
         Problem::HotJournal(journal) => damage::hot_journal(&journal, finding, parameters),
+        Problem::EmptiedFile(file) => files::emptied(&file),
+        Problem::EmptyFile(_) => files::empty(finding, parameters),
+        Problem::EmptiedSchema(schema) => files::schema_emptied(&schema),
+        Problem::ReplacedFile(file) => files::replaced(&file, finding, parameters),
+        Problem::LinkedFile(file) => files::linked(&file, finding, parameters),
+        Problem::UnlinkedFile(file) => files::file_unlinked(&file),
+        Problem::UnlinkedLog(log) => files::log_unlinked(&log),
+        Problem::LogElsewhere(log) => files::log_elsewhere(&log, finding, parameters),
+        Problem::LostLocks(locks) => files::locks_lost(&locks),
+        Problem::ForeignLog(log) => files::log_foreign(&log, parameters),
+        Problem::ForeignJournal(journal) => files::journal_foreign(&journal, parameters),
+        Problem::NotJudgeable(what) => files::not_judgeable(&what),
         Problem::Unreachable(target) => damage::unreachable(&target, finding, case),
         Problem::ViolatedConstraint(violated) => constraints::violated(&violated, finding, case),
         Problem::UnexplainedAnomaly(anomaly) => {

@@ -10,6 +10,7 @@ mod alerts;
 mod constraints;
 mod damage;
 mod escalation;
+mod files;
 mod judgement;
 mod locks;
 mod memory;

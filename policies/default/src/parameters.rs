@@ -46,6 +46,9 @@ dbmedic_policy::parameters! {
         pub disk_low_percent: f64 = 20.0, 0.0..=100.0;
         /// Free disk space under which disk_almost_full fires and a person is called, percent.
         pub disk_critical_percent: f64 = 10.0, 0.0..=100.0;
+        /// Whether a log or journal that does not belong to its database file is moved aside without
+        /// asking, where the file alone is sound.
+        pub set_aside_foreign_log: bool = false;
         /// How long the same alert about the same thing is not repeated, milliseconds.
         pub alert_cooldown_ms: u64 = 300_000, 0..=86_400_000;
     }

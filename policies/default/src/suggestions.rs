@@ -32,3 +32,16 @@ pub(crate) const FREE_SPACE: &str =
 pub(crate) const LEFT_OPEN: &str = "The repair ended neither proven nor taken back: compare the target with the copy made before it.";
 pub(crate) const UNKNOWN: &str =
     "This policy has no rule for this kind of problem: judge it by hand or use a newer policy.";
+pub(crate) const EMPTIED_BESIDE_LOG: &str = "Do not open the database, not even to read it: SQLite deletes a log or journal that lies beside an empty file. Copy all files; on the copies, put a backup or a first page of the right page size in place of the empty file, and open those.";
+pub(crate) const RESTORE_SNAPSHOT: &str = "Keep the applications stopped, or they begin with an empty database; then put the newest snapshot or a backup in its place, without an old -wal or -journal beside it.";
+pub(crate) const EMPTY_FILE: &str = "If the database should hold something, find out who emptied or truncated the file before an application writes to it.";
+pub(crate) const ONE_NAME: &str = "Give the file one name: mount the directory instead of the file, remove hard links, and name to dbmedic the path that the application uses.";
+pub(crate) const SAVE_DESCRIPTORS: &str = "Before that process ends, copy what it has open: cp /proc/PID/fd/N for the database, the -wal and the -shm; then stop it and put the copies in place together.";
+pub(crate) const LOST_LOCKS: &str = "Open the database with no other program while that process runs: stop the process first, then checkpoint. Programs lose their locks when they open and close the database file beside SQLite.";
+pub(crate) const KEEP_CLOSED: &str = "Open the database with no program until this is settled: the first one to open it writes the two together.";
+pub(crate) const SET_ASIDE: &str = "If the file is the right one (a restored backup), move the old -wal or -journal away: dbmedic repair DATABASE --apply --set set_aside_foreign_log=true keeps it beside, renamed. If the log is the right one, put back the file that it belongs to.";
+pub(crate) const NEITHER_SOUND: &str = "The file alone is damaged as well: work on copies, and restore a snapshot or backup without an old -wal or -journal beside it.";
+pub(crate) const ENCRYPTED: &str = "Check it with the tool that encrypts it, for example PRAGMA cipher_integrity_check of SQLCipher.";
+pub(crate) const HIDDEN_LOCKS: &str = "Have the application use SQLite's usual locks (VFS unix), or check a copy while it is stopped.";
+pub(crate) const OTHER_FORMAT: &str =
+    "Check it with the program or extension that writes this format.";

@@ -223,6 +223,124 @@ problems! {
         journal_bytes: u64,
     }
 
+    /// The database file has 0 bytes and held something before, or something of it lies beside it.
+    "file.emptied" => EmptiedFile {
+        /// Size of the log beside it, bytes.
+        wal_bytes: u64,
+        /// Committed transactions in that log.
+        wal_commits: u64,
+        /// Size of the rollback journal beside it, bytes.
+        journal_bytes: u64,
+        /// Size of the file when it was last seen with content, bytes.
+        bytes_before: u64,
+        /// Whether a log or journal with content lies beside it; opening the database deletes it.
+        held_beside: bool,
+        /// Whether a process holds a lock on it.
+        in_use: bool,
+        /// Whether there is a snapshot young enough to fall back to.
+        has_recent_snapshot: bool,
+        /// Age of the newest snapshot, milliseconds; none when there is no snapshot.
+        snapshot_age_ms: u64,
+    }
+
+    /// The database file has 0 bytes, and nothing says that it ever held more.
+    "file.empty" => EmptyFile {}
+
+    /// The schema holds nothing and held tables before.
+    "schema.emptied" => EmptiedSchema {
+        /// Whether there is a snapshot young enough to fall back to.
+        has_recent_snapshot: bool,
+        /// Age of the newest snapshot, milliseconds; none when there is no snapshot.
+        snapshot_age_ms: u64,
+    }
+
+    /// Another file lies under the database's name than before.
+    "file.replaced" => ReplacedFile {
+        /// Whether there is a snapshot young enough to fall back to.
+        has_recent_snapshot: bool,
+        /// Age of the newest snapshot, milliseconds; none when there is no snapshot.
+        snapshot_age_ms: u64,
+    }
+
+    /// The database file has a second name, so its log or journal may lie elsewhere.
+    "file.linked" => LinkedFile {
+        /// Names that it has (hard links).
+        links: u64,
+        /// Whether the file is mounted by itself.
+        mounted_alone: bool,
+        /// Whether a process holds a lock on it.
+        in_use: bool,
+    }
+
+    /// A process has the database file open, which was deleted or renamed under it.
+    "file.unlinked" => UnlinkedFile<'a> {
+        /// Process that has it open.
+        holder_pid: u64,
+        /// Its name.
+        holder_name: &'a str,
+        /// Its file descriptor.
+        descriptor: u64,
+    }
+
+    /// A process writes to a log that was deleted or renamed under it.
+    "wal.unlinked" => UnlinkedLog<'a> {
+        /// Process that has it open.
+        holder_pid: u64,
+        /// Its name.
+        holder_name: &'a str,
+        /// Its file descriptor.
+        descriptor: u64,
+    }
+
+    /// A process has the database locked in WAL mode and does not use the log beside it.
+    "wal.elsewhere" => LogElsewhere<'a> {
+        /// Process that has it open.
+        holder_pid: u64,
+        /// Its name.
+        holder_name: &'a str,
+    }
+
+    /// A process has the log open for writing and holds no lock on the database.
+    "lock.lost" => LostLocks<'a> {
+        /// Process that has it open.
+        holder_pid: u64,
+        /// Its name.
+        holder_name: &'a str,
+        /// Its file descriptor of the log.
+        descriptor: u64,
+    }
+
+    /// The log beside the database file belongs to another one. Offers `wal.set-aside`.
+    "wal.foreign" => ForeignLog<'a> {
+        /// What shows it.
+        evidence: &'a str,
+        /// Whether it is proven, or only likely.
+        proven: bool,
+        /// Whether the file without the log is sound.
+        file_sound: bool,
+        /// Size of the log, bytes.
+        wal_bytes: u64,
+        /// Committed transactions in it.
+        wal_commits: u64,
+    }
+
+    /// The rollback journal beside the database file belongs to another one. Offers
+    /// `journal.set-aside`.
+    "journal.foreign" => ForeignJournal<'a> {
+        /// What shows it.
+        evidence: &'a str,
+        /// Whether the file without the journal is sound.
+        file_sound: bool,
+        /// Size of the journal, bytes.
+        journal_bytes: u64,
+    }
+
+    /// Plain SQLite cannot judge the file, or must not write to it.
+    "target.not-judgeable" => NotJudgeable<'a> {
+        /// Why: `encrypted`, `format-version`, `reserved-bytes` or `lock-directory`.
+        reason: &'a str,
+    }
+
     /// The database does not answer.
     "target.unreachable" => Unreachable<'a> {
         /// What was tried and how it failed.

@@ -1,55 +1,245 @@
-//! Whether the database's files are there and begin as they should.
+//! Whether the database's files are there, belong together, and begin as they should.
 
-use super::{Diagnosis, Look, integer};
-use crate::target::sqlite::HeaderFault;
+use super::{Diagnosis, Look, boolean, integer, text};
+use crate::model::Fact;
+use crate::target::sqlite::set::{self, FileIdentity, NOT_JUDGEABLE, Unjudgeable};
+use crate::target::sqlite::{HeaderFault, SqliteState, WalState};
 
-impl Look<'_> {
-    pub(super) fn file_problems(&self) -> Vec<Diagnosis> {
-        let problem = |kind: &str, summary: String, severity, facts| Diagnosis {
-            kind: kind.into(),
-            subject: "database file".into(),
-            summary,
-            severity,
-            facts,
-            series: &["database_bytes"],
-            candidates: Vec::new(),
-        };
-        let mut problems = Vec::new();
-        if self.state.database_bytes.is_none() {
-            problems.push(problem(
+/// What is remembered of the files from one observation to the next.
+#[derive(Debug, Clone, Default)]
+pub(super) struct FileMemory {
+    /// The file when it last held something.
+    held: Option<Held>,
+    /// Whether the last observation found 0 bytes: a file that is being replaced is empty for a
+    /// moment.
+    was_empty: bool,
+    /// The log that was read to its end last, and the transactions in it.
+    log: Option<(LogMark, u64)>,
+    /// Whether a lock directory was seen: its owner takes locks that are not seen in between.
+    had_lock_directory: bool,
+}
+
+/// By what a log is known again: its salts and its length.
+type LogMark = ((u32, u32), u64);
+
+fn mark_of(wal: &WalState) -> LogMark {
+    (wal.salts, wal.bytes)
+}
+
+/// A database file with something in it.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    bytes: u64,
+    file: Option<FileIdentity>,
+}
+
+/// What the files of one observation come to.
+#[derive(Debug, Default)]
+pub(super) struct FileProblems {
+    pub(super) problems: Vec<Diagnosis>,
+    /// Whether what was seen has to be seen again before anything is said.
+    pub(super) is_pending: bool,
+}
+
+impl FileMemory {
+    /// Why the database cannot be judged, as far as this observation or an earlier one says.
+    pub(super) fn unjudgeable(&mut self, state: &SqliteState) -> Option<Unjudgeable> {
+        let now = state.set.unjudgeable;
+        self.had_lock_directory |= now == Some(Unjudgeable::LockDirectory);
+        now.or_else(|| {
+            self.had_lock_directory
+                .then_some(Unjudgeable::LockDirectory)
+        })
+    }
+
+    /// The problems of the files, and what is remembered of them.
+    pub(super) fn problems(&mut self, look: &Look<'_>) -> FileProblems {
+        let state = look.state;
+        let mut found = FileProblems::default();
+        if let Some(wal) = state.wal.as_ref().filter(|wal| wal.scanned) {
+            self.log = Some((mark_of(wal), wal.commits));
+        }
+        match state.database_bytes {
+            Some(0) if !self.was_empty => {
+                found.is_pending = true;
+                self.was_empty = true;
+            }
+            Some(0) => found.problems.push(self.empty(look)),
+            bytes => {
+                self.was_empty = false;
+                self.held = bytes
+                    .map(|bytes| Held {
+                        bytes,
+                        file: state.set.file,
+                    })
+                    .or(self.held);
+            }
+        }
+        if bytes_missing(state) {
+            found.problems.push(problem(
                 "file.missing",
                 "the database file is missing".into(),
                 0.9,
-                self.snapshot_facts(),
+                look.snapshot_facts(),
             ));
         }
-        match &self.state.header_fault {
-            Some(HeaderFault::NotADatabase) => problems.push(problem(
-                "file.not-a-database",
-                "the file does not begin like a SQLite database".into(),
-                0.9,
-                self.snapshot_facts(),
-            )),
-            Some(HeaderFault::Truncated {
-                expected_pages,
-                actual_pages,
-            }) => {
-                let mut facts = vec![
-                    integer("expected_pages", *expected_pages),
-                    integer("actual_pages", *actual_pages),
-                ];
-                facts.extend(self.snapshot_facts());
-                problems.push(problem(
-                    "file.truncated",
-                    format!(
-                        "the header counts {expected_pages} pages, the file holds {actual_pages}"
-                    ),
-                    0.9,
-                    facts,
-                ));
-            }
-            None => {}
-        }
-        problems
+        found.problems.extend(header_problem(look));
+        found.problems.extend(other_name(look));
+        found
     }
+
+    /// A database file of 0 bytes.
+    fn empty(&self, look: &Look<'_>) -> Diagnosis {
+        let state = look.state;
+        let held_beside = set::is_emptied(state);
+        let snapshot = state.newest_snapshot.as_ref();
+        let mut facts = Vec::new();
+        let mut reasons = Vec::new();
+        if let Some(wal) = state.wal.as_ref().filter(|_| held_beside) {
+            facts.push(integer("wal_bytes", wal.bytes));
+            let mut what = format!("its log holds {} bytes", wal.bytes);
+            if let Some((_, commits)) = self.log.filter(|(log, _)| *log == mark_of(wal)) {
+                facts.push(integer("wal_commits", commits));
+                what = format!("{what} with {commits} committed transactions");
+            }
+            reasons.push(what);
+        }
+        if let Some(bytes) = state.journal_bytes.filter(|_| held_beside) {
+            facts.push(integer("journal_bytes", bytes));
+            reasons.push(format!("its journal holds {bytes} bytes"));
+        }
+        if held_beside {
+            reasons.push("opening the database would delete what lies beside it".into());
+        }
+        let mut had_content = held_beside || snapshot.is_some();
+        if let Some(held) = self.held {
+            had_content = true;
+            facts.push(integer("bytes_before", held.bytes));
+            reasons.push(format!("it held {} bytes before", held.bytes));
+            if let (Some(before), Some(now)) = (held.file, state.set.file) {
+                facts.push(boolean("same_file", before.is(&now)));
+            }
+        }
+        if let Some(snapshot) = snapshot {
+            reasons.push(format!(
+                "the newest snapshot is {} of {}",
+                snapshot.file.display(),
+                time(snapshot.taken_at_ms)
+            ));
+        }
+        facts.push(boolean("had_content", had_content));
+        facts.push(boolean("held_beside", held_beside));
+        facts.push(boolean("in_use", !state.locks.is_empty()));
+        facts.extend(look.snapshot_facts());
+        if had_content {
+            let all = reasons.join("; ");
+            let summary = format!("the database file has 0 bytes; {all}");
+            problem("file.emptied", summary, 0.95, facts)
+        } else {
+            let summary = "the database file has 0 bytes and nothing beside it: an application that opens it begins with an empty database";
+            problem("file.empty", summary.into(), 0.3, facts)
+        }
+    }
+}
+
+fn bytes_missing(state: &SqliteState) -> bool {
+    state.database_bytes.is_none()
+}
+
+/// The one finding of a database that plain SQLite cannot judge.
+pub(super) fn not_judgeable(why: Unjudgeable) -> Diagnosis {
+    let mut facts = vec![text("reason", why.name())];
+    match why {
+        Unjudgeable::FormatVersion { write, read } => {
+            facts.push(integer("write_version", u64::from(write)));
+            facts.push(integer("read_version", u64::from(read)));
+        }
+        Unjudgeable::ReservedBytes { bytes } => {
+            facts.push(integer("reserved_bytes", u64::from(bytes)));
+        }
+        _ => {}
+    }
+    let summary = format!("{why}; it is left alone");
+    Diagnosis {
+        series: &[],
+        ..problem(NOT_JUDGEABLE, summary, 0.1, facts)
+    }
+}
+
+/// What is wrong with the header of the database file.
+fn header_problem(look: &Look<'_>) -> Option<Diagnosis> {
+    match look.state.header_fault.as_ref()? {
+        HeaderFault::NotADatabase => {
+            let others = look.state.set.other_pages_hold;
+            let mut facts: Vec<Fact> = others
+                .map(|hold| boolean("other_pages_sound", hold))
+                .into_iter()
+                .collect();
+            facts.extend(look.snapshot_facts());
+            let summary = if others == Some(true) {
+                "the first page is not that of a SQLite database, the rest of the file looks like one"
+            } else {
+                "the file does not begin like a SQLite database"
+            };
+            Some(problem("file.not-a-database", summary.into(), 0.9, facts))
+        }
+        HeaderFault::Truncated {
+            expected_pages,
+            actual_pages,
+        } => {
+            let mut facts = vec![
+                integer("expected_pages", *expected_pages),
+                integer("actual_pages", *actual_pages),
+            ];
+            facts.extend(look.snapshot_facts());
+            Some(problem(
+                "file.truncated",
+                format!("the header counts {expected_pages} pages, the file holds {actual_pages}"),
+                0.9,
+                facts,
+            ))
+        }
+    }
+}
+
+/// A second name of the database file, under which its log or journal may lie.
+fn other_name(look: &Look<'_>) -> Option<Diagnosis> {
+    let set = &look.state.set;
+    if !set.has_other_name() {
+        return None;
+    }
+    let links = set.file.map_or(1, |file| file.links);
+    let facts = vec![
+        integer("links", links),
+        boolean("mounted_alone", set.mounted_alone),
+        boolean("in_use", !look.state.locks.is_empty()),
+    ];
+    let what = if set.mounted_alone {
+        "the database file is mounted by itself: who uses the original has its log or journal in another directory".to_owned()
+    } else {
+        format!(
+            "the database file has {links} names (hard links): who uses another name has its log or journal beside that one"
+        )
+    };
+    let summary = format!("{what}; no check, no snapshot and no repair");
+    Some(problem("file.linked", summary, 0.5, facts))
+}
+
+fn problem(kind: &str, summary: String, severity: f64, facts: Vec<Fact>) -> Diagnosis {
+    Diagnosis {
+        kind: kind.into(),
+        subject: "database file".into(),
+        summary,
+        severity,
+        facts,
+        series: &["database_bytes"],
+        candidates: Vec::new(),
+    }
+}
+
+/// A moment as a person reads it, in UTC.
+pub(super) fn time(at_ms: u64) -> String {
+    let at = i64::try_from(at_ms).ok();
+    let at = at.and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
+    at.map_or_else(|| format!("{at_ms} ms after 1970"), |at| format!("{at:.0}"))
 }

@@ -15,15 +15,15 @@ use rustix::fs::FileType;
 
 use super::{
     HeaderFault, SqliteState, WalIndexState, WalState, beside,
+    inspect::inspect,
     locks::{self, LockFile},
-    probe, wal, wal_index,
+    probe,
+    set::{self, FileSet},
+    wal, wal_index,
 };
 
 /// How often a look is begun anew when a writer changed the files under it.
 const TRIES: u32 = 5;
-
-/// The part of the database file that is looked at, bytes.
-const DATABASE_HEADER_BYTES: usize = 100;
 
 /// Where the four files are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,8 +132,9 @@ pub fn look(path: &Path, full: bool, ignore_pids: &[u32]) -> Result<Looked, File
         },
         wal_mode: false,
     };
-    if let Some(file) = &database {
-        look_at_database(file, &files, &mut looked)?;
+    match &database {
+        Some(file) => look_at_database(file, &files, &mut looked)?,
+        None => *looked.state.set = inspect(&files, None, false)?,
     }
     Ok(looked)
 }
@@ -212,74 +213,52 @@ fn read_log(files: &Files, full: bool, limit: Option<u64>) -> Result<Option<WalS
 
 fn look_at_database(file: &File, files: &Files, looked: &mut Looked) -> Result<(), FileError> {
     let doing = "read";
+    let mut before = None;
     for _ in 0..TRIES {
-        let header = read_database_header(file).at(doing, &files.database)?;
+        let log_has_content = set::log_has_content(&looked.state);
+        let found = inspect(files, Some(file), log_has_content)?;
         let bytes = file.metadata().at(doing, &files.database)?.len();
         looked.state.database_bytes = Some(bytes);
-        looked.wal_mode = header.is_some_and(|header| header[18] == 2);
-        looked.state.header_fault = header_fault(header.as_ref(), bytes, &looked.state);
+        looked.wal_mode = found.header.is_some_and(|header| header.write_version == 2);
+        looked.state.header_fault = header_fault(&found, bytes, &looked.state);
+        *looked.state.set = found;
         // A commit in rollback mode may be under way: the fault must outlast a second reading.
         if looked.state.header_fault.is_none()
-            || header == read_database_header(file).at(doing, &files.database)?
+            || before == Some(looked.state.set.header)
                 && looked.state.journal_bytes.is_none()
                 && length(&files.journal)?.is_none()
         {
             break;
         }
+        before = Some(looked.state.set.header);
     }
     Ok(())
-}
-
-fn read_database_header(file: &File) -> io::Result<Option<[u8; DATABASE_HEADER_BYTES]>> {
-    let mut header = [0; DATABASE_HEADER_BYTES];
-    match file.read_exact_at(&mut header, 0) {
-        Ok(()) => Ok(Some(header)),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// What is wrong with the header of a database file of this length.
 ///
 /// Pages that the file lacks may still wait in the log, or be restored from the journal: then
-/// nothing is said.
-fn header_fault(
-    header: Option<&[u8; DATABASE_HEADER_BYTES]>,
-    bytes: u64,
-    state: &SqliteState,
-) -> Option<HeaderFault> {
-    let Some(header) = header else {
+/// nothing is said. Of a format that cannot be judged nothing is said either.
+fn header_fault(found: &FileSet, bytes: u64, state: &SqliteState) -> Option<HeaderFault> {
+    if found.unjudgeable.is_some() {
+        return None;
+    }
+    let Some(header) = found.header else {
         return (bytes > 0).then_some(HeaderFault::NotADatabase);
     };
-    let page_bytes = match u64::from(u16::from_be_bytes([header[16], header[17]])) {
-        1 => 65536,
-        bytes => bytes,
-    };
-    if !header.starts_with(b"SQLite format 3\0")
-        || !page_bytes.is_power_of_two()
-        || page_bytes < 512
-    {
-        return Some(HeaderFault::NotADatabase);
-    }
-    let word = |at: usize| {
-        u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-    };
-    // A writer older than 3.7.0 does not keep the count; the change counter beside it tells.
-    let count_is_kept = word(24) == word(92) && word(28) > 0;
-    let expected_pages = u64::from(word(28));
+    let page_bytes = u64::from(header.page_bytes);
     let actual_pages = bytes / page_bytes;
+    let expected_pages = u64::from(header.kept_pages()?);
     let waiting = match (&state.wal_index, &state.wal) {
         (Some(index), _) => u64::from(index.max_frame.saturating_sub(index.backfilled)),
         (None, Some(wal)) => wal.bytes / (page_bytes + wal::FRAME_HEADER_BYTES),
         (None, None) => 0,
     };
     let missing = expected_pages.saturating_sub(actual_pages);
-    (count_is_kept && state.journal_bytes.is_none() && missing > waiting).then_some(
-        HeaderFault::Truncated {
-            expected_pages,
-            actual_pages,
-        },
-    )
+    (state.journal_bytes.is_none() && missing > waiting).then_some(HeaderFault::Truncated {
+        expected_pages,
+        actual_pages,
+    })
 }
 
 /// Opens a regular file for reading, never through a symbolic link; none when it is missing.
@@ -304,6 +283,20 @@ pub(super) fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match file.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// The same from a place in the file, where the descriptor stays where it is.
+pub(super) fn fill_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], at + filled as u64) {
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -4,6 +4,10 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use super::{
@@ -11,6 +15,7 @@ use super::{
     files::Looked,
     integrity::{Access, Check, Mode},
     raw::{RawError, RawProcess},
+    set::{self, Unjudgeable},
     sql::{SnapshotRequest, SqlProcess},
     trail::{Mark, Trail},
     worker::{Areas, Place, WorkerError, with_causes},
@@ -39,6 +44,8 @@ pub struct SqliteSource {
     areas: Areas,
     raw: RawProcess,
     sql: SqlProcess,
+    /// Whether somebody was seen who takes locks that cannot be seen.
+    hidden_locks: Arc<AtomicBool>,
 }
 
 impl SqliteSource {
@@ -50,6 +57,16 @@ impl SqliteSource {
             areas: Areas::at(state_dir),
             sql: SqlProcess::new(raw.exe()),
             raw,
+            hidden_locks: Arc::default(),
+        }
+    }
+
+    /// The same, and what one source saw of locks that cannot be seen in between the other knows.
+    #[must_use]
+    pub fn beside(self, other: &Self) -> Self {
+        Self {
+            hidden_locks: Arc::clone(&other.hidden_locks),
+            ..self
         }
     }
 
@@ -81,6 +98,8 @@ impl SqliteSource {
                 path: self.path.clone(),
                 source,
             })?;
+        // Also where no check is due: what was seen of hidden locks is kept.
+        self.objection(&looked);
         let integrity = integrity.map(|check| self.check_looked(&looked, check));
         let mut state = looked.state;
         state.integrity = integrity;
@@ -98,6 +117,9 @@ impl SqliteSource {
             .raw
             .look(&self.path, true, &[std::process::id()])
             .map_err(|error| error.to_string())?;
+        if let Some(why) = self.objection(&looked) {
+            return Err(why);
+        }
         let state = &looked.state;
         let log_sound =
             |wal: &WalState| wal.scanned && wal.header_valid && wal.first_bad_frame.is_none();
@@ -247,6 +269,9 @@ impl SqliteSource {
     }
 
     fn check_looked(&mut self, looked: &Looked, check: Check) -> Integrity {
+        if let Some(why) = self.objection(looked) {
+            return not_made(check, why);
+        }
         // A copy takes longer than a sample may.
         if matches!(check.mode, Mode::Sampled { .. }) && needs_copy(looked) {
             let checked = self.check_alone(looked, check);
@@ -295,8 +320,22 @@ impl SqliteSource {
         }
     }
 
+    /// Why the files must not be opened, seen now or earlier; see [`set::objection`].
+    fn objection(&self, looked: &Looked) -> Option<String> {
+        if looked.state.set.unjudgeable == Some(Unjudgeable::LockDirectory) {
+            self.hidden_locks.store(true, Ordering::Relaxed);
+        }
+        if self.hidden_locks.load(Ordering::Relaxed) {
+            return Some(Unjudgeable::LockDirectory.to_string());
+        }
+        set::objection(&looked.state)
+    }
+
     /// Where the database can be read without a trace: in place, or as a copy.
     fn readable(&mut self, looked: &Looked) -> Result<Readable, String> {
+        if let Some(why) = self.objection(looked) {
+            return Err(why);
+        }
         let place = Place::of(&self.path).map_err(|error| error.to_string())?;
         // Where others can put files beside it, SQLite is not let near them.
         if !needs_copy(looked) && place.only_to_look_at().is_none() {

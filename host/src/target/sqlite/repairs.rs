@@ -9,6 +9,7 @@ mod checkpoint;
 mod end_holder;
 mod end_process;
 mod frames;
+mod guarded;
 mod hold;
 mod in_worker;
 mod keep_valid_prefix;
@@ -36,12 +37,8 @@ use crate::target::sqlite::{SqliteState, WalState};
 /// # Errors
 /// When the repair is unknown or the finding lacks a fact that it needs.
 pub fn for_intent(intent: &Intent, site: &Site) -> Result<Box<dyn Repair>, RepairError> {
-    let scene = Scene {
-        site: site.clone(),
-        raw: None,
-        max_lock: Duration::from_millis(intent.max_lock_ms),
-    };
-    Ok(match intent.candidate.id.as_str() {
+    let scene = Scene::new(intent, site);
+    let repair: Box<dyn Repair> = match intent.candidate.id.as_str() {
         "lock.end-holder" => Box::new(end_holder::EndHolder::new(scene, intent)?),
         "lock.resume-holder" => Box::new(resume_holder::ResumeHolder::new(scene, intent)?),
         "wal.release-reader" => Box::new(release_reader::ReleaseReader::new(scene, intent)?),
@@ -51,7 +48,9 @@ pub fn for_intent(intent: &Intent, site: &Site) -> Result<Box<dyn Repair>, Repai
             Box::new(keep_valid_prefix::KeepValidPrefix::new(scene, intent)?)
         }
         other => return Err(RepairError::UnknownRepair(other.to_owned())),
-    })
+    };
+    let scene = Scene::new(intent, site);
+    Ok(Box::new(guarded::Guarded { scene, repair }))
 }
 
 /// The database that a repair works on.
@@ -63,6 +62,14 @@ struct Scene {
 }
 
 impl Scene {
+    fn new(intent: &Intent, site: &Site) -> Self {
+        Self {
+            site: site.clone(),
+            raw: None,
+            max_lock: Duration::from_millis(intent.max_lock_ms),
+        }
+    }
+
     fn path(&self) -> &Path {
         &self.site.path
     }
