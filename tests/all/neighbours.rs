@@ -32,3 +32,47 @@ fn a_process_in_the_way_is_ended_and_its_busy_neighbours_are_not() {
     ]);
     assert!(told.contains("lock.stale-holder"), "{told}");
 }
+
+#[test]
+fn busy_neighbours_are_left_alone() {
+    let told = neighbours(&["--runs", "12", "--seed", "4"]);
+    assert!(told.contains("repairs"), "{told}");
+}
+
+/// A replicator, young readers in quiet times, readers in containers and polling workers: the kinds
+/// for which an age is easily invented.
+#[test]
+fn young_readers_and_polling_workers_are_left_alone() {
+    neighbours(&[
+        "--runs",
+        "6",
+        "--seed",
+        "37",
+        "--only",
+        "replicator,dashboard,containers,containers-seen,polling-worker,slow-polling-worker",
+    ]);
+}
+
+#[test]
+fn a_stop_a_suspended_machine_and_a_clock_that_is_set_end_nobody() {
+    for interruption in ["stop", "suspend", "clock"] {
+        neighbours(&[
+            "--runs",
+            "4",
+            "--seed",
+            "5",
+            "--interruption",
+            interruption,
+            "--only",
+            "replicator,dashboard,slow-commit,copy-backup",
+        ]);
+    }
+}
+
+/// 24 hours of time in events: nobody is ended, and who is really in the way is.
+#[test]
+fn a_recorded_day_of_healthy_neighbours_ends_nobody() {
+    let day = ["--days", "1", "--interval-ms", "10000", "--threshold-ms"];
+    neighbours(&[&day[..], &["60000"][..]].concat());
+    neighbours(&[&day[..], &["60000", "--with-fault"][..]].concat());
+}

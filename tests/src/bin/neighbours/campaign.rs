@@ -1,5 +1,6 @@
 //! Many seeded runs, several at a time.
 
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,8 +9,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustix::process::geteuid;
 
+use crate::day::{self, Day};
 use crate::kind::Kind;
 use crate::plan::Plan;
+use crate::program::Fault;
 use crate::run::{Outcome, run};
 use crate::tally::Tally;
 use crate::{Arguments, binary, litestream};
@@ -29,6 +32,13 @@ pub(crate) fn run_all(arguments: &Arguments) -> anyhow::Result<bool> {
         let time = arguments.soak.unwrap_or(LITESTREAM_TIME);
         let dir = home.path().join("litestream");
         let right = litestream::run(program, &dbmedic, &dir, arguments.seed, time)?;
+        if !right || arguments.keep_all {
+            println!("\nkept: {}", home.keep().display());
+        }
+        return Ok(right);
+    }
+    if let Some(days) = arguments.days {
+        let right = record_days(arguments, days, &dbmedic, home.path())?;
         if !right || arguments.keep_all {
             println!("\nkept: {}", home.keep().display());
         }
@@ -79,6 +89,47 @@ pub(crate) fn run_all(arguments: &Arguments) -> anyhow::Result<bool> {
     Ok(tally.is_right())
 }
 
+/// Makes recordings of whole days, and lets dbmedic replay them.
+fn record_days(
+    arguments: &Arguments,
+    days: u64,
+    dbmedic: &Path,
+    home: &Path,
+) -> anyhow::Result<bool> {
+    let mut right = true;
+    for seed in arguments.seed..arguments.seed + days {
+        let faults = if arguments.with_fault {
+            vec![Some(Fault::IdleHolder), Some(Fault::EndlessReader)]
+        } else {
+            vec![None]
+        };
+        for fault in faults {
+            let recording = home.join(format!("day-{seed}-{fault:?}.jsonl"));
+            let ended = day::record(
+                Day {
+                    seed,
+                    interval_ms: arguments.interval_ms,
+                    threshold_ms: arguments.threshold_ms,
+                    fault,
+                },
+                &recording,
+            )?;
+            let replayed = day::replay(dbmedic, &recording)?;
+            let is_right = ended.is_right(fault);
+            right &= is_right;
+            let verdict = if is_right { "right" } else { "WRONG" };
+            println!(
+                "{verdict}  day {seed} {fault:?} {ended:?}; {}",
+                replayed.trim()
+            );
+            if is_right && !arguments.keep_all {
+                std::fs::remove_file(&recording)?;
+            }
+        }
+    }
+    Ok(right)
+}
+
 /// The run with this seed, as the command line wants it.
 fn plan(arguments: &Arguments, seed: u64, kind: Kind, kinds: &[Kind]) -> Plan {
     let mut plan = match arguments.soak {
@@ -106,6 +157,11 @@ fn kinds(arguments: &Arguments) -> Vec<Kind> {
         .iter()
         .copied()
         .partition(|kind| can_contain || !kind.is_contained());
+    // The control needs a fault that dbmedic can see, and that leaves the others their database.
+    let kinds = kinds
+        .into_iter()
+        .filter(|kind| !arguments.with_fault || kind.can_have_fault())
+        .collect();
     for kind in left_out {
         println!("left out: {} (needs root)", kind.name());
     }

@@ -146,6 +146,11 @@ impl Kind {
         )
     }
 
+    /// Whether a real fault beside it can be seen and repaired.
+    pub(crate) fn can_have_fault(self) -> bool {
+        !self.is_alone() && !self.needs_short_connections() && self != Self::Containers
+    }
+
     /// Whether an age could be invented for it while nobody writes: the others then write rarely,
     /// and much at once.
     pub(crate) fn likes_quiet(self) -> bool {

@@ -11,6 +11,7 @@
 //! cargo run -p dbmedic-tests --bin neighbours -- --runs 20 --interruption clock
 //! cargo run -p dbmedic-tests --bin neighbours -- --runs 4 --interruption stop --stop-time 10m
 //! cargo run -p dbmedic-tests --bin neighbours -- --soak 2h
+//! cargo run -p dbmedic-tests --bin neighbours -- --days 3
 //! ```
 //!
 //! `--with-fault` is the control: each run also has a process that really holds the write lock or a
@@ -24,6 +25,7 @@
 
 mod binary;
 mod campaign;
+mod day;
 mod kind;
 mod litestream;
 mod log;
@@ -73,6 +75,16 @@ struct Arguments {
     /// (30m): no incident may be told
     #[arg(long, value_name = "FILE")]
     litestream: Option<PathBuf>,
+    /// Recordings of so many days of healthy neighbours instead, each replayed by dbmedic: 24 hours of
+    /// time in events, in seconds
+    #[arg(long, value_name = "N")]
+    days: Option<u64>,
+    /// Between two observations of such a day, milliseconds
+    #[arg(long, default_value_t = 1000)]
+    interval_ms: u64,
+    /// The age at which the policy ends somebody in such a day, milliseconds
+    #[arg(long, default_value_t = 300_000)]
+    threshold_ms: u64,
     /// What happens to dbmedic in each run (default: one of them in a third of the runs)
     #[arg(long)]
     interruption: Option<Interruption>,
