@@ -126,7 +126,7 @@ fn plans(
             Arc::new(move |name, message| {
                 let field = format!("{path}.parameters.{name}");
                 let text = format!("`{name}`: {message}");
-                places.problem(&field, text, None).to_string()
+                places.problem(&field, text, None).in_one_line()
             })
         });
         let targets = config.targets.iter();

@@ -10,6 +10,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::assemble::merge_settings;
 use crate::config::{Config, DEFAULT_STATE_DIR, ROOTS_STATE_DIR, is_root};
+use crate::document::DocumentErrors;
+use crate::escape::{escaped, escaped_json};
 use crate::gate::Source;
 
 mod config;
@@ -147,7 +149,7 @@ impl PolicyArgs {
 /// Where dbmedic keeps its state.
 #[derive(Debug, Args)]
 pub(crate) struct StateArgs {
-    /// Where dbmedic keeps its own state (default: dbmedic-state; root has to name it)
+    /// Where dbmedic keeps its own state (default: dbmedic-state, for root /var/lib/dbmedic)
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
@@ -155,7 +157,7 @@ pub(crate) struct StateArgs {
 impl StateArgs {
     /// The directory, which must be there.
     pub(crate) fn existing(&self) -> anyhow::Result<PathBuf> {
-        let dir = state_dir_or_default(self.state_dir.as_deref())?;
+        let dir = state_dir_or_default(self.state_dir.as_deref());
         if !dir.is_dir() {
             anyhow::bail!(
                 "{}: no such state directory; name it with --state-dir",
@@ -166,16 +168,13 @@ impl StateArgs {
     }
 }
 
-/// The state directory that was named, or the default one in the current directory. Root gets no
-/// default: what lies in the current directory may be anybody's.
-pub(crate) fn state_dir_or_default(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+/// The state directory that was named, or the default one: root's is a fixed place, because what lies
+/// in the current directory may be anybody's.
+pub(crate) fn state_dir_or_default(named: Option<&Path>) -> PathBuf {
     match named {
-        Some(named) => Ok(named.to_owned()),
-        None if is_root() => anyhow::bail!(
-            "root has no default state directory: the current directory may be anybody's. Name one \
-             that only root can write to, as `--state-dir {ROOTS_STATE_DIR}`"
-        ),
-        None => Ok(DEFAULT_STATE_DIR.into()),
+        Some(named) => named.to_owned(),
+        None if is_root() => ROOTS_STATE_DIR.into(),
+        None => DEFAULT_STATE_DIR.into(),
     }
 }
 
@@ -220,15 +219,34 @@ pub fn run(cli: Cli) -> ExitCode {
     }
 }
 
-/// Says why something could not be done.
-pub(crate) fn tell_error(error: &anyhow::Error) {
-    complain(&format!("error: {}", with_causes(error)));
+/// Shows help, the version, or what is wrong with a command line.
+pub fn show(help_or_mistake: &clap::Error) -> ExitCode {
+    let text = help_or_mistake.render().to_string();
+    let text = text.trim_end_matches('\n');
+    if help_or_mistake.use_stderr() {
+        complain_lines(text);
+        return ExitCode::from(2);
+    }
+    // A reader that has seen enough is no error.
+    text.split('\n').map(say).find(Result::is_err);
+    ExitCode::SUCCESS
 }
 
-/// An error and its causes in one line, each said once: many errors say their cause themselves.
+/// Says why something could not be done.
+pub(crate) fn tell_error(error: &anyhow::Error) {
+    complain_lines(&format!("error: {}", with_causes(error)));
+}
+
+/// An error and its causes in one line, each said once: many errors say their cause themselves. The
+/// mistakes in a document have lines of their own.
 fn with_causes(error: &anyhow::Error) -> String {
     error.chain().fold(String::new(), |told, cause| {
-        let cause = cause.to_string();
+        let text = cause.to_string();
+        let cause = if cause.is::<DocumentErrors>() {
+            text
+        } else {
+            escaped(&text).into_owned()
+        };
         if told.is_empty() {
             cause
         } else if told.ends_with(&cause) {
@@ -248,20 +266,29 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
-/// A line of data.
+/// A line of data. One it stays, whatever is in it.
 pub(crate) fn say(line: &str) -> std::io::Result<()> {
-    writeln!(std::io::stdout().lock(), "{line}")
+    writeln!(std::io::stdout().lock(), "{}", escaped(line))
 }
 
 /// A value as one line of JSON.
 pub(crate) fn say_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     let line = serde_json::to_string(value)?;
-    Ok(say(&line)?)
+    Ok(writeln!(
+        std::io::stdout().lock(),
+        "{}",
+        escaped_json(&line)
+    )?)
 }
 
 /// A line of talk. A closed standard error is nobody's loss.
 pub(crate) fn complain(line: &str) {
-    drop(writeln!(std::io::stderr().lock(), "{line}"));
+    drop(writeln!(std::io::stderr().lock(), "{}", escaped(line)));
+}
+
+/// Lines of talk that were made as such: what came from outside was escaped before.
+pub(crate) fn complain_lines(text: &str) {
+    text.split('\n').for_each(complain);
 }
 
 /// Whether somebody looks on: progress is shown on a terminal only.

@@ -28,6 +28,7 @@ use crate::document::{Findings, Section, line_of};
 use crate::gate::{GateSettings, Source};
 use crate::guard::{GuardLimits, Mode};
 use crate::model::Setting;
+use crate::path_trust::{self, TrustError};
 use crate::pipeline::DEFAULT_POLICY;
 use crate::policy::{BreakerOptions, Limits};
 use crate::signing::TrustedKey;
@@ -435,17 +436,21 @@ impl Config {
 fn text_of(path: &Path) -> Result<String, ConfigErrors> {
     let fail =
         |message: String, hint: &str| ConfigErrors::of_file(path, message, Some(hint.to_owned()));
-    let bytes = std::fs::read(path).map_err(|error| {
-        let hint = match error.kind() {
-            io::ErrorKind::NotFound => "`dbmedic config init` writes one to begin with",
-            _ => "name a file that may be read",
-        };
-        fail(format!("cannot read the configuration: {error}"), hint)
+    // It says what is written where, which policy decides and whom a repair may end.
+    let bytes = path_trust::read(path, FILE_BYTES as u64).map_err(|error| match error {
+        TrustError::Io { source, .. } => {
+            let hint = match source.kind() {
+                io::ErrorKind::NotFound => "`dbmedic config init` writes one to begin with",
+                _ => "name a file that may be read",
+            };
+            fail(format!("cannot read the configuration: {source}"), hint)
+        }
+        TrustError::TooLarge { .. } => fail(
+            "this is no configuration of dbmedic".to_owned(),
+            "1 MiB is the most that is read",
+        ),
+        error => ConfigErrors::of_file(path, error.what(), error.mend()),
     })?;
-    if bytes.len() > FILE_BYTES {
-        let message = format!("{} bytes are no configuration of dbmedic", bytes.len());
-        return Err(fail(message, "1 MiB is the most that is read"));
-    }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let line = line_of(&String::from_utf8_lossy(&error.as_bytes()[..valid]), valid);
@@ -495,13 +500,13 @@ fn parse(text: &str, origin: &Path, resolve: &Resolve) -> Result<Loaded, ConfigE
 #[non_exhaustive]
 pub enum InitError {
     /// There is a file already; it was not touched.
-    #[error("{} exists already and is left as it is\n\nhint: name another file, or move this one away first", path.display())]
+    #[error("{} exists already and is left as it is: name another file, or move this one away first", path.display())]
     Exists {
         /// The file.
         path: PathBuf,
     },
     /// The file could not be written whole and synced.
-    #[error("cannot write {}\n\nhint: its directory must exist and be writable", path.display())]
+    #[error("cannot write {}: its directory must exist and be writable", path.display())]
     Write {
         /// The file.
         path: PathBuf,

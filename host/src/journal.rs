@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::digest::hex;
+use crate::escape::escaped_json;
 use crate::model::{Candidate, Finding, Outcome};
 use crate::own_dir::OwnDir;
 use crate::path_trust::TrustError;
@@ -341,10 +342,12 @@ impl Journal {
             at_ms,
             entry,
         };
-        let mut text = serde_json::to_vec(&line).map_err(|error| JournalError::Io {
+        let text = serde_json::to_string(&line).map_err(|error| JournalError::Io {
             path: self.path.clone(),
             source: error.into(),
         })?;
+        // People read it with whatever is at hand.
+        let mut text = escaped_json(&text).into_owned().into_bytes();
         // The closing brace comes after the checksum.
         text.pop();
         let sum = checksum(&text);

@@ -16,6 +16,7 @@ pub mod diagnose;
 pub mod digest;
 pub mod document;
 pub mod embedded;
+pub mod escape;
 pub mod gate;
 pub mod guard;
 pub mod health;

@@ -12,6 +12,7 @@
 mod group;
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -34,11 +35,10 @@ const WRITABLE_BY_ALL: u32 = 0o002;
 const STICKY: u32 = 0o1000;
 
 /// Why something at a path is not believed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum TrustError {
     /// It cannot be opened, read or made.
-    #[error("{}: {source}", path.display())]
     Io {
         /// What.
         path: PathBuf,
@@ -46,11 +46,6 @@ pub enum TrustError {
         source: io::Error,
     },
     /// It belongs to somebody else.
-    #[error(
-        "{} belongs to user {owner}, and dbmedic runs as user {user}: who owns it could plant what \
-         dbmedic then believes. Run dbmedic as user {owner}, or `chown {user} {}`",
-        path.display(), path.display()
-    )]
     Owner {
         /// What.
         path: PathBuf,
@@ -60,12 +55,6 @@ pub enum TrustError {
         user: u32,
     },
     /// Others can write to it.
-    #[error(
-        "{} can be written to by {} (mode {mode:04o}): they could plant what dbmedic then believes. \
-         `chmod {} {}` mends it",
-        path.display(), if mode & WRITABLE_BY_ALL == 0 { "its group" } else { "everybody" },
-        if mode & WRITABLE_BY_ALL == 0 { "g-w" } else { "go-w" }, path.display()
-    )]
     Writable {
         /// What.
         path: PathBuf,
@@ -73,10 +62,6 @@ pub enum TrustError {
         mode: u32,
     },
     /// A symbolic link of somebody else is in the way.
-    #[error(
-        "{} is a symbolic link of user {owner}, who could turn it elsewhere; name the place itself",
-        path.display()
-    )]
     Link {
         /// The link.
         path: PathBuf,
@@ -84,23 +69,20 @@ pub enum TrustError {
         owner: u32,
     },
     /// It is something else than a directory.
-    #[error("{} is not a directory", path.display())]
     NotADirectory {
         /// What.
         path: PathBuf,
     },
     /// It is something else than a regular file.
-    #[error("{} is not a regular file", path.display())]
     NotAFile {
         /// What.
         path: PathBuf,
     },
     /// It is larger than such a file may be.
-    #[error("{} holds more than {most_bytes} bytes, which are the most that is read", path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// The most that is read.
+        /// The most that is read, bytes.
         most_bytes: u64,
     },
 }
@@ -110,7 +92,71 @@ impl TrustError {
     pub fn is_absence(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
+
+    /// What is wrong, in one line.
+    pub fn what(&self) -> String {
+        match self {
+            Self::Io { path, source } => format!("{}: {source}", path.display()),
+            Self::Owner { path, owner, user } => format!(
+                "{} belongs to user {owner}, and dbmedic runs as user {user}: who owns it could \
+                 plant what dbmedic then believes",
+                path.display()
+            ),
+            Self::Writable { path, mode } => format!(
+                "{} can be written to by {} (mode {mode:04o}), who could plant what dbmedic then \
+                 believes",
+                path.display(),
+                if mode & WRITABLE_BY_ALL == 0 {
+                    "its group"
+                } else {
+                    "everybody"
+                }
+            ),
+            Self::Link { path, owner } => format!(
+                "{} is a symbolic link of user {owner}, who could turn it elsewhere",
+                path.display()
+            ),
+            Self::NotADirectory { path } => format!("{} is not a directory", path.display()),
+            Self::NotAFile { path } => format!("{} is not a regular file", path.display()),
+            Self::TooLarge { path, most_bytes } => format!(
+                "{} holds more than {most_bytes} bytes, which are the most that is read",
+                path.display()
+            ),
+        }
+    }
+
+    /// What mends it; none where that is not for dbmedic to say.
+    pub fn mend(&self) -> Option<String> {
+        match self {
+            Self::Owner { path, owner, user } => Some(format!(
+                "run dbmedic as user {owner}, or `chown {user} {}`",
+                path.display()
+            )),
+            Self::Writable { path, mode } => {
+                let change = if mode & WRITABLE_BY_ALL == 0 {
+                    "g-w"
+                } else {
+                    "go-w"
+                };
+                Some(format!("`chmod {change} {}` mends it", path.display()))
+            }
+            Self::Link { .. } => Some("name the place where it leads".to_owned()),
+            Self::Io { .. }
+            | Self::NotADirectory { .. }
+            | Self::NotAFile { .. }
+            | Self::TooLarge { .. } => None,
+        }
+    }
 }
+
+impl fmt::Display for TrustError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what())?;
+        self.mend().map_or(Ok(()), |mend| write!(f, "; {mend}"))
+    }
+}
+
+impl std::error::Error for TrustError {}
 
 impl From<TrustError> for io::Error {
     fn from(error: TrustError) -> Self {

@@ -9,6 +9,7 @@
 //! This module never lets a policy's mistake become an error or a panic of the host, never repairs
 //! anything itself, and never asks the clock for more than when to cut off.
 
+mod address_space;
 mod answer;
 mod breaker;
 mod cache;

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::escape::Escaped;
 use crate::live::Told;
 use crate::model::{
     CascadeLevel, Classification, EscalationLevel, Fact, Finding, Outcome, OutcomeResult, Urgency,
@@ -203,8 +204,9 @@ impl Narrator {
         } else {
             head
         };
+        let head = Escaped(head);
         let mut lines = vec![format!("{since:8.2} s  {label:<9} {head}")];
-        lines.extend(all.map(|line| format!("{:20} {line}", "")));
+        lines.extend(all.map(|line| format!("{:20} {}", "", Escaped(line))));
         lines
     }
 }
@@ -298,7 +300,8 @@ pub fn facts(facts: &[Fact]) -> String {
         Value::Boolean(value) => format!("{}={value}", fact.name),
         Value::Integer(value) => format!("{}={value}", fact.name),
         Value::Number(value) => format!("{}={value:.2}", fact.name),
-        Value::Text(value) => format!("{}=\"{value}\"", fact.name),
+        // A quotation mark in it must not begin another fact.
+        Value::Text(value) => format!("{}={value:?}", fact.name),
     };
     facts.iter().map(one).collect::<Vec<_>>().join(" ")
 }

@@ -10,6 +10,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("digest", &[]),
     ("path_trust", &[]),
+    ("escape", &[]),
     ("own_dir", &["path_trust"]),
     ("baseline", &["model"]),
     ("constraint", &["model"]),
@@ -24,7 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "diagnose",
         &["constraint", "model", "signature", "source", "target"],
     ),
-    ("signature", &[]),
+    ("signature", &["path_trust"]),
     ("pattern", &["detect", "model", "signature"]),
     ("incident", &["diagnose", "model"]),
     ("signing", &["digest"]),
@@ -63,6 +64,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "journal",
         &[
             "digest",
+            "escape",
             "gate",
             "model",
             "own_dir",
@@ -97,6 +99,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "gate",
             "guard",
             "model",
+            "path_trust",
             "pipeline",
             "policy",
             "signing",
@@ -116,7 +119,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "signing",
         ],
     ),
-    ("document", &["model"]),
+    ("document", &["escape", "model"]),
     (
         "policy_tests",
         &["document", "model", "pipeline", "policy", "recording"],
@@ -188,7 +191,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("replay", &["pipeline", "policy", "recording"]),
-    ("report", &["live", "model", "pipeline", "policy"]),
+    ("report", &["escape", "live", "model", "pipeline", "policy"]),
     (
         "assemble",
         &[
@@ -217,6 +220,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "clock",
             "config",
             "digest",
+            "escape",
             "guard",
             "live",
             "model",

@@ -90,3 +90,6 @@ mod tables;
 /// What is believed because of where it lies: state directories, configurations and policies that
 /// others could have planted.
 mod trust;
+
+/// Names and texts from outside that a terminal would obey, through every command.
+mod hostile_text;

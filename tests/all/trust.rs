@@ -166,7 +166,7 @@ fn a_planted_state_directory_is_not_believed() {
         assert_eq!(output.status.code(), Some(2), "{command:?}: {said}");
         assert!(
             said.contains(&format!("{state_name} belongs to user {PLANTER}"))
-                && said.contains("Run dbmedic as user"),
+                && said.contains("run dbmedic as user"),
             "{command:?}: {said}"
         );
         assert_eq!(data(&output), "", "{command:?}");
@@ -264,8 +264,27 @@ fn what_was_readable_is_for_its_owner_when_it_is_written_again() {
     assert_eq!(newest.unwrap().1 & 0o777, 0o600);
 }
 
+/// A shell that runs what follows with an empty `/var/lib`; none where that cannot be made.
+fn with_an_empty_var_lib() -> Option<[&'static str; 5]> {
+    let shell = [
+        "unshare",
+        "-m",
+        "sh",
+        "-c",
+        "mount -t tmpfs none /var/lib && \"$@\" && cd /var/lib && find . -path '*/journal.jsonl'",
+    ];
+    let tried = Command::new(shell[0])
+        .args(&shell[1..])
+        .args(["sh", "true"]);
+    let works = tried.output().is_ok_and(|output| output.status.success());
+    if !works {
+        println!("not run: this machine lets nobody mount something for one process");
+    }
+    works.then_some(shell)
+}
+
 #[test]
-fn root_has_no_default_state_directory() {
+fn root_keeps_nothing_in_the_current_directory() {
     if !is_root() {
         return;
     }
@@ -275,35 +294,136 @@ fn root_has_no_default_state_directory() {
     let config = dir.path().join("dbmedic.toml");
     let text = "version = 1\n[[targets]]\nname = \"shop\"\nsqlite = \"shop.db\"\n";
     fs::write(&config, text).unwrap();
-    let commands: [&[&str]; 6] = [
-        &["repair", "shop.db", "--apply"],
-        &["incidents"],
-        &["release", "shop"],
-        &["policy", "status"],
-        &["run"],
-        &["config", "check"],
-    ];
-    for command in commands {
-        let output = Command::new(dbmedic())
-            .args(command)
-            .current_dir(&dir)
+    let here = |program: &str| {
+        let mut command = Command::new(program);
+        command.current_dir(&dir);
+        command
+    };
+    let program = dbmedic().to_str().unwrap();
+    for command in [&["run"][..], &["config", "check"]] {
+        let output = here(program).args(command).output().unwrap();
+        let said = talk(&output);
+        assert_ne!(output.status.code(), Some(0), "{command:?}: {said}");
+        assert!(said.contains("state_dir = \"/var/lib/dbmedic\""), "{said}");
+    }
+    if let Some(shell) = with_an_empty_var_lib() {
+        let repair = ["repair", "shop.db", "--apply", "--watch-ms", "300"];
+        let output = here(shell[0])
+            .args(&shell[1..])
+            .args(["sh", program])
+            .args(repair)
             .output()
             .unwrap();
         let said = talk(&output);
-        assert_ne!(output.status.code(), Some(0), "{command:?}: {said}");
-        assert!(said.contains("/var/lib/dbmedic"), "{command:?}: {said}");
-        assert!(!dir.path().join("dbmedic-state").exists());
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        let kept = data(&output);
+        let kept = kept.lines().last().unwrap();
+        let (dir, file) = kept.rsplit_once('/').unwrap();
+        assert!(dir.starts_with("./dbmedic/repairs/shop-"), "{kept}");
+        assert_eq!(file, "journal.jsonl");
+        let named = dir.trim_start_matches('.');
+        assert!(said.contains(&format!("kept in /var/lib{named}")), "{said}");
     }
-    // Another user has one.
-    chown(dir.path(), Some(APPLICATION), Some(APPLICATION)).unwrap();
+    let names: Vec<_> = contents(dir.path())
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(names, ["dbmedic.toml", "shop.db"]);
+
+    // Another user's is in the current directory.
     give(dir.path(), APPLICATION);
-    let output = Command::new(dbmedic())
+    let output = here(program)
         .args(["repair", "shop.db", "--apply", "--watch-ms", "300"])
-        .current_dir(&dir)
         .uid(APPLICATION)
         .gid(APPLICATION)
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", talk(&output));
     assert!(dir.path().join("dbmedic-state/journal.jsonl").exists());
+}
+
+#[test]
+fn a_configuration_and_policies_that_others_can_write_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = |name: &str| dir.path().join(name);
+    resting_shop(&place("shop.db"));
+    for name in ["policies", "signatures", "own"] {
+        fs::create_dir(place(name)).unwrap();
+        fs::set_permissions(place(name), Permissions::from_mode(0o755)).unwrap();
+    }
+    let policy = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../policies/prebuilt/default.wasm"
+    );
+    fs::copy(policy, place("policies/p.wasm")).unwrap();
+    fs::copy(policy, place("own/p.wasm")).unwrap();
+    let config = place("dbmedic.toml");
+    let write = |more: &str| {
+        let text = format!(
+            "version = 1\nstate_dir = \"state\"\n\
+             [[targets]]\nname = \"shop\"\nsqlite = \"shop.db\"\n\
+             [policy]\nrequire_signature = false\n{more}\n"
+        );
+        fs::write(&config, text).unwrap();
+    };
+    let check = || run(&["config", "check", config.to_str().unwrap()]);
+    let refused = |what: &Path, mode: u32| {
+        let before = fs::metadata(what).unwrap().permissions();
+        fs::set_permissions(what, Permissions::from_mode(mode)).unwrap();
+        let output = check();
+        let said = talk(&output);
+        assert_eq!(output.status.code(), Some(1), "{}: {said}", what.display());
+        let mend = format!("chmod go-w {}", what.display());
+        assert!(said.contains(&mend), "{mend}: {said}");
+        fs::set_permissions(what, before).unwrap();
+        let output = check();
+        assert_eq!(output.status.code(), Some(0), "{}", talk(&output));
+    };
+    write("");
+    refused(&config, 0o666);
+    refused(&place("signatures"), 0o777);
+    refused(dir.path(), 0o777);
+    // As /tmp is: the file in it is its owner's all the same.
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o1777)).unwrap();
+    assert_eq!(check().status.code(), Some(0), "{}", talk(&check()));
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).unwrap();
+    write("file = \"own/p.wasm\"");
+    refused(&place("own/p.wasm"), 0o666);
+    refused(&place("own"), 0o777);
+    write("directory = \"policies\"");
+    refused(&place("policies"), 0o1777);
+
+    // What a database lies in is not dbmedic's to judge: looking at it goes on.
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
+    fs::set_permissions(place("shop.db"), Permissions::from_mode(0o666)).unwrap();
+    let target = place("shop.db");
+    let output = run(&["check", target.to_str().unwrap(), "--watch-ms", "200"]);
+    assert_eq!(output.status.code(), Some(0), "{}", talk(&output));
+}
+
+#[test]
+fn a_configuration_of_another_user_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("dbmedic.toml");
+    fs::write(&config, "version = 1\nstate_dir = \"state\"\n").unwrap();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    let check = |user: u32| {
+        let mut command = Command::new(dbmedic());
+        command.args(["config", "check", config.to_str().unwrap()]);
+        command.uid(user).gid(user).output().unwrap()
+    };
+    // Root's is everybody's.
+    assert_eq!(check(APPLICATION).status.code(), Some(0));
+    chown(&config, Some(PLANTER), None).unwrap();
+    for user in [0, APPLICATION] {
+        let output = check(user);
+        assert_eq!(output.status.code(), Some(1));
+        let said = talk(&output);
+        let expected = format!("belongs to user {PLANTER}, and dbmedic runs as user {user}");
+        assert!(said.contains(&expected), "{said}");
+    }
+    assert_eq!(check(PLANTER).status.code(), Some(0));
 }

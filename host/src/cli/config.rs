@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{Ended, complain, say, say_json, tell_error};
+use super::{Ended, complain, complain_lines, say, say_json, tell_error};
 use crate::assemble::check_policies;
 use crate::config::{self, Config, ConfigErrors, Loaded};
 use crate::gate::GateError;
@@ -76,7 +76,7 @@ pub(crate) fn run(command: &ConfigCommand) -> Ended {
                     loaded
                         .warnings
                         .iter()
-                        .for_each(|warning| complain(&warning.to_string()));
+                        .for_each(|warning| complain_lines(&warning.to_string()));
                     say(&format!("{}: ok", file.display()))?;
                 }
                 Ok(ExitCode::SUCCESS)

@@ -16,6 +16,7 @@ use super::progress::ProgressLine;
 use super::table::{TableArgs, tell_notes};
 use super::{Ended, complain};
 use crate::detect::{Detector, Judged, SERIES_LIMIT};
+use crate::escape::{escaped, escaped_json};
 use crate::model::{MethodScore, Severity};
 use crate::pattern::Pattern;
 use crate::signature::Signatures;
@@ -245,12 +246,12 @@ impl Output {
                     .map_err(io::Error::other)?;
                 let flag = |set| if set { "1" } else { "0" };
                 csv.write_record([
-                    row.time_text,
+                    &*escaped(row.time_text),
                     &self.score,
                     flag(judged.alarm),
                     flag(judged.onset),
-                    &self.metrics,
-                    &self.reason,
+                    &escaped(&self.metrics),
+                    &escaped(&self.reason),
                 ])
                 .map_err(io_error)
             }
@@ -268,7 +269,8 @@ impl Output {
                     confidence: anomaly.map(|a| a.confidence),
                     severity: anomaly.map(|a| a.severity),
                 };
-                serde_json::to_writer(&mut *out, &line)?;
+                let line = serde_json::to_string(&line)?;
+                out.write_all(escaped_json(&line).as_bytes())?;
                 out.write_all(b"\n")
             }
         }

@@ -144,8 +144,8 @@ impl Table {
             }
             if episode.normal.len() < LEAST_NORMAL_ROWS {
                 bail!(
-                    "{}: {} normal rows before row {}, which is too few to tell what is normal\n\n\
-                     hint: at least {LEAST_NORMAL_ROWS} rows must come before the abnormal ones",
+                    "{}: {} normal rows before row {}, which is too few to tell what is normal: at \
+                     least {LEAST_NORMAL_ROWS} rows must come before the abnormal ones",
                     self.name(),
                     episode.normal.len(),
                     at.first

@@ -1,16 +1,18 @@
 //! `check` and `repair`: one visit to one database.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
-use super::{Ended, PolicyArgs, complain, say, say_json, somebody_looks_on, state_dir_or_default};
+use super::{Ended, PolicyArgs, complain, say, say_json, somebody_looks_on};
 use crate::assemble::assemble;
 use crate::clock::now_ms;
-use crate::config::{Config, Target};
+use crate::config::{Config, DEFAULT_STATE_DIR, ROOTS_STATE_DIR, Target, is_root};
+use crate::digest::hex;
 use crate::guard::Mode;
 use crate::health::{CheckReport, Health};
 use crate::live::{Live, OPEN_REPAIR, Setup, Told};
@@ -57,8 +59,8 @@ pub(crate) struct RepairArgs {
     /// Do it; without this only the plan is shown
     #[arg(long)]
     apply: bool,
-    /// Where dbmedic keeps its own state: journal, copies, snapshots (default: dbmedic-state; root
-    /// has to name it)
+    /// Where dbmedic keeps its own state: journal, copies, snapshots (default: dbmedic-state, for
+    /// root a directory for each database in /var/lib/dbmedic/repairs)
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
     /// Committed transactions that a repair may lose at most
@@ -143,7 +145,11 @@ pub(crate) fn repair(args: &RepairArgs) -> Ended {
     };
     let scratch = tempfile::tempdir().context("making a scratch directory")?;
     let state_dir = if args.apply {
-        state_dir_or_default(args.state_dir.as_deref())?
+        match &args.state_dir {
+            Some(named) => named.clone(),
+            None if is_root() => roots_state_dir(&args.visit)?,
+            None => DEFAULT_STATE_DIR.into(),
+        }
     } else {
         scratch.path().join("state")
     };
@@ -189,8 +195,28 @@ pub(crate) fn repair(args: &RepairArgs) -> Ended {
     })
 }
 
-/// A configuration for one visit to one database.
-fn config_for(args: &VisitArgs, mode: Mode, state_dir: PathBuf) -> anyhow::Result<Config> {
+/// Where root's state of a database is kept when nobody says where. Not in the current directory,
+/// which may be anybody's, and apart from that of other databases of the same name.
+fn roots_state_dir(args: &VisitArgs) -> anyhow::Result<PathBuf> {
+    let path = path_of(args)?;
+    let place = path
+        .canonicalize()
+        .with_context(|| format!("target {}", path.display()))?;
+    let digest = hex(&Sha256::digest(place.as_os_str().as_encoded_bytes()));
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let name: String = name_of(&place)
+        .chars()
+        .filter(|&c| plain(c))
+        .take(64)
+        .collect();
+    let name = format!("{name}-{}", &digest[..16]);
+    let dir = Path::new(ROOTS_STATE_DIR).join("repairs").join(name);
+    complain(&format!("journal and copies are kept in {}", dir.display()));
+    Ok(dir)
+}
+
+/// The database that was typed.
+fn path_of(args: &VisitArgs) -> anyhow::Result<PathBuf> {
     let path = args.target.strip_prefix("sqlite:").unwrap_or(&args.target);
     if let Some((scheme, _)) = path.split_once("://") {
         bail!(
@@ -198,14 +224,23 @@ fn config_for(args: &VisitArgs, mode: Mode, state_dir: PathBuf) -> anyhow::Resul
             args.target
         );
     }
-    let path = PathBuf::from(path);
+    Ok(path.into())
+}
+
+/// What a database is called in what is told of it.
+fn name_of(path: &Path) -> String {
+    path.file_stem()
+        .map_or_else(|| "target".into(), |s| s.to_string_lossy().into_owned())
+}
+
+/// A configuration for one visit to one database.
+fn config_for(args: &VisitArgs, mode: Mode, state_dir: PathBuf) -> anyhow::Result<Config> {
+    let path = path_of(args)?;
     let meta = std::fs::metadata(&path).with_context(|| format!("target {}", path.display()))?;
     if !meta.is_file() {
         bail!("target {}: not a file", path.display());
     }
-    let name = path
-        .file_stem()
-        .map_or_else(|| "target".into(), |s| s.to_string_lossy().into_owned());
+    let name = name_of(&path);
     let mut config = match &args.config {
         Some(file) => Config::load(file)?.config,
         None => Config::default(),

@@ -19,9 +19,13 @@ use serde::Serialize;
 use super::{Ended, StateArgs, complain, say, say_json, with_causes};
 use crate::clock::now_ms;
 use crate::gate::{self, AskError, GateRecord, Reply, Request};
+use crate::path_trust;
 use crate::pipeline::DEFAULT_POLICY;
 use crate::policy::{Limits, Runtime};
 use crate::signing::{self, Comment, Password, Provenance, TrustedKey, Verified};
+
+/// The largest file of a public key, bytes.
+const PUBLIC_KEY_BYTES: u64 = 64 << 10;
 
 /// What can be done with policies.
 #[derive(Debug, Subcommand)]
@@ -178,10 +182,9 @@ fn keygen(args: &KeygenArgs) -> Ended {
         args.key.display(),
         public.display()
     ));
-    say(&format!(
-        "[[policy.trusted_keys]]\nname = \"{}\"\nkey = \"{}\"",
-        keys.id, keys.key
-    ))?;
+    say("[[policy.trusted_keys]]")?;
+    say(&format!("name = \"{}\"", keys.id))?;
+    say(&format!("key = \"{}\"", keys.key))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -265,7 +268,9 @@ fn trusted_keys(words: &[String]) -> anyhow::Result<Vec<TrustedKey>> {
         let path = Path::new(word);
         let is_file = path.is_file();
         let text = if is_file {
-            fs::read_to_string(path).with_context(|| format!("reading {word}"))?
+            // Whoever could write it could have a policy verified that nobody vouches for.
+            let bytes = path_trust::read(path, PUBLIC_KEY_BYTES)?;
+            String::from_utf8(bytes).with_context(|| format!("reading {word}"))?
         } else {
             word.clone()
         };

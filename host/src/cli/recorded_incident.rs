@@ -43,8 +43,8 @@ pub(super) fn deviations(recording: &Path, incident: &str) -> anyhow::Result<Dev
     }
     if episode.normal_looks < LEAST_NORMAL_ROWS {
         bail!(
-            "{place}: {} normal looks around {incident}, which is too few to tell what is normal\n\n\
-             hint: at least {LEAST_NORMAL_ROWS} looks without an incident must be in the recording",
+            "{place}: {} normal looks around {incident}, which is too few to tell what is normal: at \
+             least {LEAST_NORMAL_ROWS} looks without an incident must be in the recording",
             episode.normal_looks
         );
     }

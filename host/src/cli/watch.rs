@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{Ended, PolicyArgs, complain, say_json};
+use super::{Ended, PolicyArgs, complain, complain_lines, say_json};
 use crate::assemble::assemble_service;
 use crate::clock::now_ms;
 use crate::config::Config;
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &RunArgs) -> Ended {
     loaded.needs_state_dir()?;
     args.policy.lay_over(&mut loaded.config)?;
     for warning in &loaded.warnings {
-        complain(&warning.to_string());
+        complain_lines(&warning.to_string());
     }
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {

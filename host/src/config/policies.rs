@@ -8,6 +8,7 @@ use super::resolve::Resolve;
 use super::{NamedPolicyConfig, PolicyConfig};
 use crate::document::{self, Section};
 use crate::gate::{GateSettings, Source};
+use crate::path_trust::{self, TrustError};
 use crate::pipeline::DEFAULT_POLICY;
 use crate::policy::Limits;
 use crate::signing::{TrustedKey, parse_time, read_public_key};
@@ -126,6 +127,8 @@ fn source(section: &mut Section<'_, '_>, base: &Path, resolve: &Resolve) -> Sour
                     "build it, or leave `file` out for the built-in policy; paths start at the \
                      configuration's directory",
                 );
+            } else if on_disk && let Err(error) = path_trust::open(&file) {
+                not_believed(section, "file", &error);
             }
             Source::File(file)
         }
@@ -137,11 +140,23 @@ fn source(section: &mut Section<'_, '_>, base: &Path, resolve: &Resolve) -> Sour
                     "make it, or leave `directory` out for the built-in policy; paths start at \
                      the configuration's directory",
                 );
+            } else if on_disk && let Err(error) = path_trust::check_directory(&directory) {
+                not_believed(section, "directory", &error);
             }
             Source::Directory(directory)
         }
         (None, None) => Source::BuiltIn,
     }
+}
+
+/// What lies there could have been planted by others.
+pub(super) fn not_believed(section: &mut Section<'_, '_>, key: &str, error: &TrustError) {
+    let hint = error.mend();
+    section.error(
+        key,
+        error.what(),
+        hint.unwrap_or_else(|| "name another".to_owned()),
+    );
 }
 
 fn trusted_keys(section: &mut Section<'_, '_>) -> Vec<TrustedKey> {

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::constraints::constraints;
-use super::policies::{named_policies, policy_config};
+use super::policies::{named_policies, not_believed, policy_config};
 use super::resolve::Resolve;
 use super::targets::{Surroundings, targets};
 use super::{
@@ -13,6 +13,7 @@ use super::{
 };
 use crate::baseline::MAX_POINTS;
 use crate::document::{self, Section};
+use crate::path_trust;
 
 pub(super) const SECOND: u64 = 1000;
 pub(super) const MINUTE: u64 = 60 * SECOND;
@@ -55,6 +56,12 @@ pub(super) fn config(root: &mut Section<'_, '_>, base: &Path, resolve: &Resolve)
             message,
             "name a directory, existing or not",
         );
+    }
+    if matches!(resolve, Resolve::OnDisk)
+        && let Err(error) = path_trust::check_directory(&signature_dir)
+        && !error.is_absence()
+    {
+        not_believed(root, "signature_dir", &error);
     }
     let mode = root.choice("mode", default.mode, &MODES);
     let observation = root.table("observation", observation);

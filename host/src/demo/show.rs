@@ -25,6 +25,7 @@ use super::{Acknowledged, Scene};
 use crate::assemble::assemble;
 use crate::clock::now_ms;
 use crate::config::{Config, Target};
+use crate::escape::{escaped, escaped_json};
 use crate::guard::Mode;
 use crate::live::{Live, Told};
 use crate::model::{Classification, OutcomeResult, Setting, Value, Verdict};
@@ -150,11 +151,8 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
             proof,
             right,
         };
-        writeln!(
-            std::io::stdout().lock(),
-            "{}",
-            serde_json::to_string(&report)?
-        )?;
+        let report = serde_json::to_string(&report)?;
+        writeln!(std::io::stdout().lock(), "{}", escaped_json(&report))?;
     }
     if args.keep.is_some() {
         show.tell(&format!("left in {}", dir.display()))?;
@@ -239,13 +237,14 @@ impl Show {
         if self.quiet {
             Ok(())
         } else {
-            writeln!(std::io::stdout().lock(), "{line}")
+            writeln!(std::io::stdout().lock(), "{}", escaped(line))
         }
     }
 
     fn headline(&self, fault: &str) -> std::io::Result<()> {
+        self.tell("")?;
         self.tell(&format!(
-            "\n── {fault} {}",
+            "── {fault} {}",
             "─".repeat(76_usize.saturating_sub(fault.chars().count()))
         ))
     }

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::escape::Escaped;
+
 /// Characters of a line that are shown at most.
 const EXCERPT_CHARS: usize = 160;
 
@@ -83,19 +85,43 @@ pub(crate) fn line_of(text: &str, offset: usize) -> usize {
 /// `dbmedic.toml:7:1: unknown option ...`, the line itself, and a hint.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
+        self.file_and_place(f)?;
+        write!(f, ": {}", Escaped(&self.message))?;
+        if let Some(line) = self.line {
+            let excerpt = Escaped(self.excerpt.trim_end());
+            write!(f, "\n  {line} | {excerpt}")?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "\nhint: {}", Escaped(hint))?;
+        }
+        Ok(())
+    }
+}
+
+impl Problem {
+    /// The same in one line, for where there is no room for more.
+    pub fn in_one_line(&self) -> String {
+        struct OneLine<'a>(&'a Problem);
+        impl fmt::Display for OneLine<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.file_and_place(f)?;
+                write!(f, ": {}", Escaped(&self.0.message))?;
+                match &self.0.hint {
+                    Some(hint) => write!(f, "; {}", Escaped(hint)),
+                    None => Ok(()),
+                }
+            }
+        }
+        OneLine(self).to_string()
+    }
+
+    fn file_and_place(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", Escaped(&self.file))?;
         if let (Some(line), Some(column)) = (self.line, self.column) {
             write!(f, ":{line}:{column}")?;
         }
         if self.severity == ProblemSeverity::Warning {
             f.write_str(": warning")?;
-        }
-        write!(f, ": {}", self.message)?;
-        if let Some(line) = self.line {
-            write!(f, "\n  {line} | {}", self.excerpt.trim_end())?;
-        }
-        if let Some(hint) = &self.hint {
-            write!(f, "\nhint: {hint}")?;
         }
         Ok(())
     }

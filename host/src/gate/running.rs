@@ -13,7 +13,7 @@ use super::prepare::{Candidate, Tested};
 use super::protocol::{PolicyReport, Reply, Request};
 use super::record::{GateRecord, Known, Origin, Progress, Refusal, Step};
 use super::service::{Driver, Job, Message, Order, Prepared, SwapOrder};
-use super::source::{Lookout, read_candidate};
+use super::source::{Lookout, read_believed};
 use super::store::Store;
 use crate::clock::now_ms;
 use crate::model::Context;
@@ -213,7 +213,7 @@ impl Running {
                 let Some(plan) = self.plans.get(&policy) else {
                     return say(unknown(&policy));
                 };
-                match read_candidate(&file, plan.most_bytes()) {
+                match read_believed(&file, plan.most_bytes()) {
                     Ok(candidate) => {
                         let digest = candidate.digest().to_owned();
                         self.waiting.push((policy.clone(), digest, answer));

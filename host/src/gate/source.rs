@@ -14,6 +14,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::prepare::Candidate;
+use crate::path_trust;
 use crate::policy_tests::{self, CaseText};
 use crate::signing::{Hashed, SIGNATURE_BYTES};
 
@@ -190,7 +191,7 @@ impl Lookout {
                 look.unsettled = true;
                 continue;
             }
-            match read(&path, &prints, self.most_bytes) {
+            match read(&path, &prints, self.most_bytes, believed) {
                 Ok(Some(candidate)) => {
                     seen.read = true;
                     let digest = candidate.digest().to_owned();
@@ -222,7 +223,7 @@ impl Lookout {
     pub fn look_now(&self) -> io::Result<Look> {
         let mut look = Look::default();
         for path in self.paths()? {
-            match read_candidate(&path, self.most_bytes) {
+            match read_believed(&path, self.most_bytes) {
                 Ok(candidate) => look.found.push(Found { path, candidate }),
                 Err(error) => look.unreadable.push((path, error.to_string())),
             }
@@ -249,6 +250,7 @@ impl Lookout {
             Source::BuiltIn => Ok(Vec::new()),
             Source::File(path) => Ok(vec![path.clone()]),
             Source::Directory(dir) => {
+                path_trust::check_directory(dir)?;
                 let mut paths: Vec<PathBuf> = fs::read_dir(dir)?
                     .flatten()
                     .map(|entry| entry.path())
@@ -269,14 +271,34 @@ pub fn signature_path(component: &Path) -> PathBuf {
     name.into()
 }
 
-/// Reads a component that a person named.
+/// Reads a component that a person named, to look at it: whoever it may be of.
 ///
 /// # Errors
 /// When it cannot be read, is too large, or changes meanwhile.
 pub fn read_candidate(path: &Path, most_bytes: u64) -> io::Result<Candidate> {
+    let anybodys = |path: &Path| File::open(path);
+    read_once(path, most_bytes, anybodys)
+}
+
+/// Reads a component that is to decide: only this user and root may be able to change it.
+///
+/// # Errors
+/// As [`read_candidate`], and when others could have written it.
+pub(super) fn read_believed(path: &Path, most_bytes: u64) -> io::Result<Candidate> {
+    read_once(path, most_bytes, believed)
+}
+
+fn read_once(path: &Path, most_bytes: u64, open: Open) -> io::Result<Candidate> {
     let prints = prints(path)?;
-    read(path, &prints, most_bytes)?
+    read(path, &prints, most_bytes, open)?
         .ok_or_else(|| io::Error::other("it changed while it was read; try again"))
+}
+
+/// Opens a file for reading.
+type Open = fn(&Path) -> io::Result<File>;
+
+fn believed(path: &Path) -> io::Result<File> {
+    Ok(path_trust::open(path)?)
 }
 
 fn prints(path: &Path) -> io::Result<Prints> {
@@ -331,8 +353,13 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
 
 /// Component, signature and cases, if they are and stay what was seen; none when they change
 /// meanwhile.
-fn read(path: &Path, expected: &Prints, most_bytes: u64) -> io::Result<Option<Candidate>> {
-    let Some(bytes) = read_one(path, &expected.component, most_bytes)? else {
+fn read(
+    path: &Path,
+    expected: &Prints,
+    most_bytes: u64,
+    open: Open,
+) -> io::Result<Option<Candidate>> {
+    let Some(bytes) = read_one(path, &expected.component, most_bytes, open)? else {
         return Ok(None);
     };
     let signature = match &expected.signature {
@@ -341,7 +368,7 @@ fn read(path: &Path, expected: &Prints, most_bytes: u64) -> io::Result<Option<Ca
             let path = signature_path(path);
             // One byte more than is allowed, so that too long a signature is seen as such.
             let most_bytes = SIGNATURE_BYTES as u64 + 1;
-            match read_one(&path, print, most_bytes)? {
+            match read_one(&path, print, most_bytes, open)? {
                 Some(bytes) => Some(Arc::from(bytes)),
                 None => return Ok(None),
             }
@@ -352,7 +379,7 @@ fn read(path: &Path, expected: &Prints, most_bytes: u64) -> io::Result<Option<Ca
         if !policy_tests::is_case_file(path) {
             continue;
         }
-        let read = read_one(path, print, policy_tests::FILE_BYTES as u64);
+        let read = read_one(path, print, policy_tests::FILE_BYTES as u64, open);
         match read.map_err(|error| named(path, &error))? {
             Some(bytes) => cases.push(CaseText {
                 path: path.clone(),
@@ -372,8 +399,13 @@ fn read(path: &Path, expected: &Prints, most_bytes: u64) -> io::Result<Option<Ca
     }))
 }
 
-fn read_one(path: &Path, expected: &Print, most_bytes: u64) -> io::Result<Option<Vec<u8>>> {
-    let file = File::open(path)?;
+fn read_one(
+    path: &Path,
+    expected: &Print,
+    most_bytes: u64,
+    open: Open,
+) -> io::Result<Option<Vec<u8>>> {
+    let file = open(path)?;
     let about = file.metadata()?;
     if !about.is_file() {
         return Err(io::Error::other("it is not a regular file"));

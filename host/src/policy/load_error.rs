@@ -26,10 +26,23 @@ pub enum RuntimeError {
         /// The largest value allowed.
         most: u64,
     },
-    /// The engine refuses its configuration, or the address space is too small for its pool.
+    /// The address space of this process is limited, and not even one policy fits.
     #[error(
-        "the WebAssembly engine does not start; lower `max_instances` if address space is scarce"
+        "policies need {needed_mib} MiB of address space, and {free_mib} MiB are left: raise the limit \
+         (`ulimit -v`, `LimitAS` of systemd) by {} MiB at least, or lower `memory_mib` in \
+         [policy.limits]; they run fastest with {fastest_mib} MiB, of which next to nothing is used",
+        needed_mib.saturating_sub(*free_mib)
     )]
+    AddressSpace {
+        /// The least that is needed, MiB.
+        needed_mib: u64,
+        /// What the fastest layout takes, MiB.
+        fastest_mib: u64,
+        /// What is left under the limit, MiB.
+        free_mib: u64,
+    },
+    /// The engine refuses its configuration.
+    #[error("the WebAssembly engine does not start")]
     Engine(#[source] EngineError),
     /// The thread that watches the deadline cannot be started.
     #[error("the thread that watches the policies' deadline does not start")]

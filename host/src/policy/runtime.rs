@@ -6,8 +6,9 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use wasmtime::component::{HasSelf, Linker};
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Engine};
 
+use super::address_space;
 use super::answer::{check_configured, check_description, check_settings};
 use super::failure::FRAMES;
 use super::idle::Idle;
@@ -49,7 +50,7 @@ impl Runtime {
     pub fn new(limits: Limits) -> Result<Self, RuntimeError> {
         limits.check()?;
         let engine = |error: wasmtime::Error| RuntimeError::Engine(error.into());
-        let machine = Engine::new(&config(&limits)).map_err(engine)?;
+        let machine = address_space::engine(&config(&limits), &limits)?;
         let mut linker = Linker::new(&machine);
         World::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state).map_err(engine)?;
         let ticker = Ticker::start(machine.clone()).map_err(RuntimeError::Ticker)?;
@@ -73,30 +74,10 @@ impl Runtime {
     }
 }
 
-/// Of a memory or a table, what stays in the process between two instances, bytes.
-const RESIDENT_BYTES: usize = 1 << 17;
-
+/// Everything but where memories lie.
 fn config(limits: &Limits) -> Config {
-    let memory_bytes = limits.memory_mib << 20;
-    let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(limits.max_instances)
-        .total_core_instances(limits.max_instances.saturating_mul(limits.core_instances))
-        .total_memories(limits.max_instances.saturating_mul(limits.memories))
-        .total_tables(limits.max_instances.saturating_mul(limits.tables))
-        .max_core_instances_per_component(limits.core_instances)
-        .max_memories_per_component(limits.memories)
-        .max_tables_per_component(limits.tables)
-        .max_tables_per_module(limits.tables)
-        .table_elements(limits.table_elements)
-        .max_memory_size(memory_bytes)
-        // What an ordinary decision dirties is set back by copying, which is cheaper than to give
-        // the pages up and fault them in again. The kernel says which pages those are.
-        .linear_memory_keep_resident(RESIDENT_BYTES.min(memory_bytes))
-        .table_keep_resident(RESIDENT_BYTES)
-        .pagemap_scan(Enabled::Auto);
     let mut config = Config::new();
     config
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .concurrency_support(false)
         .epoch_interruption(true)
         .consume_fuel(limits.fuel.is_some())

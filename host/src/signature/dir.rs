@@ -1,11 +1,12 @@
 //! The directory of learned signatures: `NAME.toml` each.
 
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::file::{FileError, bad_name, is_name, parse, render};
 use super::{Deviations, Signature};
+use crate::path_trust;
 
 /// The largest file that is read, bytes.
 const FILE_BYTES: u64 = 4 << 20;
@@ -125,6 +126,10 @@ impl SignatureDir {
 
     /// The files of the signatures, in the order of their names.
     fn files(&self) -> io::Result<Vec<PathBuf>> {
+        match path_trust::check_directory(&self.path) {
+            Err(error) if error.is_absence() => return Ok(Vec::new()),
+            checked => checked?,
+        }
         let entries = match std::fs::read_dir(&self.path) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -184,12 +189,9 @@ impl SignatureDir {
 
     fn read(path: &Path) -> Result<Signature, SignatureDirError> {
         let fail = |source| io_error(path, source);
-        let bytes = std::fs::metadata(path).map_err(fail)?.len();
-        if bytes > FILE_BYTES {
-            let message = format!("{bytes} bytes are no signature; 4 MiB is the most that is read");
-            return Err(fail(io::Error::new(io::ErrorKind::InvalidData, message)));
-        }
-        let text = std::fs::read_to_string(path).map_err(fail)?;
+        let bytes = path_trust::read(path, FILE_BYTES).map_err(|error| fail(error.into()))?;
+        let text = String::from_utf8(bytes)
+            .map_err(|error| fail(io::Error::new(io::ErrorKind::InvalidData, error)))?;
         let signature = parse(&text, &path.display().to_string())?;
         if path
             .file_stem()
@@ -204,7 +206,11 @@ impl SignatureDir {
     }
 
     fn write(&self, path: &Path, text: &str) -> io::Result<()> {
-        std::fs::create_dir_all(&self.path)?;
+        // Whatever the umask: what others could write to is not read.
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(&self.path)?;
         let mut file = tempfile::Builder::new()
             .permissions(std::fs::Permissions::from_mode(0o644))
             .tempfile_in(&self.path)?;

@@ -27,6 +27,9 @@ pub use compare::{Compared, compare, rows_of};
 pub use incremental::Proven;
 pub use values::{DisagreeingValues, ShownValue};
 
+/// What stands above the faults of a database's trees.
+const HEADLINE: &str = "*** in database ";
+
 /// How thorough a check is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -283,9 +286,16 @@ fn collect(
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let text: String = row.get(0)?;
-        // The faults of the trees come in one row, under a headline.
-        for line in text.lines() {
-            if line != "ok" && !line.is_empty() && !line.starts_with("*** in database ") {
+        // The faults of the trees come in one row, under a headline, and name nothing but pages. In
+        // every other row a line break is one of a name.
+        let one = [text.as_str()];
+        let lines: Vec<&str> = if text.starts_with(HEADLINE) {
+            text.lines().collect()
+        } else {
+            one.to_vec()
+        };
+        for line in lines {
+            if line != "ok" && !line.is_empty() && !line.starts_with(HEADLINE) {
                 faults.push(IntegrityFault {
                     object: schema.object_of(connection, line),
                     message: line.to_owned(),

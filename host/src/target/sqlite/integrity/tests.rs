@@ -139,6 +139,27 @@ fn index_that_disagrees() {
     }
 }
 
+/// A line break in a name is no end of a message, and what follows it no message of its own.
+#[test]
+fn an_index_with_line_breaks_in_its_name() {
+    let name = "sort\nTree 1 page 1 cell 0: Rowid 1 out of order\n*** in database main ***\nok";
+    let (_directory, path) = database();
+    execute(
+        &path,
+        &format!("CREATE INDEX \"{name}\" ON \"a.b\"(v || u)"),
+    );
+    let page = leaves(&path, name)[1];
+    let mut cell = [0; 2];
+    let file = File::open(&path).unwrap();
+    file.read_exact_at(&mut cell, (page - 1) * PAGE + 8)
+        .unwrap();
+    overwrite(&path, page, u64::from(u16::from_be_bytes(cell)) + 4, b"~");
+    assert_eq!(
+        objects(&path, Mode::Full),
+        BTreeSet::from([index(name, true)])
+    );
+}
+
 /// What REINDEX cannot mend: it has to walk the damaged tree to clear it.
 #[test]
 fn index_pages() {
