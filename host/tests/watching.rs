@@ -75,12 +75,7 @@ impl Watch {
     /// locks do not count, and the log looks as if nobody kept it.
     fn start(&self) -> (Watcher, Receiver<Watched>) {
         let exe = Path::new(EXE);
-        let looker = Looker::new(
-            Arc::clone(&self.site),
-            self.pace,
-            self.state_dir.clone(),
-            exe,
-        );
+        let looker = Looker::new(Arc::clone(&self.site), self.pace, &self.state_dir, exe);
         let (send, receive) = mpsc::channel();
         let tell = move |watched| send.send(watched).is_ok();
         (

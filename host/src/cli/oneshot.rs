@@ -286,7 +286,7 @@ fn visit(setup: Setup, args: &VisitArgs) -> anyhow::Result<Visit> {
     let mut live = Live::start(setup, &mut tell)?;
     let site = live.sites().next().cloned().context("no target")?;
     visit.target.clone_from(&site.name);
-    let mut looker = Looker::new(site, pace, state_dir, &exe)?;
+    let mut looker = Looker::new(site, pace, &state_dir, &exe)?;
     let mut until_ms = None;
     let mut thorough = true;
     loop {

@@ -45,12 +45,7 @@ impl Live {
         let mut watchers = BTreeMap::new();
         for (name, site) in &self.sites {
             let (seen, of) = (send.clone(), name.clone());
-            let looker = Looker::new(
-                Arc::clone(site),
-                self.pace,
-                self.written.dir.clone(),
-                &self.exe,
-            )?;
+            let looker = Looker::new(Arc::clone(site), self.pace, &self.written.dir, &self.exe)?;
             // Targets are apart, so that their checks do not begin together.
             let begin_ms = now_ms() + APART_MS * watchers.len() as u64;
             let watcher = Watcher::spawn(looker, begin_ms, move |watched| {

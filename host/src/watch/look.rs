@@ -54,7 +54,7 @@ impl Looker {
     pub fn new(
         site: Arc<Site>,
         pace: Pace,
-        state_dir: StateDir,
+        state_dir: &StateDir,
         exe: &Path,
     ) -> Result<Self, RawError> {
         let raw = RawProcess::spawn(exe)?;
@@ -68,7 +68,7 @@ impl Looker {
             snapshots: Some(state_dir.snapshots()),
         };
         let source = SqliteSource::new(&site.path, state_dir.root(), raw);
-        let examiner = Examiner::new(&site, &pace, &state_dir, exe, &source)?;
+        let examiner = Examiner::new(&site, &pace, state_dir, exe, &source)?;
         Ok(Self {
             source,
             examiner: Arc::new(Mutex::new(examiner)),

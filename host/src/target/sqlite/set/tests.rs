@@ -111,11 +111,11 @@ fn encrypted_files_are_told_from_damaged_ones() {
     assert_eq!(judge_format(&[b'a'; 4096], &[]), None);
 }
 
-fn log(bytes: u64) -> Option<WalState> {
-    Some(WalState {
+fn log(bytes: u64) -> WalState {
+    WalState {
         bytes,
         ..WalState::default()
-    })
+    }
 }
 
 #[test]
@@ -129,8 +129,8 @@ fn a_file_is_emptied_only_where_a_companion_holds_something() {
     };
     let cases = [
         ("nothing beside it", None, None, false),
-        ("an empty log", log(32), None, false),
-        ("a log", log(5000), None, true),
+        ("an empty log", Some(log(32)), None, false),
+        ("a log", Some(log(5000)), None, true),
         ("a journal", None, journal(4, false), true),
         (
             "the journal of a new database",

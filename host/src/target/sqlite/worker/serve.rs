@@ -10,6 +10,7 @@ use rustix::fs::Mode;
 use rustix::process::{Signal, getpid, kill_process};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::process::read_line;
 use super::{Failure, FailureKind, First, Granted, Role, Said, VERSION, Wish};
@@ -90,7 +91,6 @@ fn refuse(kind: FailureKind, message: String) -> io::Result<()> {
 /// repair that has begun to its end first.
 fn outlive_signals() -> io::Result<()> {
     let asked = Arc::default();
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     for signal in [SIGTERM, SIGINT, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&asked))?;
     }
