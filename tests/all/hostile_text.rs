@@ -2,6 +2,7 @@
 //! output, standard error, the log or the journal as it is, whatever the command.
 
 use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -248,7 +249,7 @@ fn tables_and_signatures() {
         } else {
             10 + row % 5
         };
-        text.push_str(&format!("{row},{value},{}\n", row % 7));
+        writeln!(text, "{row},{value},{}", row % 7).unwrap();
     }
     fs::write(&table, &text).unwrap();
     let recording = home.join(format!("{NASTY}.rec"));
