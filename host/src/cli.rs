@@ -221,7 +221,11 @@ pub fn run(cli: Cli) -> ExitCode {
 
 /// Shows help, the version, or what is wrong with a command line.
 pub fn show(help_or_mistake: &clap::Error) -> ExitCode {
-    let text = help_or_mistake.render().to_string();
+    let mut text = help_or_mistake.render().to_string();
+    // An argument with a line break would otherwise look like lines of dbmedic's own.
+    for argument in std::env::args().filter(|argument| argument.contains('\n')) {
+        text = text.replace(&argument, &escaped(&argument));
+    }
     let text = text.trim_end_matches('\n');
     if help_or_mistake.use_stderr() {
         complain_lines(text);

@@ -493,9 +493,10 @@ mod tests {
     fn an_emptied_database_pushes_no_good_snapshot_out() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.db");
-        drop(database(&path, 5000));
+        let user = database(&path, 5000);
         let good = take(&path, &path, dir.path(), "a", &at(1), 2).unwrap();
         assert_eq!(good.tables, Some(1));
+        drop(user);
         fs::write(&path, "").unwrap();
         let none = take(&path, &path, dir.path(), "a", &at(2), 2);
         assert!(

@@ -301,7 +301,14 @@ fn an_approval_waits_until_its_repair_is_chosen_again_over_restarts() {
     let mut before = with(&Carried::default(), DEFAULT);
     before.step(&look(0, &[7]));
     assert_eq!(waits(&before.step(&look(1_100, &[7]))), None, "too fresh");
-    let repair = waits(&before.step(&look(CHOSEN_MS, &[7]))).unwrap();
+    // Without a gap, after which every hold begins again.
+    let until_chosen = |pipeline: &mut Pipeline, from_ms: u64| {
+        (from_ms + 2_000..=from_ms + CHOSEN_MS)
+            .step_by(1_000)
+            .flat_map(|at_ms| pipeline.step(&look(at_ms, &[7])))
+            .collect::<Vec<_>>()
+    };
+    let repair = waits(&until_chosen(&mut before, 0)).unwrap();
     let carried = before.carried();
     let mut after = with(&carried, DEFAULT);
     after.step(&approved(&repair, 400_000));
@@ -311,7 +318,7 @@ fn an_approval_waits_until_its_repair_is_chosen_again_over_restarts() {
     let mut again = with(&after.carried(), DEFAULT);
     again.step(&look(500_000, &[7]));
     again.step(&look(501_100, &[7]));
-    let effects = again.step(&look(500_000 + CHOSEN_MS, &[7]));
+    let effects = until_chosen(&mut again, 500_000);
     assert_eq!(done(&effects), Some(repair));
 }
 

@@ -239,6 +239,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "decision_log",
             "demo",
             "detect",
+            "document",
             "gate",
             "guard",
             "health",
@@ -375,7 +376,9 @@ fn unsafe_code_stands_in_one_file_only() {
     for (_, path, text) in sources() {
         let code = text.lines().map(str::trim_start);
         let uses = code
-            .filter(|line| !line.starts_with("//") && line.contains("unsafe"))
+            // A comment or a text may speak of it.
+            .filter(|line| !line.starts_with("//") && !line.starts_with('"'))
+            .filter(|line| line.contains("unsafe"))
             .count();
         if path.ends_with("policy/cache.rs") {
             assert_eq!(uses, 2, "the block and the lint that expects it");

@@ -546,6 +546,9 @@ fn config(scene: &Scene, state_dir: PathBuf) -> Config {
     config.observation.integrity_interval_ms = 2_000;
     config.snapshots.interval_ms = 15_000;
     config.guard.cool_down_ms = 0;
+    // On a machine that is busy with other things the rebuild of an index takes its time, and the
+    // writers of the demo wait for it.
+    config.guard.max_lock_ms = 20_000;
     config.policy.parameters = PARAMETERS
         .iter()
         .map(|(name, value)| Setting {
