@@ -504,7 +504,7 @@ mod tests {
             "{none:?}"
         );
         // The application begins afresh: its snapshots are sound, and small.
-        drop(database(&path, 1));
+        let _user = database(&path, 1);
         for at_ms in 3..9 {
             take(&path, &path, dir.path(), "a", &at(at_ms), 2).unwrap();
         }
