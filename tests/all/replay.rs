@@ -14,9 +14,9 @@ fn the_demo_heals_and_its_recording_replays_to_the_same_bytes() {
     let recording = dir.path().join("demo.jsonl");
     let to = recording.to_str().unwrap();
     let seed = "20261124";
-    let demo = run(&[
-        "demo", "--seed", seed, "--rows", "3000", "--record", to, "--json",
-    ]);
+    // With as many rows as the demo has by itself: in a small index a changed key may still fit its
+    // place, and is then left to a person.
+    let demo = run(&["demo", "--seed", seed, "--record", to, "--json"]);
     assert_eq!(
         demo.status.code(),
         Some(0),
