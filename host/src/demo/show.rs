@@ -343,7 +343,7 @@ impl Show {
         self.headline("bytes of an index are damaged in the file")?;
         let damage = damage_index(&mut self.workload, None)?;
         self.tell(&format!(
-            "{:20} {} keys of `{}` on page {}",
+            "{:20} {} entries of `{}` on page {}",
             "",
             damage.cells.len(),
             damage.index,

@@ -1,12 +1,15 @@
-//! A damaged index: keys changed inside one leaf page, so that the index no longer agrees with its
-//! table while its tree stays sound. `quick_check` sees nothing; `integrity_check` does; `REINDEX`
-//! heals it.
+//! A damaged index: entries on one leaf page name other rows than their own, so that the index no
+//! longer agrees with its table while its tree stays sound. `quick_check` sees nothing;
+//! `integrity_check` does; `REINDEX` heals it.
+//!
+//! The keys stay as they are. A changed key would mislead writers that go on: their entries land out
+//! of order beside it, and whether the index or a row is wrong could then not be proven any more.
 //!
 //! The page is found by reading the file format (<https://www.sqlite.org/fileformat2.html>,
 //! sections 1.6 and 2.1).
 
 use crate::digest::hex;
-use std::{fs::OpenOptions, os::unix::fs::FileExt as _};
+use std::{fs::OpenOptions, ops::Range, os::unix::fs::FileExt as _};
 
 use anyhow::{Context as _, bail, ensure};
 use rand::{RngExt as _, rngs::StdRng, seq::IndexedRandom as _};
@@ -22,7 +25,7 @@ use crate::demo::{
 
 /// One of these is damaged unless another is asked for.
 const INDEXES: [&str; 2] = ["orders_by_created", "orders_by_customer"];
-/// At most so many keys are changed.
+/// At most so many entries are changed.
 const CELLS: usize = 8;
 /// Pages of the b-tree of an index (first byte of the page).
 const INTERIOR_INDEX_PAGE: u8 = 0x02;
@@ -39,11 +42,11 @@ pub struct IndexDamage {
     pub table: String,
     /// The leaf page, counted from 1.
     pub page: u32,
-    /// The keys that were changed.
+    /// The entries that were changed.
     pub cells: Vec<DamagedCell>,
 }
 
-/// One changed key.
+/// One entry whose rowid was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DamagedCell {
     /// Where the changed bytes begin in the database file.
@@ -92,10 +95,10 @@ pub(crate) fn damage(scene: &Scene, index: Option<&str>) -> anyhow::Result<Index
     let page = *leaves
         .choose(&mut random)
         .context("the index has no leaf")?;
-    let cells = file.damage_keys(page, &mut random)?;
+    let cells = file.damage_rowids(page, &mut random)?;
     ensure!(
         !cells.is_empty(),
-        "page {page} of index {index} has no key that could be damaged"
+        "page {page} of index {index} has no entry that could be damaged"
     );
     Ok(IndexDamage {
         index: index.to_owned(),
@@ -165,28 +168,36 @@ impl DatabaseFile {
         Ok(())
     }
 
-    /// Changes the keys in some of the page's cells, and syncs.
-    fn damage_keys(&mut self, page: u32, random: &mut StdRng) -> anyhow::Result<Vec<DamagedCell>> {
+    /// Gives some of the page's cells the rowid of the cell behind them, which stays as it is, and
+    /// syncs.
+    fn damage_rowids(
+        &mut self,
+        page: u32,
+        random: &mut StdRng,
+    ) -> anyhow::Result<Vec<DamagedCell>> {
         let bytes = self.read(page)?;
-        let keys: Vec<_> = cell_offsets(&bytes, 8)?
+        let rowids: Vec<_> = cell_offsets(&bytes, 8)?
             .into_iter()
-            .filter_map(|cell| key_bytes(&bytes, cell))
+            .map(|cell| rowid_bytes(&bytes, cell))
+            .collect();
+        let pairs: Vec<_> = rowids
+            .chunks_exact(2)
+            .filter_map(|pair| Some((pair[0].clone()?, pair[1].clone()?)))
+            .filter(|(own, other)| {
+                own.len() == other.len() && bytes[own.clone()] != bytes[other.clone()]
+            })
             .collect();
         let mut damaged = Vec::new();
-        for (start, length) in keys.sample(random, CELLS).copied() {
-            let before = &bytes[start..start + length];
-            let after: Vec<u8> = before
-                .iter()
-                .map(|byte| byte ^ random.random_range(1..=u8::MAX))
-                .collect();
-            let offset = self.offset_of(page) + start as u64;
+        for (own, other) in pairs.sample(random, CELLS).cloned() {
+            let offset = self.offset_of(page) + own.start as u64;
+            let (before, after) = (&bytes[own], &bytes[other]);
             self.file
-                .write_all_at(&after, offset)
+                .write_all_at(after, offset)
                 .with_context(|| format!("cannot damage page {page}"))?;
             damaged.push(DamagedCell {
                 offset,
                 before: hex(before),
-                after: hex(&after),
+                after: hex(after),
             });
         }
         self.file.sync_all()?;
@@ -206,31 +217,30 @@ fn cell_offsets(page: &[u8], header_bytes: usize) -> anyhow::Result<Vec<usize>> 
         .collect())
 }
 
-/// Start and length of the first column that has bytes in a leaf cell; none when no column has
-/// (all null, 0 or 1) or the record goes on in another page.
-fn key_bytes(page: &[u8], cell: usize) -> Option<(usize, usize)> {
+/// Where the rowid lies in a leaf cell, the last column of its record; none when it takes no bytes
+/// (0 or 1) or the record goes on in another page.
+fn rowid_bytes(page: &[u8], cell: usize) -> Option<Range<usize>> {
     let (payload_bytes, read) = varint(page.get(cell..)?)?;
     let payload = cell + read;
     let (header_bytes, read) = varint(page.get(payload..)?)?;
     let body = payload + header_bytes;
     let mut next = payload + read;
+    let mut end = body;
+    let mut length = 0;
     while next < body {
         let (serial_type, read) = varint(page.get(next..)?)?;
         next += read;
-        let length = match serial_type {
+        length = match serial_type {
             1..=4 => serial_type,
             5 => 6,
             6 | 7 => 8,
             12.. => (serial_type - 12) / 2,
             _ => 0,
         };
-        if length > 0 {
-            let fits =
-                header_bytes + length <= payload_bytes && payload + payload_bytes <= page.len();
-            return fits.then_some((body, length));
-        }
+        end += length;
     }
-    None
+    let fits = end == payload + payload_bytes && end <= page.len();
+    (length > 0 && fits).then_some(end - length..end)
 }
 
 /// SQLite's variable-length integer: seven bits a byte, the high bit says that it goes on. The
