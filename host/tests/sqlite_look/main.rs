@@ -512,3 +512,32 @@ fn helper_that_hangs_or_dies_is_replaced() {
     let error = other.look(&place.database, false, &[]).unwrap_err();
     assert!(matches!(error, RawError::Broken { .. }), "{error}");
 }
+
+#[test]
+fn a_check_leaves_no_file_behind_whatever_the_header_asks_for() {
+    for script in [WAL, ROLLBACK] {
+        for (write_version, read_version) in [(1, 1), (1, 2), (2, 1), (2, 2)] {
+            let place = Place::new();
+            // Closed by the last user: everything is in the file.
+            let db = Connection::open(&place.database).unwrap();
+            db.execute_batch(script).unwrap();
+            drop(db);
+            let mut bytes = fs::read(&place.database).unwrap();
+            bytes[18..20].copy_from_slice(&[write_version, read_version]);
+            fs::write(&place.database, bytes).unwrap();
+            let before = place.everything();
+            for check in [
+                FULL,
+                Check {
+                    mode: Mode::Quick,
+                    ..FULL
+                },
+            ] {
+                let state = place.source().look(true, Some(check)).unwrap();
+                let integrity = state.integrity.unwrap();
+                assert_eq!(integrity.faults, [], "{write_version} {read_version}");
+            }
+            assert_eq!(place.everything(), before, "{write_version} {read_version}");
+        }
+    }
+}

@@ -219,7 +219,11 @@ fn look_at_database(file: &File, files: &Files, looked: &mut Looked) -> Result<(
         let found = inspect(files, Some(file), log_has_content)?;
         let bytes = file.metadata().at(doing, &files.database)?.len();
         looked.state.database_bytes = Some(bytes);
-        looked.wal_mode = found.header.is_some_and(|header| header.write_version == 2);
+        // SQLite decides by the read version. Where the two differ, a log is assumed: then a copy is read.
+        looked.wal_mode = found
+            .header
+            .as_ref()
+            .is_some_and(|header| header.wants_log() || header.write_version == 2);
         looked.state.header_fault = header_fault(&found, bytes, &looked.state);
         *looked.state.set = found;
         // A commit in rollback mode may be under way: the fault must outlast a second reading.

@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::end_process::Culprit;
 use crate::journal::{Intent, PlannedStep};
 use crate::repair::{Proof, Repair, RepairError, Resume, Site};
 use crate::target::sqlite::files::Files;
@@ -172,10 +173,15 @@ fn grant(intent: &Intent, site: &Site, wish: Wish) -> Result<Granted, String> {
     // The descriptor names one process from here on: only now is it worth looking at it.
     match locks::process(pid) {
         Some(seen) if seen.start_ticks == start_ticks => {
-            if !site.may_end.contains(&seen.name) {
-                let name = seen.name;
-                return Err(format!("`{name}` does not stand in the target's may_end"));
-            }
+            let culprit = Culprit {
+                pid,
+                start_ticks,
+                name: seen.name,
+            };
+            // What the worker has checked, it may have been made to say.
+            culprit
+                .may_be_ended(&site.may_end)
+                .map_err(|refused| refused.to_string())?;
         }
         _ => return Ok(Granted::Gone),
     }
