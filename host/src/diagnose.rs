@@ -88,6 +88,8 @@ pub enum Part {
     Files,
     /// Locks and the wal-index.
     Locks,
+    /// What processes have open.
+    Descriptors,
     /// The frames of the log.
     LogFrames,
     /// The pages of the database.
@@ -110,6 +112,7 @@ pub fn part_of(kind: &str) -> Part {
     match kind {
         "target.unreachable" => Part::Reach,
         "wal.corrupt-frame" => Part::LogFrames,
+        "wal.unlinked" | "file.unlinked" => Part::Descriptors,
         "wal.oversized" | "constraint.violated" | UNEXPLAINED => Part::Metrics,
         _ => match kind.split('.').next() {
             Some("lock" | "wal") => Part::Locks,

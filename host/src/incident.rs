@@ -209,7 +209,12 @@ impl Incidents {
         match part {
             Part::Locks => at_ms.saturating_sub(first_ms) >= shows_after_ms(kind, self.hold_ms),
             Part::Metrics => looks > UNEXPLAINED_AFTER,
-            Part::Reach | Part::Files | Part::LogFrames | Part::Pages | Part::Indexes => true,
+            Part::Reach
+            | Part::Files
+            | Part::Descriptors
+            | Part::LogFrames
+            | Part::Pages
+            | Part::Indexes => true,
         }
     }
 

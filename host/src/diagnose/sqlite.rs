@@ -70,6 +70,9 @@ impl Memory {
         if !files.is_pending {
             examined.insert(Part::Files);
         }
+        if state.set.unlinked.is_some() {
+            examined.insert(Part::Descriptors);
+        }
         self.holds.follow(seen.at_ms, state, options);
         match &state.wal {
             Some(wal) if wal.scanned => self.log_damaged = wal.first_bad_frame.is_some(),
@@ -105,7 +108,7 @@ impl Memory {
             problems.extend(look.page_problems(integrity, &self.comparisons));
         }
         // No repair opens files that must not be opened.
-        if set::objection(state).is_some() {
+        if set::objection(state).is_some() || self.files.has_unlinked() {
             for problem in &mut problems {
                 problem.candidates.clear();
             }

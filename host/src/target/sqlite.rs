@@ -21,6 +21,7 @@ pub mod repairs;
 pub mod set;
 pub mod sql;
 pub mod trail;
+mod unlinked;
 pub mod wal;
 pub mod wal_index;
 pub mod worker;

@@ -2,7 +2,9 @@
 
 use super::{Diagnosis, Look, boolean, integer, text};
 use crate::model::Fact;
-use crate::target::sqlite::set::{self, FileIdentity, NOT_JUDGEABLE, Unjudgeable};
+use crate::target::sqlite::set::{
+    self, FileIdentity, LostName, NOT_JUDGEABLE, Unjudgeable, Unlinked,
+};
 use crate::target::sqlite::{HeaderFault, SqliteState, WalState};
 
 /// What is remembered of the files from one observation to the next.
@@ -17,6 +19,8 @@ pub(super) struct FileMemory {
     log: Option<(LogMark, u64)>,
     /// Whether a lock directory was seen: its owner takes locks that are not seen in between.
     had_lock_directory: bool,
+    /// Whether a process wrote to a file without a name when that was last looked at.
+    has_unlinked: bool,
 }
 
 /// By what a log is known again: its salts and its length.
@@ -85,7 +89,19 @@ impl FileMemory {
         }
         found.problems.extend(header_problem(look));
         found.problems.extend(other_name(look));
+        if let Some(unlinked) = &state.set.unlinked {
+            self.has_unlinked = !unlinked.is_empty();
+            let of = |lost| unlinked.iter().filter(move |one| one.lost == lost);
+            let kinds = [LostName::Log, LostName::Database];
+            let problems = kinds.map(|lost| lost_name(lost, &of(lost).collect::<Vec<_>>()));
+            found.problems.extend(problems.into_iter().flatten());
+        }
         found
+    }
+
+    /// Whether a process writes to a file that has lost its name, as far as was seen last.
+    pub(super) fn has_unlinked(&self) -> bool {
+        self.has_unlinked
     }
 
     /// A database file of 0 bytes.
@@ -223,6 +239,35 @@ fn other_name(look: &Look<'_>) -> Option<Diagnosis> {
     };
     let summary = format!("{what}; no check, no snapshot and no repair");
     Some(problem("file.linked", summary, 0.5, facts))
+}
+
+/// Processes that write to a file that nobody else can open any more.
+fn lost_name(lost: LostName, holders: &[&Unlinked]) -> Option<Diagnosis> {
+    let first = holders.first()?;
+    let (kind, subject, what) = match lost {
+        LostName::Log => ("wal.unlinked", "write-ahead log", "log"),
+        LostName::Database => ("file.unlinked", "database file", "database file"),
+    };
+    let (pid, name) = (first.process.pid, &first.process.name);
+    let others = match holders.len() - 1 {
+        0 => String::new(),
+        others => format!(" and {others} more"),
+    };
+    let summary = format!(
+        "process {pid} ({name}){others} writes to a {what} that was deleted or replaced under it: what it commits is in no file that has a name; keep the process alive and copy /proc/{pid}/fd/{} first",
+        first.descriptor
+    );
+    let facts = vec![
+        integer("holder_pid", u64::from(pid)),
+        text("holder_name", name),
+        integer("holder_start_ticks", first.process.start_ticks),
+        integer("descriptor", u64::from(first.descriptor)),
+        integer("holders", holders.len() as u64),
+    ];
+    Some(Diagnosis {
+        subject: subject.into(),
+        ..problem(kind, summary, 0.9, facts)
+    })
 }
 
 fn problem(kind: &str, summary: String, severity: f64, facts: Vec<Fact>) -> Diagnosis {

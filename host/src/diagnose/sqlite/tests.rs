@@ -3,6 +3,7 @@ use crate::diagnose::tests::{OPTIONS, violated_bound};
 use crate::source::Observation;
 use crate::source::State;
 use crate::target::sqlite::activity::{Activity, RunState};
+use crate::target::sqlite::set::{LostName, Unlinked};
 use crate::target::sqlite::{Lock, LockHolder, Probe, Process, WalState};
 
 pub(super) fn holder(lock: Lock, pid: u32) -> LockHolder {
@@ -121,4 +122,42 @@ fn a_checkpoint_is_offered_where_the_bound_allows_a_repair() {
         assert_eq!(problem.kind, "wal.oversized");
         assert_eq!(problem.candidates.len(), offered, "{bounds:?}");
     }
+}
+
+#[test]
+fn a_lost_name_is_reported_where_descriptors_were_looked_at_and_stops_every_repair() {
+    let lost = |lost| Unlinked {
+        lost,
+        process: holder(Lock::Shared, 7).process,
+        descriptor: 4,
+    };
+    let mut memory = Memory::default();
+    let mut diagnose = |at_ms, unlinked: Option<Vec<Unlinked>>| {
+        let mut state = state(Vec::new(), 1);
+        state.set.unlinked = unlinked;
+        let seen = Observation {
+            target: "shop".into(),
+            at_ms,
+            samples: Vec::new(),
+            snapshot_at_ms: None,
+            state: State::Sqlite(state.clone()),
+        };
+        let bounds = [violated_bound("wal_size", "wal_bytes", true)];
+        let found = memory.diagnose(&seen, &state, &bounds, &OPTIONS);
+        let kinds = found.problems.iter().map(|problem| problem.kind.clone());
+        let candidates: usize = found.problems.iter().map(|p| p.candidates.len()).sum();
+        (
+            kinds.collect::<Vec<_>>(),
+            candidates,
+            found.examined.contains(&Part::Descriptors),
+        )
+    };
+    let oversized = "wal.oversized".to_owned();
+    let both = vec![lost(LostName::Log), lost(LostName::Database)];
+    let (kinds, candidates, examined) = diagnose(0, Some(both));
+    assert!(kinds.contains(&"wal.unlinked".into()) && kinds.contains(&"file.unlinked".into()));
+    assert!(kinds.contains(&oversized) && candidates == 0 && examined);
+    // Not looked at: what was seen is neither over nor reported again, and still nothing is offered.
+    assert_eq!(diagnose(1000, None), (vec![oversized.clone()], 0, false));
+    assert_eq!(diagnose(2000, Some(Vec::new())), (vec![oversized], 1, true));
 }

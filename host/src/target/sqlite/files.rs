@@ -19,7 +19,7 @@ use super::{
     locks::{self, LockFile},
     probe,
     set::{self, FileSet},
-    wal, wal_index,
+    unlinked, wal, wal_index,
 };
 
 /// How often a look is begun anew when a writer changed the files under it.
@@ -135,6 +135,10 @@ pub fn look(path: &Path, full: bool, ignore_pids: &[u32]) -> Result<Looked, File
     match &database {
         Some(file) => look_at_database(file, &files, &mut looked)?,
         None => *looked.state.set = inspect(&files, None, false)?,
+    }
+    // Each descriptor of each process is looked at: not in every light look.
+    if full {
+        looked.state.set.unlinked = Some(unlinked::unlinked(&files, ignore_pids));
     }
     Ok(looked)
 }

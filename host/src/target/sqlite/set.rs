@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lock, SqliteState};
+use super::{Lock, Process, SqliteState};
 
 mod format;
 mod header;
@@ -52,6 +52,46 @@ pub struct FileSet {
     /// Whether the schema holds anything; none when the newest first page was not read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub has_schema: Option<bool>,
+    /// The processes that write to a file of the database that has lost its name; none when it was
+    /// not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unlinked: Option<Vec<Unlinked>>,
+}
+
+/// A process that writes to a file of the database that has lost its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unlinked {
+    /// Which file.
+    pub lost: LostName,
+    /// The process.
+    pub process: Process,
+    /// Its file descriptor: the content can be read at `/proc/PID/fd/N` until it closes it.
+    pub descriptor: u32,
+}
+
+impl Unlinked {
+    /// Whether this says the same of the same process.
+    pub fn is(&self, other: &Self) -> bool {
+        let of = |it: &Self| {
+            (
+                it.lost,
+                it.process.pid,
+                it.process.start_ticks,
+                it.descriptor,
+            )
+        };
+        of(self) == of(other)
+    }
+}
+
+/// A file that has lost its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LostName {
+    /// The log, or its index.
+    Log,
+    /// The database itself.
+    Database,
 }
 
 /// Which file lies under a name.
@@ -146,6 +186,12 @@ pub fn objection(state: &SqliteState) -> Option<String> {
     if let Some(links) = set.file.map(|file| file.links).filter(|&links| links > 1) {
         return Some(format!(
             "the file has {links} names (hard links): a log or journal may lie beside another one"
+        ));
+    }
+    if let Some(unlinked) = set.unlinked.iter().flatten().next() {
+        return Some(format!(
+            "process {} writes to a file of the database that was deleted or replaced under it",
+            unlinked.process.pid
         ));
     }
     set.mounted_alone.then(|| {
