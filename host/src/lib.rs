@@ -36,6 +36,7 @@ pub mod repair;
 pub mod replay;
 pub mod report;
 pub mod resources;
+pub mod row_values;
 pub mod series;
 pub mod signature;
 pub mod signing;

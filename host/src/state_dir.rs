@@ -51,7 +51,7 @@ const LARGEST_WORD_BYTES: u64 = 1 << 20;
 
 /// Directories in the state directory. What stands under their names is checked at the start, so
 /// that what is made in them later lies where it seems to.
-const PARTS: [&str; 7] = [
+const PARTS: [&str; 8] = [
     "inbox",
     "snapshots",
     "preserved",
@@ -59,6 +59,7 @@ const PARTS: [&str; 7] = [
     "copies",
     "scratch",
     "policies",
+    crate::row_values::DIRECTORY,
 ];
 
 /// Words that are taken at a time; more wait for the next look.

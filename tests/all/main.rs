@@ -65,6 +65,7 @@ mod policy_cases;
 
 /// The whole demo, its recording replayed, and damaged recordings.
 mod replay;
+mod row_values;
 
 /// Policies that attack their host, and files that are no policies.
 mod sandbox;

@@ -10,8 +10,10 @@ use serde::Serialize;
 
 use super::{Ended, StateArgs, complain, say, say_json};
 use crate::journal::{Journal, JournalEntry, JournalLine};
+use crate::model::Value;
 use crate::pipeline::{Effect, RulingSummary};
 use crate::report::{Narrator, outcome_line, seconds, verdict_line};
+use crate::row_values;
 use crate::state_dir::{StateDir, Word};
 
 /// Arguments of `incidents`.
@@ -21,6 +23,9 @@ pub(crate) struct IncidentsArgs {
     incident: Option<String>,
     #[command(flatten)]
     state: StateArgs,
+    /// Show the values in which the rows and the index of this incident disagree
+    #[arg(long, requires = "incident")]
+    values: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -62,6 +67,7 @@ struct Row {
 pub(crate) fn incidents(args: &IncidentsArgs) -> Ended {
     let state_dir = args.state.existing()?;
     match &args.incident {
+        Some(incident) if args.values => values(args, &state_dir, incident),
         Some(incident) => one(args, &state_dir, incident),
         None => all(args, &state_dir),
     }
@@ -144,6 +150,59 @@ fn all(args: &IncidentsArgs, state_dir: &Path) -> Ended {
     }
     if rows.is_empty() {
         complain("no incidents");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The values in which rows and the index that an incident is about disagree.
+fn values(args: &IncidentsArgs, state_dir: &Path, incident: &str) -> Ended {
+    let mut about = None;
+    for line in Journal::read(state_dir)? {
+        let line = line?;
+        if incident_of(&line.entry) != Some(incident) {
+            continue;
+        }
+        if let JournalEntry::Happened {
+            effect: Effect::IncidentOpened { target, finding },
+        } = line.entry
+        {
+            let fact = finding.facts.into_iter().find(|fact| fact.name == "index");
+            about = Some((target, fact.map(|fact| fact.value)));
+        }
+    }
+    let Some((target, index)) = about else {
+        bail!("{incident}: no such incident in {}", state_dir.display());
+    };
+    let Some(Value::Text(index)) = index else {
+        bail!("{incident} is not about an index: no values disagree");
+    };
+    let Some(found) = row_values::load(state_dir, &target, &index)? else {
+        bail!(
+            "{incident}: no values of index `{index}` are kept: the last full check found none that \
+             disagree, or none was made yet"
+        );
+    };
+    if args.json {
+        say_json(&found)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for one in &found {
+        let row: Vec<_> = one
+            .row
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        say(&format!(
+            "table {}, row {}; entry {} of index {}",
+            one.table,
+            row.join(", "),
+            one.entry,
+            one.index
+        ))?;
+        for (column, (of_row, of_entry)) in &one.columns {
+            say(&format!("  {column}: the row has {of_row}"))?;
+            say(&format!("  {column}: the index has {of_entry}"))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,13 +1,14 @@
 //! The checks that need the target for themselves, and what a check found.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Pace, Site};
 use crate::clock::Moment;
 use crate::health::CheckState;
+use crate::row_values;
 use crate::snapshot::SnapshotInfo;
 use crate::source::Sample;
 use crate::state_dir::StateDir;
@@ -55,6 +56,7 @@ impl Found {
 /// Makes the checks that need the target for themselves, with a helper process of its own.
 pub(super) struct Examiner {
     site: Arc<Site>,
+    state_dir: PathBuf,
     source: SqliteSource,
     snapshots_kept: usize,
 }
@@ -70,6 +72,7 @@ impl Examiner {
         let raw = RawProcess::spawn(exe)?;
         Ok(Self {
             site: Arc::clone(site),
+            state_dir: state_dir.root().to_owned(),
             source: SqliteSource::new(&site.path, state_dir.root(), raw).beside(beside),
             snapshots_kept: pace.snapshots_kept,
         })
@@ -117,6 +120,13 @@ impl Examiner {
             (Mode::Quick | Mode::Sampled { .. }, _) => self.source.check(check),
         };
         let integrity = checked.unwrap_or_else(|error| none(Some(told(&error))));
+        let values = self.source.take_values();
+        if mode == Mode::Full && integrity.error.is_none() {
+            let kept = row_values::keep(&self.state_dir, &self.site.name, &values);
+            if let Err(error) = kept {
+                tracing::warn!("values that disagree are not kept: {error}");
+            }
+        }
         Found::Integrity(integrity, repairs)
     }
 

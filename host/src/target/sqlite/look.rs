@@ -13,7 +13,7 @@ use std::{
 use super::{
     Integrity, Lock, SqliteState, WalState, copies,
     files::Looked,
-    integrity::{Access, Check, Mode},
+    integrity::{Access, Check, DisagreeingValues, Mode},
     raw::{RawError, RawProcess},
     set::{self, Unjudgeable},
     sql::{SnapshotRequest, SqlProcess},
@@ -131,6 +131,12 @@ impl SqliteSource {
         } else {
             Ok(None)
         }
+    }
+
+    /// The values of rows and index entries that the last check found to disagree, for a person
+    /// alone.
+    pub fn take_values(&mut self) -> Vec<DisagreeingValues> {
+        self.sql.take_values()
     }
 
     /// Makes a check and nothing else.

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Integrity,
-    integrity::{self, Access, Check, Proven},
+    integrity::{self, Access, Check, DisagreeingValues, Proven},
     raw::{RawProcess, absolute},
     repairs,
     worker::{self, COPY_TIMEOUT, Failure, FailureKind, Granted, Process, Role, Wish, WorkerError},
@@ -109,7 +109,8 @@ pub(super) enum Part {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Answer {
-    Checked(Integrity),
+    /// The values are for a person alone.
+    Checked(Integrity, Vec<DisagreeingValues>),
     /// The snapshot and its file.
     Snapshot(SnapshotInfo, PathBuf),
     Begun,
@@ -140,7 +141,7 @@ impl Session {
                 check,
             }) => {
                 let checked = integrity::check(&path, access, check);
-                Ok(Answer::Checked(checked.integrity))
+                Ok(Answer::Checked(checked.integrity, checked.values))
             }
             Request::Prove(Checked {
                 path,
@@ -149,7 +150,7 @@ impl Session {
             }) => {
                 let (checked, proven) = integrity::check_and_prove(&path, access, check);
                 self.proven = proven;
-                Ok(Answer::Checked(checked.integrity))
+                Ok(Answer::Checked(checked.integrity, checked.values))
             }
             Request::CheckChanged(
                 Checked {
@@ -166,7 +167,7 @@ impl Session {
                     });
                 };
                 let checked = integrity::check_changed(&path, access, check, proven, &touched);
-                Ok(Answer::Checked(checked.integrity))
+                Ok(Answer::Checked(checked.integrity, checked.values))
             }
             Request::Snapshot(SnapshotRequest {
                 readable,
@@ -287,6 +288,8 @@ pub struct SqlProcess {
     process: Process,
     /// The worker that has an account of what was proven.
     proven_by: Option<u64>,
+    /// What the last check found that only a person may see.
+    values: Vec<DisagreeingValues>,
 }
 
 impl SqlProcess {
@@ -296,7 +299,14 @@ impl SqlProcess {
         Self {
             process: Process::new(exe, Role::Sql),
             proven_by: None,
+            values: Vec::new(),
         }
+    }
+
+    /// The values of rows and entries that the last check found to disagree. Not for logs, recordings
+    /// or policies.
+    pub fn take_values(&mut self) -> Vec<DisagreeingValues> {
+        std::mem::take(&mut self.values)
     }
 
     /// The pid of the worker; none when the next question starts one.
@@ -443,7 +453,10 @@ impl SqlProcess {
     ) -> Result<Integrity, WorkerError> {
         let within = check.deadline.map_or(COPY_TIMEOUT, |time| time + GRACE);
         match self.process.ask(database, request, within)? {
-            Answer::Checked(integrity) => Ok(integrity),
+            Answer::Checked(integrity, values) => {
+                self.values = values;
+                Ok(integrity)
+            }
             other => Err(self.unexpected(&other)),
         }
     }

@@ -48,6 +48,52 @@ pub enum ShownValue {
     Text(String),
     /// Bytes, or text that is no UTF-8, in hexadecimal.
     Hex(String),
+    /// The first 1024 bytes of a longer text or blob, in hexadecimal where it is no UTF-8.
+    Cut {
+        /// How it begins.
+        begin: String,
+        /// The length of the whole, bytes.
+        bytes: u64,
+    },
+}
+
+/// What is kept of a text or a blob for a person, bytes.
+pub(super) const MOST_SHOWN_BYTES: usize = 1024;
+
+impl ShownValue {
+    fn of_bytes(value: &[u8], is_text: bool) -> Self {
+        let begin = &value[..value.len().min(MOST_SHOWN_BYTES)];
+        let is_whole = begin.len() == value.len();
+        let text = is_text.then(|| match str::from_utf8(begin) {
+            Ok(text) => Some(text),
+            // The cut may lie within a character.
+            Err(error) if !is_whole && error.error_len().is_none() => {
+                str::from_utf8(&begin[..error.valid_up_to()]).ok()
+            }
+            Err(_) => None,
+        });
+        match (text.flatten(), is_whole) {
+            (Some(text), true) => Self::Text(text.to_owned()),
+            (None, true) => Self::Hex(hex(value)),
+            (text, false) => Self::Cut {
+                begin: text.map_or_else(|| hex(begin), str::to_owned),
+                bytes: value.len() as u64,
+            },
+        }
+    }
+}
+
+impl std::fmt::Display for ShownValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Null => f.write_str("NULL"),
+            Self::Integer(value) => write!(f, "{value}"),
+            Self::Real(value) => write!(f, "{value:?}"),
+            Self::Text(value) => write!(f, "'{value}'"),
+            Self::Hex(value) => write!(f, "x'{value}'"),
+            Self::Cut { begin, bytes } => write!(f, "'{begin}'... ({bytes} bytes)"),
+        }
+    }
 }
 
 /// The identity of an entry or of a row's key: equal when every value is.
@@ -103,11 +149,8 @@ impl From<&Owned> for ShownValue {
             Owned::Null => Self::Null,
             Owned::Integer(value) => Self::Integer(*value),
             Owned::Real(value) => Self::Real(*value),
-            Owned::Text(value) => match str::from_utf8(value) {
-                Ok(text) => Self::Text(text.to_owned()),
-                Err(_) => Self::Hex(hex(value)),
-            },
-            Owned::Blob(value) => Self::Hex(hex(value)),
+            Owned::Text(value) => Self::of_bytes(value, true),
+            Owned::Blob(value) => Self::of_bytes(value, false),
         }
     }
 }
