@@ -5,7 +5,7 @@
 #   sh tests/mutants.sh policy     the default policy, by its native tests and its cases
 #   sh tests/mutants.sh cases      the default policy, by its cases alone
 #   sh tests/mutants.sh sdk        the Rust SDK, by its tests and those of the default policy
-#   sh tests/mutants.sh guard      the guard; dbmedic is built again for each change
+#   sh tests/mutants.sh guard      the guard, by its own tests, without the rest of dbmedic
 #
 # Needs cargo-mutants (cargo install cargo-mutants --locked) beside what tests/run.sh needs. Two tools
 # make the changes: cargo-mutants, and tests/mutants, which changes numbers by one, thresholds by their
@@ -64,8 +64,8 @@ sdk() {
 }
 guard() {
     step "the guard"
-    standard guard --package dbmedic --file host/src/guard.rs -- --lib guard
-    borders host/src/guard.rs -- cargo test --quiet --locked --package dbmedic --lib guard
+    standard guard --package dbmedic --file host/src/guard.rs --test-package dbmedic-guard-alone
+    borders host/src/guard.rs -- cargo test --quiet --locked --package dbmedic-guard-alone --lib
 }
 
 cargo mutants --version >/dev/null 2>&1 || {
