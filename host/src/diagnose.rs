@@ -112,7 +112,7 @@ pub fn part_of(kind: &str) -> Part {
     match kind {
         "target.unreachable" => Part::Reach,
         "wal.corrupt-frame" => Part::LogFrames,
-        "wal.unlinked" | "file.unlinked" => Part::Descriptors,
+        "wal.unlinked" | "file.unlinked" | "lock.lost" | "wal.elsewhere" => Part::Descriptors,
         "wal.oversized" | "constraint.violated" | UNEXPLAINED => Part::Metrics,
         _ => match kind.split('.').next() {
             Some("lock" | "wal") => Part::Locks,

@@ -70,7 +70,7 @@ impl Memory {
         if !files.is_pending {
             examined.insert(Part::Files);
         }
-        if state.set.unlinked.is_some() {
+        if state.set.hidden_uses.is_some() {
             examined.insert(Part::Descriptors);
         }
         self.holds.follow(seen.at_ms, state, options);
@@ -108,7 +108,7 @@ impl Memory {
             problems.extend(look.page_problems(integrity, &self.comparisons));
         }
         // No repair opens files that must not be opened.
-        if set::objection(state).is_some() || self.files.has_unlinked() {
+        if set::objection(state).is_some() || self.files.has_hidden_use() {
             for problem in &mut problems {
                 problem.candidates.clear();
             }

@@ -10,6 +10,7 @@ pub mod connection;
 pub mod contents;
 pub mod copies;
 pub mod files;
+mod hidden_uses;
 mod inspect;
 pub mod integrity;
 pub mod locks;
@@ -21,7 +22,7 @@ pub mod repairs;
 pub mod set;
 pub mod sql;
 pub mod trail;
-mod unlinked;
+
 pub mod wal;
 pub mod wal_index;
 pub mod worker;

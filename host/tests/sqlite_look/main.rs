@@ -8,6 +8,8 @@
     reason = "clippy's allowance for tests does not reach what is outside `#[test]`"
 )]
 
+/// Processes that use a database so that others cannot see it.
+mod hidden_uses;
 /// Which pages were written since an earlier moment.
 mod trail;
 
@@ -26,7 +28,6 @@ use dbmedic::target::sqlite::{
     integrity::{Check, Mode},
     look::{SqliteSource, samples},
     raw::{FailureKind, RawError, RawProcess, Request},
-    set::LostName,
     worker::{self, Role, first_line},
 };
 use rusqlite::Connection;
@@ -40,7 +41,8 @@ const FULL: Check = Check {
 };
 
 /// The child: opens the database, runs the script, says "ready" and holds what it has until it is
-/// told to go. With `OWNER_LOOP`, it goes on running that statement meanwhile.
+/// told to go. With `OWNER_LOOP`, it goes on running that statement meanwhile. With `OWNER_READS`, it
+/// reads these files itself before, as a program that looks at their first bytes does.
 #[test]
 fn owner() {
     let Ok(path) = env::var("OWNER_DATABASE") else {
@@ -51,6 +53,10 @@ fn owner() {
     connection
         .execute_batch(&env::var("OWNER_SCRIPT").unwrap())
         .unwrap();
+    let files = env::var_os("OWNER_READS");
+    for file in files.iter().flat_map(env::split_paths) {
+        fs::read(file).unwrap();
+    }
     eprintln!("ready");
     let again = env::var("OWNER_LOOP").ok();
     if let Some(statement) = again {
@@ -65,6 +71,10 @@ struct Owner(Child);
 
 impl Owner {
     fn start(path: &Path, script: &str, again: Option<&str>) -> Self {
+        Self::reading(path, script, again, &[])
+    }
+
+    fn reading(path: &Path, script: &str, again: Option<&str>, files: &[PathBuf]) -> Self {
         let mut command = Command::new(env::current_exe().unwrap());
         command
             .args(["--exact", "owner", "--nocapture"])
@@ -73,6 +83,9 @@ impl Owner {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
+        if !files.is_empty() {
+            command.env("OWNER_READS", env::join_paths(files).unwrap());
+        }
         if let Some(again) = again {
             command.env("OWNER_LOOP", again);
         }
@@ -541,61 +554,4 @@ fn a_check_leaves_no_file_behind_whatever_the_header_asks_for() {
             assert_eq!(place.everything(), before, "{write_version} {read_version}");
         }
     }
-}
-
-#[test]
-fn a_file_that_lost_its_name_under_a_process_is_seen_with_who_has_it() {
-    let place = Place::new();
-    let owner = Owner::start(&place.database, WAL, None);
-    let unlinked = || place.look().set.unlinked.unwrap();
-    assert_eq!(unlinked(), []);
-    let seen = || -> Vec<_> {
-        let unlinked = unlinked();
-        let seen = unlinked.iter().map(|one| (one.lost, one.process.pid));
-        seen.collect()
-    };
-
-    // Another file under the database's name: the process goes on with the old one.
-    let other = place.directory.path().join("other");
-    Connection::open(&other)
-        .unwrap()
-        .execute_batch(ROLLBACK)
-        .unwrap();
-    fs::rename(&other, &place.database).unwrap();
-    assert_eq!(seen(), [(LostName::Database, owner.pid())]);
-
-    // The log as well: it has what was committed.
-    fs::remove_file(place.companion("-wal")).unwrap();
-    let found = unlinked().remove(0);
-    assert_eq!(found.lost, LostName::Log);
-    let kept = format!("/proc/{}/fd/{}", owner.pid(), found.descriptor);
-    assert!(fs::read(kept).unwrap().len() > 4096);
-    let objection = dbmedic::target::sqlite::set::objection(&place.look()).unwrap();
-    assert!(objection.contains(&owner.pid().to_string()), "{objection}");
-
-    owner.kill();
-    assert_eq!(seen(), []);
-}
-
-#[test]
-fn a_program_that_comes_and_goes_has_lost_nothing() {
-    let place = Place::new();
-    Owner::start(&place.database, WAL, None).leave();
-    let begun = Instant::now();
-    thread::scope(|scope| {
-        let looks = scope.spawn(|| {
-            let mut source = place.source();
-            let mut looks = 0;
-            while looks < 20 || begun.elapsed() < Duration::from_secs(2) {
-                let state = source.look(true, None).unwrap();
-                assert_eq!(state.set.unlinked, Some(Vec::new()));
-                looks += 1;
-            }
-        });
-        // The last one to close it deletes the log, each time.
-        while !looks.is_finished() {
-            Owner::start(&place.database, "INSERT INTO t(text) VALUES ('c')", None).leave();
-        }
-        looks.join().unwrap();
-    });
 }

@@ -3,7 +3,7 @@
 use super::{Diagnosis, Look, boolean, integer, text};
 use crate::model::Fact;
 use crate::target::sqlite::set::{
-    self, FileIdentity, LostName, NOT_JUDGEABLE, Unjudgeable, Unlinked,
+    self, FileIdentity, Hidden, HiddenUse, NOT_JUDGEABLE, Unjudgeable,
 };
 use crate::target::sqlite::{HeaderFault, SqliteState, WalState};
 
@@ -19,8 +19,8 @@ pub(super) struct FileMemory {
     log: Option<(LogMark, u64)>,
     /// Whether a lock directory was seen: its owner takes locks that are not seen in between.
     had_lock_directory: bool,
-    /// Whether a process wrote to a file without a name when that was last looked at.
-    has_unlinked: bool,
+    /// Whether a process used the database so that others cannot see it, when that was last asked.
+    has_hidden_use: bool,
 }
 
 /// By what a log is known again: its salts and its length.
@@ -89,19 +89,24 @@ impl FileMemory {
         }
         found.problems.extend(header_problem(look));
         found.problems.extend(other_name(look));
-        if let Some(unlinked) = &state.set.unlinked {
-            self.has_unlinked = !unlinked.is_empty();
-            let of = |lost| unlinked.iter().filter(move |one| one.lost == lost);
-            let kinds = [LostName::Log, LostName::Database];
-            let problems = kinds.map(|lost| lost_name(lost, &of(lost).collect::<Vec<_>>()));
+        if let Some(uses) = &state.set.hidden_uses {
+            self.has_hidden_use = !uses.is_empty();
+            let ways = [
+                Hidden::LogUnlinked,
+                Hidden::DatabaseUnlinked,
+                Hidden::LocksLost,
+                Hidden::LogElsewhere,
+            ];
+            let of = |way| uses.iter().filter(move |one| one.hidden == way);
+            let problems = ways.map(|way| hidden_use(way, &of(way).collect::<Vec<_>>()));
             found.problems.extend(problems.into_iter().flatten());
         }
         found
     }
 
-    /// Whether a process writes to a file that has lost its name, as far as was seen last.
-    pub(super) fn has_unlinked(&self) -> bool {
-        self.has_unlinked
+    /// Whether a process uses the database so that others cannot see it, as far as was seen last.
+    pub(super) fn has_hidden_use(&self) -> bool {
+        self.has_hidden_use
     }
 
     /// A database file of 0 bytes.
@@ -241,32 +246,62 @@ fn other_name(look: &Look<'_>) -> Option<Diagnosis> {
     Some(problem("file.linked", summary, 0.5, facts))
 }
 
-/// Processes that write to a file that nobody else can open any more.
-fn lost_name(lost: LostName, holders: &[&Unlinked]) -> Option<Diagnosis> {
+/// Processes that use the database in one way that others cannot see.
+fn hidden_use(way: Hidden, holders: &[&HiddenUse]) -> Option<Diagnosis> {
     let first = holders.first()?;
-    let (kind, subject, what) = match lost {
-        LostName::Log => ("wal.unlinked", "write-ahead log", "log"),
-        LostName::Database => ("file.unlinked", "database file", "database file"),
-    };
     let (pid, name) = (first.process.pid, &first.process.name);
     let others = match holders.len() - 1 {
         0 => String::new(),
         others => format!(" and {others} more"),
     };
-    let summary = format!(
-        "process {pid} ({name}){others} writes to a {what} that was deleted or replaced under it: what it commits is in no file that has a name; keep the process alive and copy /proc/{pid}/fd/{} first",
-        first.descriptor
-    );
-    let facts = vec![
+    let who = format!("process {pid} ({name}){others}");
+    let unlinked = |what: &str| {
+        let copy = first.descriptor.map_or_else(String::new, |descriptor| {
+            format!("; keep the process alive and copy /proc/{pid}/fd/{descriptor} first")
+        });
+        format!(
+            "{who} writes to a {what} that was deleted or replaced under it: what it commits is in no file that has a name{copy}"
+        )
+    };
+    let (kind, subject, severity, summary) = match way {
+        Hidden::LogUnlinked => ("wal.unlinked", "write-ahead log", 0.9, unlinked("log")),
+        Hidden::DatabaseUnlinked => (
+            "file.unlinked",
+            "database file",
+            0.9,
+            unlinked("database file"),
+        ),
+        Hidden::LocksLost => (
+            "lock.lost",
+            "locks",
+            0.8,
+            format!(
+                "{who} has the log open and holds no lock on the database: the next program that opens and closes the database deletes the log under it; open it with nothing else before this process has opened it again"
+            ),
+        ),
+        Hidden::LogElsewhere => (
+            "wal.elsewhere",
+            "write-ahead log",
+            0.5,
+            format!(
+                "{who} has the database locked and does not use the log beside it: it reaches the file under another path, with another log; no check, no snapshot and no repair"
+            ),
+        ),
+    };
+    let mut facts = vec![
         integer("holder_pid", u64::from(pid)),
         text("holder_name", name),
         integer("holder_start_ticks", first.process.start_ticks),
-        integer("descriptor", u64::from(first.descriptor)),
         integer("holders", holders.len() as u64),
     ];
+    facts.extend(
+        first
+            .descriptor
+            .map(|descriptor| integer("descriptor", u64::from(descriptor))),
+    );
     Some(Diagnosis {
         subject: subject.into(),
-        ..problem(kind, summary, 0.9, facts)
+        ..problem(kind, summary, severity, facts)
     })
 }
 

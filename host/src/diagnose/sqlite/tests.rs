@@ -3,7 +3,7 @@ use crate::diagnose::tests::{OPTIONS, violated_bound};
 use crate::source::Observation;
 use crate::source::State;
 use crate::target::sqlite::activity::{Activity, RunState};
-use crate::target::sqlite::set::{LostName, Unlinked};
+use crate::target::sqlite::set::{Hidden, HiddenUse};
 use crate::target::sqlite::{Lock, LockHolder, Probe, Process, WalState};
 
 pub(super) fn holder(lock: Lock, pid: u32) -> LockHolder {
@@ -125,16 +125,16 @@ fn a_checkpoint_is_offered_where_the_bound_allows_a_repair() {
 }
 
 #[test]
-fn a_lost_name_is_reported_where_descriptors_were_looked_at_and_stops_every_repair() {
-    let lost = |lost| Unlinked {
-        lost,
+fn a_hidden_use_is_reported_where_descriptors_were_looked_at_and_stops_every_repair() {
+    let used = |hidden| HiddenUse {
+        hidden,
         process: holder(Lock::Shared, 7).process,
-        descriptor: 4,
+        descriptor: Some(4),
     };
     let mut memory = Memory::default();
-    let mut diagnose = |at_ms, unlinked: Option<Vec<Unlinked>>| {
+    let mut diagnose = |at_ms, uses: Option<Vec<HiddenUse>>| {
         let mut state = state(Vec::new(), 1);
-        state.set.unlinked = unlinked;
+        state.set.hidden_uses = uses;
         let seen = Observation {
             target: "shop".into(),
             at_ms,
@@ -153,9 +153,17 @@ fn a_lost_name_is_reported_where_descriptors_were_looked_at_and_stops_every_repa
         )
     };
     let oversized = "wal.oversized".to_owned();
-    let both = vec![lost(LostName::Log), lost(LostName::Database)];
-    let (kinds, candidates, examined) = diagnose(0, Some(both));
-    assert!(kinds.contains(&"wal.unlinked".into()) && kinds.contains(&"file.unlinked".into()));
+    let all = [
+        (Hidden::LogUnlinked, "wal.unlinked"),
+        (Hidden::DatabaseUnlinked, "file.unlinked"),
+        (Hidden::LocksLost, "lock.lost"),
+        (Hidden::LogElsewhere, "wal.elsewhere"),
+    ];
+    let (kinds, candidates, examined) = diagnose(0, Some(all.map(|(way, _)| used(way)).to_vec()));
+    for (_, kind) in all {
+        assert!(kinds.contains(&kind.to_owned()), "{kinds:?}");
+        assert_eq!(crate::diagnose::part_of(kind), Part::Descriptors);
+    }
     assert!(kinds.contains(&oversized) && candidates == 0 && examined);
     // Not looked at: what was seen is neither over nor reported again, and still nothing is offered.
     assert_eq!(diagnose(1000, None), (vec![oversized.clone()], 0, false));

@@ -14,12 +14,12 @@ use std::{
 use rustix::fs::FileType;
 
 use super::{
-    HeaderFault, SqliteState, WalIndexState, WalState, beside,
+    HeaderFault, SqliteState, WalIndexState, WalState, beside, hidden_uses,
     inspect::inspect,
     locks::{self, LockFile},
     probe,
     set::{self, FileSet},
-    unlinked, wal, wal_index,
+    wal, wal_index,
 };
 
 /// How often a look is begun anew when a writer changed the files under it.
@@ -138,7 +138,9 @@ pub fn look(path: &Path, full: bool, ignore_pids: &[u32]) -> Result<Looked, File
     }
     // Each descriptor of each process is looked at: not in every light look.
     if full {
-        looked.state.set.unlinked = Some(unlinked::unlinked(&files, ignore_pids));
+        let found = hidden_uses::hidden_uses(&files, looked.wal_mode, ignore_pids);
+        let found = found.at("ask for the locks of", &files.database)?;
+        looked.state.set.hidden_uses = Some(found);
     }
     Ok(looked)
 }

@@ -154,6 +154,12 @@ pub fn parse_stat(text: &str) -> Option<(u64, u64)> {
     Some((field(22)?, field(14)?.saturating_add(field(15)?)))
 }
 
+/// The parent's pid, from the text of `/proc/PID/stat`; 0 when it has none.
+pub fn parse_parent(text: &str) -> Option<u32> {
+    let (_, after_name) = text.rsplit_once(')')?;
+    after_name.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// A process as it is now; none when it has ended.
 pub fn process(pid: u32) -> Option<Process> {
     let (start_ticks, cpu_ticks) =
@@ -224,6 +230,43 @@ pub(super) fn blocker(file: &File, start: u64, length: u64) -> io::Result<Option
             matches!(lock.typ, FlockType::WriteLock),
         )
     }))
+}
+
+/// Whether `/proc/locks` names every holder of a lock on this file. Where it shows another device than
+/// `stat` (btrfs, overlayfs), or does not exist, a lock is held that it does not show.
+///
+/// # Errors
+///
+/// Reading the file's metadata or asking for a lock failed.
+pub(super) fn names_everybody(file: &File) -> io::Result<bool> {
+    let Some((pid, _)) = blocker(file, 0, 0)? else {
+        return Ok(true);
+    };
+    let id = FileId::of(file)?;
+    let held = fs::read_to_string("/proc/locks").map_or_else(|_| Vec::new(), |text| parse(&text));
+    Ok(held
+        .iter()
+        .any(|range| range.file == id && range.pid == pid))
+}
+
+/// Whether somebody holds a lock of another kind than SQLite's own on this file (`flock`, a lease):
+/// some drivers use these instead.
+///
+/// # Errors
+///
+/// Reading the file's metadata failed.
+pub(super) fn has_other_kind(file: &File) -> io::Result<bool> {
+    let id = FileId::of(file)?;
+    let text = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let other = |line: &str| {
+        let mut words = line.split_whitespace().skip(1);
+        let kind = words.next()?;
+        let is_other = !matches!(kind, "POSIX" | "->");
+        let named = words.nth(3)?;
+        let text = format!("{:02x}:{:02x}:{}", id.major, id.minor, id.inode);
+        Some(is_other && named == text)
+    };
+    Ok(text.lines().any(|line| other(line) == Some(true)))
 }
 
 /// Whether there is such a process, though it may be hidden.
@@ -304,6 +347,7 @@ garbage
         let stat = "42 (a ) b (c)) S 1 42 42 0 -1 4194560 1 0 0 0 70 30 0 0 20 0 1 0 98765 0 0";
         assert_eq!(parse_stat(stat), Some((98765, 100)));
         assert_eq!(parse_stat("42 (cut"), None);
+        assert_eq!(parse_parent(stat), Some(1));
         let own = process(std::process::id()).unwrap();
         assert!(own.start_ticks > 0 && !own.name.is_empty());
     }

@@ -52,29 +52,30 @@ pub struct FileSet {
     /// Whether the schema holds anything; none when the newest first page was not read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub has_schema: Option<bool>,
-    /// The processes that write to a file of the database that has lost its name; none when it was
-    /// not asked.
+    /// The processes that use the database so that others cannot see it; none when it was not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub unlinked: Option<Vec<Unlinked>>,
+    pub hidden_uses: Option<Vec<HiddenUse>>,
 }
 
-/// A process that writes to a file of the database that has lost its name.
+/// A process that uses the database so that others cannot see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unlinked {
-    /// Which file.
-    pub lost: LostName,
+pub struct HiddenUse {
+    /// In which way.
+    pub hidden: Hidden,
     /// The process.
     pub process: Process,
-    /// Its file descriptor: the content can be read at `/proc/PID/fd/N` until it closes it.
-    pub descriptor: u32,
+    /// The file descriptor that shows it. Of a file without a name the content can be read at
+    /// `/proc/PID/fd/N` until the process closes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub descriptor: Option<u32>,
 }
 
-impl Unlinked {
+impl HiddenUse {
     /// Whether this says the same of the same process.
     pub fn is(&self, other: &Self) -> bool {
         let of = |it: &Self| {
             (
-                it.lost,
+                it.hidden,
                 it.process.pid,
                 it.process.start_ticks,
                 it.descriptor,
@@ -84,14 +85,18 @@ impl Unlinked {
     }
 }
 
-/// A file that has lost its name.
+/// How others cannot see what a process does with the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum LostName {
-    /// The log, or its index.
-    Log,
-    /// The database itself.
-    Database,
+pub enum Hidden {
+    /// It writes to a log, or uses an index of it, that has lost its name.
+    LogUnlinked,
+    /// It writes to a database file that has lost its name.
+    DatabaseUnlinked,
+    /// It has the log open and holds no lock on the database.
+    LocksLost,
+    /// It has the database locked and does not use the log beside it.
+    LogElsewhere,
 }
 
 /// Which file lies under a name.
@@ -188,11 +193,17 @@ pub fn objection(state: &SqliteState) -> Option<String> {
             "the file has {links} names (hard links): a log or journal may lie beside another one"
         ));
     }
-    if let Some(unlinked) = set.unlinked.iter().flatten().next() {
-        return Some(format!(
-            "process {} writes to a file of the database that was deleted or replaced under it",
-            unlinked.process.pid
-        ));
+    if let Some(hidden) = set.hidden_uses.iter().flatten().next() {
+        let what = match hidden.hidden {
+            Hidden::LogUnlinked | Hidden::DatabaseUnlinked => {
+                "writes to a file of the database that was deleted or replaced under it"
+            }
+            Hidden::LocksLost => "has the log open and holds no lock on the database",
+            Hidden::LogElsewhere => {
+                "has the database locked and does not use the log beside it: it may have another one"
+            }
+        };
+        return Some(format!("process {} {what}", hidden.process.pid));
     }
     set.mounted_alone.then(|| {
         "the file is mounted by itself: its log or journal may lie in another directory".to_owned()
