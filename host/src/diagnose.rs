@@ -90,6 +90,8 @@ pub enum Part {
     Locks,
     /// What processes have open.
     Descriptors,
+    /// Whether a log or a journal belongs to the file beside it.
+    Belonging,
     /// The frames of the log.
     LogFrames,
     /// The pages of the database.
@@ -113,6 +115,8 @@ pub fn part_of(kind: &str) -> Part {
         "target.unreachable" => Part::Reach,
         "wal.corrupt-frame" => Part::LogFrames,
         "wal.unlinked" | "file.unlinked" | "lock.lost" | "wal.elsewhere" => Part::Descriptors,
+        "wal.foreign" | "journal.foreign" | "journal.hot" => Part::Belonging,
+        "schema.emptied" => Part::Files,
         "wal.oversized" | "constraint.violated" | UNEXPLAINED => Part::Metrics,
         _ => match kind.split('.').next() {
             Some("lock" | "wal") => Part::Locks,

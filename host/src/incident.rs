@@ -212,6 +212,7 @@ impl Incidents {
             Part::Reach
             | Part::Files
             | Part::Descriptors
+            | Part::Belonging
             | Part::LogFrames
             | Part::Pages
             | Part::Indexes => true,

@@ -3,6 +3,7 @@
 //! Pure. What cannot be known for sure (a lock seen twice may have been let go in between) is not
 //! claimed: see [`holds`].
 
+mod belonging;
 mod files;
 mod holds;
 mod log;
@@ -16,6 +17,7 @@ use crate::model::{DataLoss, Fact};
 use crate::source::Observation;
 use crate::target::sqlite::integrity::Mode;
 use crate::target::sqlite::{SqliteState, WalIndexState, set};
+use belonging::Belonging;
 use files::FileMemory;
 use holds::Holds;
 pub(super) use holds::LONG_HOLD_MS;
@@ -38,6 +40,7 @@ const NO_LOSS: DataLoss = DataLoss {
 pub(super) struct Memory {
     holds: Holds,
     files: FileMemory,
+    belonging: Belonging,
     /// Whether the last scan found the log damaged: a checkpoint would then drop what follows.
     log_damaged: bool,
     comparisons: Comparisons,
@@ -94,6 +97,8 @@ impl Memory {
         } else {
             examined.insert(Part::LogFrames);
         }
+        examined.insert(Part::Belonging);
+        let beside = self.belonging.problem(&look);
         if let Some(integrity) = state.integrity.as_ref().filter(|i| i.error.is_none()) {
             // A quick check does not compare indexes with tables: its silence says nothing of them.
             // That of a part says nothing at all of what was damaged before.
@@ -105,14 +110,22 @@ impl Memory {
                 Mode::Sampled { .. } | Mode::Incremental => {}
             }
             self.comparisons.follow(integrity);
-            problems.extend(look.page_problems(integrity, &self.comparisons));
+            // A mixture of two databases says nothing of either.
+            if !self.belonging.is_foreign() {
+                problems.extend(look.page_problems(integrity, &self.comparisons));
+            }
         }
-        // No repair opens files that must not be opened.
-        if set::objection(state).is_some() || self.files.has_hidden_use() {
+        // No repair opens files that must not be opened. The one that moves a log out of the way opens
+        // nothing.
+        if set::objection(state).is_some()
+            || self.files.has_hidden_use()
+            || self.belonging.is_foreign()
+        {
             for problem in &mut problems {
                 problem.candidates.clear();
             }
         }
+        problems.extend(beside);
         Findings { problems, examined }
     }
 }

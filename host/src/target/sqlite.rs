@@ -20,6 +20,7 @@ mod probe;
 pub mod raw;
 pub mod repairs;
 pub mod set;
+pub mod set_aside;
 pub mod sql;
 pub mod trail;
 
@@ -101,6 +102,10 @@ pub struct WalState {
     /// Transactions of this generation that end at or after the first bad frame: lost when the
     /// valid prefix is all that is kept.
     pub lost_commits: u64,
+    /// The change counters in the first and in the last copy of the database's first page in the
+    /// valid prefix; none when it holds none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change_counters: Option<(u32, u32)>,
 }
 
 /// The shared-memory index of the write-ahead log.
@@ -232,6 +237,10 @@ pub struct Integrity {
     /// Each index with a fault, compared with its table entry by entry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub comparisons: Vec<IndexComparison>,
+    /// Whether the database file is sound without the log or journal beside it. None when that was
+    /// not checked: it is where they are at fault together, or cannot belong together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sound_alone: Option<bool>,
 }
 
 /// How the entries of an index compare with the rows of its table, entry by entry. Names tables,

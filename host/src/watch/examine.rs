@@ -100,6 +100,7 @@ impl Examiner {
             error,
             coverage: None,
             comparisons: Vec::new(),
+            sound_alone: None,
         };
         let not_known = || {
             none(Some(

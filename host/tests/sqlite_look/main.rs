@@ -8,6 +8,8 @@
     reason = "clippy's allowance for tests does not reach what is outside `#[test]`"
 )]
 
+/// Logs and journals that belong to the file beside them, and such that do not.
+mod belonging;
 /// Processes that use a database so that others cannot see it.
 mod hidden_uses;
 /// Which pages were written since an earlier moment.

@@ -2,6 +2,7 @@
 
 use super::{Diagnosis, Look, boolean, integer, text};
 use crate::model::Fact;
+use crate::target::sqlite::integrity::Mode;
 use crate::target::sqlite::set::{
     self, FileIdentity, Hidden, HiddenUse, NOT_JUDGEABLE, Unjudgeable,
 };
@@ -17,14 +18,14 @@ pub(super) struct FileMemory {
     was_empty: bool,
     /// The log that was read to its end last, and the transactions in it.
     log: Option<(LogMark, u64)>,
+    schema: SchemaMemory,
+    uses: UseMemory,
     /// Whether a lock directory was seen: its owner takes locks that are not seen in between.
     had_lock_directory: bool,
-    /// Whether a process used the database so that others cannot see it, when that was last asked.
-    has_hidden_use: bool,
 }
 
 /// By what a log is known again: its salts and its length.
-type LogMark = ((u32, u32), u64);
+pub(super) type LogMark = ((u32, u32), u64);
 
 fn mark_of(wal: &WalState) -> LogMark {
     (wal.salts, wal.bytes)
@@ -36,6 +37,28 @@ struct Held {
     bytes: u64,
     file: Option<FileIdentity>,
 }
+
+/// What is remembered of how the files are used.
+#[derive(Debug, Clone, Copy, Default)]
+struct UseMemory {
+    /// Whether a process used the database so that others cannot see it, when that was last asked.
+    is_hidden: bool,
+    /// Whether another file has lain under the name since the last full check.
+    was_replaced: bool,
+}
+
+/// What is remembered of the schema.
+#[derive(Debug, Clone, Copy, Default)]
+struct SchemaMemory {
+    /// Whether it ever held anything.
+    held: bool,
+    /// Since when it holds nothing, milliseconds; none when it holds something.
+    empty_since_ms: Option<u64>,
+}
+
+/// How long a schema must hold nothing before that is a finding, milliseconds: a program that makes
+/// its tables again drops the old ones first.
+const EMPTY_SCHEMA_MS: u64 = 5000;
 
 /// What the files of one observation come to.
 #[derive(Debug, Default)]
@@ -71,6 +94,10 @@ impl FileMemory {
             Some(0) => found.problems.push(self.empty(look)),
             bytes => {
                 self.was_empty = false;
+                if let (Some(before), Some(now)) = (self.held.and_then(|h| h.file), state.set.file)
+                {
+                    self.uses.was_replaced |= !before.is(&now);
+                }
                 self.held = bytes
                     .map(|bytes| Held {
                         bytes,
@@ -89,8 +116,10 @@ impl FileMemory {
         }
         found.problems.extend(header_problem(look));
         found.problems.extend(other_name(look));
+        found.problems.extend(self.replaced(look));
+        found.problems.extend(self.emptied_schema(look));
         if let Some(uses) = &state.set.hidden_uses {
-            self.has_hidden_use = !uses.is_empty();
+            self.uses.is_hidden = !uses.is_empty();
             let ways = [
                 Hidden::LogUnlinked,
                 Hidden::DatabaseUnlinked,
@@ -106,7 +135,50 @@ impl FileMemory {
 
     /// Whether a process uses the database so that others cannot see it, as far as was seen last.
     pub(super) fn has_hidden_use(&self) -> bool {
-        self.has_hidden_use
+        self.uses.is_hidden
+    }
+
+    /// Another file under the database's name, until a full check says what it is like.
+    fn replaced(&mut self, look: &Look<'_>) -> Option<Diagnosis> {
+        let integrity = look.state.integrity.as_ref();
+        if integrity.is_some_and(|made| made.mode == Mode::Full && made.error.is_none()) {
+            self.uses.was_replaced = false;
+        }
+        self.uses.was_replaced.then(|| {
+            let summary = "another file lies under the database's name than before; a program that still has the old one open writes to that";
+            problem("file.replaced", summary.into(), 0.3, look.snapshot_facts())
+        })
+    }
+
+    /// A schema that holds nothing and held something before.
+    fn emptied_schema(&mut self, look: &Look<'_>) -> Option<Diagnosis> {
+        let state = look.state;
+        let snapshot = state.newest_snapshot.as_ref();
+        let tables = snapshot.and_then(|snapshot| snapshot.tables);
+        match state.set.has_schema {
+            Some(true) => {
+                self.schema = SchemaMemory {
+                    held: true,
+                    empty_since_ms: None,
+                };
+            }
+            Some(false) => {
+                self.schema.empty_since_ms.get_or_insert(look.seen.at_ms);
+            }
+            // Not read: the log may hold a newer one.
+            None => {}
+        }
+        let since = self.schema.empty_since_ms?;
+        let had_tables = self.schema.held || tables.is_some_and(|tables| tables > 0);
+        let is_old = look.seen.at_ms.saturating_sub(since) >= EMPTY_SCHEMA_MS;
+        (had_tables && is_old).then(|| {
+            let before = tables.filter(|&tables| tables > 0).map_or_else(
+                || "held some before".to_owned(),
+                |tables| format!("the newest snapshot holds {tables}"),
+            );
+            let summary = format!("the database holds no table; {before}");
+            problem("schema.emptied", summary, 0.95, look.snapshot_facts())
+        })
     }
 
     /// A database file of 0 bytes.

@@ -4,7 +4,9 @@ use crate::source::Observation;
 use crate::source::State;
 use crate::target::sqlite::activity::{Activity, RunState};
 use crate::target::sqlite::set::{Hidden, HiddenUse};
-use crate::target::sqlite::{Lock, LockHolder, Probe, Process, WalState};
+use crate::target::sqlite::{
+    DamagedObject, Integrity, IntegrityFault, Lock, LockHolder, Probe, Process, WalState,
+};
 
 pub(super) fn holder(lock: Lock, pid: u32) -> LockHolder {
     let name = "batch".to_owned();
@@ -168,4 +170,205 @@ fn a_hidden_use_is_reported_where_descriptors_were_looked_at_and_stops_every_rep
     // Not looked at: what was seen is neither over nor reported again, and still nothing is offered.
     assert_eq!(diagnose(1000, None), (vec![oversized.clone()], 0, false));
     assert_eq!(diagnose(2000, Some(Vec::new())), (vec![oversized], 1, true));
+}
+
+/// A look at a file with its header and a log that nobody uses, or that somebody does.
+fn with_left_log(counter: u32, log: (u32, u32), locks: Vec<LockHolder>) -> SqliteState {
+    let mut state = state(locks, 1);
+    state.set.header = Some(set::DatabaseHeader {
+        page_bytes: 4096,
+        write_version: 2,
+        read_version: 2,
+        change_counter: counter,
+        ..set::DatabaseHeader::default()
+    });
+    state.wal = Some(WalState {
+        bytes: 1 << 20,
+        page_bytes: 4096,
+        header_valid: true,
+        scanned: true,
+        commits: 3,
+        change_counters: Some(log),
+        ..WalState::default()
+    });
+    state
+}
+
+fn checked(faults: &[&str], sound_alone: Option<bool>) -> Integrity {
+    let fault = |message: &&str| IntegrityFault {
+        object: DamagedObject::Index {
+            index: "i".into(),
+            table: "t".into(),
+            rebuildable: true,
+        },
+        message: (*message).to_owned(),
+    };
+    Integrity {
+        mode: Mode::Full,
+        duration_ms: 1,
+        faults: faults.iter().map(fault).collect(),
+        error: None,
+        coverage: None,
+        comparisons: Vec::new(),
+        sound_alone,
+    }
+}
+
+/// The kinds that are found, and the repairs that are offered.
+fn diagnosed(memory: &mut Memory, at_ms: u64, state: &SqliteState) -> (Vec<String>, Vec<String>) {
+    let seen = Observation {
+        target: "shop".into(),
+        at_ms,
+        samples: Vec::new(),
+        snapshot_at_ms: None,
+        state: State::Sqlite(state.clone()),
+    };
+    let found = memory.diagnose(&seen, state, &[], &OPTIONS).problems;
+    let offered = found.iter().flat_map(|problem| &problem.candidates);
+    let offered = offered.map(|candidate| candidate.id.clone()).collect();
+    (
+        found.into_iter().map(|problem| problem.kind).collect(),
+        offered,
+    )
+}
+
+#[test]
+fn a_log_is_called_foreign_by_proof_or_where_the_file_is_sound_without_it() {
+    let foreign = || vec!["wal.foreign".to_owned()];
+    let aside = || vec!["wal.set-aside".to_owned()];
+    let index = || vec!["index.corrupt".to_owned()];
+    let wrong = ["row 7 missing from index i"];
+    // The file's counter, the log's, and whether that is a proof. The counter wraps.
+    for (file, log, proven) in [
+        (4, (5, 9), false),
+        (5, (5, 9), false),
+        (9, (5, 9), false),
+        (3, (5, 9), true),
+        (10, (5, 9), true),
+        (u32::MAX, (0, 2), false),
+        (u32::MAX - 1, (0, 2), true),
+        (1, (u32::MAX, 2), false),
+        (3, (u32::MAX, 2), true),
+    ] {
+        let state = with_left_log(file, log, Vec::new());
+        let (kinds, offered) = diagnosed(&mut Memory::default(), 0, &state);
+        assert_eq!(kinds.len(), usize::from(proven), "{file} {log:?}");
+        assert!(offered.is_empty(), "the file was not checked");
+        assert_eq!(set::objection(&state).is_some(), proven);
+        let used = with_left_log(file, log, vec![holder(Lock::Shared, 7)]);
+        assert!(diagnosed(&mut Memory::default(), 0, &used).0.is_empty());
+    }
+
+    let mut state = with_left_log(5, (5, 9), Vec::new());
+    for (faults, sound_alone, expected) in [
+        (&wrong[..], Some(true), (foreign(), aside())),
+        (
+            &wrong,
+            Some(false),
+            (index(), vec!["index.rebuild".to_owned()]),
+        ),
+        (&wrong, None, (index(), vec!["index.rebuild".to_owned()])),
+        (&[], None, (vec![], vec![])),
+    ] {
+        state.integrity = Some(checked(faults, sound_alone));
+        let found = diagnosed(&mut Memory::default(), 0, &state);
+        assert_eq!(found, expected, "{faults:?} {sound_alone:?}");
+    }
+
+    // It stays one until it is gone, another one, or the two are found whole together.
+    let mut memory = Memory::default();
+    state.integrity = Some(checked(&wrong, Some(true)));
+    assert_eq!(diagnosed(&mut memory, 0, &state).0, foreign());
+    state.integrity = None;
+    assert_eq!(diagnosed(&mut memory, 1000, &state), (foreign(), aside()));
+    let mut light = state.clone();
+    light.wal.as_mut().unwrap().scanned = false;
+    assert_eq!(diagnosed(&mut memory, 2000, &light), (foreign(), aside()));
+    // A check of a part finds the mixture as well, and says nothing of it.
+    state.integrity = Some(Integrity {
+        mode: Mode::Sampled { seed: 1 },
+        ..checked(&wrong, None)
+    });
+    assert_eq!(diagnosed(&mut memory, 3000, &state).0, foreign());
+    let whole = SqliteState {
+        integrity: Some(checked(&[], None)),
+        ..state.clone()
+    };
+    assert!(diagnosed(&mut memory.clone(), 4000, &whole).0.is_empty());
+    let gone = SqliteState {
+        wal: None,
+        integrity: None,
+        ..state
+    };
+    assert!(diagnosed(&mut memory, 4000, &gone).0.is_empty());
+}
+
+#[test]
+fn a_journal_waits_only_when_its_writer_is_gone() {
+    let journal = |is_left, is_void, locks| {
+        let mut state = with_left_log(5, (5, 9), locks);
+        state.wal = None;
+        state.journal_bytes = Some(5000);
+        state.set.journal = Some(set::JournalHeader {
+            is_void,
+            is_left,
+            ..set::JournalHeader::default()
+        });
+        state
+    };
+    for (is_left, is_void, locks, kinds) in [
+        (true, false, vec![], vec!["journal.hot".to_owned()]),
+        (false, false, vec![], vec![]),
+        (true, true, vec![], vec![]),
+        (true, false, vec![holder(Lock::Shared, 7)], vec![]),
+    ] {
+        let state = journal(is_left, is_void, locks);
+        assert_eq!(diagnosed(&mut Memory::default(), 0, &state).0, kinds);
+    }
+    let mut state = journal(true, false, vec![]);
+    state.integrity = Some(checked(&["row 7 missing from index i"], Some(true)));
+    let (kinds, offered) = diagnosed(&mut Memory::default(), 0, &state);
+    assert_eq!(
+        (kinds, offered),
+        (
+            vec!["journal.foreign".into()],
+            vec!["journal.set-aside".into()]
+        )
+    );
+}
+
+#[test]
+fn a_file_that_was_replaced_or_lost_its_tables_is_reported() {
+    let with = |inode, has_schema| {
+        let mut state = state(Vec::new(), 1);
+        state.wal = None;
+        state.wal_index = None;
+        state.set.file = Some(set::FileIdentity {
+            device: 1,
+            inode,
+            links: 1,
+            modified_ns: 0,
+        });
+        state.set.has_schema = has_schema;
+        state
+    };
+    let mut memory = Memory::default();
+    let mut kinds = |at_ms, state: &SqliteState| diagnosed(&mut memory, at_ms, state).0;
+    assert!(
+        kinds(0, &with(1, Some(false))).is_empty(),
+        "never held anything"
+    );
+    assert!(kinds(9000, &with(1, Some(false))).is_empty());
+    assert!(kinds(10_000, &with(1, Some(true))).is_empty());
+    // For a moment, as in a program that makes its tables again.
+    assert!(kinds(11_000, &with(1, Some(false))).is_empty());
+    assert!(kinds(15_999, &with(1, None)).is_empty());
+    assert_eq!(kinds(16_000, &with(1, Some(false))), ["schema.emptied"]);
+    assert!(kinds(17_000, &with(1, Some(true))).is_empty());
+
+    let mut other = with(2, Some(true));
+    assert_eq!(kinds(18_000, &other), ["file.replaced"]);
+    assert_eq!(kinds(19_000, &other), ["file.replaced"]);
+    other.integrity = Some(checked(&[], None));
+    assert!(kinds(20_000, &other).is_empty());
 }

@@ -29,7 +29,8 @@ use super::{
 /// The database's name inside a copy; its companions follow SQLite's suffixes.
 pub const DATABASE_NAME: &str = "database";
 
-const MANIFEST_NAME: &str = "manifest.json";
+/// The name of a copy's manifest.
+pub const MANIFEST_NAME: &str = "manifest.json";
 const MANIFEST_VERSION: u32 = 2;
 /// The longest manifest that is read, bytes.
 const MANIFEST_BYTES: u64 = 1 << 20;
@@ -532,7 +533,7 @@ fn put_back(
 }
 
 /// Locks the whole file for this process alone: every byte that SQLite locks is in it.
-fn lock_alone(database: &File, path: &Path) -> Result<(), CopyError> {
+pub(super) fn lock_alone(database: &File, path: &Path) -> Result<(), CopyError> {
     match fcntl_lock(database, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => {
@@ -569,7 +570,7 @@ fn pump(
     }
 }
 
-fn digest(file: &mut File, path: &Path) -> Result<(u64, String), FileError> {
+pub(super) fn digest(file: &mut File, path: &Path) -> Result<(u64, String), FileError> {
     let most = file.metadata().at("look at", path)?.len();
     pump(file, most, path, |_| Ok(()))
 }

@@ -15,10 +15,10 @@ use rustix::fs::FileType;
 
 use super::{
     HeaderFault, SqliteState, WalIndexState, WalState, beside, hidden_uses,
-    inspect::inspect,
+    inspect::{inspect, journal_header},
     locks::{self, LockFile},
     probe,
-    set::{self, FileSet},
+    set::{self, FileSet, JournalHeader},
     wal, wal_index,
 };
 
@@ -135,6 +135,16 @@ pub fn look(path: &Path, full: bool, ignore_pids: &[u32]) -> Result<Looked, File
     match &database {
         Some(file) => look_at_database(file, &files, &mut looked)?,
         None => *looked.state.set = inspect(&files, None, false)?,
+    }
+    if let Some(journal) = looked.state.set.journal
+        && !in_use
+    {
+        // A writer may have begun meanwhile: then it has a lock now, or the journal is another one.
+        let unlocked = locks::holders(&carriers, &[])
+            .at("ask for the locks of", &files.database)?
+            .is_empty();
+        let is_left = unlocked && journal_header(&files)? == Some(journal);
+        looked.state.set.journal = Some(JournalHeader { is_left, ..journal });
     }
     // Each descriptor of each process is looked at: not in every light look.
     if full {

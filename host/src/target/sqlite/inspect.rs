@@ -116,7 +116,7 @@ fn has_schema(file: &File) -> io::Result<Option<bool>> {
         .and_then(|header| set::schema_holds(&header)))
 }
 
-fn journal_header(files: &Files) -> Result<Option<JournalHeader>, FileError> {
+pub(super) fn journal_header(files: &Files) -> Result<Option<JournalHeader>, FileError> {
     let Some(file) = open(&files.journal)? else {
         return Ok(None);
     };

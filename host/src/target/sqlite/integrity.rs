@@ -210,6 +210,7 @@ fn made(
             error,
             coverage: found.coverage,
             comparisons: found.comparisons,
+            sound_alone: None,
         },
         values: found.values,
     }

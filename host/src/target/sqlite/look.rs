@@ -159,13 +159,16 @@ impl SqliteSource {
         let looked = self.raw_look()?;
         let readable = match self.readable(&looked) {
             Ok(readable) => readable,
-            Err(error) => return Ok(not_made(check, error)),
+            Err(error) => {
+                return Ok(self.beside_file_alone(&looked, not_made(check, error), check));
+            }
         };
         let checked = self
             .sql
             .prove(&self.path, &readable.path(), readable.access(), check);
         self.let_go(readable);
-        Ok(checked.unwrap_or_else(|error| not_made(check, with_causes(&error))))
+        let checked = checked.unwrap_or_else(|error| not_made(check, with_causes(&error)));
+        Ok(self.beside_file_alone(&looked, checked, check))
     }
 
     /// Checks the tables in which one of these pages lies, and renews the account when all is well;
@@ -265,16 +268,57 @@ impl SqliteSource {
             })
     }
 
+    /// Looks before a check. A log that nobody uses is read to its end: whether it belongs to the file
+    /// is to be known before SQLite opens both.
     fn raw_look(&mut self) -> Result<Looked, LookError> {
-        self.raw
-            .look(&self.path, false, &[std::process::id()])
-            .map_err(|source| LookError::Raw {
+        let mut look = |full| {
+            let looked = self.raw.look(&self.path, full, &[std::process::id()]);
+            looked.map_err(|source| LookError::Raw {
                 path: self.path.clone(),
                 source,
             })
+        };
+        let looked = look(false)?;
+        if looked.state.locks.is_empty() && set::log_has_content(&looked.state) {
+            return look(true);
+        }
+        Ok(looked)
     }
 
     fn check_looked(&mut self, looked: &Looked, check: Check) -> Integrity {
+        let checked = self.check_together(looked, check);
+        self.beside_file_alone(looked, checked, check)
+    }
+
+    /// Adds whether the file is sound without what lies beside it, where the two are at fault together
+    /// or cannot belong together, and nobody uses them.
+    fn beside_file_alone(
+        &mut self,
+        looked: &Looked,
+        checked: Integrity,
+        check: Check,
+    ) -> Integrity {
+        let state = &looked.state;
+        let is_left = set::has_left_log(state) || set::has_left_journal(state);
+        let is_whole = matches!(check.mode, Mode::Quick | Mode::Full);
+        let in_question = match &checked.error {
+            Some(_) => set::contradiction(state).is_some(),
+            None => checked.faults.iter().any(set::is_damage),
+        };
+        if !is_left || !is_whole || !in_question || set::objection_but_to_log(state).is_some() {
+            return checked;
+        }
+        let sound_alone = match self.check_file_alone(looked, check) {
+            Ok(alone) if alone.error.is_none() => Some(!alone.faults.iter().any(set::is_damage)),
+            Ok(_) | Err(_) => None,
+        };
+        Integrity {
+            sound_alone,
+            ..checked
+        }
+    }
+
+    fn check_together(&mut self, looked: &Looked, check: Check) -> Integrity {
         if let Some(why) = self.objection(looked) {
             return not_made(check, why);
         }
@@ -306,6 +350,12 @@ impl SqliteSource {
         if state.wal.is_some() || state.journal_bytes.is_some() || !state.locks.is_empty() {
             return Err("nobody keeps the log: only a copy could be read".into());
         }
+        self.check_file_alone(looked, check)
+    }
+
+    /// Checks the database file that nobody has open, without what may lie beside it. Should somebody
+    /// have opened it meanwhile, nothing is said.
+    fn check_file_alone(&mut self, looked: &Looked, check: Check) -> Result<Integrity, String> {
         let place = Place::of(&self.path).map_err(|error| error.to_string())?;
         if let Some(why) = place.only_to_look_at() {
             return Err(format!("only a copy could be read: {why}"));
@@ -319,7 +369,11 @@ impl SqliteSource {
         let integrity = self.sql_check(&path, Access::Alone, check);
         let unchanged = before.is_some() && stamp() == before;
         let after = self.raw_look().map_err(|error| error.to_string())?;
-        if unchanged && after.state.locks.is_empty() && after.state.wal.is_none() {
+        let log = |state: &SqliteState| state.wal.as_ref().map(|wal| (wal.bytes, wal.salts));
+        let is_same = after.state.locks.is_empty()
+            && log(&after.state) == log(&looked.state)
+            && after.state.journal_bytes == looked.state.journal_bytes;
+        if unchanged && is_same {
             Ok(integrity)
         } else {
             Err("somebody opened it meanwhile".into())
@@ -389,6 +443,7 @@ fn not_made(check: Check, error: String) -> Integrity {
         error: Some(error),
         coverage: None,
         comparisons: Vec::new(),
+        sound_alone: None,
     }
 }
 

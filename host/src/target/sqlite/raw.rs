@@ -15,6 +15,7 @@ use super::{
     contents::{self, Contents},
     copies::{self, CopiedFile, CopyError, Manifest},
     files::{self, Looked},
+    set_aside::{self, Companion},
     trail::{self, Mark, Trail},
     worker::{self, COPY_TIMEOUT, LOOK_TIMEOUT, Process, Role},
 };
@@ -50,6 +51,19 @@ pub enum Request {
         from: PathBuf,
         /// What the files may be overwritten as; none: as anything.
         over: Option<Vec<CopiedFile>>,
+    },
+    /// Give a companion another name, its own back, or see that it has the other one.
+    Aside {
+        /// The database.
+        path: PathBuf,
+        /// Which one.
+        companion: Companion,
+        /// What makes its other name one that nobody can guess.
+        token: String,
+        /// What it must be.
+        expected: CopiedFile,
+        /// What is to be done.
+        wish: AsideWish,
     },
     /// Tell which pages were written since a mark.
     Trail {
@@ -96,6 +110,18 @@ pub enum Request {
     },
 }
 
+/// What is to be done with a companion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AsideWish {
+    /// Give it the other name.
+    SetAside,
+    /// Give it its own name back.
+    PutBack,
+    /// See that it has the other name and is whole.
+    Verify,
+}
+
 /// What the worker answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -106,6 +132,7 @@ pub(super) enum Answer {
     Digested(Vec<CopiedFile>),
     Trailed(Trail),
     Contents(Contents),
+    Aside,
     Removed,
     /// The snapshot and its file.
     Newest(Option<(SnapshotInfo, PathBuf)>),
@@ -143,6 +170,21 @@ pub(super) fn perform(request: Request) -> Result<Answer, Failure> {
         Request::Copy { path, into } => Ok(copies::copy(&path, &into).map(Answer::Copied)?),
         Request::Restore { path, from, over } => {
             Ok(copies::restore(&path, &from, over.as_deref()).map(Answer::Restored)?)
+        }
+        Request::Aside {
+            path,
+            companion,
+            token,
+            expected,
+            wish,
+        } => {
+            let perform = match wish {
+                AsideWish::SetAside => set_aside::set_aside,
+                AsideWish::PutBack => set_aside::put_back,
+                AsideWish::Verify => set_aside::verify,
+            };
+            perform(&path, companion, &token, &expected)?;
+            Ok(Answer::Aside)
         }
         Request::Trail { path, since } => trail::trail(&path, since.as_ref())
             .map(Answer::Trailed)
@@ -296,6 +338,32 @@ impl RawProcess {
         };
         match self.ask(path, &request, COPY_TIMEOUT)? {
             Answer::Restored(manifest) => Ok(manifest),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Does with a companion that was copied as `expected` what is wished; see [`set_aside`].
+    ///
+    /// # Errors
+    ///
+    /// See [`RawError`].
+    pub fn aside(
+        &mut self,
+        path: &Path,
+        companion: Companion,
+        token: &str,
+        expected: &CopiedFile,
+        wish: AsideWish,
+    ) -> Result<(), RawError> {
+        let request = Request::Aside {
+            path: absolute(path)?,
+            companion,
+            token: token.to_owned(),
+            expected: expected.clone(),
+            wish,
+        };
+        match self.ask(path, &request, COPY_TIMEOUT)? {
+            Answer::Aside => Ok(()),
             other => Err(self.unexpected(&other)),
         }
     }

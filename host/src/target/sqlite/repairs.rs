@@ -17,6 +17,7 @@ mod rebuild_index;
 mod rehearsal;
 mod release_reader;
 mod resume_holder;
+mod set_aside;
 
 pub use in_worker::InWorker;
 
@@ -30,7 +31,8 @@ use crate::model::{Finding, Value};
 use crate::repair::{Repair, RepairError, Site};
 use crate::target::sqlite::connection::{self, Access};
 use crate::target::sqlite::raw::RawProcess;
-use crate::target::sqlite::{SqliteState, WalState};
+use crate::target::sqlite::set_aside::Companion;
+use crate::target::sqlite::{SqliteState, WalState, set};
 
 /// The repair that an intent names, to be carried out by this very process, which must be a worker.
 ///
@@ -38,6 +40,7 @@ use crate::target::sqlite::{SqliteState, WalState};
 /// When the repair is unknown or the finding lacks a fact that it needs.
 pub fn for_intent(intent: &Intent, site: &Site) -> Result<Box<dyn Repair>, RepairError> {
     let scene = Scene::new(intent, site);
+    let mut objection: fn(&SqliteState) -> Option<String> = set::objection;
     let repair: Box<dyn Repair> = match intent.candidate.id.as_str() {
         "lock.end-holder" => Box::new(end_holder::EndHolder::new(scene, intent)?),
         "lock.resume-holder" => Box::new(resume_holder::ResumeHolder::new(scene, intent)?),
@@ -47,10 +50,22 @@ pub fn for_intent(intent: &Intent, site: &Site) -> Result<Box<dyn Repair>, Repai
         "wal.keep-valid-prefix" => {
             Box::new(keep_valid_prefix::KeepValidPrefix::new(scene, intent)?)
         }
+        id @ ("wal.set-aside" | "journal.set-aside") => {
+            let companion = match id {
+                "wal.set-aside" => Companion::Log,
+                _ => Companion::Journal,
+            };
+            objection = set::objection_but_to_log;
+            Box::new(set_aside::SetAside::new(scene, intent, companion)?)
+        }
         other => return Err(RepairError::UnknownRepair(other.to_owned())),
     };
     let scene = Scene::new(intent, site);
-    Ok(Box::new(guarded::Guarded { scene, repair }))
+    Ok(Box::new(guarded::Guarded {
+        scene,
+        objection,
+        repair,
+    }))
 }
 
 /// The database that a repair works on.

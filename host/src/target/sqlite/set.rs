@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Lock, Process, SqliteState};
 
+mod belonging;
 mod format;
 mod header;
 
+pub use belonging::{Contradiction, contradiction, has_left_journal, has_left_log, is_damage};
 pub use format::{Unjudgeable, holds_pages, judge_format};
 pub use header::{
     DATABASE_HEADER_BYTES, DatabaseHeader, JOURNAL_HEADER_BYTES, JournalHeader,
@@ -178,6 +180,16 @@ pub fn is_emptied(state: &SqliteState) -> bool {
 /// Why SQLite must not open these files, in one line; none when nothing that was seen speaks
 /// against it. Nothing may be opened, checked in place, backed up or repaired against it.
 pub fn objection(state: &SqliteState) -> Option<String> {
+    objection_but_to_log(state).or_else(|| {
+        let why = contradiction(state)?;
+        Some(format!(
+            "the log does not belong to the database file: {why}"
+        ))
+    })
+}
+
+/// The same, whether or not the log belongs to the file.
+pub fn objection_but_to_log(state: &SqliteState) -> Option<String> {
     let set = &state.set;
     if let Some(why) = &set.unjudgeable {
         return Some(why.to_string());

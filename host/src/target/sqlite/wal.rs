@@ -15,6 +15,8 @@ pub const FRAME_HEADER_BYTES: u64 = 24;
 /// The magic number, its lowest bit cleared: set, the checksums are over big-endian words.
 const MAGIC: u32 = 0x377f_0682;
 const VERSION: u32 = 3_007_000;
+/// Where the change counter stands in the database's first page.
+const CHANGE_COUNTER_AT: usize = 24;
 /// Generations told apart in a log whose header is damaged; more than that is noise.
 const MAX_GENERATIONS: usize = 64;
 
@@ -147,6 +149,11 @@ fn scan_frames(
         if first_failure.is_none() && salted && follows && frame.page != 0 {
             state.frames += 1;
             state.valid_frames = number;
+            if frame.page == 1 {
+                let counter = word(&page, CHANGE_COUNTER_AT);
+                let first = state.change_counters.map_or(counter, |(first, _)| first);
+                state.change_counters = Some((first, counter));
+            }
             if frame.commit != 0 {
                 state.commits += 1;
                 state.last_commit_frame = number;

@@ -40,6 +40,7 @@ fn corruption_only_when_checked() {
         error: Some("busy".to_owned()),
         coverage: None,
         comparisons: Vec::new(),
+        sound_alone: None,
     });
     assert_eq!(corruption_count(&state), None);
     state.wal = Some(crate::target::sqlite::WalState {

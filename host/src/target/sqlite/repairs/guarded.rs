@@ -6,18 +6,20 @@
 use super::Scene;
 use crate::journal::PlannedStep;
 use crate::repair::{Proof, Repair, RepairError, Resume};
-use crate::target::sqlite::set;
+use crate::target::sqlite::SqliteState;
 
 /// A repair behind a look at the set of files.
 pub(super) struct Guarded {
     pub(super) scene: Scene,
+    /// Why the repair must not be made on these files.
+    pub(super) objection: fn(&SqliteState) -> Option<String>,
     pub(super) repair: Box<dyn Repair>,
 }
 
 impl Guarded {
     fn objection(&mut self) -> Result<Option<String>, RepairError> {
         let state = self.scene.look(true)?;
-        Ok(set::objection(&state))
+        Ok((self.objection)(&state))
     }
 }
 

@@ -90,6 +90,10 @@ pub struct JournalHeader {
     /// transaction was committed.
     #[serde(default)]
     pub is_void: bool,
+    /// Whether its writer is gone: nobody held a lock on the database before it was read and after,
+    /// and it stayed the same.
+    #[serde(default)]
+    pub is_left: bool,
 }
 
 impl JournalHeader {
@@ -103,6 +107,7 @@ impl JournalHeader {
             sector_bytes: word(bytes, 20),
             page_bytes: word(bytes, 24),
             is_void: false,
+            is_left: false,
         })
     }
 }

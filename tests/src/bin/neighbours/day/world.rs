@@ -153,6 +153,7 @@ impl World {
                 commits: 0,
                 first_bad_frame: None,
                 lost_commits: 0,
+                change_counters: None,
             }),
             wal_index: Some(index),
             locks,
@@ -174,6 +175,7 @@ impl World {
                 error: None,
                 coverage: None,
                 comparisons: Vec::new(),
+                sound_alone: None,
             }
         })
     }

@@ -8,6 +8,9 @@
     reason = "clippy's allowance for tests does not reach what is outside `#[test]`"
 )]
 
+/// Logs that do not belong to the file.
+mod set_aside;
+
 use std::{
     collections::BTreeMap,
     env, fs,
@@ -714,7 +717,8 @@ fn killed() {
     let recovered = repair::recover(&journal, &|_| Some(site.clone()), &|| 7, &mut |_| {}).unwrap();
     if recovered.ended.is_empty() {
         let facts = serde_json::from_str(&env::var("KILLED_FACTS").unwrap()).unwrap();
-        let approved = approved("wal.keep-valid-prefix", facts);
+        let repair = env::var("KILLED_REPAIR").unwrap();
+        let approved = approved(&repair, facts);
         repair::run(&journal, &approved, &site, &|| 7, &mut |step| {
             if step.step == "replay" {
                 spoil_rehearsal(&site.copies);
@@ -725,9 +729,19 @@ fn killed() {
 }
 
 fn run_killed(place: &Place, facts: &[Fact], kill: Option<(&str, u32)>) -> ExitStatus {
+    run_repair_killed("wal.keep-valid-prefix", place, facts, kill)
+}
+
+fn run_repair_killed(
+    repair: &str,
+    place: &Place,
+    facts: &[Fact],
+    kill: Option<(&str, u32)>,
+) -> ExitStatus {
     Command::new(env::current_exe().unwrap())
         .args(["killed", "--exact"])
         .env("KILLED_PLACE", place.directory.path())
+        .env("KILLED_REPAIR", repair)
         .env("KILLED_FACTS", serde_json::to_string(facts).unwrap())
         .envs(kill.map(|(name, n)| (name, n.to_string())))
         .stdout(Stdio::null())
