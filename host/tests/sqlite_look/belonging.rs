@@ -56,8 +56,9 @@ impl Workload {
             13 => "VACUUM".to_owned(),
             14 => "PRAGMA incremental_vacuum(3)".to_owned(),
             15 => "BEGIN; INSERT INTO t(k) VALUES ('x'); ROLLBACK".to_owned(),
-            kind => {
-                let mode = ["PASSIVE", "FULL", "RESTART", "TRUNCATE"][kind as usize % 4];
+            _ => {
+                let modes = ["PASSIVE", "FULL", "RESTART", "TRUNCATE"];
+                let mode = modes[self.random.random_range(0..4)];
                 checkpointed = Some((self.file(), self.log()));
                 format!("PRAGMA wal_checkpoint({mode})")
             }
