@@ -138,6 +138,46 @@ impl Moment {
     }
 }
 
+/// The time of events and the machine's clocks, noted together in a file that the next run reads: by
+/// it that run knows how long ago the times in the file were, whatever became of the wall clock.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeMark {
+    /// By the time of events, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// The same by the machine's clocks.
+    pub moment: Moment,
+}
+
+impl TimeMark {
+    /// This moment.
+    pub fn now() -> Self {
+        Self {
+            at_ms: now_ms(),
+            moment: Moment::now(),
+        }
+    }
+
+    /// By how much the times that were noted with this mark are to be moved, milliseconds, so that
+    /// each is as long ago by the time of events as it is in truth; forward is positive.
+    ///
+    /// Within one boot of the machine that is exact. Where the wall clock lies before the mark and
+    /// the machine was started meanwhile, nobody knows how much time has passed: it counts as none,
+    /// so that no rest and no budget is over too early.
+    pub fn offset_ms(&self) -> i64 {
+        self.offset_at(&Self::now())
+    }
+
+    fn offset_at(&self, now: &Self) -> i64 {
+        let passed_ms = self.moment.age_at(&now.moment).unwrap_or(0);
+        let by_then = i128::from(self.at_ms) + i128::from(passed_ms);
+        let offset = i128::from(now.at_ms) - by_then;
+        if offset.unsigned_abs() < LEAST_REPORTED.as_millis() {
+            return 0;
+        }
+        i64::try_from(offset).unwrap_or(if offset < 0 { i64::MIN } else { i64::MAX })
+    }
+}
+
 fn boot_id() -> &'static str {
     static BOOT: OnceLock<String> = OnceLock::new();
     BOOT.get_or_init(|| {
@@ -165,6 +205,7 @@ mod tests {
     use super::*;
 
     const HOUR: Duration = Duration::from_hours(1);
+    const HOUR_MS: u64 = 3_600_000;
 
     #[test]
     fn the_time_rises_in_all_threads_and_with_the_time_since_boot() {
@@ -215,5 +256,40 @@ mod tests {
         let old = moment(5_000_000, "", 0);
         assert_eq!(old.age_at(&moment(5_000_001, "", 7)), Some(1));
         assert!(Moment::now().age_ms().unwrap() < 1_000);
+    }
+
+    #[test]
+    fn times_of_an_earlier_run_are_moved_by_what_the_wall_clock_was() {
+        let mark = |at_ms, wall_ms, boot: &str, since_boot_ms| TimeMark {
+            at_ms,
+            moment: moment(wall_ms, boot, since_boot_ms),
+        };
+        let noted = mark(50 * HOUR_MS, 50 * HOUR_MS, "a", 1_000);
+        // Half a second later, in a run that began with another wall clock.
+        for (now_ms, offset_ms) in [
+            (50 * HOUR_MS + 500, 0),
+            (51 * HOUR_MS + 500, 3_600_000),
+            (49 * HOUR_MS + 500, -3_600_000),
+            (50 * HOUR_MS + 1_499, 0),
+            (50 * HOUR_MS + 1_500, 1_000),
+        ] {
+            let now = mark(now_ms, now_ms, "a", 1_500);
+            assert_eq!(noted.offset_at(&now), offset_ms, "{now:?}");
+        }
+        // It was set while the earlier run went on: that run's times stayed where they were.
+        let set_meanwhile = mark(50 * HOUR_MS, 51 * HOUR_MS, "a", 1_000);
+        let now = mark(51 * HOUR_MS + 500, 51 * HOUR_MS + 500, "a", 1_500);
+        assert_eq!(set_meanwhile.offset_at(&now), 3_600_000);
+        // The machine was started meanwhile: what the wall clock says, if that can be.
+        let now = mark(52 * HOUR_MS, 52 * HOUR_MS, "b", 10);
+        assert_eq!(noted.offset_at(&now), 0);
+        assert_eq!(set_meanwhile.offset_at(&now), 3_600_000);
+        let now = mark(HOUR_MS, HOUR_MS, "b", 10);
+        assert_eq!(noted.offset_at(&now), -49 * 3_600_000, "no time has passed");
+        // Whatever stands in a file.
+        let now = mark(u64::MAX, 0, "a", 0);
+        assert_eq!(mark(0, 0, "a", 0).offset_at(&now), i64::MAX);
+        assert_eq!(now.offset_at(&mark(0, 0, "a", u64::MAX)), i64::MIN);
+        assert_eq!(TimeMark::now().offset_ms(), 0);
     }
 }

@@ -32,6 +32,18 @@ pub struct CarriedIncident {
     pub approved: Option<Approval>,
 }
 
+impl CarriedIncident {
+    /// Moves every time in it, milliseconds; none is later than `now_ms` afterwards.
+    pub fn move_times(&mut self, by_ms: i64, now_ms: u64) {
+        let moved = |at_ms: &mut u64| *at_ms = at_ms.saturating_add_signed(by_ms).min(now_ms);
+        moved(&mut self.finding.first_seen_ms);
+        moved(&mut self.finding.last_seen_ms);
+        if let Some(approval) = &mut self.approved {
+            moved(&mut approval.at_ms);
+        }
+    }
+}
+
 /// A repair that a person approved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Approval {

@@ -13,6 +13,7 @@ mod written;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -115,7 +116,10 @@ impl Live {
     /// open repair can neither be finished nor taken back.
     pub fn start(setup: Setup, tell: &mut Listener<'_>) -> anyhow::Result<Self> {
         setup.state_dir.clear_unfinished()?;
-        let mut carried = setup.state_dir.load_carried()?;
+        let (mut carried, moved_ms) = setup.state_dir.load_carried()?;
+        if let Some(text) = set_between_runs(moved_ms) {
+            tell(now_ms(), Told::Note("clock", &text));
+        }
         carried.detectors = match setup.state_dir.load_baselines() {
             Ok(learned) => learned,
             // What is normal can be learned anew; the watch must not wait for a person.
@@ -434,6 +438,18 @@ impl Live {
             }
         }
     }
+}
+
+/// What a person reads where times of the last run were moved; none where they were not.
+fn set_between_runs(moved_ms: i64) -> Option<String> {
+    let way = if moved_ms < 0 { "back" } else { "forward" };
+    let by = Duration::from_millis(moved_ms.unsigned_abs()).as_secs_f64();
+    (moved_ms != 0).then(|| {
+        format!(
+            "the wall clock was set {way} by {by:.0} s since the last run began: the times of open incidents, \
+             approvals and earlier repairs were moved with it, so that their ages stay what they are"
+        )
+    })
 }
 
 /// Whether two paths lead to the same file; where one is missing, whether they are the same path.

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::clock::{Moment, TimeMark, now_ms};
 use crate::detect::Detector;
 use crate::digest::hex;
 use crate::health::Health;
@@ -46,6 +47,9 @@ const OPERATIONS: LearnedFile = LearnedFile {
 
 /// The largest file of the state that is read, bytes: baselines of some thousand full series.
 const LARGEST_BYTES: u64 = 1 << 30;
+/// How long an approval waits for a dbmedic that does not run, milliseconds: as long as one waits for
+/// its repair in one that runs.
+const APPROVAL_WAITS_MS: u64 = 3_600_000;
 /// The largest word of a person, bytes.
 const LARGEST_WORD_BYTES: u64 = 1 << 20;
 
@@ -145,6 +149,42 @@ struct Versioned<T> {
     content: T,
 }
 
+/// A person's word as it lies in the inbox.
+#[derive(Serialize, Deserialize)]
+struct SaidWord<T> {
+    /// When it was said; missing in what older versions wrote.
+    #[serde(default)]
+    said: Option<Moment>,
+    #[serde(flatten)]
+    word: T,
+}
+
+fn is_too_old(said: Option<&Moment>) -> bool {
+    said.is_some_and(|said| {
+        said.age_ms()
+            .is_none_or(|age_ms| age_ms > APPROVAL_WAITS_MS)
+    })
+}
+
+/// A person's word that was left for this run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeftWord {
+    /// What was said.
+    pub word: Word,
+    /// Whether it was said too long ago to be acted on.
+    pub too_old: bool,
+}
+
+/// What `carried.json` holds.
+#[derive(Serialize, Deserialize)]
+struct CarriedFile<T> {
+    /// When it was written; missing in what older versions wrote.
+    #[serde(default)]
+    written: Option<TimeMark>,
+    #[serde(flatten)]
+    carried: T,
+}
+
 /// What `health.json` holds.
 #[derive(Serialize)]
 struct HealthOfTargets<'a> {
@@ -208,14 +248,20 @@ impl StateDir {
         self.root.join("decisions")
     }
 
-    /// What the last run carried over; the beginning when there was none.
-    pub fn load_carried(&self) -> Result<Carried, StateError> {
+    /// What the last run carried over; the beginning when there was none. Its times are as long ago
+    /// as they are in truth, also where the wall clock was set since; by how much they were moved for
+    /// that, milliseconds, stands beside it.
+    pub fn load_carried(&self) -> Result<(Carried, i64), StateError> {
         let path = self.root.join(CARRIED);
-        match self.own.read(CARRIED, LARGEST_BYTES) {
-            Ok(Some(bytes)) => parse(&path, &bytes),
-            Ok(None) => Ok(Carried::default()),
-            Err(source) => Err(StateError::Io { path, source }),
-        }
+        let file: CarriedFile<Carried> = match self.own.read(CARRIED, LARGEST_BYTES) {
+            Ok(Some(bytes)) => parse(&path, &bytes)?,
+            Ok(None) => return Ok((Carried::default(), 0)),
+            Err(source) => return Err(StateError::Io { path, source }),
+        };
+        let mut carried = file.carried;
+        let by_ms = file.written.map_or(0, |mark| mark.offset_ms());
+        carried.move_times(by_ms, now_ms());
+        Ok((carried, by_ms))
     }
 
     /// Writes what the next run must know.
@@ -224,7 +270,10 @@ impl StateDir {
             CARRIED,
             &Versioned {
                 v: VERSION,
-                content: carried,
+                content: CarriedFile {
+                    written: Some(TimeMark::now()),
+                    carried,
+                },
             },
         )
     }
@@ -335,14 +384,19 @@ impl StateDir {
         let path = self.inbox.path_of(&name);
         let word = Versioned {
             v: VERSION,
-            content: word,
+            content: SaidWord {
+                said: Some(Moment::now()),
+                word,
+            },
         };
         let bytes = serde_json::to_vec(&word).map_err(|e| io(&path)(e.into()))?;
         self.inbox.write_whole(&name, &bytes).map_err(io(&path))
     }
 
-    /// Takes the words that were left.
-    pub fn take_words(&self) -> Result<Vec<Word>, StateError> {
+    /// Takes the words that were left. An approval that is older than an hour, or whose age nobody
+    /// knows because the wall clock was set, is too old: what it was given for may be another matter
+    /// by now.
+    pub fn take_words(&self) -> Result<Vec<LeftWord>, StateError> {
         let names = self.inbox.is_in_place().and_then(|()| self.inbox.names());
         let names = names.map_err(io(self.inbox.path()))?;
         let mut words = Vec::new();
@@ -353,13 +407,16 @@ impl StateDir {
         {
             let path = self.inbox.path_of(name);
             let word = match self.inbox.read(name, LARGEST_WORD_BYTES) {
-                Ok(Some(bytes)) => parse(&path, &bytes),
+                Ok(Some(bytes)) => parse::<SaidWord<Word>>(&path, &bytes),
                 Ok(None) => continue,
                 Err(error) => Err(io(&path)(error)),
             };
             self.inbox.remove_if_there(name).map_err(io(&path))?;
             match word {
-                Ok(word) => words.push(word),
+                Ok(SaidWord { said, word }) => words.push(LeftWord {
+                    too_old: matches!(word, Word::Approve { .. }) && is_too_old(said.as_ref()),
+                    word,
+                }),
                 // A word that cannot be read is nobody's word; the watch goes on.
                 Err(error) => tracing::warn!("{error}"),
             }
@@ -404,51 +461,4 @@ fn parse<T: for<'de> Deserialize<'de>>(path: &Path, bytes: &[u8]) -> Result<T, S
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    #[test]
-    fn baselines_come_back_whole_or_not_at_all() {
-        let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::open(dir.path()).unwrap();
-        assert!(state.load_baselines().unwrap().is_empty());
-
-        let mut detector = Detector::default();
-        detector.series("commits_per_s").unwrap();
-        for at_ms in 0..100_u32 {
-            detector.step(u64::from(at_ms), &[Some(f64::from(at_ms % 7))]);
-        }
-        let learned = BTreeMap::from([("orders", &detector)]);
-        state.save_baselines(&learned).unwrap();
-        let mut restored = state.load_baselines().unwrap();
-        let restored = restored.get_mut("orders").unwrap();
-        assert_eq!(
-            restored.step(100, &[Some(3.0)]),
-            detector.step(100, &[Some(3.0)])
-        );
-
-        let path = dir.path().join("baselines.bin");
-        let good = fs::read(&path).unwrap();
-        let mut flipped = good.clone();
-        flipped[good.len() / 2] ^= 1;
-        let newer = [b"dbmedic-baselines 9 ", &good[20..]].concat();
-        let older = [b"dbmedic-baselines 1 ", &good[20..]].concat();
-        let cases: [(&[u8], &str); 6] = [
-            (&flipped, "digest"),
-            (&good[..good.len() - 1], "digest"),
-            (&newer, "version 9"),
-            (&older, "version 1"),
-            (b"junk\n", "not a file of dbmedic-baselines"),
-            (b"", "no first line"),
-        ];
-        for (bytes, expected) in cases {
-            fs::write(&path, bytes).unwrap();
-            let error = state.load_baselines().unwrap_err().to_string();
-            assert!(error.contains(expected), "{error}");
-        }
-        let aside = state.set_baselines_aside().unwrap();
-        assert!(aside.exists() && state.load_baselines().unwrap().is_empty());
-    }
-}
+mod tests;

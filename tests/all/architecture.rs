@@ -51,6 +51,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "state_dir",
         &[
+            "clock",
             "detect",
             "digest",
             "health",

@@ -319,7 +319,12 @@ pub(crate) fn release(args: &ReleaseArgs) -> Ended {
         target: args.target.clone(),
     };
     let state_dir = StateDir::open(&args.state.existing()?)?;
-    if !state_dir.load_carried()?.targets.contains_key(&args.target) {
+    if !state_dir
+        .load_carried()?
+        .0
+        .targets
+        .contains_key(&args.target)
+    {
         bail!(
             "{}: no such target in {}",
             args.target,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::machine::Service;
 use super::prepare::Candidate;
+use crate::clock::{TimeMark, now_ms};
 use crate::own_dir::OwnDir;
 use crate::path_trust::TrustError;
 use crate::signing::Hashed;
@@ -68,6 +69,9 @@ pub enum StoreError {
 #[derive(Serialize, Deserialize)]
 struct InService {
     v: u32,
+    /// When it was written; missing in what older versions wrote.
+    #[serde(default)]
+    written: Option<TimeMark>,
     policies: BTreeMap<String, Service>,
 }
 
@@ -209,7 +213,12 @@ impl Store {
                 file.v
             )));
         }
-        Ok(file.policies)
+        let mut policies = file.policies;
+        let by_ms = file.written.map_or(0, |mark| mark.offset_ms());
+        for service in policies.values_mut() {
+            service.move_times(by_ms, now_ms());
+        }
+        Ok(policies)
     }
 
     /// Writes down what is in service, and removes the oldest components that nobody needs.
@@ -225,6 +234,7 @@ impl Store {
         let path = self.dir.join(IN_SERVICE);
         let file = InService {
             v: VERSION,
+            written: Some(TimeMark::now()),
             policies,
         };
         let bytes = serde_json::to_vec(&file).map_err(|e| failed(&path)(e.into()))?;

@@ -441,3 +441,6 @@ fn interruptions_are_no_failures_and_do_not_go_on_for_ever() {
     let next_ms = later_ms + HOUR_MS;
     assert_eq!(law(guard.rule(next_ms, &choice(&finding))), "");
 }
+
+#[path = "boundary_tests.rs"]
+mod boundaries;

@@ -16,6 +16,7 @@ use crate::guard::ApprovedRepair;
 use crate::journal::{JournalEntry, JournalError};
 use crate::pipeline::{Carried, Event};
 use crate::repair::{self, StepReport};
+use crate::state_dir::LeftWord;
 use crate::watch::{Looker, Watched, Watcher};
 
 /// Between the beginnings of two watchers, milliseconds.
@@ -263,8 +264,16 @@ impl Live {
     /// What people said since the last look, as events.
     fn inbox(&mut self, tell: &mut Listener<'_>) -> anyhow::Result<Vec<Event>> {
         let mut events = Vec::new();
-        for word in self.written.dir.take_words()? {
+        for LeftWord { word, too_old } in self.written.dir.take_words()? {
             let at_ms = now_ms();
+            if too_old {
+                let text = format!(
+                    "{word}: not acted on, it was said more than an hour ago or the clock was set since; \
+                     say it again if it still holds"
+                );
+                tell(at_ms, Told::Note("person", &text));
+                continue;
+            }
             let entry = JournalEntry::Said { word: word.clone() };
             self.written.append(at_ms, entry, tell)?;
             tell(at_ms, Told::Note("person", &word.to_string()));

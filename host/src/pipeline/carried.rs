@@ -41,6 +41,22 @@ impl Default for Carried {
     }
 }
 
+impl Carried {
+    /// Moves every time that the host keeps, milliseconds; none that is past is later than `now_ms`
+    /// afterwards. An earlier run noted them by the wall clock that it began with; what a policy
+    /// keeps in its memory is the policy's own.
+    pub fn move_times(&mut self, by_ms: i64, now_ms: u64) {
+        for target in self.targets.values_mut() {
+            target.move_times(by_ms, now_ms);
+        }
+        for records in self.breakers.values_mut() {
+            for record in records.values_mut() {
+                record.move_times(by_ms, now_ms);
+            }
+        }
+    }
+}
+
 /// What is carried of one target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CarriedTarget {
@@ -71,6 +87,18 @@ pub struct CarriedTarget {
 }
 
 impl CarriedTarget {
+    fn move_times(&mut self, by_ms: i64, now_ms: u64) {
+        let moved = |at_ms: &mut u64| *at_ms = at_ms.saturating_add_signed(by_ms).min(now_ms);
+        moved(&mut self.level_since_ms);
+        for history in &mut self.repairs {
+            moved(&mut history.last_ms);
+        }
+        for incident in &mut self.incidents {
+            incident.move_times(by_ms, now_ms);
+        }
+        self.guard.move_times(by_ms, now_ms);
+    }
+
     /// Takes out what is remembered in one place.
     pub(super) fn take(&mut self, place: &str) -> Remembrance {
         let mut memories = self.kept.remove(place).unwrap_or_default();

@@ -150,6 +150,17 @@ impl BreakerRecord {
         self.state == BreakerState::Closed && self.probation.is_none()
     }
 
+    /// Moves every time in it, milliseconds; none that is past is later than `now_ms` afterwards.
+    pub fn move_times(&mut self, by_ms: i64, now_ms: u64) {
+        if let BreakerState::Open { until_ms } = &mut self.state {
+            *until_ms = until_ms.saturating_add_signed(by_ms);
+        }
+        if let Some(probation) = &mut self.probation {
+            let since_ms = probation.since_ms.saturating_add_signed(by_ms);
+            probation.since_ms = since_ms.min(now_ms);
+        }
+    }
+
     /// Where its breaker stands.
     pub fn state(&self) -> BreakerState {
         self.state

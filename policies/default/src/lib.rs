@@ -42,6 +42,7 @@ impl Policy for DefaultPolicy {
         "Repairs what is safe to repair, watches what passes, calls a person for the rest.";
 
     fn decide(case: &Case<'_>, memory: &mut Memory) -> Result<Answer, Reason> {
+        memory.up_to(case.now_ms());
         let mut judgement = match case.event {
             Event::Finding(finding) => {
                 let mut judgement = judgement::judge(finding, case);

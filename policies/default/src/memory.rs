@@ -30,6 +30,19 @@ fn key(kind: &str, subject: &str) -> u64 {
 }
 
 impl Memory {
+    /// Takes what lies in the future for what was just now. The wall clock was set back since it was
+    /// remembered, and nobody knows for how long: a rest begins here, and does not last until the
+    /// clock is where it was.
+    pub(crate) fn up_to(&mut self, now_ms: u64) {
+        let seen = self.evidence_ms.iter_mut();
+        let violations = self.violations_ms.iter_mut().flatten();
+        let sent = self.sent.iter_mut().map(|(_, at)| at);
+        let mitigated = self.mitigated.iter_mut().flat_map(|(_, times)| times);
+        for at in seen.chain(violations).chain(sent).chain(mitigated) {
+            *at = now_ms.min(*at);
+        }
+    }
+
     /// Something called for this level.
     pub(crate) fn saw(&mut self, level: EscalationLevel, now_ms: u64) {
         if level > EscalationLevel::Normal {
@@ -112,7 +125,7 @@ fn push<T>(list: &mut Vec<T>, item: T, most: usize) {
 mod tests {
     use dbmedic_policy::EscalationLevel;
 
-    use super::{MITIGATED, Memory, SENT, VIOLATIONS};
+    use super::Memory;
 
     #[test]
     fn it_stays_small_whatever_happens() {
@@ -125,9 +138,31 @@ mod tests {
             memory.mitigated("kind", "same", now);
             memory.saw(EscalationLevel::Warn, now);
         }
-        assert_eq!(memory.violations_ms[0].len(), VIOLATIONS);
-        assert_eq!(memory.sent.len(), SENT);
-        assert_eq!(memory.mitigated.len(), MITIGATED);
+        // Numbers and not their names, so that none is changed unseen: they bound what the host keeps.
+        assert_eq!(memory.violations_ms[0].len(), 10);
+        assert_eq!(memory.sent.len(), 64);
+        assert_eq!(memory.mitigated.len(), 32);
+        assert_eq!(memory.mitigations("kind", "same", 9_999, u64::MAX), 8);
+    }
+
+    #[test]
+    fn what_lies_in_the_future_was_just_now() {
+        let mut memory = Memory::default();
+        memory.saw(EscalationLevel::Warn, 9_000);
+        memory.saw(EscalationLevel::Watch, 400);
+        assert_eq!(memory.violation(0, 9_000, 100), 1);
+        assert!(memory.may_send("rule", "a", 9_000, 500));
+        memory.mitigated("kind", "a", 100);
+        memory.mitigated("kind", "a", 9_000);
+        // The clock was set back from 9 s to 1 s.
+        memory.up_to(1_000);
+        assert_eq!(memory.last_seen_ms(EscalationLevel::Warn), 1_000);
+        assert_eq!(memory.evidence_ms[0], 400, "the past stays");
+        assert!(!memory.may_send("rule", "a", 1_500, 500), "it rests");
+        assert!(memory.may_send("rule", "a", 1_501, 500), "not for 8 s");
+        assert_eq!(memory.violation(0, 1_101, 100), 1);
+        assert_eq!(memory.mitigations("kind", "a", 1_500, 500), 1);
+        assert_eq!(memory.mitigations("kind", "a", 1_501, 500), 0);
     }
 
     #[test]

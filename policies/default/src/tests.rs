@@ -224,3 +224,10 @@ fn alerts(verdict: &Verdict) -> Vec<&str> {
         .map(|alert| alert.rule.as_str())
         .collect()
 }
+
+#[test]
+fn it_goes_by_the_name_that_a_configuration_knows() {
+    use dbmedic_policy::Policy as _;
+
+    assert_eq!(DefaultPolicy::NAME, "default");
+}

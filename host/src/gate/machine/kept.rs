@@ -82,6 +82,19 @@ impl Service {
         service
     }
 
+    /// Moves every time in it, milliseconds; none that is past is later than `now_ms` afterwards.
+    pub fn move_times(&mut self, by_ms: i64, now_ms: u64) {
+        let moved = |at_ms: &mut u64| *at_ms = at_ms.saturating_add_signed(by_ms).min(now_ms);
+        moved(&mut self.since_ms);
+        if let Some(out) = &mut self.out_of_service {
+            moved(&mut out.since_ms);
+            out.until_ms = out.until_ms.saturating_add_signed(by_ms);
+        }
+        for refused in &mut self.refused {
+            moved(&mut refused.at_ms);
+        }
+    }
+
     /// Remembers the version that is in service.
     pub(super) fn note_version(&mut self) {
         let present = &self.present.identity;

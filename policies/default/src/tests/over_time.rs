@@ -341,3 +341,33 @@ fn a_quiet_tick_says_nothing() {
     );
     assert!(verdict.reasons.is_empty() && verdict.alerts.is_empty() && !verdict.halt);
 }
+
+#[test]
+fn a_clock_that_was_set_back_keeps_no_level_and_silences_nobody() {
+    let mut context = context();
+    context.now_ms = 100_000_000;
+    let mut severe = corrupt_index(true, true);
+    severe.severity = 0.9;
+    let first = step(&Event::Finding(severe.clone()), &mut context);
+    assert!(
+        first
+            .alerts
+            .iter()
+            .any(|alert| alert.rule == "person_needed")
+    );
+    // Set back by a day; the host moves its own times.
+    context.now_ms = 13_600_000;
+    context.level_since_ms = 13_600_000;
+    let again = step(&Event::Finding(severe.clone()), &mut context);
+    assert!(again.alerts.is_empty(), "it was just now");
+    context.now_ms += 300_001;
+    let later = step(&Event::Finding(severe), &mut context);
+    assert!(
+        later
+            .alerts
+            .iter()
+            .any(|alert| alert.rule == "person_needed")
+    );
+    context.now_ms += 600_001;
+    assert_eq!(step(&Event::Tick, &mut context).level, Warn);
+}
