@@ -8,6 +8,7 @@
     reason = "clippy's allowance for tests does not reach what is outside `#[test]`"
 )]
 
+mod ending;
 /// Logs that do not belong to the file.
 mod set_aside;
 
@@ -17,6 +18,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     os::unix::{
         fs::{MetadataExt as _, PermissionsExt as _, chown},
+        net::UnixStream,
         process::{CommandExt as _, ExitStatusExt as _},
     },
     path::{Path, PathBuf},
@@ -45,7 +47,9 @@ const OTHER_USER: &str = "REPAIRS_OF_USER";
 const WAL: &str = "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;";
 
 /// The child: opens the database, runs the script, says "ready" and holds what it has until it is
-/// told to go. With `OWNER_STUBBORN`, it does not heed SIGTERM.
+/// told to go. With `OWNER_STUBBORN`, it does not heed SIGTERM; with `OWNER_AFTER_TERM` it runs that
+/// script at SIGTERM, `OWNER_TIMES` times, and ends with the last; with `OWNER_AFTER_CONT` it runs
+/// that one when it goes on after it was stopped.
 #[test]
 fn owner() {
     let Ok(path) = env::var("OWNER_DATABASE") else {
@@ -70,8 +74,31 @@ fn owner() {
     if let Some(rows) = &mut rows {
         rows.next().unwrap();
     }
+    let after = |signal, script: &str| {
+        let script = env::var(script).ok()?;
+        let (told, tell) = UnixStream::pair().unwrap();
+        signal_hook::low_level::pipe::register(signal, tell).unwrap();
+        Some((told, script))
+    };
+    let at_term = after(signal_hook::consts::SIGTERM, "OWNER_AFTER_TERM");
+    let at_cont = after(signal_hook::consts::SIGCONT, "OWNER_AFTER_CONT");
     println!("\nready");
     std::io::stdout().flush().unwrap();
+    // It sleeps until then, as whoever has forgotten a transaction: who runs is not ended.
+    if let Some((mut told, script)) = at_term {
+        told.read_exact(&mut [0]).unwrap();
+        let times: u32 = env::var("OWNER_TIMES").unwrap().parse().unwrap();
+        for _ in 0..times {
+            connection.execute_batch(&script).unwrap();
+        }
+        if env::var("OWNER_STUBBORN").is_err() {
+            return;
+        }
+    }
+    if let Some((mut told, script)) = at_cont {
+        told.read_exact(&mut [0]).unwrap();
+        connection.execute_batch(&script).unwrap();
+    }
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
 }
 
@@ -84,7 +111,11 @@ impl Owner {
             .args(["owner", "--exact", "--nocapture"])
             .env("OWNER_DATABASE", path)
             .env("OWNER_SCRIPT", script)
-            .envs(traits.iter().map(|name| (name, "yes")))
+            .envs(
+                traits
+                    .iter()
+                    .map(|name| name.split_once('=').unwrap_or((name, "yes"))),
+            )
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
