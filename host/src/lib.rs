@@ -32,6 +32,7 @@ pub mod pipeline;
 pub mod policy;
 pub mod policy_tests;
 pub mod recording;
+pub mod regular_file;
 pub mod repair;
 pub mod replay;
 pub mod report;

@@ -315,7 +315,8 @@ pub(crate) fn is_ours(about: &Stat, path: &Path) -> Result<(), TrustError> {
     found.map_err(|fault| fault.at(path, about))
 }
 
-fn is_inherited(path: &Path) -> bool {
+/// Whether a path names a descriptor that this process was started with.
+pub(crate) fn is_inherited(path: &Path) -> bool {
     path == Path::new("/dev/stdin")
         || path.starts_with("/dev/fd")
         || path.starts_with("/proc/self/fd")

@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use crate::model::Setting;
 use crate::pipeline::{Carried, Decided, Effect, Event, PipelineOptions, RecordedFailure};
 use crate::policy::{Limits, PolicyFailure, PolicyIdentity};
+use crate::regular_file;
 
 pub use incidents::{IncidentSpan, incident_spans};
 
@@ -225,7 +226,7 @@ impl RecordingReader {
             path: path.to_owned(),
             source,
         };
-        let mut input = BufReader::new(File::open(path).map_err(io)?);
+        let mut input = BufReader::new(regular_file::open(path).map_err(io)?);
         let damaged = |what: String| RecordingError::Damaged {
             path: path.to_owned(),
             line: 1,

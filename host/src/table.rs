@@ -285,6 +285,7 @@ impl TableReader {
         options: &TableOptions,
     ) -> Result<(), TableError> {
         let (mut labels, mut counters) = (Vec::new(), Vec::new());
+        let named = counters::Named::by(options);
         for (index, name) in others {
             let cell = self.record.get(index).unwrap_or_default();
             let cells = match read_number(cell, self.decimal_comma) {
@@ -295,7 +296,7 @@ impl TableReader {
                     continue;
                 }
             };
-            let counter = counters::Column::new(&name, options);
+            let counter = counters::Column::new(&name, &named);
             if counter.is_counter() {
                 counters.push(name.clone());
             }

@@ -5,6 +5,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
 use crate::common::{data, dbmedic, resting_shop, run, talk};
 
 /// The user that owns nothing.
@@ -129,6 +131,79 @@ fn a_config_is_made_once_and_is_sound() {
     );
     fails(&["config", "init", file], 2, file);
     assert_eq!(std::fs::read(file).unwrap(), written);
+}
+
+#[test]
+fn a_pipe_a_device_or_a_huge_file_is_neither_waited_for_nor_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let good = at("good.wasm");
+    let (signature, key, cases) = (
+        at("good.wasm.minisig"),
+        at("good.key"),
+        at("good.tests/a.toml"),
+    );
+    std::fs::write(&good, dbmedic_tests::attacks::built("")).unwrap();
+    std::fs::create_dir(at("good.tests")).unwrap();
+    assert!(
+        run(&["policy", "keygen", "--no-password", &key])
+            .status
+            .success()
+    );
+    let public = format!("{key}.pub");
+    for (how, expected) in [
+        ("pipe", "regular file"),
+        ("device", "regular file"),
+        ("huge", "larger than"),
+    ] {
+        let input = at(how);
+        let make = |path: &str| match how {
+            "pipe" => {
+                let mode = Mode::from_raw_mode(0o600);
+                mknodat(CWD, path, FileType::Fifo, mode, 0).unwrap();
+            }
+            "device" => std::os::unix::fs::symlink("/dev/zero", path).unwrap(),
+            _ => {
+                let file = std::fs::File::create(path).unwrap();
+                file.set_len(8 << 30).unwrap();
+            }
+        };
+        make(&input);
+        fails(&["policy", "test", &input], 2, expected);
+        fails(&["policy", "verify", "-k", &public, &input], 2, expected);
+        fails(&["policy", "sign", "-k", &input, &good], 2, expected);
+        fails(
+            &["policy", "diff", &input, &input, "--log", &input],
+            2,
+            expected,
+        );
+        if how != "huge" {
+            // Of these it is said in other ways that they are too long.
+            fails(&["policy", "check", &input], 2, expected);
+            fails(&["replay", &input], 2, expected);
+        }
+        make(&signature);
+        let output = run(&["policy", "verify", "-k", &public, &good]);
+        assert_ne!(output.status.code(), Some(0), "{how}");
+        std::fs::remove_file(&signature).unwrap();
+        make(&cases);
+        let output = run(&["policy", "test", &good]);
+        assert_eq!(output.status.code(), Some(2), "{how}: {}", talk(&output));
+        std::fs::remove_file(&cases).unwrap();
+    }
+}
+
+#[test]
+fn a_table_of_very_many_columns_is_read_soon() {
+    let dir = tempfile::tempdir().unwrap();
+    let names: Vec<String> = (0..50_000).map(|i| format!("m{i}")).collect();
+    let row = "1,".repeat(50_000);
+    let text = format!("time,{}\n{row}1\n", names.join(","));
+    let file = write(dir.path(), "wide.csv", &text);
+    let began = std::time::Instant::now();
+    assert!(run(&["diagnose", &file]).status.success());
+    // Compared with each other, the names alone would take longer.
+    assert!(began.elapsed() < std::time::Duration::from_secs(10));
 }
 
 #[test]

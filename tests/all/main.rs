@@ -43,6 +43,7 @@ mod embedded;
 mod faults;
 
 /// How policies come into service: signatures, refusals, shadow, probation, watching, restart.
+mod fuzz;
 mod gate;
 
 /// How healthy a target is: the levels rolled up, told and kept.

@@ -22,10 +22,11 @@ use crate::gate::{self, AskError, GateRecord, Reply, Request};
 use crate::path_trust;
 use crate::pipeline::DEFAULT_POLICY;
 use crate::policy::{Limits, Runtime};
+use crate::regular_file;
 use crate::signing::{self, Comment, Password, Provenance, TrustedKey, Verified};
 
-/// The largest file of a public key, bytes.
-const PUBLIC_KEY_BYTES: u64 = 64 << 10;
+/// The largest file of a key, bytes.
+const KEY_BYTES: u64 = 64 << 10;
 
 /// What can be done with policies.
 #[derive(Debug, Subcommand)]
@@ -207,7 +208,7 @@ fn sign(args: &SignArgs) -> Ended {
         signed_ms: Some(now_ms()),
         expires_ms: args.expires,
     };
-    let secret = fs::read_to_string(&args.key)
+    let secret = regular_file::read_text(&args.key, KEY_BYTES)
         .with_context(|| format!("reading the secret key {}", args.key.display()))?;
     let signature = signing::sign(component.bytes(), &comment, &secret)?;
     let path = with_suffix(&args.policy, "minisig");
@@ -269,7 +270,7 @@ fn trusted_keys(words: &[String]) -> anyhow::Result<Vec<TrustedKey>> {
         let is_file = path.is_file();
         let text = if is_file {
             // Whoever could write it could have a policy verified that nobody vouches for.
-            let bytes = path_trust::read(path, PUBLIC_KEY_BYTES)?;
+            let bytes = path_trust::read(path, KEY_BYTES)?;
             String::from_utf8(bytes).with_context(|| format!("reading {word}"))?
         } else {
             word.clone()
@@ -366,15 +367,19 @@ fn status(args: &StatusArgs) -> Ended {
 /// The signature beside a component; none when there is none.
 fn signing_file(policy: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     let path = with_suffix(policy, "minisig");
-    match fs::read(&path) {
+    // One byte more than is allowed, so that too long a signature is seen as such.
+    match regular_file::read(&path, signing::SIGNATURE_BYTES as u64 + 1) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
     }
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("reading policy {}", path.display()))
+/// Reads a component, no larger than one that may come into service by default.
+pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let most_bytes = (Limits::default().component_mib as u64) << 20;
+    regular_file::read(path, most_bytes)
+        .with_context(|| format!("reading policy {}", path.display()))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -1,7 +1,6 @@
 //! `replay`: a recording through the same pipeline.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -91,11 +90,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Ended {
     let header = recording.header().clone();
     let settings = merge_settings(header.settings.clone(), &args.policy.set)?;
     let file = match &args.policy.policy {
-        Some(path) => {
-            let bytes =
-                fs::read(path).with_context(|| format!("reading policy {}", path.display()))?;
-            Some(Verified::unsigned(bytes))
-        }
+        Some(path) => Some(Verified::unsigned(super::policy::read(path)?)),
         None => None,
     };
     let components = Components {

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::line::LONGEST_LINE;
 use crate::own_dir;
+use crate::regular_file;
 
 pub(super) const KEPT: &str = "kept.jsonl.gz";
 pub(super) const HEAD: &str = "head.json";
@@ -89,7 +90,7 @@ pub(super) fn open_counted(
     taken: &Arc<AtomicU64>,
 ) -> io::Result<Box<dyn BufRead + Send>> {
     let file = Counted {
-        file: File::open(path)?,
+        file: regular_file::open(path)?,
         taken: Arc::clone(taken),
     };
     let file = BufReader::with_capacity(1 << 18, file);
@@ -187,7 +188,7 @@ impl SyncedTo {
     /// None where there is none, or nothing that can be read.
     pub(super) fn load(dir: &Path) -> Option<Self> {
         let mut text = Vec::new();
-        let file = File::open(dir.join(HEAD)).ok()?;
+        let file = regular_file::open(&dir.join(HEAD)).ok()?;
         file.take(HEAD_BYTES).read_to_end(&mut text).ok()?;
         serde_json::from_slice(&text).ok()
     }

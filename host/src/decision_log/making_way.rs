@@ -11,6 +11,7 @@ use flate2::write::GzEncoder;
 
 use super::files::{self, KEPT, Lines, LogFile, is_damage};
 use super::line::{Dropped, Head, Sum};
+use crate::regular_file;
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,7 +141,7 @@ pub(super) fn compress(plain: &LogFile, dir: &Path) -> io::Result<()> {
 fn pack(plain: &Path, packed: &Path) -> io::Result<()> {
     let out = BufWriter::new(files::create(packed)?);
     let mut out = GzEncoder::new(out, Compression::default());
-    io::copy(&mut File::open(plain)?, &mut out)?;
+    io::copy(&mut regular_file::open(plain)?, &mut out)?;
     let out = out.finish()?.into_inner().map_err(io::Error::from)?;
     out.sync_all()
 }
@@ -191,7 +192,7 @@ fn keep_crises(
 fn copy_of(kept: &Path) -> io::Result<File> {
     let mut out = files::create(&files::unfinished(kept))?;
     if kept.exists() {
-        io::copy(&mut File::open(kept)?, &mut out)?;
+        io::copy(&mut regular_file::open(kept)?, &mut out)?;
     }
     Ok(out)
 }
@@ -202,7 +203,7 @@ pub(super) fn sum_of(path: &Path) -> io::Result<(u64, String)> {
         return Ok((0, String::new()));
     }
     // Packed whatever its name: it may not have its own yet.
-    let packed = MultiGzDecoder::new(BufReader::new(File::open(path)?));
+    let packed = MultiGzDecoder::new(BufReader::new(regular_file::open(path)?));
     let mut input = Lines::new(BufReader::new(packed));
     let (mut lines, mut sum) = (0, Sum::default());
     while let Ok(Some(line)) = input.next_line() {

@@ -97,7 +97,7 @@ impl Season {
             self.left_out -= 1;
             return;
         }
-        if self.values.len() == VALUES_KEPT {
+        if self.values.len() >= VALUES_KEPT {
             let mut nth = 0;
             self.values.retain(|_| {
                 nth += 1;
@@ -106,6 +106,6 @@ impl Season {
             self.stride = self.stride.saturating_mul(2);
         }
         self.values.push(value);
-        self.left_out = self.stride - 1;
+        self.left_out = self.stride.saturating_sub(1);
     }
 }

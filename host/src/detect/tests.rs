@@ -333,3 +333,25 @@ fn hardly_any_healthy_value_is_left_out_of_the_baseline() {
     let beyond = 2.0 * Normal::standard().sf(DEVIATIONS);
     assert!((5e-7..=6e-7).contains(&beyond), "{beyond}");
 }
+
+/// What was learned is read from a file, which anything may have changed.
+#[test]
+fn a_detector_of_changed_bytes_breaks_no_step() {
+    let (detector, mut rng) = learned(2, 150);
+    let whole = postcard::to_allocvec(&detector).unwrap();
+    let mut read = 0;
+    for at in (0..whole.len()).step_by(whole.len() / 800 + 1) {
+        for with in [0, 1, 0x7f, 0xff] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= with;
+            let Ok(mut changed) = postcard::from_bytes::<Detector>(&bytes) else {
+                continue;
+            };
+            read += 1;
+            for row in 150..158 {
+                changed.step(row * 30 * MINUTE_MS, &noise(&mut rng, 2));
+            }
+        }
+    }
+    assert!(read > 100, "only {read} were read");
+}

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::prepare::Candidate;
 use crate::path_trust;
 use crate::policy_tests::{self, CaseText};
+use crate::regular_file;
 use crate::signing::{Hashed, SIGNATURE_BYTES};
 
 /// How long a file must have been the same before it is read, milliseconds.
@@ -276,8 +277,7 @@ pub fn signature_path(component: &Path) -> PathBuf {
 /// # Errors
 /// When it cannot be read, is too large, or changes meanwhile.
 pub fn read_candidate(path: &Path, most_bytes: u64) -> io::Result<Candidate> {
-    let anybodys = |path: &Path| File::open(path);
-    read_once(path, most_bytes, anybodys)
+    read_once(path, most_bytes, regular_file::open)
 }
 
 /// Reads a component that is to decide: only this user and root may be able to change it.

@@ -3,19 +3,21 @@
 //! Everything is written whole or not at all, and read back only if its digest is its name.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::machine::Service;
 use super::prepare::Candidate;
 use crate::clock::{TimeMark, now_ms};
+use crate::digest::hex;
 use crate::own_dir::OwnDir;
 use crate::path_trust::TrustError;
-use crate::signing::Hashed;
+use crate::signing::{Hashed, SIGNATURE_BYTES};
 
 /// The version of the file that says what is in service.
 const VERSION: u32 = 1;
@@ -27,6 +29,10 @@ const KEPT: usize = 64;
 
 /// The largest component that is read back, bytes: as large as a configuration may allow one.
 const LARGEST_COMPONENT: u64 = 1 << 30;
+/// The largest signature, bytes.
+const SIGNATURE: u64 = SIGNATURE_BYTES as u64;
+/// What is read of a component at a time while its digest is taken, bytes.
+const PIECE_BYTES: usize = 64 << 10;
 /// The largest other file, bytes.
 const LARGEST_FILE: u64 = 64 << 20;
 /// The file that says what is in service.
@@ -121,9 +127,30 @@ impl Store {
         self.dir.join(COMPONENTS).join(name)
     }
 
-    fn read_kept(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        read_if_there(self.components.as_ref(), name, LARGEST_COMPONENT)
+    fn read_kept(&self, name: &str, most_bytes: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        read_if_there(self.components.as_ref(), name, most_bytes)
             .map_err(failed(&self.path_of(name)))
+    }
+
+    /// The SHA-256 of a kept file, piece by piece: one that grew takes no memory. None when it is not
+    /// there.
+    fn digest_of(&self, name: &str) -> io::Result<Option<String>> {
+        let Some(dir) = &self.components else {
+            return Ok(None);
+        };
+        let mut file = match dir.open_file(name) {
+            Ok(file) => file.take(LARGEST_COMPONENT),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut hash = Sha256::new();
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            match file.read(&mut piece)? {
+                0 => return Ok(Some(hex(&hash.finalize()))),
+                read => hash.update(&piece[..read]),
+            }
+        }
     }
 
     fn write_kept(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
@@ -148,10 +175,10 @@ impl Store {
     /// # Errors
     /// When it cannot be read.
     pub fn signature(&self, policy: &str, digest: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let signature = match self.read_kept(&signature_file(policy, digest))? {
+        let signature = match self.read_kept(&signature_file(policy, digest), SIGNATURE)? {
             Some(own) => Some(own),
             // All policies shared one before each had its own.
-            None => self.read_kept(&format!("{digest}.wasm.minisig"))?,
+            None => self.read_kept(&format!("{digest}.wasm.minisig"), SIGNATURE)?,
         };
         Ok(signature.filter(|signature| !signature.is_empty()))
     }
@@ -179,16 +206,20 @@ impl Store {
     /// When it cannot be read, or is not what its name says.
     pub fn read_component(&self, digest: &str) -> Result<Option<Hashed>, StoreError> {
         let name = component(digest);
-        let Some(bytes) = self.read_kept(&name)? else {
+        let path = self.path_of(&name);
+        let Some(found) = self.digest_of(&name).map_err(failed(&path))? else {
             return Ok(None);
         };
-        let component = Hashed::new(bytes);
-        if component.digest() != digest {
-            let path = self.path_of(&name);
-            let what = "its bytes are not those of its name".to_owned();
-            return Err(StoreError::Damaged { path, what });
+        if found == digest
+            && let Some(bytes) = self.read_kept(&name, LARGEST_COMPONENT)?
+        {
+            let component = Hashed::new(bytes);
+            if component.digest() == digest {
+                return Ok(Some(component));
+            }
         }
-        Ok(Some(component))
+        let what = "its bytes are not those of its name".to_owned();
+        Err(StoreError::Damaged { path, what })
     }
 
     /// What is in service, by the policies' configured names; nothing before the first start.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::{CaseFile, parse};
 use crate::document::DocumentErrors;
+use crate::regular_file;
 
 /// The custom section that holds cases, one file in each.
 const SECTION: &str = "dbmedic:tests";
@@ -119,7 +120,10 @@ pub fn from_paths(paths: &[PathBuf]) -> Result<Vec<CaseFile>, CasesError> {
     files
         .iter()
         .map(|path| {
-            let bytes = fs::read(path).map_err(failed(path))?.into();
+            // One byte more than is allowed: too large a file is told as such.
+            let most_bytes = FILE_BYTES as u64 + 1;
+            let read = regular_file::read(path, most_bytes);
+            let bytes = read.map_err(failed(path))?.into();
             let path = path.clone();
             CaseText { path, bytes }.read()
         })

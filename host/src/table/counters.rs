@@ -7,6 +7,8 @@
 //! A column that stands still says nothing, and is shown as it stands. When it only rises later on,
 //! it is a counter whose load began after the table did; its rates are another series than its level.
 
+use std::collections::HashSet;
+
 use super::TableOptions;
 
 /// Ends of names that say counter, by the convention of Prometheus.
@@ -82,10 +84,26 @@ pub(super) enum Found {
     NoCounter,
 }
 
+/// The columns that the options name: each column is searched in them.
+pub(super) struct Named<'a> {
+    counters: HashSet<&'a str>,
+    gauges: HashSet<&'a str>,
+}
+
+impl<'a> Named<'a> {
+    pub(super) fn by(options: &'a TableOptions) -> Self {
+        let set = |names: &'a [String]| names.iter().map(String::as_str).collect();
+        Self {
+            counters: set(&options.counters),
+            gauges: set(&options.gauges),
+        }
+    }
+}
+
 impl Column {
-    pub(super) fn new(name: &str, options: &TableOptions) -> Self {
-        let asked = |names: &[String]| names.iter().any(|n| n == name);
-        let all = |names: &[String]| names.iter().any(|n| n == "*");
+    pub(super) fn new(name: &str, named: &Named<'_>) -> Self {
+        let asked = |names: &HashSet<&str>| names.contains(name);
+        let all = |names: &HashSet<&str>| names.contains("*");
         let counter = Kind::Counter { falls: 0 };
         let gauge = Kind::Gauge { rises: None };
         let unknown = Kind::Unknown {
@@ -94,13 +112,13 @@ impl Column {
             resets: 0,
             fractions: false,
         };
-        let (kind, fixed) = if asked(&options.gauges) {
+        let (kind, fixed) = if asked(&named.gauges) {
             (gauge, true)
-        } else if asked(&options.counters) {
+        } else if asked(&named.counters) {
             (counter, true)
-        } else if all(&options.gauges) {
+        } else if all(&named.gauges) {
             (gauge, true)
-        } else if all(&options.counters) {
+        } else if all(&named.counters) {
             (counter, true)
         } else if name.to_ascii_lowercase().ends_with(COUNTER_SUFFIX) {
             (counter, false)
@@ -230,7 +248,7 @@ mod tests {
     use super::*;
 
     fn column(name: &str) -> Column {
-        Column::new(name, &TableOptions::default())
+        Column::new(name, &Named::by(&TableOptions::default()))
     }
 
     /// What is seen of values that come every 10 s.
@@ -371,13 +389,13 @@ mod tests {
             gauges: vec!["*".into()],
             ..TableOptions::default()
         };
-        let mut gauge = Column::new("requests_total", &gauges);
+        let mut gauge = Column::new("requests_total", &Named::by(&gauges));
         assert_eq!(seen(&mut gauge, &[5.0, 25.0]), [Some(5.0), Some(25.0)]);
         let counters = TableOptions {
             counters: vec!["n".into()],
             ..gauges
         };
-        let mut counter = Column::new("n", &counters);
+        let mut counter = Column::new("n", &Named::by(&counters));
         assert_eq!(seen(&mut counter, &[5.5, 25.5]), [None, Some(2.0)]);
     }
 

@@ -1,6 +1,6 @@
 //! The header of a table: what separates the fields, which column is the time, which may be metrics.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use csv::ByteRecord;
 
@@ -98,13 +98,16 @@ pub(super) fn read(
         return Err(refuse(Problem::NoHeader));
     }
     let time = time_column(&names, options).map_err(&refuse)?;
+    let known: HashSet<&str> = names.iter().copied().collect();
+    let ignored: HashSet<&str> = options.ignore.iter().map(String::as_str).collect();
     for asked in options
         .ignore
         .iter()
         .chain(&options.counters)
         .chain(&options.gauges)
     {
-        if asked != "*" {
+        // Of many columns each may be named: nearly all are found at once.
+        if asked != "*" && !known.contains(asked.as_str()) {
             find(&names, asked).map_err(&refuse)?;
         }
     }
@@ -112,7 +115,7 @@ pub(super) fn read(
     let mut unnamed = Vec::new();
     let mut seen = HashMap::from([(names[time], time + 1)]);
     for (index, name) in names.iter().enumerate() {
-        if index == time || options.ignore.iter().any(|ignored| ignored == name) {
+        if index == time || ignored.contains(name) {
             continue;
         }
         if name.is_empty() {

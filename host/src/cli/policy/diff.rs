@@ -156,7 +156,7 @@ fn load(
     let component = if path == Path::new(BUILT_IN) {
         Verified::built_in(DEFAULT_COMPONENT)
     } else {
-        let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        let bytes = super::read(path)?;
         Verified::unsigned(bytes)
     };
     let compiled = runtime

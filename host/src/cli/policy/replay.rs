@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Args;
 
 use crate::assemble::DEFAULT_POLICY as DEFAULT_COMPONENT;
@@ -33,8 +33,7 @@ pub(crate) struct ReplayArgs {
 pub(super) fn run(args: &ReplayArgs) -> Ended {
     let mut at_hand = vec![Verified::built_in(DEFAULT_COMPONENT)];
     for path in &args.policy {
-        let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-        at_hand.push(Verified::unsigned(bytes));
+        at_hand.push(Verified::unsigned(super::read(path)?));
     }
     let state_dir = args.state_dir.clone().or_else(|| beside(&args.log));
     let store = state_dir.map(|dir| Store::at(&dir)).transpose()?;

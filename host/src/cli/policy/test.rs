@@ -1,6 +1,5 @@
 //! `policy test`: a policy's test cases, against the component itself.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -60,7 +59,7 @@ pub(super) fn run(args: &TestArgs) -> Ended {
 
 /// A policy as it is, with the parameters' defaults, and its bytes.
 pub(super) fn load(path: &Path) -> anyhow::Result<(Policy, Vec<u8>)> {
-    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let bytes = super::read(path)?;
     let runtime = Runtime::new(Limits {
         deadline_ms: DEADLINE_MS,
         start_deadline_ms: 60_000,
