@@ -98,6 +98,8 @@ pub enum Part {
     Pages,
     /// Whether the indexes agree with their tables.
     Indexes,
+    /// Whether the rows hold to the rules of the schema.
+    Rules,
     /// The measured values.
     Metrics,
 }
@@ -120,7 +122,8 @@ pub fn part_of(kind: &str) -> Part {
         "wal.oversized" | "constraint.violated" | UNEXPLAINED => Part::Metrics,
         _ => match kind.split('.').next() {
             Some("lock" | "wal") => Part::Locks,
-            Some("index") => Part::Indexes,
+            Some("index" | "fulltext" | "virtual-table") => Part::Indexes,
+            Some("rule") => Part::Rules,
             Some("table" | "schema" | "pages") => Part::Pages,
             _ => Part::Files,
         },

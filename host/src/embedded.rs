@@ -364,6 +364,7 @@ impl Work {
             begun_ms,
             took_ms: now_ms().saturating_sub(begun_ms),
             state,
+            notes: Vec::new(),
         });
     }
 

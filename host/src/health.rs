@@ -73,6 +73,10 @@ pub struct CheckReport {
     pub took_ms: u64,
     /// What became of it.
     pub state: CheckState,
+    /// What a person may want to know although nothing is wrong with it: what could not be judged
+    /// and why, space that could be given back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// The four levels of section 1.1.
@@ -145,6 +149,9 @@ pub struct Health {
     pub levels: Levels,
     /// Everything that is not healthy, the worst first.
     pub signs: Vec<Sign>,
+    /// What is worth knowing although it makes nothing unhealthy, of the latest full check.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// How healthy each level is.
@@ -185,6 +192,7 @@ pub fn roll_up(mut signs: Vec<Sign>) -> Health {
         status: signs.first().map_or(Status::Healthy, |worst| worst.status),
         levels,
         signs,
+        notes: Vec::new(),
     }
 }
 
@@ -358,7 +366,8 @@ impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.status.name())?;
         match self.signs.as_slice() {
-            [] => Ok(()),
+            [] if self.notes.is_empty() => Ok(()),
+            [] => write!(f, " ({})", self.notes.join("; ")),
             [sign] => write!(f, ": {}: {}", sign.subject, sign.reason),
             [sign, rest @ ..] => {
                 write!(

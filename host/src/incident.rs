@@ -227,7 +227,8 @@ impl Incidents {
             | Part::Belonging
             | Part::LogFrames
             | Part::Pages
-            | Part::Indexes => true,
+            | Part::Indexes
+            | Part::Rules => true,
         }
     }
 

@@ -15,7 +15,9 @@ pub use crate::clock::Moment;
 use crate::digest::hex;
 use crate::own_dir::OwnDir;
 use crate::path_trust::TrustError;
+use crate::target::sqlite::IntegrityFault;
 use crate::target::sqlite::connection::{self, Access};
+use crate::target::sqlite::integrity::{self, Check, Mode};
 
 /// The version of the manifest.
 const VERSION: u32 = 1;
@@ -229,13 +231,18 @@ fn make(
     // A snapshot is one file: it needs no log of its own.
     to.pragma_update(None, "journal_mode", "DELETE")
         .map_err(sqlite)?;
-    let verdict: String = to
-        .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
-        .map_err(sqlite)?;
-    if verdict != "ok" {
+    // What is damaged refuses it; rows that break a rule do not, and neither does what only the
+    // application can judge.
+    let check = Check {
+        mode: Mode::Full,
+        max_faults: 1,
+        deadline: None,
+    };
+    let damage = integrity::faults(&to, check).map_err(sqlite)?;
+    if let Some(fault) = damage.into_iter().find(IntegrityFault::is_damage) {
         return Err(SnapshotError::Unsound {
             path: source.to_owned(),
-            fault: verdict,
+            fault: fault.message,
         });
     }
     let tables = to

@@ -7,6 +7,7 @@
 
 mod examine;
 mod look;
+mod notes;
 mod pace;
 mod site;
 
@@ -40,7 +41,7 @@ enum Word {
     /// A thorough look, now.
     Examine,
     /// A check ended.
-    Found(Due, Found),
+    Found(Due, Box<Found>),
     /// The end.
     Stop,
 }
@@ -161,7 +162,7 @@ impl Watch {
                 }
                 Ok(Word::Found(due, found)) => {
                     self.running -= 1;
-                    if !self.take(due, found, tell) {
+                    if !self.take(due, *found, tell) {
                         break;
                     }
                 }
@@ -227,7 +228,7 @@ impl Watch {
         let name = format!("{} {}", due.check.name(), self.looker.site.name);
         let begun = thread::Builder::new().name(name).spawn(move || {
             // Nobody hears it when the watching has ended.
-            checked.send(Word::Found(due, work())).ok();
+            checked.send(Word::Found(due, Box::new(work()))).ok();
         });
         match begun {
             Ok(_) => self.running += 1,
@@ -254,6 +255,7 @@ impl Watch {
             Found::Snapshot(Err(error)) => Some(format!("{name}: none taken: {error}")),
             _ => None,
         };
+        self.looker.note(&found);
         let report = self.looker.report(due.check, begun_ms, found.state());
         match found {
             Found::Integrity(integrity, repairs) => {

@@ -85,6 +85,8 @@ struct Visit {
     /// The checks that were made.
     checks: Vec<CheckReport>,
     problems: Vec<Problem>,
+    /// What is worth knowing although it is no problem: what could not be judged, and why.
+    notes: Vec<String>,
     repairs: Vec<Outcome>,
     /// Why the content was not checked, if it was not.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,12 +122,14 @@ pub(crate) fn check(args: &CheckArgs) -> Ended {
     let visit = visit(setup, &args.visit)?;
     if args.visit.json {
         say_json(&visit)?;
-    } else if visit.healthy {
-        say(&format!("{}: healthy", visit.target))?;
     } else {
+        if visit.healthy {
+            say(&format!("{}: healthy", visit.target))?;
+        }
         for problem in &visit.problems {
             say_problem(problem)?;
         }
+        visit.say_notes()?;
     }
     if let Some(code) = visit.not_judged() {
         return Ok(code);
@@ -172,6 +176,7 @@ pub(crate) fn repair(args: &RepairArgs) -> Ended {
         for outcome in &visit.repairs {
             say(&outcome_line(outcome))?;
         }
+        visit.say_notes()?;
         if visit.healthy {
             say(&format!("{}: healthy", visit.target))?;
         } else if !args.apply {
@@ -352,6 +357,8 @@ fn visit(setup: Setup, args: &VisitArgs) -> anyhow::Result<Visit> {
         .health(&visit.target, looker.reports())
         .unwrap_or_default();
     visit.checks = looker.reports().values().cloned().collect();
+    visit.notes = looker.notes();
+    visit.health.notes.clone_from(&visit.notes);
     Ok(visit)
 }
 
@@ -362,6 +369,13 @@ impl Visit {
         let problem = problems.find(|p| p.finding.kind == NOT_JUDGEABLE)?;
         complain(&format!("{}: {}", self.target, problem.finding.summary));
         Some(ExitCode::from(2))
+    }
+
+    fn say_notes(&self) -> anyhow::Result<()> {
+        for note in &self.notes {
+            say(&format!("note: {note}"))?;
+        }
+        Ok(())
     }
 
     /// Keeps what stands at the end: problems that were not resolved, with the last word to each.

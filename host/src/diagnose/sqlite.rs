@@ -8,6 +8,8 @@ mod files;
 mod holds;
 mod log;
 mod pages;
+mod rules;
+mod virtuals;
 
 use std::collections::BTreeSet;
 
@@ -99,11 +101,18 @@ impl Memory {
         }
         examined.insert(Part::Belonging);
         let beside = self.belonging.problem(&look);
-        if let Some(integrity) = state.integrity.as_ref().filter(|i| i.error.is_none()) {
+        if let Some(integrity) = &state.integrity {
             // A quick check does not compare indexes with tables: its silence says nothing of them.
-            // That of a part says nothing at all of what was damaged before.
+            // That of a part says nothing at all of what was damaged before, and neither does that
+            // of a check that was cut off; what it found until then counts.
             match integrity.mode {
-                Mode::Full => examined.extend([Part::Pages, Part::Indexes]),
+                _ if integrity.error.is_some() => {}
+                Mode::Full => {
+                    examined.extend([Part::Pages, Part::Indexes]);
+                    if integrity.rules_checked {
+                        examined.insert(Part::Rules);
+                    }
+                }
                 Mode::Quick => {
                     examined.insert(Part::Pages);
                 }
@@ -112,6 +121,7 @@ impl Memory {
             self.comparisons.follow(integrity);
             // A mixture of two databases says nothing of either.
             if !self.belonging.is_foreign() {
+                problems.extend(rules::problems(integrity));
                 problems.extend(look.page_problems(integrity, &self.comparisons));
             }
         }

@@ -15,6 +15,7 @@ fn report(check: CheckKind, state: CheckState) -> CheckReport {
         begun_ms: 0,
         took_ms: 1,
         state,
+        notes: Vec::new(),
     }
 }
 

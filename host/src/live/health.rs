@@ -14,6 +14,13 @@ impl Live {
             tell(now_ms(), Told::Note("check", &text));
         }
         let reports = self.reports.entry(target.to_owned()).or_default();
+        let before = reports.get(&report.check);
+        // Once, not with each check.
+        for note in &report.notes {
+            if before.is_none_or(|before| !before.notes.contains(note)) {
+                tell(now_ms(), Told::Note("note", &format!("{target}: {note}")));
+            }
+        }
         reports.insert(report.check, report);
         self.tell_health(target, tell);
     }
@@ -44,7 +51,11 @@ impl Live {
                 reason: "no repair touches it until a person releases it".into(),
             });
         }
-        Some(health::roll_up(signs))
+        let mut health = health::roll_up(signs);
+        if let Some(full) = reports.get(&CheckKind::Full) {
+            health.notes.clone_from(&full.notes);
+        }
+        Some(health)
     }
 
     /// Tells a target's health when it changed, and keeps it for others to read.

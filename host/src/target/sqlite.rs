@@ -13,6 +13,7 @@ pub mod files;
 mod hidden_uses;
 mod inspect;
 pub mod integrity;
+pub mod judged;
 pub mod locks;
 pub mod look;
 pub mod on_purpose;
@@ -229,7 +230,8 @@ pub struct Integrity {
     pub duration_ms: u64,
     /// What it found; empty when all is well.
     pub faults: Vec<IntegrityFault>,
-    /// Why it could not be done (for example: busy); then `faults` says nothing.
+    /// Why it could not be done to its end (for example: busy); then `faults` is what was found
+    /// until then.
     pub error: Option<String>,
     /// How much a check of a part looked at; none for one of the whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -241,6 +243,50 @@ pub struct Integrity {
     /// not checked: it is where they are at fault together, or cannot belong together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sound_alone: Option<bool>,
+    /// Rules of the schema that rows break. No damage.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub broken_rules: Vec<judged::BrokenRule>,
+    /// Whether every rule of the schema was looked at.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rules_checked: bool,
+    /// What could not be judged, and why. No damage either.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unjudged: Vec<judged::Unjudged>,
+    /// How much of the file is used; none when that was not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub space: Option<Space>,
+}
+
+/// How much of a database file is used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Space {
+    /// Pages of the database.
+    pub pages: u64,
+    /// Pages among them that hold nothing.
+    pub free_pages: u64,
+    /// The size of one, bytes.
+    pub page_bytes: u64,
+    /// Whether free pages can be given back a few at a time (`auto_vacuum = INCREMENTAL`).
+    pub incremental_vacuum: bool,
+}
+
+impl Integrity {
+    /// A check that looked at nothing yet, or could not be made: then why.
+    pub fn empty(mode: integrity::Mode, error: Option<String>) -> Self {
+        Self {
+            mode,
+            duration_ms: 0,
+            faults: Vec::new(),
+            error,
+            coverage: None,
+            comparisons: Vec::new(),
+            broken_rules: Vec::new(),
+            rules_checked: false,
+            unjudged: Vec::new(),
+            space: None,
+            sound_alone: None,
+        }
+    }
 }
 
 /// How the entries of an index compare with the rows of its table, entry by entry. Names tables,
@@ -267,6 +313,12 @@ pub struct IndexComparison {
     pub examples: Vec<Disagreement>,
     /// Keys that several rows share although the index is to be unique: it cannot be built.
     pub shared_keys: u64,
+    /// Whether the entries and the rows were compared with each other.
+    #[serde(default)]
+    pub is_compared: bool,
+    /// Entries and pages of the index that cannot be read.
+    #[serde(default)]
+    pub unreadable: u64,
     /// Why this is not the whole truth; none when every entry and every row was compared.
     pub unproven: Option<String>,
     /// How long a rebuild holds writers out, milliseconds, estimated by reading and sorting the
@@ -387,6 +439,14 @@ pub struct IntegrityFault {
     pub message: String,
 }
 
+impl IntegrityFault {
+    /// Whether something that was stored is damaged; a virtual table whose tables are gone is
+    /// unusable, and nothing else is wrong.
+    pub fn is_damage(&self) -> bool {
+        !matches!(&self.object, DamagedObject::VirtualTable { missing, .. } if !missing.is_empty())
+    }
+}
+
 /// What an integrity fault lies in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -406,8 +466,49 @@ pub enum DamagedObject {
         /// The table.
         table: String,
     },
+    /// A full-text index. What it holds was made from text that lies elsewhere.
+    FullText {
+        /// The virtual table.
+        table: String,
+        /// `fts3`, `fts4` or `fts5`.
+        module: String,
+        /// The table that holds the text; none when it is the index's own, empty when there is none.
+        content: Option<String>,
+        /// Whether it can be made again from its content.
+        rebuildable: bool,
+    },
+    /// A virtual table of another module.
+    VirtualTable {
+        /// The table.
+        table: String,
+        /// Its module, in lower case.
+        module: String,
+        /// The tables it is made of that are not there.
+        missing: Vec<String>,
+    },
     /// The schema cannot be read.
     Schema,
     /// Pages, the freelist, or something that could not be laid to an object.
     Pages,
+}
+
+impl DamagedObject {
+    /// The table that it is, or belongs to.
+    pub fn table(&self) -> Option<&str> {
+        match self {
+            Self::Index { table, .. }
+            | Self::Table { table }
+            | Self::FullText { table, .. }
+            | Self::VirtualTable { table, .. } => Some(table),
+            Self::Schema | Self::Pages => None,
+        }
+    }
+
+    /// The index that it is.
+    pub fn index(&self) -> Option<&str> {
+        match self {
+            Self::Index { index, .. } => Some(index),
+            _ => None,
+        }
+    }
 }

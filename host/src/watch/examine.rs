@@ -93,15 +93,7 @@ impl Examiner {
             max_faults: FAULT_LIMIT,
             deadline: Some(Duration::from_millis(timeout_ms)),
         };
-        let none = |error: Option<String>| Integrity {
-            mode,
-            duration_ms: 0,
-            faults: Vec::new(),
-            error,
-            coverage: None,
-            comparisons: Vec::new(),
-            sound_alone: None,
-        };
+        let none = |error: Option<String>| Integrity::empty(mode, error);
         let not_known = || {
             none(Some(
                 "what was written since the last full check is not known".into(),

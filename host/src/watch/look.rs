@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::examine::{Examiner, Found, told};
-use super::{Pace, Site};
+use super::{Pace, Site, notes};
 use crate::clock::now_ms;
 use crate::health::{CheckKind, CheckReport, CheckState};
 use crate::resources::{Places, Resources};
@@ -39,6 +39,8 @@ pub struct Looker {
     pub(super) touched_meanwhile: Option<BTreeSet<u32>>,
     pub(super) resources: Arc<Mutex<Resources>>,
     pub(super) reports: BTreeMap<CheckKind, CheckReport>,
+    /// What the latest full check left to be noted.
+    pub(super) noted: Vec<String>,
 }
 
 fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -79,6 +81,7 @@ impl Looker {
             scanned_ms: None,
             snapshot_ms: None,
             reports: BTreeMap::new(),
+            noted: Vec::new(),
             mark: None,
             touched: None,
             touched_meanwhile: None,
@@ -95,6 +98,7 @@ impl Looker {
         for check in [CheckKind::Resource, CheckKind::Full] {
             let begun_ms = now_ms();
             let found = self.work(check)();
+            self.note(&found);
             self.report(check, begun_ms, found.state());
             match found {
                 Found::Samples(samples) => measured = samples,
@@ -187,9 +191,31 @@ impl Looker {
             begun_ms,
             took_ms: now_ms().saturating_sub(begun_ms),
             state,
+            notes: if check == CheckKind::Full {
+                self.notes()
+            } else {
+                Vec::new()
+            },
         };
         self.reports.insert(check, report.clone());
         report
+    }
+
+    /// Keeps what a full check left to be noted.
+    pub(super) fn note(&mut self, found: &Found) {
+        if let Found::Integrity(integrity, _) = found
+            && integrity.mode == Mode::Full
+            && integrity.error.is_none()
+        {
+            self.noted = notes::of_check(integrity);
+        }
+    }
+
+    /// What a person may want to know of the database although nothing is wrong with it.
+    pub fn notes(&self) -> Vec<String> {
+        let state = self.previous.as_ref().map(|(_, state)| state);
+        let of_log = state.and_then(notes::of_log);
+        self.noted.iter().cloned().chain(of_log).collect()
     }
 
     /// The latest run of each check.

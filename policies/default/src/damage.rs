@@ -6,7 +6,7 @@ use dbmedic_policy::{
     CascadeLevel, EscalationLevel, Finding,
     problems::{
         CorruptIndex, CorruptPages, CorruptTable, DisagreeingRow, HotJournal, MissingFile,
-        TruncatedFile, Unreachable,
+        NotADatabase, TruncatedFile, Unreachable,
     },
     reason, seconds,
 };
@@ -114,7 +114,17 @@ pub(crate) fn truncated<'a>(file: &TruncatedFile) -> Judgement<'a> {
 }
 
 /// Its beginning was overwritten, or it never was one.
-pub(crate) fn not_a_database<'a>() -> Judgement<'a> {
+pub(crate) fn not_a_database<'a>(file: NotADatabase) -> Judgement<'a> {
+    if file.other_pages_sound == Some(true) {
+        let mut judgement = Judgement::crisis()
+            .because(reason!(
+                "file.first-page-lost",
+                "the first page is not that of a database, the others look like one: they are not lost"
+            ))
+            .suggest(suggestions::FIRST_PAGE);
+        judgement.corruption = true;
+        return judgement;
+    }
     corruption(reason!(
         "file.not-a-database",
         "the file does not begin like a database"

@@ -2,7 +2,7 @@
 
 use dbmedic_policy::{Classification, EscalationLevel, Finding, Problem, Reason, reason};
 
-use crate::{Case, Parameters, constraints, damage, files, locks, suggestions, wal};
+use crate::{Case, Parameters, constraints, content, damage, files, locks, suggestions, wal};
 
 /// A repair that a rule wants.
 #[derive(Debug, Clone, PartialEq)]
@@ -145,10 +145,19 @@ pub(crate) fn judge<'a>(finding: &'a Finding, case: &Case<'_>) -> Judgement<'a> 
         Problem::DisagreeingRow(row) => damage::disagreeing(&row, finding),
         Problem::CorruptTable(table) => damage::table(&table),
         Problem::CorruptSchema(_) => damage::schema(),
+        Problem::BrokenEntry(entry) => content::entry(&entry, finding),
+        Problem::CorruptFullText(index) => content::full_text(&index, finding, parameters),
+        Problem::CorruptVirtualTable(table) => content::virtual_table(&table, finding),
+        Problem::BrokenVirtualTable(table) => content::virtual_table_broken(&table, finding),
+        Problem::BrokenCheck(broken) => content::check(&broken, finding, parameters),
+        Problem::BrokenNotNull(broken) => content::not_null(&broken, finding, parameters),
+        Problem::BrokenType(broken) => content::type_of(&broken, finding, parameters),
+        Problem::BrokenUnique(broken) => content::unique(&broken, finding, parameters),
+        Problem::BrokenForeignKey(broken) => content::foreign_key(&broken, finding, parameters),
         Problem::CorruptPages(pages) => damage::pages(&pages),
         Problem::MissingFile(file) => damage::missing(&file, finding),
         Problem::TruncatedFile(file) => damage::truncated(&file),
-        Problem::NotADatabase(_) => damage::not_a_database(),
+        Problem::NotADatabase(file) => damage::not_a_database(file),
         Problem::HotJournal(journal) => damage::hot_journal(&journal, finding, parameters),
         Problem::EmptiedFile(file) => files::emptied(&file),
         Problem::EmptyFile(_) => files::empty(finding, parameters),

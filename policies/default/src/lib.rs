@@ -8,6 +8,7 @@
 
 mod alerts;
 mod constraints;
+mod content;
 mod damage;
 mod escalation;
 mod files;

@@ -25,6 +25,7 @@ pub(crate) const BACKUP_BEFORE_LOSS: &str =
     "Have the applications enter again what was committed last: announced commits are lost.";
 pub(crate) const FIND_FILE: &str = "Find out who moved or deleted the file before an application creates an empty one in its place.";
 pub(crate) const HEADER: &str = "The file does not begin like a database: check whether it was overwritten, encrypted, or is not the file that was meant.";
+pub(crate) const FIRST_PAGE: &str = "The data behind the first page is most likely whole: keep every program away from the file, and on a copy put the first page back from a backup or snapshot of the same page size, or read the copy with sqlite3's .recover. Do not begin with an empty database.";
 pub(crate) const CONNECTION: &str =
     "Check that the database runs, that its address is right and that dbmedic may connect.";
 pub(crate) const FREE_SPACE: &str =
@@ -45,3 +46,11 @@ pub(crate) const ENCRYPTED: &str = "Check it with the tool that encrypts it, for
 pub(crate) const HIDDEN_LOCKS: &str = "Have the application use SQLite's usual locks (VFS unix), or check a copy while it is stopped.";
 pub(crate) const OTHER_FORMAT: &str =
     "Check it with the program or extension that writes this format.";
+pub(crate) const CORRECT_ROWS: &str = "Find these rows, decide what they should hold, and correct them in the application; while they stay, rebuilding the table or importing its dump fails.";
+pub(crate) const DUPLICATES: &str = "Decide which of the rows that share a key stays, change or delete the others, and only then run REINDEX.";
+pub(crate) const ORPHANS: &str = "List the rows with PRAGMA foreign_key_check, and decide whether they go or get their parents back; have the application set PRAGMA foreign_keys=ON on each connection.";
+pub(crate) const FULLTEXT_REBUILD: &str = "Take a snapshot, then make the index again from its text: INSERT INTO the_table(the_table) VALUES('rebuild').";
+pub(crate) const FULLTEXT_FILL: &str = "Take a snapshot, drop the full-text table, create it again with the same definition, and have the application fill it.";
+pub(crate) const VIRTUAL_FILL: &str = "Take a snapshot, read from the virtual table what can be read, then drop it, create it again and fill it from the tables it was derived from.";
+pub(crate) const VIRTUAL_ENTRY: &str = "Nothing else is concerned. On a copy, take the entry out of the schema (DROP TABLE does not work: PRAGMA writable_schema=ON, DELETE FROM sqlite_schema WHERE name='the_table', PRAGMA writable_schema=RESET), check it, put it in place, and have the application create the table again.";
+pub(crate) const TAKE_ENTRY_OUT: &str = "Stop the applications and copy the files; on the copy run the statement that the problem names, check the copy, and put it in place. Nothing else needs to be restored.";

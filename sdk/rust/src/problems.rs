@@ -181,6 +181,95 @@ problems! {
         column: &'a str,
     }
 
+    /// A full-text index is damaged. What it holds was made from text that lies elsewhere.
+    "fulltext.corrupt" => CorruptFullText<'a> {
+        /// The virtual table's name.
+        table: &'a str,
+        /// Its module: `fts3`, `fts4` or `fts5`.
+        module: &'a str,
+        /// Where its text is: `own`, `none`, or another table's name.
+        content: &'a str,
+        /// Whether nothing is known against the table that holds the text.
+        content_sound: bool,
+        /// Whether it can be made again from that text.
+        rebuildable: bool,
+        /// Faults found.
+        faults: u64,
+    }
+
+    /// What a virtual table of another module holds contradicts itself.
+    "virtual-table.corrupt" => CorruptVirtualTable<'a> {
+        /// The virtual table's name.
+        table: &'a str,
+        /// Its module.
+        module: &'a str,
+    }
+
+    /// Tables that a virtual table is made of are gone, so it cannot be used.
+    "virtual-table.broken" => BrokenVirtualTable<'a> {
+        /// The virtual table's name.
+        table: &'a str,
+        /// Its module.
+        module: &'a str,
+        /// The tables that are gone.
+        missing: &'a str,
+    }
+
+    /// Rows break a CHECK of their table. The file is sound.
+    "rule.check" => BrokenCheck<'a> {
+        /// The table's name.
+        table: &'a str,
+        /// How many rows.
+        rows: u64,
+    }
+
+    /// Rows hold NULL in a column that is NOT NULL. The file is sound.
+    "rule.not-null" => BrokenNotNull<'a> {
+        /// The table's name.
+        table: &'a str,
+        /// The column's name.
+        columns: &'a str,
+        /// How many rows.
+        rows: u64,
+    }
+
+    /// Rows hold values that are not of their column's type. The file is sound.
+    "rule.type" => BrokenType<'a> {
+        /// The table's name.
+        table: &'a str,
+        /// The column's name.
+        columns: &'a str,
+        /// How many rows.
+        rows: u64,
+    }
+
+    /// Rows share keys that a unique index is to forbid. The file is sound, and the index cannot be
+    /// built again as long as they do.
+    "rule.unique" => BrokenUnique<'a> {
+        /// The table's name.
+        table: &'a str,
+        /// The index's name.
+        index: &'a str,
+        /// How many keys several rows share.
+        keys: u64,
+        /// How many rows share one.
+        rows: u64,
+        /// The rowids of the first of them.
+        rowids: &'a str,
+    }
+
+    /// Rows have no parent where a foreign key asks for one. The file is sound.
+    "rule.foreign-key" => BrokenForeignKey<'a> {
+        /// The table's name.
+        table: &'a str,
+        /// The columns of the foreign key.
+        columns: &'a str,
+        /// The table that should hold the parents.
+        parent: &'a str,
+        /// How many rows.
+        rows: u64,
+    }
+
     /// A table is damaged.
     "table.corrupt" => CorruptTable<'a> {
         /// The table's name.
@@ -191,6 +280,18 @@ problems! {
 
     /// The schema is damaged.
     "schema.corrupt" => CorruptSchema {}
+
+    /// One entry of the schema keeps every program from reading any of it.
+    "schema.broken-entry" => BrokenEntry<'a> {
+        /// The entry's name.
+        entry: &'a str,
+        /// What it is: `table`, `index`, `view` or `trigger`.
+        entry_type: &'a str,
+        /// The table that it belongs to.
+        table: &'a str,
+        /// Whether everything else was checked and is sound.
+        others_sound: bool,
+    }
 
     /// Pages are damaged that belong to no table or index that can be named.
     "pages.corrupt" => CorruptPages {
@@ -215,7 +316,11 @@ problems! {
     }
 
     /// The file does not begin like a database.
-    "file.not-a-database" => NotADatabase {}
+    "file.not-a-database" => NotADatabase {
+        /// Whether the pages behind the first look like those of a database; none when that is not
+        /// known.
+        other_pages_sound: bool,
+    }
 
     /// A rollback journal of a writer that died is left over.
     "journal.hot" => HotJournal {

@@ -1,7 +1,8 @@
 //! Damage of pages, rows and indexes, as a check found it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::virtuals::{self, FullText};
 use super::{Diagnosis, Look, NO_LOSS, boolean, first_of, integer, text};
 use crate::model::{Candidate, CascadeLevel, EXPECTED_LOCK_MS, Fact, Precondition, Value};
 use crate::target::sqlite::integrity::Mode;
@@ -23,6 +24,21 @@ impl Comparisons {
     }
 }
 
+/// The full-text indexes of which a tree is damaged: that is one problem, whatever else is said of
+/// them.
+fn not_rebuildable<'a>(objects: impl Iterator<Item = &'a DamagedObject>) -> BTreeSet<&'a str> {
+    objects
+        .filter_map(|object| match object {
+            DamagedObject::FullText {
+                table,
+                rebuildable: false,
+                ..
+            } => Some(table.as_str()),
+            _ => None,
+        })
+        .collect()
+}
+
 impl Look<'_> {
     pub(super) fn page_problems(
         &self,
@@ -40,11 +56,19 @@ impl Look<'_> {
             by_object.keys().any(|object| match object {
                 DamagedObject::Table { table: t } => t == table,
                 DamagedObject::Schema | DamagedObject::Pages => true,
-                DamagedObject::Index { .. } => false,
+                DamagedObject::Index { .. }
+                | DamagedObject::FullText { .. }
+                | DamagedObject::VirtualTable { .. } => false,
             })
+        };
+        let not_rebuildable = not_rebuildable(by_object.keys().copied());
+        let is_said_of_its_whole = |object: &DamagedObject| {
+            matches!(object, DamagedObject::FullText { table, rebuildable: true, .. }
+                if not_rebuildable.contains(table.as_str()))
         };
         by_object
             .iter()
+            .filter(|(object, _)| !is_said_of_its_whole(object))
             .map(|(object, messages)| match object {
                 DamagedObject::Index {
                     index,
@@ -71,30 +95,39 @@ impl Look<'_> {
                         text("table", table),
                         integer("faults", messages.len() as u64),
                     ];
-                    self.lost_pages(
-                        "table.corrupt",
-                        table,
-                        &format!("table `{table}`"),
-                        facts,
-                        messages,
-                    )
+                    let what = format!("table `{table}`");
+                    self.lost_pages("table.corrupt", table, &what, facts, messages)
                 }
-                DamagedObject::Schema => self.lost_pages(
-                    "schema.corrupt",
-                    "schema",
-                    "the schema",
-                    Vec::new(),
-                    messages,
-                ),
+                DamagedObject::FullText {
+                    table,
+                    module,
+                    content,
+                    rebuildable,
+                } => {
+                    let text = content.clone().unwrap_or(format!("{table}_content"));
+                    FullText {
+                        table,
+                        module,
+                        content: content.as_deref(),
+                        rebuildable: *rebuildable,
+                        content_sound: !unclean(&text),
+                        messages,
+                    }
+                    .problem()
+                }
+                DamagedObject::VirtualTable {
+                    table,
+                    module,
+                    missing,
+                } => virtuals::problem(table, module, missing, messages),
+                DamagedObject::Schema => {
+                    let (kind, what) = ("schema.corrupt", "the schema");
+                    self.lost_pages(kind, "schema", what, Vec::new(), messages)
+                }
                 DamagedObject::Pages => {
                     let facts = vec![integer("faults", messages.len() as u64)];
-                    self.lost_pages(
-                        "pages.corrupt",
-                        "pages",
-                        "the page structure",
-                        facts,
-                        messages,
-                    )
+                    let (kind, what) = ("pages.corrupt", "the page structure");
+                    self.lost_pages(kind, "pages", what, facts, messages)
                 }
             })
             .collect()

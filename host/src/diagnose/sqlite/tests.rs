@@ -204,13 +204,10 @@ fn checked(faults: &[&str], sound_alone: Option<bool>) -> Integrity {
         message: (*message).to_owned(),
     };
     Integrity {
-        mode: Mode::Full,
         duration_ms: 1,
         faults: faults.iter().map(fault).collect(),
-        error: None,
-        coverage: None,
-        comparisons: Vec::new(),
         sound_alone,
+        ..Integrity::empty(Mode::Full, None)
     }
 }
 

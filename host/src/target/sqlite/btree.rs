@@ -6,6 +6,8 @@
 //! <https://www.sqlite.org/fileformat2.html>, sections 1.6 and 2.1. Nothing on a page is believed:
 //! whatever it says, reading ends, and in bounded memory.
 
+use std::ops::RangeInclusive;
+
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Statement};
 
@@ -117,6 +119,21 @@ impl<'c> Pages<'c> {
         columns: usize,
         visit: &mut dyn FnMut(&[Stored<'_>]) -> Result<(), E>,
     ) -> Result<Walked, E> {
+        self.walk_within(root, columns..=columns, visit)
+    }
+
+    /// The same for entries of so many values: of a table without rowids, to which columns were
+    /// added since, some rows have fewer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::walk`].
+    pub(super) fn walk_within<E: From<rusqlite::Error>>(
+        &mut self,
+        root: u32,
+        columns: RangeInclusive<usize>,
+        visit: &mut dyn FnMut(&[Stored<'_>]) -> Result<(), E>,
+    ) -> Result<Walked, E> {
         let mut walked = Walked::default();
         let mut stack = Vec::new();
         self.enter(root, &mut stack, &mut walked)?;
@@ -134,7 +151,7 @@ impl<'c> Pages<'c> {
                 Step::Entry(cell) => {
                     let page = at.number;
                     let whole = self.record(&at.bytes, cell, &mut record, &mut overflow)?;
-                    match whole.then(|| values(&record, columns)).flatten() {
+                    match whole.then(|| values(&record, &columns)).flatten() {
                         Some(values) => {
                             walked.entries += 1;
                             visit(&values)?;
@@ -297,22 +314,22 @@ fn local_bytes(length: usize, usable: usize) -> usize {
 }
 
 /// The values of a record; none when it is not one of so many values.
-fn values(record: &[u8], columns: usize) -> Option<Vec<Stored<'_>>> {
+fn values<'r>(record: &'r [u8], columns: &RangeInclusive<usize>) -> Option<Vec<Stored<'r>>> {
     let (header, mut at) = varint(record)?;
     let header = usize::try_from(header).ok()?;
     let mut body = header;
-    let mut values = Vec::with_capacity(columns);
+    let mut values = Vec::with_capacity(*columns.end());
     while at < header {
         let (kind, read) = varint(record.get(at..header)?)?;
         at += read;
         let (value, length) = value(kind, record.get(body..)?)?;
         body += length;
         values.push(value);
-        if values.len() > columns {
+        if values.len() > *columns.end() {
             return None;
         }
     }
-    (at == header && values.len() == columns).then_some(values)
+    (at == header && columns.contains(&values.len())).then_some(values)
 }
 
 fn value(kind: u64, bytes: &[u8]) -> Option<(Stored<'_>, usize)> {

@@ -13,15 +13,22 @@ use rusqlite::{Connection, ErrorCode};
 use serde::{Deserialize, Serialize};
 
 use super::connection::{open, without_values};
-use super::{Coverage, DamagedObject, IndexComparison, Integrity, IntegrityFault};
+use super::judged::{BrokenRule, Unjudged, UnjudgedPart};
+use super::{Coverage, DamagedObject, IndexComparison, Integrity, IntegrityFault, Space};
+use messages::{Run, Schema};
 
 pub use super::connection::{Access, quoted};
 
 mod compare;
+mod definition;
 mod incremental;
+mod messages;
+mod objects;
+mod rules;
 mod sample;
 mod shape;
 mod values;
+mod virtuals;
 
 pub use compare::{Compared, compare, rows_of};
 pub use incremental::Proven;
@@ -75,6 +82,53 @@ struct Gathered {
     comparisons: Vec<IndexComparison>,
     values: Vec<DisagreeingValues>,
     coverage: Option<Coverage>,
+    broken_rules: Vec<BrokenRule>,
+    rules_checked: bool,
+    unjudged: BTreeSet<Unjudged>,
+    space: Option<Space>,
+    /// Unique indexes of which a key has several entries, with their tables.
+    shared: BTreeSet<(String, String)>,
+}
+
+impl Gathered {
+    /// Adds what a run of a pragma said, unless it is known.
+    fn take(&mut self, said: Run) {
+        for rule in said.broken_rules() {
+            let known = self.broken_rules.iter_mut().find(|known| {
+                (known.rule, &known.table, &known.columns)
+                    == (rule.rule, &rule.table, &rule.columns)
+            });
+            match known {
+                Some(known) => known.rows = known.rows.max(rule.rows),
+                None => self.broken_rules.push(rule),
+            }
+        }
+        for fault in said.faults {
+            if !self.faults.contains(&fault) {
+                self.faults.push(fault);
+            }
+        }
+        self.shared.extend(said.shared);
+        for (table, why) in said.unjudged {
+            self.unjudged(UnjudgedPart::VirtualTable, &table, &why);
+        }
+    }
+
+    fn compared(&mut self, compared: Compared) {
+        let is_known = |known: &IndexComparison| known.index == compared.comparison.index;
+        if !self.comparisons.iter().any(is_known) {
+            self.comparisons.push(compared.comparison);
+            self.values.extend(compared.values);
+        }
+    }
+
+    fn unjudged(&mut self, part: UnjudgedPart, name: &str, reason: &str) {
+        self.unjudged.insert(Unjudged {
+            part,
+            name: name.to_owned(),
+            reason: reason.to_owned(),
+        });
+    }
 }
 
 /// Checks a database. What keeps the check from being made is in [`Integrity::error`].
@@ -83,9 +137,10 @@ pub fn check(path: &Path, access: Access, check: Check) -> Checked {
         let Mode::Sampled { seed } = check.mode else {
             // One moment for the check and the comparisons.
             let _transaction = connection.unchecked_transaction()?;
-            run(connection, check, &mut found.faults)?;
+            run(connection, check, found)?;
             if check.mode == Mode::Full {
                 compare_damaged(connection, found);
+                rules::examine(connection, found);
             }
             return Ok(());
         };
@@ -104,8 +159,9 @@ pub fn check_and_prove(path: &Path, access: Access, check: Check) -> (Checked, O
     let checked = made(path, access, check, |connection, _, found| {
         // One moment for the check and the account.
         let _transaction = connection.unchecked_transaction()?;
-        run(connection, check, &mut found.faults)?;
+        run(connection, check, found)?;
         compare_damaged(connection, found);
+        rules::examine(connection, found);
         if found.faults.is_empty() {
             // Without an account the check still counts.
             proven = Proven::take(connection).ok().flatten();
@@ -125,7 +181,7 @@ pub fn check_changed(
 ) -> Checked {
     made(path, access, check, |connection, _, found| {
         let transaction = connection.unchecked_transaction()?;
-        let tables = incremental::run(connection, proven, touched, check, &mut found.faults)?;
+        let tables = incremental::run(connection, proven, touched, check, found)?;
         compare_damaged(connection, found);
         drop(transaction);
         found.coverage = Some(Coverage {
@@ -142,15 +198,18 @@ const MOST_COMPARED: usize = 32;
 /// Compares each index with a fault with its table: whether the index or the row is wrong is
 /// nothing that the check itself knows.
 fn compare_damaged(connection: &Connection, found: &mut Gathered) {
-    let damaged: BTreeSet<(&str, &str)> = found
+    let damaged: BTreeSet<(String, String)> = found
         .faults
         .iter()
         .filter_map(|fault| match &fault.object {
-            DamagedObject::Index { index, table, .. } => Some((index.as_str(), table.as_str())),
+            DamagedObject::Index { index, table, .. } => Some((index.clone(), table.clone())),
             _ => None,
         })
         .collect();
-    for (index, table) in damaged.into_iter().take(MOST_COMPARED) {
+    let compared: Vec<String> = found.comparisons.iter().map(|c| c.index.clone()).collect();
+    let new = |(index, _): &(String, String)| !compared.contains(index);
+    for (index, table) in damaged.into_iter().filter(new).take(MOST_COMPARED) {
+        let (index, table) = (index.as_str(), table.as_str());
         let compared = compare(connection, index, table).unwrap_or_else(|error| Compared {
             comparison: IndexComparison {
                 index: index.to_owned(),
@@ -165,8 +224,10 @@ fn compare_damaged(connection: &Connection, found: &mut Gathered) {
             },
             values: Vec::new(),
         });
-        found.comparisons.push(compared.comparison);
-        found.values.extend(compared.values);
+        if compared.comparison.shared_keys > 0 {
+            found.shared.insert((index.to_owned(), table.to_owned()));
+        }
+        found.compared(compared);
     }
 }
 
@@ -211,6 +272,10 @@ fn made(
             coverage: found.coverage,
             comparisons: found.comparisons,
             sound_alone: None,
+            broken_rules: found.broken_rules,
+            rules_checked: found.rules_checked,
+            unjudged: found.unjudged.into_iter().collect(),
+            space: found.space,
         },
         values: found.values,
     }
@@ -255,56 +320,119 @@ pub fn table_clean(connection: &Connection, table: &str) -> rusqlite::Result<u64
 ///
 /// SQLite's own.
 pub fn faults(connection: &Connection, check: Check) -> rusqlite::Result<Vec<IntegrityFault>> {
-    let mut faults = Vec::new();
-    run(connection, check, &mut faults)?;
-    settle(&mut faults);
-    Ok(faults)
+    let mut found = Gathered::default();
+    run(connection, check, &mut found)?;
+    settle(&mut found.faults);
+    Ok(found.faults)
 }
 
-fn run(
-    connection: &Connection,
-    check: Check,
-    faults: &mut Vec<IntegrityFault>,
-) -> rusqlite::Result<()> {
+fn run(connection: &Connection, check: Check, found: &mut Gathered) -> rusqlite::Result<()> {
+    // A connection that may not write does not load them, another one does: they are looked at
+    // apart, and the same everywhere.
+    connection.pragma_update(None, "ignore_check_constraints", true)?;
     let schema = Schema::read(connection)?;
-    let pragma = match check.mode {
-        Mode::Quick => "quick_check",
-        // A part is no substitute here: what is asked is what the whole is like.
-        Mode::Full | Mode::Sampled { .. } | Mode::Incremental => "integrity_check",
-    };
-    let pragma = format!("PRAGMA main.{pragma}({})", check.max_faults.max(1));
-    collect(connection, &schema, &pragma, faults)
+    found.name_virtuals(&schema);
+    if check.mode == Mode::Full {
+        found.space = Some(space(connection)?);
+    }
+    match whole(connection, &schema, check, found) {
+        Err(error) if is_damage(&error) || objects::concerns_an_object(&error) => {
+            objects::run(connection, &schema, check, found)?;
+        }
+        other => other?,
+    }
+    rules::settle_shared(connection, &schema, found)
 }
 
-/// Runs a pragma of the kind and lays what it says to the objects.
-fn collect(
+fn space(connection: &Connection) -> rusqlite::Result<Space> {
+    /// `auto_vacuum` as the pragma gives it.
+    const INCREMENTAL: u64 = 2;
+    let number = |pragma: &str| {
+        let sql = format!("PRAGMA main.{pragma}");
+        let value: i64 = connection.query_row(&sql, [], |row| row.get(0))?;
+        Ok::<u64, rusqlite::Error>(u64::try_from(value).unwrap_or(0))
+    };
+    Ok(Space {
+        pages: number("page_count")?,
+        free_pages: number("freelist_count")?,
+        page_bytes: number("page_size")?,
+        incremental_vacuum: number("auto_vacuum")? == INCREMENTAL,
+    })
+}
+
+/// Runs the check of the whole database.
+fn whole(
     connection: &Connection,
     schema: &Schema,
-    pragma: &str,
-    faults: &mut Vec<IntegrityFault>,
+    check: Check,
+    found: &mut Gathered,
 ) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare(pragma)?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let text: String = row.get(0)?;
-        // The faults of the trees come in one row, under a headline, and name nothing but pages. In
-        // every other row a line break is one of a name.
-        let one = [text.as_str()];
-        let lines: Vec<&str> = if text.starts_with(HEADLINE) {
-            text.lines().collect()
-        } else {
-            one.to_vec()
-        };
-        for line in lines {
-            if line != "ok" && !line.is_empty() && !line.starts_with(HEADLINE) {
-                faults.push(IntegrityFault {
-                    object: schema.object_of(connection, line),
-                    message: line.to_owned(),
-                });
+    let most = check.most_faults();
+    let pragma = |limit: usize| format!("PRAGMA main.{}({limit})", check.pragma());
+    let compiled = connection.prepare(&pragma(most)).map(drop);
+    if let Err(error) = compiled {
+        if objects::concerns_an_object(&error) {
+            found.unjudged(UnjudgedPart::Pages, "", &without_values(&error));
+        }
+        return Err(error);
+    }
+    let mut said = Run::default();
+    let collected = said.collect(connection, schema, &pragma(most), most);
+    let is_cut = said.messages >= most as u64;
+    found.take(said);
+    collected?;
+    if is_cut && found.faults.len() < most {
+        // Rows that break rules must not hide damage. What the trees say comes in one text, which
+        // by now is known not to be long.
+        let mut said = Run::default();
+        let limit = i32::MAX.unsigned_abs() as usize;
+        let collected = said.collect(connection, schema, &pragma(limit), most);
+        found.take(said);
+        collected?;
+    }
+    Ok(())
+}
+
+impl Gathered {
+    /// Names the virtual tables that cannot be examined, and those whose tables are gone.
+    fn name_virtuals(&mut self, schema: &Schema) {
+        for one in &schema.virtuals {
+            if let Some(unjudged) = one.unknown_module() {
+                self.unjudged.insert(unjudged);
+            } else if let Some(first) = one.missing.first() {
+                let fault = IntegrityFault {
+                    object: one.broken(),
+                    message: format!("its table {first} is gone"),
+                };
+                if !self.faults.contains(&fault) {
+                    self.faults.push(fault);
+                }
             }
         }
     }
-    Ok(())
+}
+
+impl Check {
+    /// The pragma that makes it.
+    fn pragma(&self) -> &'static str {
+        match self.mode {
+            Mode::Quick => "quick_check",
+            // A part is no substitute here: what is asked is what the whole is like.
+            Mode::Full | Mode::Sampled { .. } | Mode::Incremental => "integrity_check",
+        }
+    }
+
+    fn most_faults(&self) -> usize {
+        usize::try_from(self.max_faults.max(1)).unwrap_or(usize::MAX)
+    }
+}
+
+/// Whether an error says that something is damaged.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    )
 }
 
 /// Lays messages about bare pages to the damaged tree that they come from (pages that no tree
@@ -362,130 +490,6 @@ fn broken_object(error: &rusqlite::Error) -> Option<DamagedObject> {
     }
 }
 
-/// The tables and indexes, as the messages name them.
-#[derive(Debug, Default)]
-struct Schema {
-    objects: Vec<(DamagedObject, Option<u32>)>,
-}
-
-impl Schema {
-    fn read(connection: &Connection) -> rusqlite::Result<Self> {
-        let mut statement =
-            connection.prepare("SELECT type, name, tbl_name, rootpage FROM main.sqlite_schema")?;
-        let mut rows = statement.query([])?;
-        let mut objects = vec![(DamagedObject::Schema, Some(1))];
-        while let Some(row) = rows.next()? {
-            let (kind, name, table): (String, String, String) =
-                (row.get(0)?, row.get(1)?, row.get(2)?);
-            let object = match kind.as_str() {
-                "table" => DamagedObject::Table { table },
-                "index" => DamagedObject::Index {
-                    rebuildable: rebuildable(connection, &name),
-                    index: name,
-                    table,
-                },
-                _ => continue,
-            };
-            objects.push((object, row.get(3)?));
-        }
-        Ok(Self { objects })
-    }
-
-    fn object_of(&self, connection: &Connection, message: &str) -> DamagedObject {
-        self.by_tree(message)
-            .or_else(|| self.by_index(message))
-            .or_else(|| self.by_table(message))
-            .or_else(|| self.by_page(connection, message))
-            .cloned()
-            .unwrap_or(DamagedObject::Pages)
-    }
-
-    /// "Tree 5 page 7 cell 3: ...": the number is the root page.
-    fn by_tree(&self, message: &str) -> Option<&DamagedObject> {
-        let number = message.strip_prefix("Tree ")?.split(' ').next()?;
-        let root: u32 = number.parse().ok()?;
-        self.objects
-            .iter()
-            .find(|(_, page)| *page == Some(root))
-            .map(|(object, _)| object)
-    }
-
-    /// "Multiple uses for byte 644 of page 11", "Fragmentation of 3 bytes reported as 0 on page 11".
-    fn by_page(&self, connection: &Connection, message: &str) -> Option<&DamagedObject> {
-        if !message.starts_with("Multiple uses ") && !message.starts_with("Fragmentation ") {
-            return None;
-        }
-        let page: i64 = message.rsplit_once(" page ")?.1.parse().ok()?;
-        let owner: String = connection
-            .query_row("SELECT name FROM dbstat WHERE pageno=?", [page], |row| {
-                row.get(0)
-            })
-            .ok()?;
-        self.find(|object| match object {
-            DamagedObject::Index { index, .. } => *index == owner,
-            DamagedObject::Table { table } => *table == owner,
-            DamagedObject::Schema => owner == "sqlite_schema",
-            DamagedObject::Pages => false,
-        })
-    }
-
-    fn by_index(&self, message: &str) -> Option<&DamagedObject> {
-        let after_row = |marker| {
-            let is_row = message.starts_with("row ") || message.starts_with("rowid ");
-            message.split_once(marker).filter(|_| is_row)
-        };
-        let name = message
-            .strip_prefix("wrong # of entries in index ")
-            .or_else(|| message.strip_prefix("non-unique entry in index "))
-            .or_else(|| Some(after_row(" missing from index ")?.1))
-            .or_else(|| Some(after_row(" values differ from index ")?.1))
-            .or_else(|| Some(after_row(" of index ")?.1))
-            .or_else(|| {
-                let (name, _) = message
-                    .strip_prefix("index ")?
-                    .split_once(" stores an imprecise floating-point value")?;
-                Some(name)
-            })?;
-        self.find(|object| matches!(object, DamagedObject::Index { index, .. } if index == name))
-    }
-
-    fn by_table(&self, message: &str) -> Option<&DamagedObject> {
-        let column = ["NULL", "NUMERIC", "TEXT", "non-"].iter().find_map(|kind| {
-            let (_, column) = message.strip_prefix(kind)?.split_once(" value in ")?;
-            Some(column)
-        });
-        if let Some(column) = column {
-            // "table.column", and both may hold dots: the longest table that fits.
-            return self
-                .objects
-                .iter()
-                .map(|(object, _)| object)
-                .filter_map(|object| match object {
-                    DamagedObject::Table { table } => {
-                        let rest = column.strip_prefix(table.as_str())?;
-                        rest.starts_with('.').then_some((table.len(), object))
-                    }
-                    _ => None,
-                })
-                .max_by_key(|(length, _)| *length)
-                .map(|(_, object)| object);
-        }
-        let name = message
-            .strip_prefix("CHECK constraint failed in ")
-            .or_else(|| message.strip_prefix("row not in PRIMARY KEY order for "))
-            // The words of the full-text and r-tree modules.
-            .or_else(|| Some(message.rsplit_once(" table main.")?.1))?;
-        self.find(|object| matches!(object, DamagedObject::Table { table } if table == name))
-    }
-
-    fn find(&self, wanted: impl Fn(&DamagedObject) -> bool) -> Option<&DamagedObject> {
-        self.objects
-            .iter()
-            .map(|(object, _)| object)
-            .find(|object| wanted(object))
-    }
-}
-
 /// Whether SQLite could build the index again: it must know its collations and functions. Only
 /// compiled, never run.
 fn rebuildable(connection: &Connection, index: &str) -> bool {
@@ -494,5 +498,7 @@ fn rebuildable(connection: &Connection, index: &str) -> bool {
         .is_ok()
 }
 
+#[cfg(test)]
+mod judging_tests;
 #[cfg(test)]
 mod tests;

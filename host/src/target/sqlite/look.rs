@@ -436,15 +436,7 @@ enum Readable {
 
 /// A check that could not be made, and why.
 fn not_made(check: Check, error: String) -> Integrity {
-    Integrity {
-        mode: check.mode,
-        duration_ms: 0,
-        faults: Vec::new(),
-        error: Some(error),
-        coverage: None,
-        comparisons: Vec::new(),
-        sound_alone: None,
-    }
+    Integrity::empty(check.mode, Some(error))
 }
 
 impl Readable {

@@ -154,6 +154,7 @@ fn compare_into(connection: &Connection, compared: &mut Compared) -> Result<(), 
     found.pages = walked.pages;
     if !walked.unreadable.is_nothing() {
         let unreadable = &walked.unreadable;
+        found.unreadable = unreadable.entries + unreadable.pages;
         found.unproven = Some(format!(
             "{} entries and {} pages of the index cannot be read, the first at page {}: what they \
              held is not known",
@@ -190,6 +191,7 @@ fn compare_into(connection: &Connection, compared: &mut Compared) -> Result<(), 
         sides.judge(&unconfirmed, &missing, compared)?;
     }
     let found = &mut compared.comparison;
+    found.is_compared = true;
     if let Some(sql) = sides.shape.shared_keys_sql()
         && sides.shape.reads_the_table(connection, &sql)?
     {

@@ -13,7 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::Connection;
 
-use super::{Check, IntegrityFault, Mode, Schema, collect};
+use super::messages::Schema;
+use super::{Check, Gathered, Mode, objects, rules};
 
 /// Pages of a database of which it is kept whose they are, at most: 32 MiB of memory.
 const MOST_PAGES: usize = 1 << 24;
@@ -136,22 +137,22 @@ pub(super) fn run(
     proven: &mut Proven,
     touched: &BTreeSet<u32>,
     check: Check,
-    faults: &mut Vec<IntegrityFault>,
+    found: &mut Gathered,
 ) -> rusqlite::Result<u64> {
+    connection.pragma_update(None, "ignore_check_constraints", true)?;
     let (tables, now) = proven.changed(connection, touched)?;
     let schema = Schema::read(connection)?;
     for table in &tables {
-        let named = table.replace('\'', "''");
         // The schema's own tree has no check of its own: reading it whole is one.
         if table != SCHEMA {
-            let pragma = format!("PRAGMA main.integrity_check('{named}')");
-            collect(connection, &schema, &pragma, faults)?;
+            objects::run_one(connection, &schema, check, found, table)?;
         }
-        if faults.len() >= check.max_faults.max(1) as usize {
+        if found.faults.len() >= check.most_faults() {
             break;
         }
     }
-    if faults.is_empty() {
+    rules::settle_shared(connection, &schema, found)?;
+    if found.faults.is_empty() {
         let mut renewed = Proven {
             owners: proven.owners.clone(),
             trees: now,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::*;
+use crate::target::sqlite::judged::Rule;
 
 const CHECK: Check = Check {
     mode: Mode::Full,
@@ -228,7 +229,21 @@ fn columns_and_freelist() {
         r#"INSERT INTO "a.b"(u, v) VALUES ('null', NULL); PRAGMA writable_schema=ON;
         UPDATE sqlite_schema SET sql=replace(sql, 'v TEXT', 'v TEXT NOT NULL') WHERE name='a.b';"#,
     );
-    assert_eq!(objects(&path, Mode::Quick), BTreeSet::from([table("a.b")]));
+    // A rule that a row breaks is no damage, on whatever connection.
+    for access in [Access::InPlace, Access::Copy] {
+        for mode in [Mode::Quick, Mode::Full] {
+            let integrity = check(&path, access, Check { mode, ..CHECK });
+            assert_eq!((integrity.faults, integrity.error), (Vec::new(), None));
+            let [broken] = &integrity.broken_rules[..] else {
+                panic!("{:?}", integrity.broken_rules);
+            };
+            assert_eq!((broken.rule, broken.rows), (Rule::NotNull, 1));
+            assert_eq!(
+                (&*broken.table, &broken.columns),
+                ("a.b", &vec!["v".to_owned()])
+            );
+        }
+    }
 
     let (_directory, path) = database();
     overwrite(&path, 1, 36, &[0, 0, 0, 1]);

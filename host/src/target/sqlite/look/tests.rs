@@ -33,15 +33,10 @@ fn commits_per_second() {
 fn corruption_only_when_checked() {
     let mut state = SqliteState::default();
     assert_eq!(corruption_count(&state), None);
-    state.integrity = Some(Integrity {
-        mode: crate::target::sqlite::integrity::Mode::Full,
-        duration_ms: 0,
-        faults: Vec::new(),
-        error: Some("busy".to_owned()),
-        coverage: None,
-        comparisons: Vec::new(),
-        sound_alone: None,
-    });
+    state.integrity = Some(Integrity::empty(
+        crate::target::sqlite::integrity::Mode::Full,
+        Some("busy".to_owned()),
+    ));
     assert_eq!(corruption_count(&state), None);
     state.wal = Some(crate::target::sqlite::WalState {
         scanned: true,

@@ -144,8 +144,7 @@ pub(super) fn prove_without_rebuild(
     table: &str,
 ) -> Result<Proven, RepairError> {
     let begin = Instant::now();
-    // On a connection that may not write, SQLite does not look at CHECK constraints. Nothing is
-    // written to it.
+    // Nothing is written to it.
     let db = connection::open(copy, Access::Copy, None)?;
     let found = faults(&db)?;
     let of_table = |fault: &&IntegrityFault| is_of_table(fault, table);

@@ -169,13 +169,8 @@ impl World {
         due.then(|| {
             self.checked_ms = self.now_ms;
             Integrity {
-                mode: integrity::Mode::Full,
                 duration_ms: 900,
-                faults: Vec::new(),
-                error: None,
-                coverage: None,
-                comparisons: Vec::new(),
-                sound_alone: None,
+                ..Integrity::empty(integrity::Mode::Full, None)
             }
         })
     }
