@@ -172,13 +172,13 @@ fn a_pipe_a_device_or_a_huge_file_is_neither_waited_for_nor_read() {
         fails(&["policy", "test", &input], 2, expected);
         fails(&["policy", "verify", "-k", &public, &input], 2, expected);
         fails(&["policy", "sign", "-k", &input, &good], 2, expected);
-        fails(
-            &["policy", "diff", &input, &input, "--log", &input],
-            2,
-            expected,
-        );
         if how != "huge" {
             // Of these it is said in other ways that they are too long.
+            fails(
+                &["policy", "diff", &input, &input, "--log", &input],
+                2,
+                expected,
+            );
             fails(&["policy", "check", &input], 2, expected);
             fails(&["replay", &input], 2, expected);
         }
