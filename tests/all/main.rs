@@ -42,6 +42,9 @@ mod embedded;
 /// Each fault by hand: `check`, `repair`, `repair --apply`.
 mod faults;
 
+/// A backup that was copied over a database beside its old log.
+mod foreign_log;
+
 /// How policies come into service: signatures, refusals, shadow, probation, watching, restart.
 mod fuzz;
 mod gate;
