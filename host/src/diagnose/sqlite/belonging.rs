@@ -57,14 +57,15 @@ impl Belonging {
 
     fn judge(&mut self, look: &Look<'_>, companion: Companion) {
         let state = look.state;
-        let is_left = set::has_left_log(state) || set::has_left_journal(state);
-        if !is_left {
+        if !state.locks.is_empty() {
             return;
         }
         let integrity = state.integrity.as_ref();
         let sound_alone = integrity.and_then(|integrity| integrity.sound_alone);
-        let commits = state.wal.as_ref().map(|log| log.commits);
         let known = self.foreign.take();
+        let scanned = state.wal.as_ref().filter(|log| log.scanned);
+        let commits = scanned.map(|log| log.commits);
+        let commits = commits.or(known.as_ref().and_then(|known| known.commits));
         let file_sound = sound_alone.or(known.as_ref().and_then(|known| known.file_sound));
         if let Some(why) = set::contradiction(state) {
             self.foreign = Some(Foreign {
@@ -81,7 +82,7 @@ impl Belonging {
             checked.error.is_none() && matches!(checked.mode, Mode::Quick | Mode::Full)
         });
         let damage = whole.map(|checked| {
-            let damage = checked.faults.iter().filter(|fault| set::is_damage(fault));
+            let damage = checked.faults.iter().filter(|fault| fault.is_damage());
             damage
                 .map(|fault| fault.message.as_str())
                 .collect::<Vec<_>>()
@@ -93,6 +94,7 @@ impl Belonging {
         self.foreign = match damage.as_deref() {
             // Checked together and found whole.
             Some([]) => None,
+            // The file is checked by itself only where nobody uses what lies beside it.
             Some(messages) if sound_alone == Some(true) => Some(Foreign {
                 companion,
                 evidence: format!(

@@ -272,6 +272,15 @@ fn a_log_is_called_foreign_by_proof_or_where_the_file_is_sound_without_it() {
         assert_eq!(found, expected, "{faults:?} {sound_alone:?}");
     }
 
+    // What a check found may come with an observation that did not read the log.
+    let mut light = state.clone();
+    light.wal.as_mut().unwrap().scanned = false;
+    light.integrity = Some(checked(&wrong, Some(true)));
+    assert_eq!(
+        diagnosed(&mut Memory::default(), 0, &light),
+        (foreign(), aside())
+    );
+
     // It stays one until it is gone, another one, or the two are found whole together.
     let mut memory = Memory::default();
     state.integrity = Some(checked(&wrong, Some(true)));

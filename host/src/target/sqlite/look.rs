@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Integrity, Lock, SqliteState, WalState, copies,
+    Integrity, IntegrityFault, Lock, SqliteState, WalState, copies,
     files::Looked,
     integrity::{Access, Check, DisagreeingValues, Mode},
     raw::{RawError, RawProcess},
@@ -303,13 +303,15 @@ impl SqliteSource {
         let is_whole = matches!(check.mode, Mode::Quick | Mode::Full);
         let in_question = match &checked.error {
             Some(_) => set::contradiction(state).is_some(),
-            None => checked.faults.iter().any(set::is_damage),
+            None => checked.faults.iter().any(IntegrityFault::is_damage),
         };
         if !is_left || !is_whole || !in_question || set::objection_but_to_log(state).is_some() {
             return checked;
         }
         let sound_alone = match self.check_file_alone(looked, check) {
-            Ok(alone) if alone.error.is_none() => Some(!alone.faults.iter().any(set::is_damage)),
+            Ok(alone) if alone.error.is_none() => {
+                Some(!alone.faults.iter().any(IntegrityFault::is_damage))
+            }
             Ok(_) | Err(_) => None,
         };
         Integrity {

@@ -14,7 +14,7 @@ mod belonging;
 mod format;
 mod header;
 
-pub use belonging::{Contradiction, contradiction, has_left_journal, has_left_log, is_damage};
+pub use belonging::{Contradiction, contradiction, has_left_journal, has_left_log};
 pub use format::{Unjudgeable, holds_pages, judge_format};
 pub use header::{
     DATABASE_HEADER_BYTES, DatabaseHeader, JOURNAL_HEADER_BYTES, JournalHeader,

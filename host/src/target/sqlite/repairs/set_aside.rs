@@ -12,12 +12,12 @@ use super::{Scene, fact, integer_fact, step};
 use crate::journal::{Intent, PlannedStep};
 use crate::model::Value;
 use crate::repair::{Loss, Proof, Repair, RepairError, Resume};
-use crate::target::sqlite::SqliteState;
 use crate::target::sqlite::copies::{CopiedFile, DATABASE_NAME, MANIFEST_NAME, Manifest};
 use crate::target::sqlite::integrity::{self, Access, Check, Mode};
 use crate::target::sqlite::raw::AsideWish;
 use crate::target::sqlite::set;
 use crate::target::sqlite::set_aside::{Companion, name_aside};
+use crate::target::sqlite::{IntegrityFault, SqliteState};
 
 /// The step that renames.
 const RENAME: &str = "set-aside";
@@ -106,7 +106,7 @@ impl SetAside {
             deadline: None,
         };
         let checked = integrity::check(self.scene.path(), Access::Alone, check).integrity;
-        let mut damage = checked.faults.into_iter().filter(set::is_damage);
+        let mut damage = checked.faults.into_iter().filter(IntegrityFault::is_damage);
         checked.error.or_else(|| Some(damage.next()?.message))
     }
 

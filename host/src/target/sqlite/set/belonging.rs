@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::super::{DamagedObject, IntegrityFault, SqliteState};
+use super::super::SqliteState;
 
 /// What proves that a log cannot belong to the database file beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,27 +95,4 @@ pub fn has_left_journal(state: &SqliteState) -> bool {
 
 fn is_unused(state: &SqliteState) -> bool {
     state.locks.is_empty() && state.set.hidden_uses.iter().all(Vec::is_empty)
-}
-
-/// Whether a fault is one of pages, rows or entries, and not of a rule that the application set.
-pub fn is_damage(fault: &IntegrityFault) -> bool {
-    const RULES: [&str; 3] = [
-        "CHECK constraint failed",
-        "NULL value in ",
-        "non-unique entry",
-    ];
-    const TYPES: [&str; 5] = ["INT", "INTEGER", "REAL", "TEXT", "BLOB"];
-    let message = fault.message.as_str();
-    // STRICT: "non-INT value in t.c".
-    let is_type = message.strip_prefix("non-").is_some_and(|rest| {
-        TYPES.iter().any(|name| {
-            rest.strip_prefix(name)
-                .is_some_and(|rest| rest.starts_with(" value in "))
-        })
-    });
-    let is_rule = is_type
-        || RULES.iter().any(|rule| message.starts_with(rule))
-        || message.starts_with("NUMERIC value in ")
-        || message.starts_with("TEXT value in ");
-    !is_rule || matches!(fault.object, DamagedObject::Pages | DamagedObject::Schema)
 }
