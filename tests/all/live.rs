@@ -202,13 +202,13 @@ fn a_damaged_signature_is_told_and_what_is_learned_later_is_read() {
 }
 
 /// A watcher that tells its story into a file, and whose files can be kept from growing.
-struct Teller {
+pub(crate) struct Teller {
     story: PathBuf,
     watcher: Child,
 }
 
 impl Teller {
-    fn start(config: &Path) -> Self {
+    pub(crate) fn start(config: &Path) -> Self {
         let story = config.with_extension("story");
         // A process that ignores the signal for a file that grows too large gets an error instead,
         // as on a full disk. The pipe is no file.
@@ -227,7 +227,7 @@ impl Teller {
         Self { story, watcher }
     }
 
-    fn until(&self, expected: &str) {
+    pub(crate) fn until(&self, expected: &str) {
         let story = || std::fs::read_to_string(&self.story).unwrap_or_default();
         let told = std::panic::AssertUnwindSafe(|| {
             wait_for(expected, || story().contains(expected).then_some(()));
@@ -247,6 +247,12 @@ impl Teller {
         prlimit(Some(self.pid()), Resource::Fsize, limit).unwrap();
     }
 
+    /// Ends it with a signal, as a service manager does.
+    pub(crate) fn stop(&mut self) {
+        kill_process(self.pid(), Signal::TERM).unwrap();
+        assert_eq!(self.end(), Some(0));
+    }
+
     fn end(&mut self) -> Option<i32> {
         wait_for("the watcher to end", || self.watcher.try_wait().unwrap()).code()
     }
@@ -260,7 +266,7 @@ impl Drop for Teller {
 }
 
 /// A shop whose write lock dbmedic may free, and the configuration for it.
-fn lockable_shop(home: &Path) -> (Scene, PathBuf) {
+pub(crate) fn lockable_shop(home: &Path) -> (Scene, PathBuf) {
     let mut scene = Scene::new(home, 1, 1, 1);
     dbmedic().clone_into(&mut scene.program);
     resting_shop(&scene.database());

@@ -45,8 +45,10 @@ mod faults;
 /// A backup that was copied over a database beside its old log.
 mod foreign_log;
 
-/// How policies come into service: signatures, refusals, shadow, probation, watching, restart.
+/// What the fuzz command tries, a little of each kind.
 mod fuzz;
+
+/// How policies come into service: signatures, refusals, shadow, probation, watching, restart.
 mod gate;
 
 /// How healthy a target is: the levels rolled up, told and kept.
@@ -54,6 +56,9 @@ mod health;
 
 /// dbmedic is killed at each step of each repair and started again.
 mod kills;
+
+/// Where a gentler act, or none, is right.
+mod left_alone;
 
 /// `run` in its three modes, approving, stopping.
 mod live;
