@@ -428,3 +428,19 @@ fn only_an_explicit_setting_lets_unsigned_policies_run() {
         );
     }
 }
+
+#[test]
+fn each_kind_of_problem_is_explained() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let known = fs::read_to_string(root.join("sdk/rust/src/problems.rs")).unwrap();
+    let explained = fs::read_to_string(root.join("PROBLEMS.md")).unwrap();
+    let kinds: Vec<&str> = known
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix('"')?.split_once("\" => "))
+        .map(|(kind, _)| kind)
+        .collect();
+    assert!(kinds.len() > 30, "{kinds:?}");
+    for kind in kinds {
+        assert!(explained.contains(&format!("`{kind}`")), "{kind}");
+    }
+}

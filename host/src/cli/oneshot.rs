@@ -179,6 +179,16 @@ pub(crate) fn repair(args: &RepairArgs) -> Ended {
         visit.say_notes()?;
         if visit.healthy {
             say(&format!("{}: healthy", visit.target))?;
+        } else if visit
+            .problems
+            .iter()
+            .all(|problem| problem.ruling.is_none())
+        {
+            if visit.repairs.is_empty() {
+                complain(
+                    "nothing was done: no repair is chosen for what is left; see what is suggested",
+                );
+            }
         } else if !args.apply {
             complain("nothing was done; `--apply` does it");
         }
@@ -430,6 +440,10 @@ fn say_problem(problem: &Problem) -> anyhow::Result<()> {
         }
     }
     match &problem.ruling {
+        // The mode of a visit that only shows what would be done.
+        Some(RulingSummary::Refused { law, .. }) if law == "guard.mode" => {
+            say("  guard: nothing is written without `--apply`")?;
+        }
         Some(RulingSummary::Refused { law, reason }) => {
             say(&format!("  guard: no: {reason} ({law})"))?;
         }

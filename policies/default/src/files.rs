@@ -213,8 +213,10 @@ fn set_aside<'a>(
     parameters: &Parameters,
 ) -> Judgement<'a> {
     let judgement = judgement.suggest(suggestions::KEEP_CLOSED);
-    if file_sound != Some(true) {
-        return judgement.suggest(suggestions::NEITHER_SOUND);
+    match file_sound {
+        Some(true) => {}
+        Some(false) => return judgement.suggest(suggestions::NEITHER_SOUND),
+        None => return judgement.suggest(suggestions::SOUND_NOT_KNOWN),
     }
     if parameters.set_aside_foreign_log {
         judgement.wish(repair, SET_ASIDE_CONFIDENCE)

@@ -42,6 +42,7 @@ pub(crate) const LOST_LOCKS: &str = "Open the database with no other program whi
 pub(crate) const KEEP_CLOSED: &str = "Open the database with no program until this is settled: the first one to open it writes the two together.";
 pub(crate) const SET_ASIDE: &str = "If the file is the right one (a restored backup), move the old -wal or -journal away: dbmedic repair DATABASE --apply --set set_aside_foreign_log=true keeps it beside, renamed. If the log is the right one, put back the file that it belongs to.";
 pub(crate) const NEITHER_SOUND: &str = "The file alone is damaged as well: work on copies, and restore a snapshot or backup without an old -wal or -journal beside it.";
+pub(crate) const SOUND_NOT_KNOWN: &str = "Whether the file is sound without it is not known yet: the next full check says so, and dbmedic check DATABASE does at once.";
 pub(crate) const ENCRYPTED: &str = "Check it with the tool that encrypts it, for example PRAGMA cipher_integrity_check of SQLCipher.";
 pub(crate) const HIDDEN_LOCKS: &str = "Have the application use SQLite's usual locks (VFS unix), or check a copy while it is stopped.";
 pub(crate) const OTHER_FORMAT: &str =

@@ -10,6 +10,8 @@ use crate::target::sqlite::set;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Belonging {
     foreign: Option<Foreign>,
+    /// Whether the file is sound by itself, and beside which companion that was checked.
+    sound_alone: Option<(Companion, bool)>,
 }
 
 /// By what a companion of the file is known again.
@@ -62,11 +64,15 @@ impl Belonging {
         }
         let integrity = state.integrity.as_ref();
         let sound_alone = integrity.and_then(|integrity| integrity.sound_alone);
+        // The check may be known before the log was read to its end, or after.
+        self.sound_alone = sound_alone
+            .map(|sound| (companion, sound))
+            .or(self.sound_alone.filter(|(beside, _)| *beside == companion));
         let known = self.foreign.take();
         let scanned = state.wal.as_ref().filter(|log| log.scanned);
         let commits = scanned.map(|log| log.commits);
         let commits = commits.or(known.as_ref().and_then(|known| known.commits));
-        let file_sound = sound_alone.or(known.as_ref().and_then(|known| known.file_sound));
+        let file_sound = self.sound_alone.map(|(_, sound)| sound);
         if let Some(why) = set::contradiction(state) {
             self.foreign = Some(Foreign {
                 companion,
@@ -107,7 +113,11 @@ impl Belonging {
             }),
             // The file itself is damaged.
             Some(_) if sound_alone == Some(false) => None,
-            _ => known,
+            _ => known.map(|known| Foreign {
+                file_sound,
+                commits,
+                ..known
+            }),
         };
     }
 }

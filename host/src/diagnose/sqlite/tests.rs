@@ -281,6 +281,21 @@ fn a_log_is_called_foreign_by_proof_or_where_the_file_is_sound_without_it() {
         (foreign(), aside())
     );
 
+    // A proof from one observation and the check of the file from another, in either order.
+    let proven = with_left_log(3, (5, 9), Vec::new());
+    let refused = SqliteState {
+        integrity: Some(Integrity {
+            error: Some("the log does not belong".into()),
+            ..checked(&[], Some(true))
+        }),
+        ..light.clone()
+    };
+    for order in [[&proven, &refused, &proven], [&refused, &proven, &proven]] {
+        let mut memory = Memory::default();
+        let last = order.map(|state| diagnosed(&mut memory, 0, state));
+        assert_eq!(last[2], (foreign(), aside()));
+    }
+
     // It stays one until it is gone, another one, or the two are found whole together.
     let mut memory = Memory::default();
     state.integrity = Some(checked(&wrong, Some(true)));

@@ -225,18 +225,21 @@ impl Repair for SetAside {
 
     fn verify(&mut self) -> Result<Proof, RepairError> {
         let (expected, token) = self.copied()?;
+        let companion = self.mark.companion();
         self.ask(&token, &expected, AsideWish::Verify)?;
         let aside = self.path_aside(&token);
-        let loss = match (self.proven, self.commits) {
-            (true, _) => Loss::Untouched,
-            (false, Some(commits)) => Loss::NotProven(format!(
-                "whether its {commits} transactions belong to this database is not known; they are in {}",
+        let what = match (companion, self.commits) {
+            (Companion::Log, Some(commits)) => format!("its {commits} transactions"),
+            (Companion::Log, None) => "what the log holds".to_owned(),
+            (Companion::Journal, _) => "the rollback that it holds".to_owned(),
+        };
+        let loss = if self.proven {
+            Loss::Untouched
+        } else {
+            Loss::NotProven(format!(
+                "whether {what} belongs to this database is not known; it is kept in {}",
                 aside.display()
-            )),
-            (false, None) => Loss::NotProven(format!(
-                "whether the rollback belongs to this database is not known; it is in {}",
-                aside.display()
-            )),
+            ))
         };
         let proof = Proof::new(
             format!(
