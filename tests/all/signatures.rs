@@ -350,7 +350,10 @@ fn an_incident_that_cannot_be_learned_from_is_told() {
     let known = format!("no INC-77 is in this recording; it has {}", incidents[0]);
     refused(&recording, "INC-77", &known);
     refused("nowhere.rec", "INC-1", "nowhere.rec");
-    refused("/dev/null", "INC-1", "the file is empty");
+    refused("/dev/null", "INC-1", "it is not a regular file");
+    let empty = dir.path().join("empty.rec");
+    std::fs::write(&empty, "").unwrap();
+    refused(empty.to_str().unwrap(), "INC-1", "the file is empty");
 
     // The same recording from two looks before the incident on, and one in which it had no numbers.
     let text = std::fs::read_to_string(&recording).unwrap();

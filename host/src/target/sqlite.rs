@@ -324,6 +324,10 @@ pub struct IndexComparison {
     /// How long a rebuild holds writers out, milliseconds, estimated by reading and sorting the
     /// rows and by the pages to write; none when it was not measured.
     pub expected_lock_ms: Option<u64>,
+    /// What of the index the application may define in its own way, so that dbmedic's SQLite must not
+    /// build it; none when there is nothing of the kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_to_application: Option<String>,
 }
 
 /// Entries that a rebuild removes and that hold no value which is not also in a row, by why.

@@ -172,3 +172,32 @@ fn programs_that_use_a_database_in_their_own_way_hide_nothing() {
         drop(owner);
     }
 }
+
+#[test]
+fn a_log_that_was_deleted_in_order_is_not_used_by_who_inherited_it() {
+    let place = Place::new();
+    let owner = Owner::start(&place.database, WAL, None);
+    let log = place.companion("-wal");
+    let mut heir = Command::new("sleep")
+        .arg("60")
+        .stdout(File::options().write(true).open(&log).unwrap())
+        .spawn()
+        .unwrap();
+    // The last one that closes the database deletes the log.
+    owner.leave();
+    assert!(!log.exists());
+    assert_eq!(seen(&place), []);
+    heir.kill().unwrap();
+    heir.wait().unwrap();
+}
+
+#[test]
+fn a_reader_of_a_replaced_file_that_is_at_rest_loses_nothing() {
+    let place = Place::new();
+    let reader = Owner::start(&place.database, ROLLBACK, None);
+    let other = place.directory.path().join("other");
+    fs::copy(&place.database, &other).unwrap();
+    fs::rename(&other, &place.database).unwrap();
+    assert_eq!(seen(&place), []);
+    drop(reader);
+}

@@ -2,9 +2,9 @@
 
 use super::files::LogMark;
 use super::{Diagnosis, Look, NO_LOSS, boolean, first_of, integer, text};
-use crate::model::{Candidate, CascadeLevel, Fact, Precondition};
+use crate::model::{Candidate, CascadeLevel, DataLoss, Fact, Precondition};
 use crate::target::sqlite::integrity::Mode;
-use crate::target::sqlite::set;
+use crate::target::sqlite::{DamagedObject, IndexComparison, Integrity, IntegrityFault, set};
 
 /// What is remembered of what lies beside the file.
 #[derive(Debug, Clone, Default)]
@@ -101,18 +101,20 @@ impl Belonging {
             // Checked together and found whole.
             Some([]) => None,
             // The file is checked by itself only where nobody uses what lies beside it.
-            Some(messages) if sound_alone == Some(true) => Some(Foreign {
-                companion,
-                evidence: format!(
-                    "the database file is sound by itself and not together with the {what} beside it ({}): the {what} seems to belong to another file, as it does when a backup is copied over a database",
-                    first_of(messages)
-                ),
-                proven: false,
-                file_sound,
-                commits,
-            }),
-            // The file itself is damaged.
-            Some(_) if sound_alone == Some(false) => None,
+            Some(messages) if sound_alone == Some(true) && whole.is_some_and(is_mixture) => {
+                Some(Foreign {
+                    companion,
+                    evidence: format!(
+                        "the database file is sound by itself and not together with the {what} beside it ({}): the {what} seems to belong to another file, as it does when a backup is copied over a database",
+                        first_of(messages)
+                    ),
+                    proven: false,
+                    file_sound,
+                    commits,
+                })
+            }
+            // The file itself is damaged, or what the log's own commits may have left out.
+            Some(_) if sound_alone.is_some() => None,
             _ => known.map(|known| Foreign {
                 file_sound,
                 commits,
@@ -178,14 +180,33 @@ impl Foreign {
                         },
                     }],
                     expected_duration_ms: 2000,
-                    // Nothing is deleted: what the log holds stays in it.
-                    expected_loss: NO_LOSS,
+                    // Nothing is deleted, but the database does not show what the log holds any more.
+                    // Where it is not proven to be another's, that counts as lost.
+                    expected_loss: DataLoss {
+                        commits: if self.proven {
+                            0
+                        } else {
+                            self.commits.unwrap_or(0)
+                        },
+                        ..NO_LOSS
+                    },
                     undoable: true,
                 })
                 .into_iter()
                 .collect(),
         }
     }
+}
+
+/// Whether faults are those of a mixture: trees that do not fit, or rows and entries that say different
+/// things. An index that lacks entries, or has some too many, is made by commits of its own log as well.
+fn is_mixture(checked: &Integrity) -> bool {
+    let of_trees = |fault: &IntegrityFault| {
+        fault.is_damage() && !matches!(fault.object, DamagedObject::Index { .. })
+            || fault.message.starts_with("Tree ")
+    };
+    let disagrees = |compared: &IndexComparison| compared.disagreements > 0;
+    checked.faults.iter().any(of_trees) || checked.comparisons.iter().any(disagrees)
 }
 
 fn companion(look: &Look<'_>) -> Option<Companion> {

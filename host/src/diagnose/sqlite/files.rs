@@ -20,6 +20,7 @@ pub(super) struct FileMemory {
     log: Option<(LogMark, u64)>,
     schema: SchemaMemory,
     uses: UseMemory,
+    header_fault: Option<HeaderFault>,
     /// Whether a lock directory was seen: its owner takes locks that are not seen in between.
     had_lock_directory: bool,
 }
@@ -58,7 +59,7 @@ struct SchemaMemory {
 
 /// How long a schema must hold nothing before that is a finding, milliseconds: a program that makes
 /// its tables again drops the old ones first.
-const EMPTY_SCHEMA_MS: u64 = 5000;
+const EMPTY_SCHEMA_MS: u64 = 60_000;
 
 /// What the files of one observation come to.
 #[derive(Debug, Default)]
@@ -114,7 +115,15 @@ impl FileMemory {
                 look.snapshot_facts(),
             ));
         }
-        found.problems.extend(header_problem(look));
+        // A file that is being written is short for a while: the same must be seen twice.
+        let fault = state.header_fault.as_ref();
+        let is_new = fault != self.header_fault.as_ref();
+        self.header_fault = fault.cloned();
+        if is_new && matches!(fault, Some(HeaderFault::Truncated { .. })) {
+            found.is_pending = true;
+        } else {
+            found.problems.extend(header_problem(look));
+        }
         found.problems.extend(other_name(look));
         found.problems.extend(self.replaced(look));
         found.problems.extend(self.emptied_schema(look));
@@ -332,7 +341,7 @@ fn hidden_use(way: Hidden, holders: &[&HiddenUse]) -> Option<Diagnosis> {
             format!("; keep the process alive and copy /proc/{pid}/fd/{descriptor} first")
         });
         format!(
-            "{who} writes to a {what} that was deleted or replaced under it: what it commits is in no file that has a name{copy}"
+            "{who} has a {what} open for writing that was deleted or replaced under it: what it commits is in no file that has a name{copy}"
         )
     };
     let (kind, subject, severity, summary) = match way {

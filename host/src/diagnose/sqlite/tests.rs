@@ -5,7 +5,8 @@ use crate::source::State;
 use crate::target::sqlite::activity::{Activity, RunState};
 use crate::target::sqlite::set::{Hidden, HiddenUse};
 use crate::target::sqlite::{
-    DamagedObject, Integrity, IntegrityFault, Lock, LockHolder, Probe, Process, WalState,
+    DamagedObject, HeaderFault, IndexComparison, Integrity, IntegrityFault, Lock, LockHolder,
+    Probe, Process, WalState,
 };
 
 pub(super) fn holder(lock: Lock, pid: u32) -> LockHolder {
@@ -257,6 +258,19 @@ fn a_log_is_called_foreign_by_proof_or_where_the_file_is_sound_without_it() {
     }
 
     let mut state = with_left_log(5, (5, 9), Vec::new());
+    let disagreeing = |integrity: Integrity| Integrity {
+        comparisons: vec![IndexComparison {
+            index: "i".into(),
+            table: "t".into(),
+            disagreements: 1,
+            ..IndexComparison::default()
+        }],
+        ..integrity
+    };
+    // An index that only lacks entries: the log's own commits may have left them out.
+    state.integrity = Some(checked(&wrong, Some(true)));
+    let found = diagnosed(&mut Memory::default(), 0, &state);
+    assert_eq!(found, (index(), vec!["index.rebuild".to_owned()]));
     for (faults, sound_alone, expected) in [
         (&wrong[..], Some(true), (foreign(), aside())),
         (
@@ -268,6 +282,9 @@ fn a_log_is_called_foreign_by_proof_or_where_the_file_is_sound_without_it() {
         (&[], None, (vec![], vec![])),
     ] {
         state.integrity = Some(checked(faults, sound_alone));
+        if sound_alone == Some(true) {
+            state.integrity = state.integrity.map(disagreeing);
+        }
         let found = diagnosed(&mut Memory::default(), 0, &state);
         assert_eq!(found, expected, "{faults:?} {sound_alone:?}");
     }
@@ -275,7 +292,7 @@ fn a_log_is_called_foreign_by_proof_or_where_the_file_is_sound_without_it() {
     // What a check found may come with an observation that did not read the log.
     let mut light = state.clone();
     light.wal.as_mut().unwrap().scanned = false;
-    light.integrity = Some(checked(&wrong, Some(true)));
+    light.integrity = Some(disagreeing(checked(&wrong, Some(true))));
     assert_eq!(
         diagnosed(&mut Memory::default(), 0, &light),
         (foreign(), aside())
@@ -298,7 +315,7 @@ fn a_log_is_called_foreign_by_proof_or_where_the_file_is_sound_without_it() {
 
     // It stays one until it is gone, another one, or the two are found whole together.
     let mut memory = Memory::default();
-    state.integrity = Some(checked(&wrong, Some(true)));
+    state.integrity = Some(disagreeing(checked(&wrong, Some(true))));
     assert_eq!(diagnosed(&mut memory, 0, &state).0, foreign());
     state.integrity = None;
     assert_eq!(diagnosed(&mut memory, 1000, &state), (foreign(), aside()));
@@ -347,7 +364,9 @@ fn a_journal_waits_only_when_its_writer_is_gone() {
         assert_eq!(diagnosed(&mut Memory::default(), 0, &state).0, kinds);
     }
     let mut state = journal(true, false, vec![]);
-    state.integrity = Some(checked(&["row 7 missing from index i"], Some(true)));
+    let mut integrity = checked(&["row 7 missing from index i"], Some(true));
+    integrity.faults[0].object = DamagedObject::Table { table: "t".into() };
+    state.integrity = Some(integrity);
     let (kinds, offered) = diagnosed(&mut Memory::default(), 0, &state);
     assert_eq!(
         (kinds, offered),
@@ -383,13 +402,36 @@ fn a_file_that_was_replaced_or_lost_its_tables_is_reported() {
     assert!(kinds(10_000, &with(1, Some(true))).is_empty());
     // For a moment, as in a program that makes its tables again.
     assert!(kinds(11_000, &with(1, Some(false))).is_empty());
-    assert!(kinds(15_999, &with(1, None)).is_empty());
-    assert_eq!(kinds(16_000, &with(1, Some(false))), ["schema.emptied"]);
-    assert!(kinds(17_000, &with(1, Some(true))).is_empty());
+    assert!(kinds(70_999, &with(1, None)).is_empty());
+    assert_eq!(kinds(71_000, &with(1, Some(false))), ["schema.emptied"]);
+    assert!(kinds(72_000, &with(1, Some(true))).is_empty());
 
     let mut other = with(2, Some(true));
-    assert_eq!(kinds(18_000, &other), ["file.replaced"]);
-    assert_eq!(kinds(19_000, &other), ["file.replaced"]);
+    assert_eq!(kinds(73_000, &other), ["file.replaced"]);
+    assert_eq!(kinds(19000, &other), ["file.replaced"]);
     other.integrity = Some(checked(&[], None));
-    assert!(kinds(20_000, &other).is_empty());
+    assert!(kinds(75_000, &other).is_empty());
+}
+
+#[test]
+fn a_file_that_is_short_for_a_moment_is_not_truncated() {
+    let short = |actual_pages| {
+        let mut state = state(Vec::new(), 1);
+        state.wal = None;
+        state.wal_index = None;
+        state.header_fault = Some(HeaderFault::Truncated {
+            expected_pages: 100,
+            actual_pages,
+        });
+        state
+    };
+    let mut memory = Memory::default();
+    let mut kinds = |at_ms, state: &SqliteState| diagnosed(&mut memory, at_ms, state).0;
+    // A file that grows, as a large transaction is written.
+    assert!(kinds(0, &short(10)).is_empty());
+    assert!(kinds(100, &short(50)).is_empty());
+    assert!(kinds(200, &state(Vec::new(), 1)).is_empty());
+    assert!(kinds(300, &short(50)).is_empty());
+    assert_eq!(kinds(400, &short(50)), ["file.truncated"]);
+    assert_eq!(kinds(500, &short(50)), ["file.truncated"]);
 }

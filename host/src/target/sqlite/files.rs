@@ -14,7 +14,7 @@ use std::{
 use rustix::fs::FileType;
 
 use super::{
-    HeaderFault, SqliteState, WalIndexState, WalState, beside, hidden_uses,
+    HeaderFault, Lock, SqliteState, WalIndexState, WalState, beside, hidden_uses,
     inspect::{inspect, journal_header},
     locks::{self, LockFile},
     probe,
@@ -275,6 +275,18 @@ fn header_fault(found: &FileSet, bytes: u64, state: &SqliteState) -> Option<Head
         (None, None) => 0,
     };
     let missing = expected_pages.saturating_sub(actual_pages);
+    // SQLite writes the first page before it writes those at the end: a file that somebody is writing
+    // is short for a while, where no journal or log says so (journal_mode MEMORY and OFF) as well.
+    let is_written = state.locks.iter().any(|holder| {
+        holder.exclusive
+            || matches!(
+                holder.lock,
+                Lock::Reserved | Lock::Pending | Lock::WalCheckpoint
+            )
+    });
+    if is_written {
+        return None;
+    }
     (state.journal_bytes.is_none() && missing > waiting).then_some(HeaderFault::Truncated {
         expected_pages,
         actual_pages,

@@ -40,8 +40,6 @@ const PAUSE: Duration = Duration::from_millis(20);
 const MOST_NAMED: usize = 16;
 /// What the kernel writes behind the name of a file that has none any more.
 const DELETED: &[u8] = b" (deleted)";
-/// Generations of parents that are followed.
-const MOST_ANCESTORS: usize = 32;
 
 /// The processes that use the database so that others cannot see it. `wal_mode` says whether the
 /// database's header asks for a log. `ignore` are dbmedic's own. What cannot be looked into, as the
@@ -87,7 +85,8 @@ fn round(
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .filter(|pid| !ignore.contains(pid) && pids.is_none_or(|pids| pids.contains(pid)))
         .filter_map(|pid| {
-            let (hidden, descriptor) = scene.judge(pid, files, &open_files(pid, files))?;
+            let open = open_files(pid, files, scene.held.on_database(pid));
+            let (hidden, descriptor) = scene.judge(pid, files, &open)?;
             Some(HiddenUse {
                 hidden,
                 process: locks::process(pid)?,
@@ -105,8 +104,9 @@ fn id_of(path: &Path) -> Option<Id> {
     Some((meta.dev(), meta.ino()))
 }
 
-/// A file that a process has open for writing.
+/// A file that a process has open.
 struct OpenFile {
+    is_writable: bool,
     descriptor: u32,
     /// Its name, without the kernel's remark.
     name: PathBuf,
@@ -128,38 +128,45 @@ impl Scene {
         let named = |found: Option<&OpenFile>, hidden: Hidden| {
             found.map(|file| (hidden, Some(file.descriptor)))
         };
-        let log = self.deleted(files, open, "-wal");
-        let log = log.or_else(|| self.deleted(files, open, "-shm"));
+        let (on_database, on_index) = (self.held.on_database(pid), self.held.on_index(pid));
+        let log = self.deleted(pid, files, open, "-wal");
+        let log = log.or_else(|| self.deleted(pid, files, open, "-shm"));
+        let database = self.deleted(pid, files, open, "");
+        // Who holds no lock has inherited the descriptor, as a fork does, or is at rest.
+        let is_used = |file: &&OpenFile| locks::holds_any(pid, file.id);
+        let log = log.filter(|_| on_database || database.as_ref().is_some_and(is_used));
         let unlinked = named(log, Hidden::LogUnlinked)
-            .or_else(|| named(self.deleted(files, open, ""), Hidden::DatabaseUnlinked));
+            .or_else(|| named(database.filter(is_used), Hidden::DatabaseUnlinked));
         if unlinked.is_some() || !self.wal_mode || !self.held.names_everybody {
             return unlinked;
         }
         let has = |id: Option<Id>| {
-            open.iter()
-                .find(|file| !file.is_deleted && Some(file.id) == id)
+            let mut named = open.iter().filter(|file| !file.is_deleted);
+            named.find(|file| id.is_some() && Some(file.id) == id)
         };
-        let log = self.log.and_then(|log| has(Some(log)));
-        let (on_database, on_index) = (self.held.on_database(pid), self.held.on_index(pid));
+        let log = has(self.log);
         // SQLite holds a lock on the database wherever it holds one on the log's index.
         let lost_those_of_database = on_index && !on_database;
-        let lost_all = !on_index
-            && !on_database
-            && log.is_some()
-            && has(self.database).is_some()
-            && !self.held.has_unnamed
-            && !self.held.by_a_relative_of(pid);
+        let lost_all = self.held.by_nobody()
+            && log.is_some_and(|log| log.is_writable)
+            && has(self.database).is_some_and(|database| database.is_writable)
+            && !is_fork(pid);
         if lost_those_of_database || lost_all {
             return Some((Hidden::LocksLost, log.map(|log| log.descriptor)));
         }
         // In this mode SQLite holds a lock on the log's index as long as it holds one on the database,
-        // but for a connection that has the database for itself.
-        (self.held.shares_database(pid) && !on_index).then_some((Hidden::LogElsewhere, None))
+        // but for a connection that has the database for itself, and one that may only read the index.
+        let elsewhere = self.held.shares_database(pid)
+            && !on_index
+            && has(self.database).is_some()
+            && log.is_none();
+        elsewhere.then_some((Hidden::LogElsewhere, None))
     }
 
     /// The file of the database that a process has open under a name that is gone.
     fn deleted<'a>(
         &self,
+        pid: u32,
         files: &Files,
         open: &'a [OpenFile],
         suffix: &str,
@@ -169,9 +176,12 @@ impl Scene {
             .iter()
             .filter(|file| !file.is_deleted && Some(file.id) == self.database)
             .map(|file| file.name.as_path());
-        let bases: Vec<&Path> = seen_as.chain([files.database.as_path()]).collect();
+        // In another one the same path is another file.
+        let own = in_this_mount_namespace(pid).then_some(files.database.as_path());
+        let bases: Vec<&Path> = seen_as.chain(own).collect();
         open.iter().find(|file| {
             file.is_deleted
+                && file.is_writable
                 && bases.iter().any(|base| {
                     let mut name = base.as_os_str().to_owned();
                     name.push(suffix);
@@ -233,35 +243,29 @@ impl Held {
             && held.next().is_none()
     }
 
-    /// Whether a process that this one was forked from, or forked, or that has the same parent,
-    /// holds a lock: descriptors are inherited, locks are not, and mostly they are not used.
-    fn by_a_relative_of(&self, pid: u32) -> bool {
-        let own = ancestry(pid);
-        let parent = own.get(1).copied().filter(|&parent| parent > 1);
-        let all = self.database.iter().chain(&self.index);
-        all.into_iter().any(|holder| {
-            let other = ancestry(holder.process.pid);
-            own.contains(&holder.process.pid)
-                || other.contains(&pid)
-                // Everything comes from init.
-                || (parent.is_some() && other.get(1).copied() == parent)
-        })
+    /// Whether nobody holds a lock, of whatever kind.
+    fn by_nobody(&self) -> bool {
+        !self.has_unnamed && self.database.is_empty() && self.index.is_empty()
     }
 }
 
-/// A process, its parent, and so on.
-fn ancestry(pid: u32) -> Vec<u32> {
-    let parent = |pid: &u32| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        locks::parse_parent(&stat).filter(|&parent| parent > 0)
-    };
-    std::iter::successors(Some(pid), parent)
-        .take(MOST_ANCESTORS)
-        .collect()
+/// Whether a process may have its descriptors from its parent: it is a fork that runs no program of its
+/// own. Descriptors are inherited, locks are not, and mostly they are not used. One whose parent is gone
+/// is on its own.
+fn is_fork(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    locks::parse_fork(&stat).is_some_and(|(parent, is_fork)| parent > 1 && is_fork)
 }
 
-/// What a process has open for writing that is called like the database or a companion of it.
-fn open_files(pid: u32, files: &Files) -> Vec<OpenFile> {
+/// Whether a path means the same to a process as to this one.
+fn in_this_mount_namespace(pid: u32) -> bool {
+    let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+    of("self").is_some_and(|own| of(&pid.to_string()) == Some(own))
+}
+
+/// What a process has open that is called like the database or a companion of it; of one that holds a
+/// lock on it, everything: it may reach it under another name.
+fn open_files(pid: u32, files: &Files, is_holder: bool) -> Vec<OpenFile> {
     let own_name = files.database.file_name().unwrap_or_default().as_bytes();
     let entries = fs::read_dir(format!("/proc/{pid}/fd"));
     let mut found = Vec::new();
@@ -276,7 +280,7 @@ fn open_files(pid: u32, files: &Files) -> Vec<OpenFile> {
         let is_called_so = name
             .file_name()
             .is_some_and(|name| name.as_bytes().starts_with(own_name));
-        if !is_called_so {
+        if !is_called_so && !is_holder {
             continue;
         }
         let descriptor = entry.file_name().to_str().and_then(|n| n.parse().ok());
@@ -284,8 +288,9 @@ fn open_files(pid: u32, files: &Files) -> Vec<OpenFile> {
         let (Some(descriptor), Ok(meta)) = (descriptor, fs::metadata(entry.path())) else {
             continue;
         };
-        if meta.is_file() && is_writable(pid, descriptor) {
+        if meta.is_file() {
             found.push(OpenFile {
+                is_writable: is_writable(pid, descriptor),
                 descriptor,
                 name,
                 is_deleted,

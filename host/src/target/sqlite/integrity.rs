@@ -148,6 +148,14 @@ pub fn check(path: &Path, access: Access, check: Check) -> Checked {
         let most = usize::try_from(check.max_faults).unwrap_or(usize::MAX);
         let coverage = sample::run(connection, seed, begun, &mut found.faults, most)?;
         found.coverage = Some(coverage);
+        // A sample finds an entry by the order of its index. Where that is the application's, only a
+        // full check tells.
+        found.faults.retain(|fault| match &fault.object {
+            DamagedObject::Index { index, table, .. } => {
+                !compare::is_left_to_application(connection, index, table)
+            }
+            _ => true,
+        });
         Ok(())
     })
 }
@@ -224,11 +232,41 @@ fn compare_damaged(connection: &Connection, found: &mut Gathered) {
             },
             values: Vec::new(),
         });
+        leave_to_application(&compared.comparison, found);
         if compared.comparison.shared_keys > 0 {
             found.shared.insert((index.to_owned(), table.to_owned()));
         }
         found.compared(compared);
     }
+}
+
+/// Where the entries of an index are those of the rows, and only their order is not what dbmedic's SQLite
+/// expects, and the application may define that order: takes the faults back, which are none to the
+/// application, and says that the order was not judged.
+fn leave_to_application(compared: &IndexComparison, found: &mut Gathered) {
+    let Some(why) = &compared.left_to_application else {
+        return;
+    };
+    let differs = compared.disagreements > 0
+        || compared.missing_entries > 0
+        || compared.removable.total() > 0
+        || compared.rows != compared.entries;
+    let of_index = |fault: &IntegrityFault| matches!(&fault.object, DamagedObject::Index { index, .. } if *index == compared.index);
+    // What an entry is missed by, and seems to be there twice by, is the order.
+    let is_order = |fault: &IntegrityFault| {
+        fault.message.contains(" missing from index ")
+            || fault.message.starts_with("non-unique entry in index ")
+    };
+    let only_order = found
+        .faults
+        .iter()
+        .filter(|fault| of_index(fault))
+        .all(is_order);
+    if differs || !only_order {
+        return;
+    }
+    found.faults.retain(|fault| !of_index(fault));
+    found.unjudged(UnjudgedPart::IndexOrder, &compared.index, why);
 }
 
 /// Opens a connection, has the work done, and says what came of it.

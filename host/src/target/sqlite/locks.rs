@@ -154,10 +154,15 @@ pub fn parse_stat(text: &str) -> Option<(u64, u64)> {
     Some((field(22)?, field(14)?.saturating_add(field(15)?)))
 }
 
-/// The parent's pid, from the text of `/proc/PID/stat`; 0 when it has none.
-pub fn parse_parent(text: &str) -> Option<u32> {
+/// The parent's pid, 0 when it has none, and whether the process is a fork that runs no program of its
+/// own (`PF_FORKNOEXEC` of the kernel), from the text of `/proc/PID/stat`.
+pub fn parse_fork(text: &str) -> Option<(u32, bool)> {
+    const PF_FORKNOEXEC: u64 = 0x40;
     let (_, after_name) = text.rsplit_once(')')?;
-    after_name.split_whitespace().nth(1)?.parse().ok()
+    let mut fields = after_name.split_whitespace().skip(1);
+    let parent = fields.next()?.parse().ok()?;
+    let flags: u64 = fields.nth(4)?.parse().ok()?;
+    Some((parent, flags & PF_FORKNOEXEC != 0))
 }
 
 /// A process as it is now; none when it has ended.
@@ -247,6 +252,18 @@ pub(super) fn names_everybody(file: &File) -> io::Result<bool> {
     Ok(held
         .iter()
         .any(|range| range.file == id && range.pid == pid))
+}
+
+/// Whether a process holds a lock on the file of this device and inode, as far as `/proc/locks` says.
+pub(super) fn holds_any(pid: u32, (device, inode): (u64, u64)) -> bool {
+    let file = FileId {
+        major: rustix::fs::major(device),
+        minor: rustix::fs::minor(device),
+        inode,
+    };
+    let held = fs::read_to_string("/proc/locks").map_or_else(|_| Vec::new(), |text| parse(&text));
+    held.iter()
+        .any(|range| range.pid == pid && range.file == file)
 }
 
 /// Whether somebody holds a lock of another kind than SQLite's own on this file (`flock`, a lease):
@@ -347,7 +364,9 @@ garbage
         let stat = "42 (a ) b (c)) S 1 42 42 0 -1 4194560 1 0 0 0 70 30 0 0 20 0 1 0 98765 0 0";
         assert_eq!(parse_stat(stat), Some((98765, 100)));
         assert_eq!(parse_stat("42 (cut"), None);
-        assert_eq!(parse_parent(stat), Some(1));
+        assert_eq!(parse_fork(stat), Some((1, false)));
+        let fork = stat.replace("4194560", "4194624");
+        assert_eq!(parse_fork(&fork), Some((1, true)));
         let own = process(std::process::id()).unwrap();
         assert!(own.start_ticks > 0 && !own.name.is_empty());
     }

@@ -67,7 +67,16 @@ pub fn compare(connection: &Connection, index: &str, table: &str) -> rusqlite::R
         values: Vec::new(),
     };
     match compare_into(connection, &mut compared) {
-        Ok(()) => {}
+        Ok(()) => {
+            let found = &mut compared.comparison;
+            if let Some(why) = &found.left_to_application {
+                found.unproven.get_or_insert_with(|| {
+                    format!(
+                        "{why}, so that only the application can build the index: run REINDEX there"
+                    )
+                });
+            }
+        }
         Err(Trouble::NotComparable(why)) => compared.comparison.unproven = Some(why),
         Err(Trouble::Sqlite(error)) => match error.sqlite_error_code() {
             Some(
@@ -80,6 +89,13 @@ pub fn compare(connection: &Connection, index: &str, table: &str) -> rusqlite::R
         },
     }
     Ok(compared)
+}
+
+/// Whether the application may define something of an index in its own way; false where that cannot be
+/// read.
+pub(super) fn is_left_to_application(connection: &Connection, index: &str, table: &str) -> bool {
+    let shape = Shape::read(connection, index, table);
+    shape.is_ok_and(|shape| shape.is_ok_and(|shape| shape.left_to_application().is_some()))
 }
 
 /// The statement that reads all rows of an index's table, every column, from the table's own tree
@@ -125,6 +141,7 @@ impl From<String> for Trouble {
 fn compare_into(connection: &Connection, compared: &mut Compared) -> Result<(), Trouble> {
     let found = &mut compared.comparison;
     let shape = Shape::read(connection, &found.index, &found.table)??;
+    found.left_to_application = shape.left_to_application();
     for sql in [
         Some(shape.rows_sql("")),
         Some(shape.row_sql()),

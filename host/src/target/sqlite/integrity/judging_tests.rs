@@ -418,3 +418,37 @@ fn functions_of_mathematics_are_known() {
     );
     assert_eq!(database.unjudged(), Vec::<String>::new());
 }
+
+#[test]
+fn an_index_in_an_order_that_the_application_defines_is_left_to_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.db");
+    // As an application leaves it whose NOCASE tells cases apart.
+    let application = Connection::open(&path).unwrap();
+    application
+        .execute_batch(
+            "CREATE TABLE g(id INTEGER PRIMARY KEY, a TEXT UNIQUE);
+             INSERT INTO g(a) VALUES ('b'), ('A'), ('C'), ('d'), ('E'), ('f'), ('G');
+             PRAGMA writable_schema=ON;
+             UPDATE sqlite_schema SET sql = replace(sql, 'TEXT', 'TEXT COLLATE NOCASE');",
+        )
+        .unwrap();
+    drop(application);
+    let ask = |mode| {
+        super::check(
+            &path,
+            Access::Copy,
+            Check {
+                mode,
+                max_faults: 100,
+                deadline: None,
+            },
+        )
+        .integrity
+    };
+    let whole = ask(Mode::Full);
+    assert_eq!(whole.faults, [], "{whole:?}");
+    let parts: Vec<_> = whole.unjudged.iter().map(|one| one.part).collect();
+    assert_eq!(parts, [UnjudgedPart::IndexOrder], "{whole:?}");
+    assert_eq!(ask(Mode::Sampled { seed: 1 }).faults, []);
+}

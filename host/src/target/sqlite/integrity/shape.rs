@@ -386,6 +386,30 @@ impl Shape {
                 .all(|part| part.collation != Collation::Unknown)
     }
 
+    /// What of the index an application may define in its own way although SQLite has it built in: the
+    /// collations but `BINARY`, and functions. What dbmedic's SQLite makes of it is then not known to be
+    /// what the application's makes of it. None when there is nothing of the kind.
+    pub(super) fn left_to_application(&self) -> Option<String> {
+        let collation = self
+            .parts
+            .iter()
+            .find(|part| !part.collation_name.eq_ignore_ascii_case("BINARY"));
+        if let Some(part) = collation {
+            return Some(format!(
+                "the application may define the collation {} in its own way",
+                part.collation_name
+            ));
+        }
+        let calls = |sql: &str| {
+            let upper = sql.to_ascii_uppercase();
+            sql.contains('(') || [" LIKE ", " GLOB "].iter().any(|word| upper.contains(word))
+        };
+        let sql = self.parts.iter().map(|part| part.sql.as_str());
+        sql.chain(self.partial.as_deref())
+            .any(calls)
+            .then(|| "the application may define the functions in it in its own way".to_owned())
+    }
+
     /// How two entries compare in the order of the index.
     pub(super) fn order(&self, one: &[Stored<'_>], other: &[Stored<'_>]) -> Ordering {
         for ((part, one), other) in self.parts.iter().zip(one).zip(other) {
