@@ -130,6 +130,7 @@ impl Memory {
         if set::objection(state).is_some()
             || self.files.has_hidden_use()
             || self.belonging.is_foreign()
+            || self.belonging.is_doubtful()
         {
             for problem in &mut problems {
                 problem.candidates.clear();

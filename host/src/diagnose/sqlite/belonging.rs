@@ -12,6 +12,9 @@ pub(super) struct Belonging {
     foreign: Option<Foreign>,
     /// Whether the file is sound by itself, and beside which companion that was checked.
     sound_alone: Option<(Companion, bool)>,
+    /// The companion with which the file is at fault and without which it is sound, where its own
+    /// commits may have made that fault as well.
+    doubtful: Option<Companion>,
 }
 
 /// By what a companion of the file is known again.
@@ -44,6 +47,9 @@ impl Belonging {
         {
             self.foreign = None;
         }
+        self.doubtful = self
+            .doubtful
+            .filter(|known| Some(*known) == now && look.state.locks.is_empty());
         let companion = now?;
         self.judge(look, companion);
         match &self.foreign {
@@ -55,6 +61,11 @@ impl Belonging {
     /// Whether what lies beside the file does not belong to it: what is read of both is a mixture.
     pub(super) fn is_foreign(&self) -> bool {
         self.foreign.is_some()
+    }
+
+    /// Whether what lies beside the file may be another's: nothing is repaired in what both give.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.doubtful.is_some()
     }
 
     fn judge(&mut self, look: &Look<'_>, companion: Companion) {
@@ -97,6 +108,9 @@ impl Belonging {
             Companion::Log(_) => "log",
             Companion::Journal(..) => "rollback journal",
         };
+        if let (Some([_, ..]), Some(true)) = (damage.as_deref(), sound_alone) {
+            self.doubtful = Some(companion);
+        }
         self.foreign = match damage.as_deref() {
             // Checked together and found whole.
             Some([]) => None,

@@ -267,10 +267,6 @@ fn a_log_is_called_foreign_by_proof_or_where_the_file_is_sound_without_it() {
         }],
         ..integrity
     };
-    // An index that only lacks entries: the log's own commits may have left them out.
-    state.integrity = Some(checked(&wrong, Some(true)));
-    let found = diagnosed(&mut Memory::default(), 0, &state);
-    assert_eq!(found, (index(), vec!["index.rebuild".to_owned()]));
     for (faults, sound_alone, expected) in [
         (&wrong[..], Some(true), (foreign(), aside())),
         (
@@ -434,4 +430,27 @@ fn a_file_that_is_short_for_a_moment_is_not_truncated() {
     assert!(kinds(300, &short(50)).is_empty());
     assert_eq!(kinds(400, &short(50)), ["file.truncated"]);
     assert_eq!(kinds(500, &short(50)), ["file.truncated"]);
+}
+
+#[test]
+fn nothing_is_built_of_a_file_and_a_log_that_may_be_anothers() {
+    let index = || vec!["index.corrupt".to_owned()];
+    let wrong = ["row 7 missing from index i"];
+    let mut state = with_left_log(5, (5, 9), Vec::new());
+    // An index that only lacks entries: the log's own commits may have left them out, and it may be a
+    // mixture all the same. Nothing is built of it, until somebody uses the log.
+    state.integrity = Some(checked(&wrong, Some(true)));
+    let mut memory = Memory::default();
+    assert_eq!(diagnosed(&mut memory, 0, &state), (index(), vec![]));
+    let part = SqliteState {
+        integrity: Some(checked(&wrong, None)),
+        ..state.clone()
+    };
+    assert_eq!(diagnosed(&mut memory, 1000, &part), (index(), vec![]));
+    let used = SqliteState {
+        locks: vec![holder(Lock::Shared, 7)],
+        ..part
+    };
+    let offered = vec!["index.rebuild".to_owned()];
+    assert_eq!(diagnosed(&mut memory, 2000, &used), (index(), offered));
 }
