@@ -40,8 +40,18 @@ fn begin() -> Begin {
     }
 }
 
+/// A process that another test starts at this moment has the descriptor of a lock that was let go until
+/// it runs its program: the lock is then waited for.
 fn writer(dir: &Path, room: Room) -> Writer {
-    Writer::open(dir, room, begin(), &mut Vec::new()).unwrap()
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    loop {
+        let opened = Writer::open(dir, room, begin(), &mut Vec::new());
+        let is_in_use = matches!(opened, Err(DecisionLogError::InUse { .. }));
+        if !is_in_use || std::time::Instant::now() > deadline {
+            return opened.unwrap();
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// A decision whose text does not shrink much when it is packed.
