@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
 use rusqlite::Connection;
 
-use crate::common::{contents, data, dbmedic, run, talk, wait_for};
+use crate::common::{contents, data, files, run, talk, wait_for};
+use crate::live::Teller;
 
 /// Puts a backup at `path` and beside it the log of the database that it is a backup of. The length
 /// of all keys of the backup.
@@ -92,31 +92,21 @@ fn nobody_but_a_person_moves_the_old_log_away() {
         state.display()
     );
     fs::write(&config, text).unwrap();
-    let mut watcher = Command::new(dbmedic())
-        .args(["run", "-c"])
-        .arg(&config)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let state_dir = state.to_str().unwrap();
-    wait_for("the incident", || {
-        let listed = data(&run(&["incidents", "--state-dir", state_dir]));
-        listed.contains("wal.foreign").then_some(())
-    });
+    let mut teller = Teller::start(&config);
+    teller.until("wal.foreign");
     let preserved = state.join("preserved");
     wait_for("the copies", || {
-        let copies = walk(&preserved);
+        let copies = files(&preserved);
         let log = &before["shop.db-wal"];
         copies
             .iter()
             .any(|copy| fs::read(copy).unwrap() == *log)
             .then_some(())
     });
-    watcher.kill().unwrap();
-    watcher.wait().unwrap();
+    teller.stop();
     assert_eq!(held(&data_dir), before);
 
+    let state_dir = state.to_str().unwrap();
     let unasked = run(&["repair", file, "--apply", "--state-dir", state_dir]);
     assert_eq!(held(&data_dir), before, "{}", data(&unasked));
     let asked = [
@@ -145,17 +135,4 @@ fn nobody_but_a_person_moves_the_old_log_away() {
     assert_eq!(now[aside[0]], before["shop.db-wal"]);
     assert_eq!(keys(&database), length);
     assert_eq!(run(&["check", file]).status.code(), Some(0));
-}
-
-fn walk(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            found.extend(walk(&path));
-        } else {
-            found.push(path);
-        }
-    }
-    found
 }

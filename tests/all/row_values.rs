@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::common::{contents, data, dbmedic, orders, resting_shop, run, wait_for};
+use crate::common::{contents, data, dbmedic, files, orders, resting_shop, run, wait_for};
 
 const TRUE: &str = "item-000150";
 const DAMAGED: &str = "item-00015q";
@@ -31,23 +31,6 @@ fn damage_row(path: &Path) {
     }
     assert_eq!(damaged, 1);
     fs::write(path, bytes).unwrap();
-}
-
-/// Every file below a directory.
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut dirs = vec![dir.to_owned()];
-    while let Some(dir) = dirs.pop() {
-        for entry in fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                dirs.push(path);
-            } else if path.is_file() {
-                found.push(path);
-            }
-        }
-    }
-    found
 }
 
 fn holds_a_value(bytes: &[u8]) -> bool {

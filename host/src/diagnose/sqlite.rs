@@ -130,11 +130,14 @@ impl Memory {
         if set::objection(state).is_some()
             || self.files.has_hidden_use()
             || self.belonging.is_foreign()
-            || self.belonging.is_doubtful()
         {
             for problem in &mut problems {
                 problem.candidates.clear();
             }
+        }
+        if let Some(doubt) = self.belonging.doubt() {
+            let candidates = problems.iter_mut().flat_map(|p| &mut p.candidates);
+            candidates.for_each(|candidate| candidate.preconditions.push(doubt.clone()));
         }
         problems.extend(beside);
         Findings { problems, examined }

@@ -66,6 +66,15 @@ fn a_foreign_log_stays_where_anything_is_not_as_it_was_found() {
     let outcome = place.run(REPAIR, other);
     assert_result(&outcome, OutcomeResult::Refused, "same-companion");
     assert_eq!((place.contents(), aside(&place)), (before.clone(), None));
+    // Said to be proven, and not so.
+    let mut proven = facts.clone();
+    proven.push(Fact {
+        name: "proven".into(),
+        value: Value::Boolean(true),
+    });
+    let outcome = place.run(REPAIR, proven);
+    assert_result(&outcome, OutcomeResult::Refused, "not so any more");
+    assert_eq!((place.contents(), aside(&place)), (before.clone(), None));
 
     // Opened between the copy and the rename, by a program that reads nothing yet.
     let mut open = None;

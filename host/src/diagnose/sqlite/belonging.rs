@@ -63,9 +63,14 @@ impl Belonging {
         self.foreign.is_some()
     }
 
-    /// Whether what lies beside the file may be another's: nothing is repaired in what both give.
-    pub(super) fn is_doubtful(&self) -> bool {
-        self.doubtful.is_some()
+    /// What keeps every repair from a file beside which something lies that may be another's: it would
+    /// write a mixture of the two.
+    pub(super) fn doubt(&self) -> Option<Precondition> {
+        self.doubtful.map(|_| Precondition {
+            name: "log-belongs".into(),
+            holds: false,
+            detail: "the file is sound without the log or journal beside it, which nobody uses and which may belong to another file: a person decides which of the two is right, before any program opens them together".into(),
+        })
     }
 
     fn judge(&mut self, look: &Look<'_>, companion: Companion) {

@@ -43,7 +43,7 @@ pub fn name_aside(database_name: &OsString, companion: Companion, token: &str) -
     name
 }
 
-/// Renames the companion and says what it is. That it was renamed before is no error.
+/// Renames the companion. That it was renamed before is no error.
 ///
 /// # Errors
 ///
@@ -56,8 +56,7 @@ pub(super) fn set_aside(
     expected: &CopiedFile,
 ) -> Result<(), CopyError> {
     let (beside, _held) = hold(database)?;
-    let from = beside.name(companion.suffix());
-    let to = name_aside(&beside.name(""), companion, token);
+    let (from, to) = names(&beside, companion, token);
     if beside.stat(&from)?.is_none() && beside.stat(&to)?.is_some() {
         return is_expected(&beside, &to, expected);
     }
@@ -78,8 +77,7 @@ pub(super) fn put_back(
     expected: &CopiedFile,
 ) -> Result<(), CopyError> {
     let (beside, _held) = hold(database)?;
-    let to = beside.name(companion.suffix());
-    let from = name_aside(&beside.name(""), companion, token);
+    let (to, from) = names(&beside, companion, token);
     match (beside.stat(&from)?, beside.stat(&to)?) {
         (None, Some(_)) => is_expected(&beside, &to, expected),
         // SQLite takes an empty one for none.
@@ -96,7 +94,7 @@ pub(super) fn put_back(
     }
 }
 
-/// What a companion that was set aside holds now.
+/// Sees that a companion that was set aside is there and whole.
 ///
 /// # Errors
 ///
@@ -108,8 +106,13 @@ pub(super) fn verify(
     expected: &CopiedFile,
 ) -> Result<(), CopyError> {
     let beside = Beside::of(database)?;
-    let name = name_aside(&beside.name(""), companion, token);
-    is_expected(&beside, &name, expected)
+    is_expected(&beside, &names(&beside, companion, token).1, expected)
+}
+
+/// A companion's own name, and the one that it has when it is set aside.
+fn names(beside: &Beside, companion: Companion, token: &str) -> (OsString, OsString) {
+    let aside = name_aside(&beside.name(""), companion, token);
+    (beside.name(companion.suffix()), aside)
 }
 
 /// The directory, and the database locked for this process alone as long as the file is kept.

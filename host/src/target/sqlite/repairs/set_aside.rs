@@ -191,6 +191,10 @@ impl Repair for SetAside {
             let detail = "what lies beside the file is not what was found";
             return Self::unmet("same-companion", detail);
         }
+        if self.proven && set::contradiction(&state).is_none() {
+            let detail = "what proved that it does not belong to the file is not so any more";
+            return Self::unmet("same-companion", detail);
+        }
         if let Some(fault) = self.fault_of_file() {
             return Self::unmet("file-sound", format!("the file by itself: {fault}"));
         }
