@@ -138,6 +138,7 @@ pub fn check(path: &Path, access: Access, check: Check) -> Checked {
             // One moment for the check and the comparisons.
             let _transaction = connection.unchecked_transaction()?;
             run(connection, check, found)?;
+            leave_key_order_to_application(connection, found);
             if check.mode == Mode::Full {
                 compare_damaged(connection, found);
                 rules::examine(connection, found);
@@ -168,6 +169,7 @@ pub fn check_and_prove(path: &Path, access: Access, check: Check) -> (Checked, O
         // One moment for the check and the account.
         let _transaction = connection.unchecked_transaction()?;
         run(connection, check, found)?;
+        leave_key_order_to_application(connection, found);
         compare_damaged(connection, found);
         rules::examine(connection, found);
         if found.faults.is_empty() {
@@ -190,6 +192,7 @@ pub fn check_changed(
     made(path, access, check, |connection, _, found| {
         let transaction = connection.unchecked_transaction()?;
         let tables = incremental::run(connection, proven, touched, check, found)?;
+        leave_key_order_to_application(connection, found);
         compare_damaged(connection, found);
         drop(transaction);
         found.coverage = Some(Coverage {
@@ -198,6 +201,39 @@ pub fn check_changed(
         });
         Ok(())
     })
+}
+
+/// What SQLite says of rows of a table without rowids that are not in the order of its key.
+const KEY_ORDER: &str = "row not in PRIMARY KEY order for ";
+
+/// Takes back what SQLite says of the order of a table's own key where the application may define that
+/// order: its rows are read whole all the same.
+fn leave_key_order_to_application(connection: &Connection, found: &mut Gathered) {
+    let of_order = |fault: &IntegrityFault| match &fault.object {
+        DamagedObject::Table { table } if fault.message.starts_with(KEY_ORDER) => {
+            Some(table.clone())
+        }
+        _ => None,
+    };
+    let tables: BTreeSet<String> = found.faults.iter().filter_map(of_order).collect();
+    for table in tables {
+        let collation = connection.query_row(
+            "SELECT x.coll FROM pragma_index_list(?1, 'main') AS l, pragma_index_xinfo(l.name, 'main') AS x
+             WHERE l.origin = 'pk' AND x.key AND x.coll <> 'BINARY' COLLATE NOCASE",
+            [&table],
+            |row| row.get::<_, String>(0),
+        );
+        let Ok(collation) = collation else {
+            continue;
+        };
+        found
+            .faults
+            .retain(|fault| of_order(fault).as_ref() != Some(&table));
+        let why = format!(
+            "the application may define the collation {collation} of its key in its own way"
+        );
+        found.unjudged(UnjudgedPart::IndexOrder, &table, &why);
+    }
 }
 
 /// Indexes that are compared in one check; others wait until these are mended.

@@ -420,6 +420,61 @@ fn functions_of_mathematics_are_known() {
 }
 
 #[test]
+fn the_key_of_a_table_in_an_order_that_the_application_defines_is_left_to_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.db");
+    let ask = |collation: &str| {
+        drop(fs::remove_file(&path));
+        let application = Connection::open(&path).unwrap();
+        application
+            .execute_batch(&format!(
+                "CREATE TABLE g(a TEXT PRIMARY KEY, b) WITHOUT ROWID;
+                 INSERT INTO g VALUES ('b', 1), ('A', 2), ('C', 3), ('d', 4), ('E', 5);
+                 PRAGMA writable_schema=ON;
+                 UPDATE sqlite_schema SET sql = replace(sql, 'TEXT', 'TEXT COLLATE {collation}')"
+            ))
+            .unwrap();
+        drop(application);
+        let check = |mode| Check {
+            mode,
+            max_faults: 100,
+            deadline: None,
+        };
+        [Mode::Full, Mode::Quick, Mode::Sampled { seed: 1 }]
+            .map(|mode| super::check(&path, Access::Copy, check(mode)).integrity)
+    };
+    for checked in ask("NOCASE") {
+        assert_eq!(
+            (&checked.faults, &checked.error),
+            (&vec![], &None),
+            "{checked:?}"
+        );
+    }
+    let [whole, ..] = ask("NOCASE");
+    assert_eq!(whole.unjudged.len(), 1, "{whole:?}");
+    assert_eq!(whole.unjudged[0].part, UnjudgedPart::IndexOrder);
+    // An order that nobody but SQLite defines.
+    fs::remove_file(&path).unwrap();
+    let damaged = Connection::open(&path).unwrap();
+    damaged
+        .execute_batch(
+            "CREATE TABLE g(a TEXT PRIMARY KEY COLLATE NOCASE, b) WITHOUT ROWID;
+             INSERT INTO g VALUES ('b', 1), ('A', 2), ('C', 3);
+             PRAGMA writable_schema=ON;
+             UPDATE sqlite_schema SET sql = replace(sql, ' COLLATE NOCASE', '')",
+        )
+        .unwrap();
+    drop(damaged);
+    let check = Check {
+        mode: Mode::Full,
+        max_faults: 100,
+        deadline: None,
+    };
+    let damaged = super::check(&path, Access::Copy, check).integrity;
+    assert!(!damaged.faults.is_empty(), "{damaged:?}");
+}
+
+#[test]
 fn an_index_in_an_order_that_the_application_defines_is_left_to_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x.db");
