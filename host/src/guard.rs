@@ -3,7 +3,7 @@
 //! Only this module makes an [`ApprovedRepair`], and nothing else can be applied. It never asks
 //! what a problem means; that is the policy's part. It knows no clock: time arrives with the call.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -181,8 +181,12 @@ const INTERRUPTIONS_BEFORE_PERSON: u32 = 5;
 /// What the guard remembers of one target.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TargetRecord {
-    /// Why no repair may touch the target until a person releases it.
+    /// Why no repair may touch the target until a person releases it, or until what called for it is
+    /// over.
     pub halted: Option<String>,
+    /// The open incidents that called for it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub halted_for: BTreeSet<String>,
     /// Repairs that began within the longest window, oldest first.
     pub past: VecDeque<PastRepair>,
     /// When the last repair ended, milliseconds since the Unix epoch.
@@ -421,15 +425,34 @@ impl Guard {
         }
     }
 
-    /// No repair touches the target from now on, until a person releases it.
-    pub fn halt(&mut self, target: &str, why: &str) {
-        self.targets.entry(target.to_owned()).or_default().halted = Some(why.to_owned());
+    /// No repair touches the target from now on, until a person releases it or this incident, and
+    /// each other one that calls for it, is over. Says whether that is new.
+    pub fn halt(&mut self, target: &str, incident: &str, why: &str) -> bool {
+        let record = self.targets.entry(target.to_owned()).or_default();
+        record.halted_for.insert(incident.to_owned());
+        let is_new = record.halted.is_none();
+        record.halted.get_or_insert_with(|| why.to_owned());
+        is_new
+    }
+
+    /// An incident is over: what it showed is not there any more, and dbmedic did nothing to it. Says
+    /// whether the target was halted for nothing else.
+    pub fn resolved(&mut self, target: &str, incident: &str) -> bool {
+        let Some(record) = self.targets.get_mut(target) else {
+            return false;
+        };
+        let is_over = record.halted_for.remove(incident) && record.halted_for.is_empty();
+        if is_over {
+            record.halted = None;
+        }
+        is_over
     }
 
     /// A person releases the target.
     pub fn release(&mut self, target: &str) {
         if let Some(record) = self.targets.get_mut(target) {
             record.halted = None;
+            record.halted_for.clear();
         }
     }
 }

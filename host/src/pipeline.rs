@@ -404,10 +404,17 @@ impl Pipeline {
         }
         for resolved in changes.resolved {
             target.rulings.forget(&resolved.incident);
+            let incident = resolved.incident.clone();
             effects.push(Effect::IncidentResolved {
                 target: seen.target.clone(),
                 resolved,
             });
+            if self.guard.resolved(&seen.target, &incident) {
+                effects.push(Effect::HaltEnded {
+                    target: seen.target.clone(),
+                    incident,
+                });
+            }
         }
         for id in changes.seen {
             effects.extend(self.put_finding(&seen.target, &id, seen.at_ms, false));

@@ -73,6 +73,10 @@ impl Narrator {
                 let text = format!("target halted for {incident}, its files are copied aside");
                 self.block(at_ms, "halt", &text, std::slice::from_ref(reason))
             }
+            Effect::HaltEnded { incident, .. } => {
+                let text = format!("{incident} is over, and the target is no longer halted");
+                self.block(at_ms, "halt", &text, &[])
+            }
             Effect::CopyAside { incident, .. } => {
                 let text =
                     format!("the files of {incident} are copied aside before they are opened");

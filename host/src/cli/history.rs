@@ -61,6 +61,8 @@ struct Row {
     resolved_ms: Option<u64>,
     verdict: Option<String>,
     waits_for_person: bool,
+    /// Whether no repair touches the target because of it.
+    halts: bool,
     outcome: Option<String>,
 }
 
@@ -78,6 +80,11 @@ fn all(args: &IncidentsArgs, state_dir: &Path) -> Ended {
     let mut place: BTreeMap<String, u64> = BTreeMap::new();
     for line in Journal::read(state_dir)? {
         let line = line?;
+        if let Some(target) = released(&line.entry) {
+            for row in rows.values_mut().filter(|row| row.target == target) {
+                row.halts = false;
+            }
+        }
         let Some(id) = incident_of(&line.entry).map(str::to_owned) else {
             continue;
         };
@@ -95,6 +102,7 @@ fn all(args: &IncidentsArgs, state_dir: &Path) -> Ended {
                 resolved_ms: None,
                 verdict: None,
                 waits_for_person: false,
+                halts: false,
                 outcome: None,
             };
             place.insert(id.clone(), line.seq);
@@ -108,6 +116,7 @@ fn all(args: &IncidentsArgs, state_dir: &Path) -> Ended {
                 effect: Effect::Decided(decided),
             } => {
                 row.waits_for_person &= decided.verdict.repair.is_some();
+                row.halts |= decided.verdict.halt;
                 row.verdict = Some(verdict_line(&decided.verdict));
             }
             JournalEntry::Happened {
@@ -119,6 +128,7 @@ fn all(args: &IncidentsArgs, state_dir: &Path) -> Ended {
                 effect: Effect::IncidentResolved { resolved, .. },
             } => {
                 row.resolved_ms = Some(resolved.resolved_ms);
+                row.halts = false;
             }
             JournalEntry::RepairClosed { outcome, .. } => {
                 row.outcome = Some(outcome_line(&outcome));
@@ -136,6 +146,10 @@ fn all(args: &IncidentsArgs, state_dir: &Path) -> Ended {
                 "resolved after {}",
                 seconds(at.saturating_sub(row.opened_ms))
             ),
+            None if row.halts => format!(
+                "the target is halted until this is over, or `dbmedic release {}`",
+                row.target
+            ),
             None if row.waits_for_person => "waits for a person: `dbmedic approve`".to_owned(),
             None => "open".to_owned(),
         };
@@ -152,6 +166,19 @@ fn all(args: &IncidentsArgs, state_dir: &Path) -> Ended {
         complain("no incidents");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The target that a person released, or of which the halt ended by itself.
+fn released(entry: &JournalEntry) -> Option<&str> {
+    match entry {
+        JournalEntry::Said {
+            word: Word::Release { target },
+        }
+        | JournalEntry::Happened {
+            effect: Effect::HaltEnded { target, .. },
+        } => Some(target),
+        _ => None,
+    }
 }
 
 /// The values in which rows and the index that an incident is about disagree.
@@ -261,6 +288,7 @@ fn incident_of(entry: &JournalEntry) -> Option<&str> {
             Effect::Decided(decided) => decided.incident.as_deref(),
             Effect::Ruled { incident, .. }
             | Effect::Preserve { incident, .. }
+            | Effect::HaltEnded { incident, .. }
             | Effect::CopyAside { incident, .. } => Some(incident),
             Effect::RepairEnded { outcome, .. } => Some(&outcome.incident),
             Effect::IncidentResolved { resolved, .. } => Some(&resolved.incident),

@@ -243,7 +243,7 @@ fn what_was_not_begun_uses_nothing_up() {
 fn a_halt_holds_until_a_person_releases() {
     let finding = finding(0, 0.0, true);
     let mut guard = guard();
-    guard.halt("shop", "INC-9: damage");
+    assert!(guard.halt("shop", "INC-9", "INC-9: damage"));
     let by_person = Choice {
         approved_by_person: true,
         ..choice(&finding)
@@ -255,6 +255,22 @@ fn a_halt_holds_until_a_person_releases() {
     );
     guard.release("shop");
     assert_eq!(law(guard.rule(0, &choice(&finding))), "");
+}
+
+#[test]
+fn a_halt_ends_with_the_last_incident_that_called_for_it() {
+    let finding = finding(0, 0.0, true);
+    let mut guard = guard();
+    assert!(guard.halt("shop", "INC-9", "INC-9: damage"));
+    assert!(!guard.halt("shop", "INC-10", "INC-10: damage"));
+    assert!(!guard.halt("shop", "INC-9", "INC-9: damage"));
+    assert!(!guard.resolved("shop", "INC-8"));
+    assert!(!guard.resolved("shop", "INC-9"));
+    assert!(!guard.resolved("other", "INC-10"));
+    assert_eq!(law(guard.rule(0, &choice(&finding))), "guard.halted");
+    assert!(guard.resolved("shop", "INC-10"));
+    assert_eq!(law(guard.rule(0, &choice(&finding))), "");
+    assert!(!guard.resolved("shop", "INC-10"));
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl Live {
                 level: Level::System,
                 subject: "halted".into(),
                 status: Status::Unhealthy,
-                reason: "no repair touches it until a person releases it".into(),
+                reason: "no repair touches it until a person releases it, or what it is halted for is over".into(),
             });
         }
         let mut health = health::roll_up(signs);

@@ -133,16 +133,13 @@ impl Pipeline {
     }
 
     fn halt(&mut self, name: &str, finding: &Finding, verdict: &Verdict) -> Option<Effect> {
-        if self.guard.record(name).is_some_and(|r| r.halted.is_some()) {
-            return None;
-        }
         let why = verdict
             .reasons
             .first()
             .map_or("the policy said so", |r| r.text.as_str());
         let reason = format!("{}: {why}", finding.incident);
-        self.guard.halt(name, &reason);
-        Some(Effect::Preserve {
+        let is_new = self.guard.halt(name, &finding.incident, &reason);
+        is_new.then(|| Effect::Preserve {
             target: name.to_owned(),
             incident: finding.incident.clone(),
             reason,

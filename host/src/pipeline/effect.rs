@@ -66,6 +66,13 @@ pub enum Effect {
         /// Why the target was halted.
         reason: String,
     },
+    /// Each incident that a target was halted for is over: the guard lets repairs of it go again.
+    HaltEnded {
+        /// The target.
+        target: String,
+        /// The last of these incidents.
+        incident: String,
+    },
     /// To be done: the target's files, which do not belong together, are copied aside as they are,
     /// before anybody opens them.
     CopyAside {

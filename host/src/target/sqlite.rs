@@ -9,6 +9,7 @@ mod btree;
 pub mod connection;
 pub mod contents;
 pub mod copies;
+mod damaged;
 pub mod files;
 mod hidden_uses;
 mod inspect;
@@ -32,6 +33,8 @@ pub mod worker;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use damaged::{DamagedObject, IntegrityFault, SchemaEntry};
 
 /// What one look showed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -255,6 +258,19 @@ pub struct Integrity {
     /// How much of the file is used; none when that was not looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub space: Option<Space>,
+    /// Where a table is damaged, the tables against which nothing was found; none when not all of the
+    /// database was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sound_tables: Option<SoundTables>,
+}
+
+/// Tables that were looked at whole, with their indexes, and against which nothing was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SoundTables {
+    /// How many.
+    pub count: u64,
+    /// The names of the first of them.
+    pub names: Vec<String>,
 }
 
 /// How much of a database file is used.
@@ -285,6 +301,7 @@ impl Integrity {
             unjudged: Vec::new(),
             space: None,
             sound_alone: None,
+            sound_tables: None,
         }
     }
 }
@@ -309,6 +326,10 @@ pub struct IndexComparison {
     pub removable: RemovableEntries,
     /// Entries that say something else than the row they name, where nobody knows which is true.
     pub disagreements: u64,
+    /// Those among them that lie only in what functions compute which the application may define in
+    /// its own way: to the application they may be none.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub computed: u64,
     /// The first of them.
     pub examples: Vec<Disagreement>,
     /// Keys that several rows share although the index is to be unique: it cannot be built.
@@ -328,6 +349,14 @@ pub struct IndexComparison {
     /// build it; none when there is nothing of the kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_to_application: Option<String>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the form that serde asks for"
+)]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Entries that a rebuild removes and that hold no value which is not also in a row, by why.
@@ -432,87 +461,4 @@ pub struct Coverage {
     pub entries: u64,
     /// Tables that were looked at.
     pub tables: u64,
-}
-
-/// One line of the integrity check, laid to the object it speaks of.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct IntegrityFault {
-    /// The damaged object.
-    pub object: DamagedObject,
-    /// SQLite's words.
-    pub message: String,
-}
-
-impl IntegrityFault {
-    /// Whether something that was stored is damaged; a virtual table whose tables are gone is
-    /// unusable, and nothing else is wrong.
-    pub fn is_damage(&self) -> bool {
-        !matches!(&self.object, DamagedObject::VirtualTable { missing, .. } if !missing.is_empty())
-    }
-}
-
-/// What an integrity fault lies in.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DamagedObject {
-    /// An index of a table.
-    Index {
-        /// The index.
-        index: String,
-        /// Its table.
-        table: String,
-        /// Whether the index can be built again with `REINDEX`. It cannot when a collation or
-        /// function is unknown, or when the index's own tree is damaged (`REINDEX` walks it).
-        rebuildable: bool,
-    },
-    /// A table's own tree.
-    Table {
-        /// The table.
-        table: String,
-    },
-    /// A full-text index. What it holds was made from text that lies elsewhere.
-    FullText {
-        /// The virtual table.
-        table: String,
-        /// `fts3`, `fts4` or `fts5`.
-        module: String,
-        /// The table that holds the text; none when it is the index's own, empty when there is none.
-        content: Option<String>,
-        /// Whether it can be made again from its content.
-        rebuildable: bool,
-    },
-    /// A virtual table of another module.
-    VirtualTable {
-        /// The table.
-        table: String,
-        /// Its module, in lower case.
-        module: String,
-        /// The tables it is made of that are not there.
-        missing: Vec<String>,
-    },
-    /// The schema cannot be read.
-    Schema,
-    /// Pages, the freelist, or something that could not be laid to an object.
-    Pages,
-}
-
-impl DamagedObject {
-    /// The table that it is, or belongs to.
-    pub fn table(&self) -> Option<&str> {
-        match self {
-            Self::Index { table, .. }
-            | Self::Table { table }
-            | Self::FullText { table, .. }
-            | Self::VirtualTable { table, .. } => Some(table),
-            Self::Schema | Self::Pages => None,
-        }
-    }
-
-    /// The index that it is.
-    pub fn index(&self) -> Option<&str> {
-        match self {
-            Self::Index { index, .. } => Some(index),
-            _ => None,
-        }
-    }
 }

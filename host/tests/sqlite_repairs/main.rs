@@ -9,6 +9,8 @@
 )]
 
 mod ending;
+/// Indexes of text.
+mod full_text;
 /// Logs that do not belong to the file.
 mod set_aside;
 

@@ -5,7 +5,7 @@
 //! is for a person to decide.
 
 use dbmedic_policy::{
-    EscalationLevel, Finding, Reason,
+    EscalationLevel, Facts as _, Finding, Reason,
     problems::{
         BrokenCheck, BrokenEntry, BrokenForeignKey, BrokenNotNull, BrokenType, BrokenUnique,
         BrokenVirtualTable, CorruptFullText, CorruptVirtualTable,
@@ -104,6 +104,10 @@ pub(crate) fn foreign_key<'a>(
     rule(reason, suggestions::ORPHANS, finding, parameters)
 }
 
+/// The text is sound and the index is made of nothing else, so little can go wrong.
+const REBUILD_CONFIDENCE: f64 = 0.9;
+const REBUILD: &str = "fulltext.rebuild";
+
 /// A damaged full-text index. Its text lies elsewhere, and searching fails or misses rows meanwhile.
 pub(crate) fn full_text<'a>(
     index: &CorruptFullText<'_>,
@@ -112,13 +116,18 @@ pub(crate) fn full_text<'a>(
 ) -> Judgement<'a> {
     let table = index.table.unwrap_or(&finding.subject);
     if index.rebuildable == Some(true) {
-        return Judgement::obstacle(finding.severity, parameters)
+        let judgement = Judgement::obstacle(finding.severity, parameters)
             .at_least(EscalationLevel::Warn)
             .because(reason!(
                 "fulltext.damaged",
                 "the full-text index {table} is damaged; the text it was derived from is sound"
-            ))
-            .suggest(suggestions::FULLTEXT_REBUILD);
+            ));
+        // A host that cannot do it leaves it to a person.
+        return if finding.candidate(REBUILD).is_some() {
+            judgement.wish(REBUILD, REBUILD_CONFIDENCE)
+        } else {
+            judgement.suggest(suggestions::FULLTEXT_REBUILD)
+        };
     }
     Judgement::wall()
         .because(reason!(
@@ -173,5 +182,9 @@ pub(crate) fn entry<'a>(entry: &BrokenEntry<'_>, finding: &Finding) -> Judgement
     } else {
         judgement
     };
-    judgement.suggest(suggestions::TAKE_ENTRY_OUT)
+    judgement.suggest(if entry.removable == Some(false) {
+        suggestions::CORRECT_ENTRY
+    } else {
+        suggestions::TAKE_ENTRY_OUT
+    })
 }

@@ -181,7 +181,8 @@ problems! {
         column: &'a str,
     }
 
-    /// A full-text index is damaged. What it holds was made from text that lies elsewhere.
+    /// A full-text index is damaged. What it holds was made from text that lies elsewhere. May offer
+    /// `fulltext.rebuild`.
     "fulltext.corrupt" => CorruptFullText<'a> {
         /// The virtual table's name.
         table: &'a str,
@@ -291,6 +292,10 @@ problems! {
         table: &'a str,
         /// Whether everything else was checked and is sound.
         others_sound: bool,
+        /// Whether it can be taken out without losing rows.
+        removable: bool,
+        /// The statements that take it out; none when rows would go with it.
+        removal: &'a str,
     }
 
     /// Pages are damaged that belong to no table or index that can be named.

@@ -6,7 +6,9 @@ use super::virtuals::{self, FullText};
 use super::{Diagnosis, Look, NO_LOSS, boolean, first_of, integer, text};
 use crate::model::{Candidate, CascadeLevel, EXPECTED_LOCK_MS, Fact, Precondition, Value};
 use crate::target::sqlite::integrity::Mode;
-use crate::target::sqlite::{DamagedObject, IndexComparison, Integrity};
+use crate::target::sqlite::{
+    DamagedObject, HeaderFault, IndexComparison, Integrity, SchemaEntry, SoundTables,
+};
 
 /// What the last checks found when they compared an index with its table, by index. A check of a
 /// part compares nothing: what it sees is read in the light of the last one that did.
@@ -46,7 +48,13 @@ impl Look<'_> {
         comparisons: &Comparisons,
     ) -> Vec<Diagnosis> {
         let mut by_object: BTreeMap<&DamagedObject, Vec<&str>> = BTreeMap::new();
-        for fault in &integrity.faults {
+        // That the header is none is said of the file already, and nothing else was looked at.
+        let is_said = |message: &str| {
+            self.state.header_fault == Some(HeaderFault::NotADatabase)
+                && message.starts_with("file is not a database")
+        };
+        let faults = integrity.faults.iter();
+        for fault in faults.filter(|fault| !is_said(&fault.message)) {
             by_object
                 .entry(&fault.object)
                 .or_default()
@@ -57,6 +65,7 @@ impl Look<'_> {
                 DamagedObject::Table { table: t } => t == table,
                 DamagedObject::Schema | DamagedObject::Pages => true,
                 DamagedObject::Index { .. }
+                | DamagedObject::SchemaEntry(_)
                 | DamagedObject::FullText { .. }
                 | DamagedObject::VirtualTable { .. } => false,
             })
@@ -90,14 +99,7 @@ impl Look<'_> {
                         .problem(),
                     }
                 }
-                DamagedObject::Table { table } => {
-                    let facts = vec![
-                        text("table", table),
-                        integer("faults", messages.len() as u64),
-                    ];
-                    let what = format!("table `{table}`");
-                    self.lost_pages("table.corrupt", table, &what, facts, messages)
-                }
+                DamagedObject::Table { table } => self.table_problem(table, integrity, messages),
                 DamagedObject::FullText {
                     table,
                     module,
@@ -112,6 +114,7 @@ impl Look<'_> {
                         rebuildable: *rebuildable,
                         content_sound: !unclean(&text),
                         messages,
+                        check_ms: integrity.duration_ms,
                     }
                     .problem()
                 }
@@ -120,6 +123,9 @@ impl Look<'_> {
                     module,
                     missing,
                 } => virtuals::problem(table, module, missing, messages),
+                DamagedObject::SchemaEntry(entry) => {
+                    broken_entry(entry, others_are_sound(integrity), messages)
+                }
                 DamagedObject::Schema => {
                     let (kind, what) = ("schema.corrupt", "the schema");
                     self.lost_pages(kind, "schema", what, Vec::new(), messages)
@@ -131,6 +137,21 @@ impl Look<'_> {
                 }
             })
             .collect()
+    }
+
+    /// A table's own tree is damaged.
+    fn table_problem(&self, table: &str, integrity: &Integrity, messages: &[&str]) -> Diagnosis {
+        let facts = vec![
+            text("table", table),
+            integer("faults", messages.len() as u64),
+        ];
+        let what = format!("table `{table}`");
+        let mut problem = self.lost_pages("table.corrupt", table, &what, facts, messages);
+        if let Some(sound) = &integrity.sound_tables {
+            problem.facts.push(integer("sound_tables", sound.count));
+            problem.summary.push_str(&beside(sound));
+        }
+        problem
     }
 
     /// Damage that no index rebuild mends.
@@ -152,6 +173,69 @@ impl Look<'_> {
             series: &["corruption_count"],
             candidates: Vec::new(),
         }
+    }
+}
+
+/// Whether everything but entries of the schema was looked at and is sound.
+fn others_are_sound(integrity: &Integrity) -> bool {
+    let is_entry = |object: &DamagedObject| matches!(object, DamagedObject::SchemaEntry(_));
+    integrity.mode == Mode::Full
+        && integrity.error.is_none()
+        && integrity.faults.iter().all(|fault| is_entry(&fault.object))
+}
+
+/// What is sound beside a damaged table.
+fn beside(sound: &SoundTables) -> String {
+    let named: Vec<String> = sound.names.iter().map(|name| format!("`{name}`")).collect();
+    let others = sound.count - named.len() as u64;
+    match (sound.count, others) {
+        (0, _) => "; there is no other table that is known to be sound".to_owned(),
+        (_, 0) => format!("; the other tables are sound: {}", named.join(", ")),
+        _ => format!(
+            "; {} other tables are sound: {} and {others} more",
+            sound.count,
+            named.join(", ")
+        ),
+    }
+}
+
+/// An entry of the schema that keeps everybody out. What is to become of it a person decides.
+fn broken_entry(entry: &SchemaEntry, others_sound: bool, messages: &[&str]) -> Diagnosis {
+    let SchemaEntry {
+        name, kind, table, ..
+    } = entry;
+    let removal = entry.removal();
+    let others = if others_sound {
+        "; every other table and index was checked without it and is sound"
+    } else {
+        ""
+    };
+    let way_out = match &removal {
+        Some(removal) => format!("; this takes the one entry out, on a copy first: {removal}"),
+        None => "; its rows would go with it, so it must be corrected and not taken out: \
+                 put the definition back that a backup or snapshot has"
+            .to_owned(),
+    };
+    let mut facts = vec![
+        text("entry", name),
+        text("entry_type", kind),
+        text("table", table),
+        boolean("others_sound", others_sound),
+        boolean("removable", removal.is_some()),
+    ];
+    facts.extend(removal.map(|removal| text("removal", &removal)));
+    Diagnosis {
+        kind: "schema.broken-entry".into(),
+        subject: name.clone(),
+        summary: format!(
+            "one entry of the schema, {kind} `{name}` of table `{table}`, keeps every program from \
+             reading anything ({}){others}{way_out}",
+            first_of(messages)
+        ),
+        severity: 0.8,
+        facts,
+        series: &["corruption_count"],
+        candidates: Vec::new(),
     }
 }
 

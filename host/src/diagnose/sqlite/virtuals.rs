@@ -1,7 +1,8 @@
 //! Virtual tables that are damaged, or of which a part is gone. What a full-text index holds was
 //! made from text that lies elsewhere: no row is lost with it.
 
-use super::{Diagnosis, boolean, first_of, integer, text};
+use super::{Diagnosis, NO_LOSS, boolean, first_of, integer, text};
+use crate::model::{Candidate, CascadeLevel, Precondition};
 
 /// A damaged full-text index.
 pub(super) struct FullText<'a> {
@@ -13,7 +14,12 @@ pub(super) struct FullText<'a> {
     /// Whether nothing is known against the table that holds the text.
     pub(super) content_sound: bool,
     pub(super) messages: &'a [&'a str],
+    /// How long the check took that found it, milliseconds.
+    pub(super) check_ms: u64,
 }
+
+/// What building the index again is expected to take beside the checks, milliseconds.
+const REBUILD_MS: u64 = 2000;
 
 impl FullText<'_> {
     pub(super) fn problem(&self) -> Diagnosis {
@@ -56,8 +62,32 @@ impl FullText<'_> {
                 integer("faults", self.messages.len() as u64),
             ],
             series: &["corruption_count"],
-            candidates: Vec::new(),
+            candidates: self.candidate(rebuildable).into_iter().collect(),
         }
+    }
+
+    /// The rebuild by its own module, where there is text that it can be made from.
+    fn candidate(&self, rebuildable: bool) -> Option<Candidate> {
+        let table = self.table;
+        let source = match self.content {
+            Some("") => return None,
+            Some(other) => format!("table `{other}`"),
+            None => "its own content".to_owned(),
+        };
+        rebuildable.then(|| Candidate {
+            id: "fulltext.rebuild".into(),
+            summary: format!("build the full-text index `{table}` again from {source}"),
+            level: CascadeLevel::InPlace,
+            preconditions: vec![Precondition {
+                name: "text-sound".into(),
+                holds: true,
+                detail: format!("nothing is known against {source}"),
+            }],
+            // It checks as much again before, in the rehearsal and after, and copies the database.
+            expected_duration_ms: self.check_ms.saturating_mul(4).saturating_add(REBUILD_MS),
+            expected_loss: NO_LOSS,
+            undoable: true,
+        })
     }
 }
 

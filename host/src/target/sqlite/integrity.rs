@@ -14,16 +14,21 @@ use serde::{Deserialize, Serialize};
 
 use super::connection::{open, without_values};
 use super::judged::{BrokenRule, Unjudged, UnjudgedPart};
-use super::{Coverage, DamagedObject, IndexComparison, Integrity, IntegrityFault, Space};
+use super::{
+    Coverage, DamagedObject, IndexComparison, Integrity, IntegrityFault, SoundTables, Space,
+};
 use messages::{Run, Schema};
 
 pub use super::connection::{Access, quoted};
 
+mod application;
 mod compare;
 mod definition;
+mod entries;
 mod incremental;
 mod messages;
 mod objects;
+mod partial;
 mod rules;
 mod sample;
 mod shape;
@@ -33,6 +38,7 @@ mod virtuals;
 pub use compare::{Compared, compare, rows_of};
 pub use incremental::Proven;
 pub use values::{DisagreeingValues, ShownValue};
+pub use virtuals::{FullTextTable, full_text};
 
 /// What stands above the faults of a database's trees.
 const HEADLINE: &str = "*** in database ";
@@ -86,6 +92,7 @@ struct Gathered {
     rules_checked: bool,
     unjudged: BTreeSet<Unjudged>,
     space: Option<Space>,
+    sound_tables: Option<SoundTables>,
     /// Unique indexes of which a key has several entries, with their tables.
     shared: BTreeSet<(String, String)>,
 }
@@ -266,9 +273,11 @@ fn compare_damaged(connection: &Connection, found: &mut Gathered) {
                 }),
                 ..IndexComparison::default()
             },
-            values: Vec::new(),
+            ..Compared::default()
         });
-        leave_to_application(&compared.comparison, found);
+        if leave_to_application(&compared, found) {
+            continue;
+        }
         if compared.comparison.shared_keys > 0 {
             found.shared.insert((index.to_owned(), table.to_owned()));
         }
@@ -276,33 +285,46 @@ fn compare_damaged(connection: &Connection, found: &mut Gathered) {
     }
 }
 
-/// Where the entries of an index are those of the rows, and only their order is not what dbmedic's SQLite
-/// expects, and the application may define that order: takes the faults back, which are none to the
-/// application, and says that the order was not judged.
-fn leave_to_application(compared: &IndexComparison, found: &mut Gathered) {
-    let Some(why) = &compared.left_to_application else {
-        return;
+/// Where the entries of an index are those of the rows but for their order, or for what functions
+/// compute, and the application may define these: takes the faults back, which are none to the
+/// application, and says what was not judged. Says whether it did.
+fn leave_to_application(compared: &Compared, found: &mut Gathered) -> bool {
+    let of = &compared.comparison;
+    let Some(why) = &of.left_to_application else {
+        return false;
     };
-    let differs = compared.disagreements > 0
-        || compared.missing_entries > 0
-        || compared.removable.total() > 0
-        || compared.rows != compared.entries;
-    let of_index = |fault: &IntegrityFault| matches!(&fault.object, DamagedObject::Index { index, .. } if *index == compared.index);
+    let of_index = |fault: &IntegrityFault| matches!(&fault.object, DamagedObject::Index { index, .. } if *index == of.index);
     // What an entry is missed by, and seems to be there twice by, is the order.
     let is_order = |fault: &IntegrityFault| {
         fault.message.contains(" missing from index ")
             || fault.message.starts_with("non-unique entry in index ")
     };
-    let only_order = found
-        .faults
-        .iter()
-        .filter(|fault| of_index(fault))
-        .all(is_order);
-    if differs || !only_order {
-        return;
-    }
+    let is_value = |fault: &IntegrityFault| {
+        is_order(fault)
+            || fault.message.contains(" differ from ")
+            || fault.message.contains(" missing from index ")
+            || fault.message.starts_with("wrong # of entries in index ")
+    };
+    let all = |is: &dyn Fn(&IntegrityFault) -> bool| {
+        found.faults.iter().filter(|fault| of_index(fault)).all(is)
+    };
+    let (part, why) = match compared.is_computed_otherwise() {
+        Some(why) if all(&is_value) => (UnjudgedPart::Index, why),
+        Some(_) => return false,
+        None => {
+            let differs = of.disagreements > 0
+                || of.missing_entries > 0
+                || of.removable.total() > 0
+                || of.rows != of.entries;
+            if differs || !all(&is_order) {
+                return false;
+            }
+            (UnjudgedPart::IndexOrder, why.clone())
+        }
+    };
     found.faults.retain(|fault| !of_index(fault));
-    found.unjudged(UnjudgedPart::IndexOrder, &compared.index, why);
+    found.unjudged(part, &of.index, &why);
+    true
 }
 
 /// Opens a connection, has the work done, and says what came of it.
@@ -314,26 +336,34 @@ fn made(
 ) -> Checked {
     let begin = Instant::now();
     let mut found = Gathered::default();
+    let told = |error: &rusqlite::Error| match error.sqlite_error_code() {
+        Some(ErrorCode::OperationInterrupted) => {
+            format!("stopped after {} ms", begin.elapsed().as_millis())
+        }
+        _ => without_values(error),
+    };
     let error = open(path, access, check.deadline())
         .and_then(|connection| work(&connection, begin, &mut found))
         .err()
-        .and_then(|error| match broken_object(&error) {
-            Some(object) => {
-                // Every tree was walked before SQLite gave up on a damaged one that it has named.
-                if found.faults.is_empty() {
-                    found.faults.push(IntegrityFault {
-                        object,
-                        message: without_values(&error),
-                    });
+        .and_then(|error| {
+            let Some(object) = broken_object(&error) else {
+                return Some(told(&error));
+            };
+            if object == DamagedObject::Schema {
+                match entries::examine(path, access, check, &error, &mut found) {
+                    Ok(true) => return None,
+                    Err(error) if !found.faults.is_empty() => return Some(told(&error)),
+                    Ok(false) | Err(_) => {}
                 }
-                None
             }
-            None => Some(match error.sqlite_error_code() {
-                Some(ErrorCode::OperationInterrupted) => {
-                    format!("stopped after {} ms", begin.elapsed().as_millis())
-                }
-                _ => without_values(&error),
-            }),
+            // Every tree was walked before SQLite gave up on a damaged one that it has named.
+            if found.faults.is_empty() {
+                found.faults.push(IntegrityFault {
+                    object,
+                    message: without_values(&error),
+                });
+            }
+            None
         });
     settle(&mut found.faults);
     found.faults.dedup();
@@ -350,6 +380,7 @@ fn made(
             rules_checked: found.rules_checked,
             unjudged: found.unjudged.into_iter().collect(),
             space: found.space,
+            sound_tables: found.sound_tables,
         },
         values: found.values,
     }
@@ -415,7 +446,47 @@ fn run(connection: &Connection, check: Check, found: &mut Gathered) -> rusqlite:
         }
         other => other?,
     }
-    rules::settle_shared(connection, &schema, found)
+    if check.mode == Mode::Full {
+        partial::count(connection, found)?;
+        found.sound_tables = sound_tables(connection, &schema, check, found)?;
+    }
+    rules::settle_shared(connection, found)
+}
+
+/// Names of sound tables that are told.
+const MOST_SOUND_NAMED: usize = 10;
+
+/// The tables against which nothing was found, where one is damaged and all were looked at.
+fn sound_tables(
+    connection: &Connection,
+    schema: &Schema,
+    check: Check,
+    found: &mut Gathered,
+) -> rusqlite::Result<Option<SoundTables>> {
+    settle(&mut found.faults);
+    let objects = || found.faults.iter().map(|fault| &fault.object);
+    let is_whole = found.faults.len() < check.most_faults()
+        && !objects().any(|object| matches!(object, DamagedObject::Schema | DamagedObject::Pages));
+    if !is_whole || !objects().any(|object| matches!(object, DamagedObject::Table { .. })) {
+        return Ok(None);
+    }
+    let unjudged = found.unjudged.iter().map(|one| one.name.as_str());
+    let odd: BTreeSet<&str> = objects()
+        .filter_map(DamagedObject::table)
+        .chain(unjudged)
+        .collect();
+    let mut sound = SoundTables::default();
+    for table in objects::names(connection)? {
+        let is_part = schema.virtuals.iter().any(|one| one.derives(&table));
+        if odd.contains(table.as_str()) || is_part {
+            continue;
+        }
+        sound.count += 1;
+        if sound.names.len() < MOST_SOUND_NAMED {
+            sound.names.push(table);
+        }
+    }
+    Ok(Some(sound))
 }
 
 fn space(connection: &Connection) -> rusqlite::Result<Space> {
@@ -573,6 +644,10 @@ fn rebuildable(connection: &Connection, index: &str) -> bool {
 }
 
 #[cfg(test)]
+mod entries_tests;
+#[cfg(test)]
 mod judging_tests;
+#[cfg(test)]
+mod own_ways_tests;
 #[cfg(test)]
 mod tests;

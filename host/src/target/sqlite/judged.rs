@@ -88,6 +88,8 @@ pub enum UnjudgedPart {
     /// The order of an index's entries, and whether its keys are unique. What they hold was
     /// compared with the rows.
     IndexOrder,
+    /// Whether the keys of a unique index are unique.
+    UniqueKeys,
     /// A virtual table.
     VirtualTable,
     /// Whether the rows of a table hold to its `CHECK`s.
@@ -108,6 +110,9 @@ impl fmt::Display for Unjudged {
                 f,
                 "the order of index `{name}` (its entries agree with the rows): {reason}"
             ),
+            UnjudgedPart::UniqueKeys => {
+                write!(f, "whether the keys of index `{name}` are unique: {reason}")
+            }
             UnjudgedPart::VirtualTable => write!(f, "virtual table `{name}`: {reason}"),
             UnjudgedPart::Checks => write!(f, "the CHECKs of table `{name}`: {reason}"),
             UnjudgedPart::ForeignKeys => write!(f, "the foreign keys of table `{name}`: {reason}"),

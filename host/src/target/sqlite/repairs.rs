@@ -13,8 +13,7 @@ mod guarded;
 mod hold;
 mod in_worker;
 mod keep_valid_prefix;
-mod rebuild_index;
-mod rehearsal;
+mod rebuild;
 mod release_reader;
 mod resume_holder;
 mod set_aside;
@@ -46,7 +45,8 @@ pub fn for_intent(intent: &Intent, site: &Site) -> Result<Box<dyn Repair>, Repai
         "lock.resume-holder" => Box::new(resume_holder::ResumeHolder::new(scene, intent)?),
         "wal.release-reader" => Box::new(release_reader::ReleaseReader::new(scene, intent)?),
         "wal.checkpoint" => Box::new(checkpoint::Checkpoint::new(scene, intent)?),
-        "index.rebuild" => Box::new(rebuild_index::RebuildIndex::new(scene, intent)?),
+        "index.rebuild" => Box::new(rebuild::Rebuild::index(scene, intent)?),
+        "fulltext.rebuild" => Box::new(rebuild::Rebuild::full_text(scene, intent)?),
         "wal.keep-valid-prefix" => {
             Box::new(keep_valid_prefix::KeepValidPrefix::new(scene, intent)?)
         }

@@ -18,6 +18,7 @@ use std::time::Instant;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, params_from_iter};
 
+use super::application::Witness;
 use super::shape::Shape;
 use super::values::{
     DisagreeingValues, Hash, Owned, hash, length, owned, refs, stored, value_shape,
@@ -49,6 +50,33 @@ pub struct Compared {
     pub comparison: IndexComparison,
     /// The values, the first of them. They go into a file that only dbmedic's user can read.
     pub values: Vec<DisagreeingValues>,
+    /// Disagreements that lie in computed values alone.
+    pub(super) of_expressions: u64,
+    /// Whether which rows belong into the index is the application's to say.
+    pub(super) filter_is_left: bool,
+}
+
+impl Compared {
+    /// Why the index cannot be judged, where all that speaks against it may come from functions which
+    /// the application defines in its own way.
+    pub(super) fn is_computed_otherwise(&self) -> Option<String> {
+        let found = &self.comparison;
+        let why = found.left_to_application.as_ref()?;
+        let differs = found.missing_entries + found.removable.total() + found.disagreements > 0
+            || found.rows != found.entries;
+        let explained = found.unreadable == 0
+            && found.is_compared
+            && found.disagreements == found.computed
+            && found.removable.total() == 0
+            && (self.filter_is_left
+                || found.missing_entries <= found.computed && found.rows == found.entries);
+        (differs && explained).then(|| {
+            format!(
+                "{} entries hold another value than SQLite's own functions compute, and {why}",
+                found.computed.max(found.rows.abs_diff(found.entries))
+            )
+        })
+    }
 }
 
 /// Compares. Must be called within one transaction, so that both sides are of one moment. What
@@ -64,7 +92,7 @@ pub fn compare(connection: &Connection, index: &str, table: &str) -> rusqlite::R
             table: table.to_owned(),
             ..IndexComparison::default()
         },
-        values: Vec::new(),
+        ..Compared::default()
     };
     match compare_into(connection, &mut compared) {
         Ok(()) => {
@@ -142,6 +170,8 @@ fn compare_into(connection: &Connection, compared: &mut Compared) -> Result<(), 
     let found = &mut compared.comparison;
     let shape = Shape::read(connection, &found.index, &found.table)??;
     found.left_to_application = shape.left_to_application();
+    compared.filter_is_left = shape.filter_is_left();
+    let found = &mut compared.comparison;
     for sql in [
         Some(shape.rows_sql("")),
         Some(shape.row_sql()),
@@ -163,8 +193,16 @@ fn compare_into(connection: &Connection, compared: &mut Compared) -> Result<(), 
     // How many entries and rows there are, and in which buckets they differ.
     let mut entries = Buckets::new();
     let mut rows = Buckets::new();
+    // Whether the application's own order and functions are SQLite's shows in what it wrote.
+    let mut witness = found
+        .left_to_application
+        .is_some()
+        .then(|| Witness::new(sides.shape.clone()));
     let walked = sides.entries(&mut |entry| {
         entries.add(hash(entry));
+        if let Some(witness) = &mut witness {
+            witness.entry(entry);
+        }
         Ok(())
     })?;
     found.entries = walked.entries;
@@ -207,8 +245,16 @@ fn compare_into(connection: &Connection, compared: &mut Compared) -> Result<(), 
         }
         sides.judge(&unconfirmed, &missing, compared)?;
     }
+    let of_expressions = compared.of_expressions;
     let found = &mut compared.comparison;
     found.is_compared = true;
+    // A function that gives something else for most rows is another function, whatever it gives.
+    if of_expressions.saturating_mul(2) > found.rows {
+        found.computed = of_expressions;
+    }
+    if witness.is_some_and(|witness| witness.shows_own_definitions(found)) {
+        found.left_to_application = None;
+    }
     if let Some(sql) = sides.shape.shared_keys_sql()
         && sides.shape.reads_the_table(connection, &sql)?
     {
@@ -579,10 +625,13 @@ impl Sides<'_> {
         found.disagreements += 1;
         let (mut columns, mut values) = (Vec::new(), BTreeMap::new());
         let both = row.iter().zip(&unconfirmed.entry).zip(&self.shape.parts);
+        let (mut is_computed, mut may_be_own) = (true, true);
         for ((of_row, of_entry), part) in both {
             if hash(&[of_row.into()]) == hash(&[of_entry.into()]) {
                 continue;
             }
+            is_computed &= part.is_expression;
+            may_be_own &= part.is_expression && is_beyond_ascii(of_row, of_entry);
             columns.push(ColumnDifference {
                 column: part.name.clone(),
                 row: value_shape(&of_row.into()),
@@ -590,6 +639,10 @@ impl Sides<'_> {
             });
             values.insert(part.name.clone(), (of_row.into(), of_entry.into()));
         }
+        let by_filter = not_belonging && compared.filter_is_left;
+        is_computed &= !not_belonging || by_filter;
+        compared.of_expressions += u64::from(is_computed);
+        found.computed += u64::from(is_computed && (may_be_own || by_filter));
         let identity = self.shape.identity.iter();
         let identity = identity.map(|place| (*place, &unconfirmed.entry[*place]));
         if compared.values.len() < MOST_VALUES {
@@ -649,6 +702,17 @@ fn lock_ms(sorted: std::time::Duration, index_bytes: u64) -> u64 {
     let sorted = u64::try_from(sorted.as_millis()).unwrap_or(u64::MAX);
     // Sorted once more, and each row made into an entry.
     FIXED_MS + sorted.saturating_mul(2) + index_bytes / BYTES_PER_MS
+}
+
+/// Whether two computed texts may differ because their functions know letters beyond ASCII, of which
+/// SQLite's own know nothing. What is no text in UTF-8 no function has made.
+fn is_beyond_ascii(of_row: &Owned, of_entry: &Owned) -> bool {
+    match (of_row, of_entry) {
+        (Owned::Text(row), Owned::Text(entry)) => {
+            !(row.is_ascii() && entry.is_ascii()) && std::str::from_utf8(entry).is_ok()
+        }
+        _ => false,
+    }
 }
 
 /// Which of the two fits where the entry lies.

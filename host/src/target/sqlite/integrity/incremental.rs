@@ -151,7 +151,7 @@ pub(super) fn run(
             break;
         }
     }
-    rules::settle_shared(connection, &schema, found)?;
+    rules::settle_shared(connection, found)?;
     if found.faults.is_empty() {
         let mut renewed = Proven {
             owners: proven.owners.clone(),

@@ -65,6 +65,16 @@ pub(super) fn run_one(
     }
 }
 
+/// The names of the tables, without the schema's own.
+///
+/// # Errors
+///
+/// SQLite's own.
+pub(super) fn names(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let tables = tables(connection)?.into_iter();
+    Ok(tables.map(|table| table.name).collect())
+}
+
 fn tables(connection: &Connection) -> rusqlite::Result<Vec<Table>> {
     connection
         .prepare(
@@ -275,6 +285,10 @@ fn indexes(
             continue;
         }
         let compared = compare(connection, &index, &table.name)?;
+        if let Some(why) = compared.is_computed_otherwise() {
+            found.unjudged(UnjudgedPart::Index, &index, &why);
+            continue;
+        }
         let message = match fault_of(&compared.comparison) {
             Some(message) => Some(message),
             None => out_of_order(connection, &index, &table.name)?,

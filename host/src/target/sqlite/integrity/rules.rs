@@ -2,10 +2,10 @@
 //! store now. `integrity_check` names some of them among the damage, one row at a time; others it
 //! does not look at.
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _};
 
+use super::application::{collated_columns, in_expression};
 use super::definition::tokens;
-use super::messages::Schema;
 use super::objects::concerns_an_object;
 use super::shape::Shape;
 use super::{Gathered, is_damage, quoted, rebuildable};
@@ -19,16 +19,14 @@ use crate::target::sqlite::{DamagedObject, IntegrityFault};
 /// # Errors
 ///
 /// SQLite's own where it concerns all of the database.
-pub(super) fn settle_shared(
-    connection: &Connection,
-    schema: &Schema,
-    found: &mut Gathered,
-) -> rusqlite::Result<()> {
-    let _ = schema;
+pub(super) fn settle_shared(connection: &Connection, found: &mut Gathered) -> rusqlite::Result<()> {
     for (index, table) in std::mem::take(&mut found.shared) {
         match duplicates(connection, &index, &table) {
-            Ok(Some(rule)) => found.broken(rule),
-            Ok(None) => found.faults.push(IntegrityFault {
+            Ok(Shared::Rows(rule)) => found.broken(*rule),
+            Ok(Shared::Definitions(why)) => {
+                found.unjudged(UnjudgedPart::UniqueKeys, &index, &why);
+            }
+            Ok(Shared::Nothing) => found.faults.push(IntegrityFault {
                 message: format!("non-unique entry in index {index}"),
                 object: DamagedObject::Index {
                     rebuildable: rebuildable(connection, &index),
@@ -45,26 +43,39 @@ pub(super) fn settle_shared(
     Ok(())
 }
 
-/// The rows that share a key of a unique index; none when no rows do.
-fn duplicates(
-    connection: &Connection,
-    index: &str,
-    table: &str,
-) -> rusqlite::Result<Option<BrokenRule>> {
+/// Whether rows share a key of a unique index.
+enum Shared {
+    /// None do.
+    Nothing,
+    /// They do.
+    Rows(Box<BrokenRule>),
+    /// They do by dbmedic's SQLite, and need not by the application's: why.
+    Definitions(String),
+}
+
+/// The rows that share a key of a unique index.
+fn duplicates(connection: &Connection, index: &str, table: &str) -> rusqlite::Result<Shared> {
     let Ok(shape) = Shape::read(connection, index, table)? else {
-        return Ok(None);
+        return Ok(Shared::Nothing);
     };
-    let Some(sql) = shape.shared_rows_sql() else {
-        return Ok(None);
-    };
-    if !shape.reads_the_table(connection, &sql)? {
-        return Ok(None);
-    }
-    let (keys, rows): (i64, i64) =
-        connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (keys, rows) = shared(connection, &shape)?;
     if keys == 0 {
-        return Ok(None);
+        return Ok(Shared::Nothing);
     }
+    // Keys that are the same to the byte are the same by any order.
+    let (shape, keys, rows) = match shape.left_to_application() {
+        None => (shape, keys, rows),
+        Some(why) => {
+            let Some(exact) = shape.by_bytes() else {
+                return Ok(Shared::Definitions(why));
+            };
+            let (keys, rows) = shared(connection, &exact)?;
+            if keys == 0 {
+                return Ok(Shared::Definitions(why));
+            }
+            (exact, keys, rows)
+        }
+    };
     let mut rowids = Vec::new();
     if let Some(sql) = shape.shared_rowids_sql(MOST_ROWIDS.div_ceil(2)) {
         let mut statement = connection.prepare(&sql)?;
@@ -73,22 +84,39 @@ fn duplicates(
             rowids.extend([row.get::<_, i64>(0)?, row.get(1)?]);
         }
     }
-    Ok(Some(BrokenRule {
+    Ok(Shared::Rows(Box::new(BrokenRule {
         rule: Rule::Unique,
         table: table.to_owned(),
         columns: shape.key_names(),
         index: Some(index.to_owned()),
-        rows: u64::try_from(rows).unwrap_or(0),
-        keys: Some(u64::try_from(keys).unwrap_or(0)),
+        rows,
+        keys: Some(keys),
         rowids,
         ..BrokenRule::default()
-    }))
+    })))
+}
+
+/// How many keys several rows share, and how many rows that are.
+fn shared(connection: &Connection, shape: &Shape) -> rusqlite::Result<(u64, u64)> {
+    let Some(sql) = shape.shared_rows_sql() else {
+        return Ok((0, 0));
+    };
+    if !shape.reads_the_table(connection, &sql)? {
+        return Ok((0, 0));
+    }
+    let (keys, rows): (i64, i64) =
+        connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok((
+        u64::try_from(keys).unwrap_or(0),
+        u64::try_from(rows).unwrap_or(0),
+    ))
 }
 
 /// Looks at the rules that the check of the pages does not: `CHECK` and foreign keys. Whatever
 /// keeps that from being done is no reason to lose what the check found.
 pub(super) fn examine(connection: &Connection, found: &mut Gathered) {
-    let examined = name_rowids(connection, found)
+    let examined = settle_shared(connection, found)
+        .and_then(|()| name_rowids(connection, found))
         .and_then(|()| checks(connection, found))
         .and_then(|()| foreign_keys(connection, found));
     found.rules_checked = examined.is_ok();
@@ -150,8 +178,8 @@ fn checks(connection: &Connection, found: &mut Gathered) -> rusqlite::Result<()>
         )?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
-    for (table, sql) in tables {
-        let conditions = match check_conditions(&sql) {
+    for (table, definition) in tables {
+        let conditions = match check_conditions(&definition) {
             Ok(conditions) if conditions.is_empty() => continue,
             Ok(conditions) => conditions,
             Err(why) => {
@@ -178,6 +206,13 @@ fn checks(connection: &Connection, found: &mut Gathered) -> rusqlite::Result<()>
             Err(error) if is_damage(&error) => continue,
             Err(error) => return Err(error),
         };
+        let collated = collated_columns(&definition);
+        let mut own = conditions.iter();
+        if let Some(why) = own.find_map(|condition| in_expression(condition, &collated)) {
+            let why = format!("{rows} rows break one by SQLite's own definitions, and {why}");
+            found.unjudged(UnjudgedPart::Checks, &table, &why);
+            continue;
+        }
         let rowids = first_rowids(connection, &table, &filter)?;
         found.broken(BrokenRule {
             rule: Rule::Check,
@@ -238,7 +273,14 @@ fn foreign_keys(connection: &Connection, found: &mut Gathered) -> rusqlite::Resu
         .collect::<Result<_, _>>()?;
     for table in tables {
         match orphans(connection, &table) {
-            Ok(rules) => rules.into_iter().for_each(|rule| found.broken(rule)),
+            Ok(rules) => {
+                for rule in rules {
+                    match collated_parent(connection, &rule)? {
+                        Some(why) => found.unjudged(UnjudgedPart::ForeignKeys, &table, &why),
+                        None => found.broken(rule),
+                    }
+                }
+            }
             Err(error) if concerns_an_object(&error) => {
                 found.unjudged(UnjudgedPart::ForeignKeys, &table, &without_values(&error));
             }
@@ -248,6 +290,42 @@ fn foreign_keys(connection: &Connection, found: &mut Gathered) -> rusqlite::Resu
         }
     }
     Ok(())
+}
+
+/// Why the parents of a foreign key may be there by the application's SQLite: their keys are compared by
+/// a collation that it may define.
+fn collated_parent(connection: &Connection, rule: &BrokenRule) -> rusqlite::Result<Option<String>> {
+    let Some(parent) = rule.parent.as_deref().filter(|_| !rule.parent_missing) else {
+        return Ok(None);
+    };
+    let definition: Option<String> = connection
+        .query_row(
+            "SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?1 COLLATE NOCASE",
+            [parent],
+            |row| row.get(0),
+        )
+        .optional()?
+        .flatten();
+    let collated = definition.as_deref().map(collated_columns);
+    let keys: Vec<String> = connection
+        .prepare(
+            "SELECT DISTINCT coalesce(f.\"to\", x.name) FROM pragma_foreign_key_list(?1) AS f \
+             LEFT JOIN pragma_table_xinfo(f.\"table\") AS x ON f.\"to\" IS NULL AND x.pk > 0 \
+             WHERE f.\"table\" = ?2 COLLATE NOCASE AND coalesce(f.\"to\", x.name) IS NOT NULL",
+        )?
+        .query_map([&rule.table, parent], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let is_collated = |key: &&String| {
+        let mut collated = collated.iter().flatten();
+        collated.any(|column| column.eq_ignore_ascii_case(key))
+    };
+    Ok(keys.iter().find(is_collated).map(|key| {
+        format!(
+            "{} rows have no parent by SQLite's own definitions, and the application may define the \
+             collation of `{parent}`.`{key}` in its own way",
+            rule.rows
+        )
+    }))
 }
 
 /// The foreign keys of a table that rows break.

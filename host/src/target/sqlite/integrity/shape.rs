@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 
 use rusqlite::{Connection, OptionalExtension as _};
 
+use super::application::in_expression;
 use super::definition::Definition;
 use super::quoted;
 use crate::target::sqlite::btree::Stored;
@@ -46,6 +47,8 @@ pub(super) struct Part {
     descending: bool,
     /// Whether it belongs to the key, not only to the row's identity.
     pub(super) is_key: bool,
+    /// Whether it is computed, and no column.
+    pub(super) is_expression: bool,
 }
 
 /// How text is compared.
@@ -140,6 +143,7 @@ impl Shape {
             let (cid, name): (i64, Option<String>) = (row.get(0)?, row.get(1)?);
             let collation: Option<String> = row.get(2)?;
             let place = shape.parts.len();
+            let is_expression = cid < -1;
             let (name, sql) = match (cid, name) {
                 (0.., Some(name)) => (name.clone(), quoted(&name)),
                 (-1, _) => match rowid.or_else(|| alias_of_rowid(connection, table)) {
@@ -158,6 +162,7 @@ impl Shape {
                 collation_name: collation.unwrap_or_else(|| "BINARY".to_owned()),
                 descending: row.get(3)?,
                 is_key: row.get(4)?,
+                is_expression,
             });
             cids.push(cid);
         }
@@ -226,6 +231,16 @@ impl Shape {
             sql.push_str(&conditions.join(" AND "));
         }
         sql
+    }
+
+    /// The statement that counts the rows that belong into the index.
+    pub(super) fn count_sql(&self) -> String {
+        let filter = self.partial.as_ref();
+        format!(
+            "SELECT count(*) FROM {}{}",
+            self.from,
+            filter.map_or_else(String::new, |filter| format!(" WHERE ({filter})"))
+        )
     }
 
     /// The same for the row of one identity, whether or not it belongs into the index.
@@ -408,6 +423,28 @@ impl Shape {
         sql.chain(self.partial.as_deref())
             .any(calls)
             .then(|| "the application may define the functions in it in its own way".to_owned())
+    }
+
+    /// The same index with keys that are equal only to the byte; none where it computes something that
+    /// an application may define.
+    pub(super) fn by_bytes(&self) -> Option<Self> {
+        let computes = self.parts.iter().any(|part| part.is_expression);
+        let filter = self.partial.as_deref();
+        if computes || filter.is_some_and(|sql| in_expression(sql, &[]).is_some()) {
+            return None;
+        }
+        let mut exact = self.clone();
+        for part in &mut exact.parts {
+            part.collation = Collation::Binary;
+            "BINARY".clone_into(&mut part.collation_name);
+        }
+        Some(exact)
+    }
+
+    /// Whether which rows belong into it is computed by functions that an application may define.
+    pub(super) fn filter_is_left(&self) -> bool {
+        let filter = self.partial.as_deref();
+        filter.is_some_and(|sql| in_expression(sql, &[]).is_some())
     }
 
     /// How two entries compare in the order of the index.

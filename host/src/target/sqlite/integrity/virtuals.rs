@@ -61,9 +61,56 @@ pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<Virtual>> {
     for one in &mut found {
         one.is_known = modules.contains(&one.module);
         one.missing = one.parts().filter(|part| !is_there(part)).collect();
-        one.content_is_table = one.content.as_deref().is_some_and(is_there);
+        // As the schema spells it.
+        let content = one.content.as_deref().and_then(|content| {
+            let mut tables = all.iter().filter(|(_, _, root)| *root > 0);
+            tables.find(|(name, ..)| name.eq_ignore_ascii_case(content))
+        });
+        one.content_is_table = content.is_some();
+        if let Some((name, ..)) = content {
+            one.content = Some(name.clone());
+        }
     }
     Ok(found)
+}
+
+/// A full-text index that can be made again from a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FullTextTable {
+    /// `fts3`, `fts4` or `fts5`.
+    pub module: String,
+    /// The table that holds its text.
+    pub source: String,
+}
+
+/// The table that a full-text index can be made again from; in words why there is none.
+///
+/// # Errors
+///
+/// SQLite's own.
+pub fn full_text(
+    connection: &Connection,
+    table: &str,
+) -> rusqlite::Result<Result<FullTextTable, String>> {
+    let all = list(connection)?;
+    let Some(one) = all.iter().find(|one| one.table == table) else {
+        return Ok(Err(format!("there is no full-text table `{table}`")));
+    };
+    if let Some(why) = one.unknown_tokenizer() {
+        return Ok(Err(why));
+    }
+    if !one.is_known || !one.has_content() {
+        return Ok(Err(format!(
+            "the text of `{table}` is in no table that it can be read from"
+        )));
+    }
+    Ok(Ok(FullTextTable {
+        module: one.module.clone(),
+        source: match one.content_of_others() {
+            Some(other) => other.to_owned(),
+            None => format!("{table}_content"),
+        },
+    }))
 }
 
 impl Virtual {

@@ -88,7 +88,7 @@ impl fmt::Display for Unjudgeable {
             }
             Self::ReservedBytes { bytes } => write!(
                 f,
-                "{bytes} bytes of each page belong to an extension (a checksum or a cipher): pages carry checksums that a repair would break"
+                "{bytes} bytes of each page are reserved for an extension, for example a checksum or a cipher: what they hold cannot be judged, and a plain writer may break it"
             ),
             Self::LockDirectory => f.write_str(
                 "a lock is held as a directory beside the database (unix-dotfile): locks cannot be seen",

@@ -1,8 +1,8 @@
-//! `index.rebuild`: builds a damaged index again from its table.
+//! `index.rebuild` and `fulltext.rebuild`: builds again what is made of a table.
 //!
 //! What a rebuild removes is gone, so everything is proven before, on a copy and without any lock:
-//! that each entry that goes holds nothing which no row holds, that the rows can be read, that the
-//! index can be built, and how long that takes. The write lock is then held for the rebuild alone,
+//! that what goes holds nothing which no row holds, that the rows can be read, that it can be built,
+//! and how long that takes. The write lock is then held for the rebuild alone,
 //! and only when nobody has written since the copy was taken: the proof is of this very state.
 //! Under a writer that never rests the copy and the proof are made under the lock, if they fit
 //! into what the guard allows.
@@ -12,6 +12,10 @@
 //! was. After the commit there is no way back that would not lose what others commit meanwhile; the
 //! copy is then for a person.
 
+mod full_text;
+mod index;
+mod proven;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -19,12 +23,13 @@ use std::time::{Duration, Instant};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::rehearsal::{self, Proven};
-use super::{Scene, data_version, is_busy, step, text_fact};
+use super::{Scene, data_version, is_busy, step};
 use crate::journal::{Intent, PlannedStep};
 use crate::repair::{Loss, Proof, Repair, RepairError, Resume};
 use crate::target::sqlite::connection::{self, Deadline};
-use crate::target::sqlite::integrity::{compare, quoted};
+use full_text::FullText;
+use index::Index;
+use proven::{Derived, Proven};
 
 /// How often the proof is made again when somebody wrote meanwhile.
 const ATTEMPTS: u32 = 3;
@@ -48,12 +53,12 @@ const DATABASE: &str = "database";
 const PROVEN: &str = "proven.json";
 
 /// The repair.
-pub(super) struct RebuildIndex {
+pub(super) struct Rebuild {
     scene: Scene,
     /// The directory of the copy.
     copy: PathBuf,
-    index: String,
-    table: String,
+    /// What is built again.
+    derived: Box<dyn Derived>,
     /// How long writers may be held out.
     max_lock: Duration,
     /// The database as it was when it was copied, and what was proven of that.
@@ -71,25 +76,36 @@ struct Watched {
     copied_in: Duration,
 }
 
-impl RebuildIndex {
-    pub(super) fn new(scene: Scene, intent: &Intent) -> Result<Self, RepairError> {
-        Ok(Self {
+impl Rebuild {
+    /// `index.rebuild`.
+    pub(super) fn index(scene: Scene, intent: &Intent) -> Result<Self, RepairError> {
+        let derived = Box::new(Index::of(&intent.finding)?);
+        Ok(Self::new(scene, intent, derived))
+    }
+
+    /// `fulltext.rebuild`.
+    pub(super) fn full_text(scene: Scene, intent: &Intent) -> Result<Self, RepairError> {
+        let derived = Box::new(FullText::of(&intent.finding)?);
+        Ok(Self::new(scene, intent, derived))
+    }
+
+    fn new(scene: Scene, intent: &Intent, derived: Box<dyn Derived>) -> Self {
+        Self {
             copy: scene.site.copies.join(&intent.repair_id),
-            index: text_fact(&intent.finding, "index")?,
-            table: text_fact(&intent.finding, "table")?,
+            derived,
             max_lock: Duration::from_millis(intent.max_lock_ms),
             watched: None,
             proven: None,
             committed: false,
             scene,
-        })
+        }
     }
 
     fn copied(&self) -> PathBuf {
         self.copy.join(DATABASE)
     }
 
-    /// A copy of the database as it is now, synced. It holds the damaged index too.
+    /// A copy of the database as it is now, synced. It holds what is damaged too.
     fn copy_aside(&mut self) -> Result<(), RepairError> {
         let begin = Instant::now();
         let mut db = self.scene.open()?;
@@ -107,7 +123,7 @@ impl RebuildIndex {
 
     /// Proves, on the copy alone, what the rebuild will do.
     fn prove(&mut self) -> Result<(), RepairError> {
-        let proven = rehearsal::prove(&self.copied(), &self.index, &self.table)?;
+        let proven = proven::prove(&self.copied(), &*self.derived)?;
         let (rebuild, allowed) = (proven.rebuilt_in(), self.max_lock);
         if rebuild > allowed {
             return Err(RepairError::Unmet {
@@ -119,7 +135,7 @@ impl RebuildIndex {
                 ),
             });
         }
-        rehearsal::write_note(&self.copy, PROVEN, &proven)?;
+        proven::write_note(&self.copy, PROVEN, &proven)?;
         self.proven = Some(proven);
         Ok(())
     }
@@ -159,7 +175,7 @@ impl RebuildIndex {
         if data_version(&work)? != watched.version {
             return Ok(false);
         }
-        self.reindex(&work, &watched.deadline, Instant::now())?;
+        self.build(&work, &watched.deadline, Instant::now())?;
         work.commit()?;
         self.committed = true;
         Ok(true)
@@ -204,10 +220,10 @@ impl RebuildIndex {
         // Another connection: a backup cannot read from one that writes.
         copy(&self.scene.open()?, &self.copy, &self.copied())?;
         self.proven = None;
-        let proven = rehearsal::prove_without_rebuild(&self.copied(), &self.index, &self.table)?;
-        rehearsal::write_note(&self.copy, PROVEN, &proven)?;
+        let proven = proven::prove_without_rebuild(&self.copied(), &*self.derived)?;
+        proven::write_note(&self.copy, PROVEN, &proven)?;
         self.proven = Some(proven);
-        self.reindex(&work, &deadline, begin)?;
+        self.build(&work, &deadline, begin)?;
         work.commit()?;
         self.committed = true;
         self.watched = Some(Watched {
@@ -219,9 +235,9 @@ impl RebuildIndex {
         Ok(())
     }
 
-    /// Builds the index in the transaction; whatever of the allowed time is left since `begin` is
+    /// Builds it again in the transaction; whatever of the allowed time is left since `begin` is
     /// what it has.
-    fn reindex(
+    fn build(
         &self,
         work: &Connection,
         deadline: &Deadline,
@@ -229,8 +245,7 @@ impl RebuildIndex {
     ) -> Result<(), RepairError> {
         let allowed = self.max_lock;
         deadline.set(Some(begin + allowed));
-        let sql = format!("REINDEX main.{}", quoted(&self.index));
-        let done = work.execute_batch(&sql);
+        let done = work.execute_batch(&self.derived.statements());
         let took = begin.elapsed();
         deadline.set(None);
         match done {
@@ -255,28 +270,16 @@ impl RebuildIndex {
     fn proven(&self) -> Result<Proven, RepairError> {
         match &self.proven {
             Some(proven) => Ok(proven.clone()),
-            None => rehearsal::read_note(&self.copy.join(PROVEN)),
+            None => proven::read_note(&self.copy.join(PROVEN)),
         }
     }
 }
 
-impl Repair for RebuildIndex {
+impl Repair for Rebuild {
     fn precondition(&mut self) -> Result<serde_json::Value, RepairError> {
         self.scene.sound_log()?;
         let db = self.scene.open()?;
-        let known: bool = db.query_row(
-            "SELECT count(*) FROM main.sqlite_schema
-             WHERE type = 'index' AND name = ?1 AND tbl_name = ?2",
-            [&self.index, &self.table],
-            |row| row.get(0),
-        )?;
-        if !known {
-            let detail = format!("`{}` is no index of `{}`", self.index, self.table);
-            return Err(RepairError::Unmet {
-                name: "index-exists",
-                detail,
-            });
-        }
+        self.derived.is_there(&db)?;
         let bytes: i64 = db.query_row(
             "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
             [],
@@ -289,16 +292,12 @@ impl Repair for RebuildIndex {
 
     fn plan(&self) -> Vec<PlannedStep> {
         let copy = format!("copy the database to {}, synced", self.copy.display());
-        let prove = format!(
-            "on the copy: compare each entry of `{}` with its row in `{}`, rehearse the rebuild, \
-             check, compare again",
-            self.index, self.table
-        );
         let rebuild = format!(
-            "if nobody wrote since: REINDEX `{}` in one transaction of at most {} ms",
-            self.index,
+            "if nobody wrote since: {} in one transaction of at most {} ms",
+            self.derived.how(),
             self.max_lock.as_millis()
         );
+        let prove = self.derived.how_proven();
         vec![
             step("copy-aside", copy),
             step("prove", prove),
@@ -319,8 +318,8 @@ impl Repair for RebuildIndex {
         done
     }
 
-    /// Examined again, in one read transaction: the table and the index agree, and the rows are
-    /// those of the copy.
+    /// Examined again, in one read transaction: the table and what is made of it agree, and the rows
+    /// are those of the copy.
     fn verify(&mut self) -> Result<Proof, RepairError> {
         let proven = self.proven()?;
         let opened;
@@ -337,38 +336,28 @@ impl Repair for RebuildIndex {
             Some(version) => data_version(&moment)? == version,
             None => false,
         };
-        let compared = compare(&moment, &self.index, &self.table)?.comparison;
-        if let Some(why) = compared.unproven {
-            return Err(RepairError::Unproven(why));
+        let claim = self
+            .derived
+            .agrees(&moment)?
+            .map_err(RepairError::Unproven)?;
+        proven.no_new_faults(&moment, &*self.derived)?;
+        let unchanged = self.derived.rows(&moment)? == proven.rows;
+        if quiet && unchanged && !proven.is_rehearsed(self.derived.content(&moment)?.as_deref()) {
+            let detail = format!("{} is not what the rehearsal made", self.derived.name());
+            return Err(RepairError::Unproven(detail));
         }
-        let differ = compared.missing_entries + compared.removable.total() + compared.disagreements;
-        if differ > 0 {
-            return Err(RepairError::Unproven(format!(
-                "{differ} entries of index `{}` still differ from the rows of `{}`",
-                self.index, self.table
-            )));
-        }
-        rehearsal::no_new_faults(&moment, &proven, &self.index, &self.table)?;
-        let unchanged = rehearsal::rows(&moment, &self.index, &self.table)? == proven.rows;
-        let mut proof = Proof::new(
-            format!(
-                "index `{}` has the entry of each of the {} rows of table `{}` that belong into it, \
-                 and no other",
-                self.index, compared.rows, self.table
-            ),
-            if unchanged {
-                Loss::Nothing
-            } else {
-                Loss::NotProven("others wrote to the table since".to_owned())
-            },
-        )
-        .and(proven.what_went());
+        let loss = if unchanged {
+            Loss::Nothing
+        } else {
+            Loss::NotProven("others wrote to the table since".to_owned())
+        };
+        let mut proof = Proof::new(claim, loss).and(proven.went.clone());
         if unchanged {
             proof = proof.and("no row was changed");
         } else if quiet {
             let detail = format!(
                 "rows of table `{}` changed, and nobody else wrote",
-                self.table
+                self.derived.source()
             );
             return Err(RepairError::Unproven(detail));
         } else {
@@ -379,12 +368,11 @@ impl Repair for RebuildIndex {
 
     fn undo(&mut self, begun: &[String]) -> Result<String, RepairError> {
         let may_be_committed = self.committed || begun.iter().any(|step| step == "rebuild");
-        // Before it the index differed from its rows or was out of order. When neither is so any
-        // more, it was committed; damaged anew meanwhile, only this process would know.
+        // Before it the check found fault with it. When it does not any more, it was committed; damaged anew meanwhile, only this process would know.
         let is_committed = self.committed || may_be_committed && self.is_sound()?;
         if is_committed {
             return Err(RepairError::NoWayBack(
-                "the rebuilt index is committed, and others may have written since; the database as it was is copied aside",
+                "what was rebuilt is committed, and others may have written since; the database as it was is copied aside",
             ));
         }
         if self.copy.exists() {
@@ -399,12 +387,10 @@ impl Repair for RebuildIndex {
     }
 }
 
-impl RebuildIndex {
+impl Rebuild {
     fn is_sound(&self) -> Result<bool, RepairError> {
-        let faults = rehearsal::faults(&self.scene.open()?)?;
-        Ok(!faults
-            .iter()
-            .any(|fault| rehearsal::is_of_index(fault, &self.index)))
+        let faults = proven::faults(&self.scene.open()?)?;
+        Ok(!faults.iter().any(|fault| self.derived.is_of(fault)))
     }
 }
 

@@ -1,0 +1,262 @@
+use super::*;
+
+const REPAIR: &str = "fulltext.rebuild";
+
+const TEXTS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+     INSERT INTO messages(subject, body)
+     SELECT 'subject ' || i, 'word' || (i * 7 % 997) || ' running word' || (i * 11 % 991) || ' houses' || i FROM n;";
+
+/// How a full-text index is made and filled, and where its text is.
+#[derive(Clone, Copy)]
+struct Form {
+    module: &'static str,
+    content: &'static str,
+    schema: &'static str,
+    fill: &'static str,
+}
+
+const OWN: Form = Form {
+    module: "fts5",
+    content: "own",
+    schema: "CREATE VIRTUAL TABLE f USING fts5(subject, body, tokenize = 'porter unicode61')",
+    fill: "INSERT INTO f(rowid, subject, body) SELECT id, subject, body FROM messages",
+};
+
+const EXTERNAL: Form = Form {
+    module: "fts5",
+    content: "messages",
+    schema: "CREATE VIRTUAL TABLE f USING fts5(subject, body, content='messages', content_rowid='id')",
+    fill: "INSERT INTO f(f) VALUES('rebuild')",
+};
+
+/// A database of which the full-text index is damaged: of some blocks in its middle only the beginning
+/// is left. The rows are sound.
+fn damaged(form: Form) -> (Place, Vec<Fact>) {
+    let (table, id, block) = match form.module {
+        "fts5" => ("f_data", "id", "block"),
+        _ => ("f_segments", "blockid", "block"),
+    };
+    let place = Place::new(&format!(
+        "PRAGMA journal_mode=WAL; CREATE TABLE messages(id INTEGER PRIMARY KEY, subject TEXT, body TEXT);
+         {TEXTS} {}; {};
+         UPDATE {table} SET {block} = substr({block}, 1, 40) || zeroblob(length({block}) - 40)
+         WHERE {id} IN (SELECT {id} FROM {table} WHERE length({block}) > 600 ORDER BY {id} LIMIT 1 OFFSET 3);
+         PRAGMA wal_checkpoint(TRUNCATE);",
+        form.schema, form.fill
+    ));
+    let facts = vec![
+        text("table", "f"),
+        text("module", form.module),
+        text("content", form.content),
+    ];
+    (place, facts)
+}
+
+/// All messages, and the rowids that a search finds.
+fn contents(place: &Place) -> (Vec<(i64, String, String)>, Vec<i64>) {
+    let db = Connection::open(&place.database).unwrap();
+    let rows = |sql: &str| {
+        let mut statement = db.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+        rows.unwrap().collect::<Result<_, _>>().unwrap()
+    };
+    let messages = rows("SELECT id, subject, body FROM messages NOT INDEXED");
+    let mut search = db
+        .prepare("SELECT rowid FROM f WHERE f MATCH 'word35' ORDER BY rowid")
+        .unwrap();
+    let found = search.query_map([], |row| row.get(0)).unwrap();
+    (messages, found.filter_map(Result::ok).collect())
+}
+
+fn is_sound(place: &Place) -> bool {
+    let db = Connection::open(&place.database).unwrap();
+    let mut said = db.prepare("PRAGMA integrity_check").unwrap();
+    let said: Vec<String> = said
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    said == ["ok"]
+}
+
+#[test]
+fn a_full_text_index_is_built_again_and_every_row_stays() {
+    let forms = [
+        OWN,
+        EXTERNAL,
+        Form {
+            module: "fts4",
+            schema: "CREATE VIRTUAL TABLE f USING fts4(subject, body)",
+            ..OWN
+        },
+        Form {
+            schema: "CREATE VIRTUAL TABLE f USING fts5(subject, body, columnsize = 0, detail = none)",
+            ..OWN
+        },
+    ];
+    for form in forms {
+        let (place, facts) = damaged(form);
+        assert!(!is_sound(&place), "{}", form.schema);
+        let before = contents(&place).0;
+        let outcome = place.run(REPAIR, facts);
+        assert_result(&outcome, OutcomeResult::Verified, "nothing lost");
+        assert_result(
+            &outcome,
+            OutcomeResult::Verified,
+            "its module finds nothing",
+        );
+        assert!(is_sound(&place), "{}", form.schema);
+        let (after, found) = contents(&place);
+        assert_eq!(after, before);
+        assert_eq!(found.len(), 7, "{}: {found:?}", form.schema);
+        let copies = files(&place.site.copies);
+        assert!(copies.iter().any(|copy| copy.ends_with("database")));
+    }
+}
+
+#[test]
+fn an_index_of_another_text_than_its_tables_is_left_alone() {
+    let with = |fill: &'static str| Form { fill, ..EXTERNAL };
+    for (form, words) in [
+        // Without what the application takes for markup: other numbers of words.
+        (
+            with(
+                "INSERT INTO f(rowid, subject, body) \
+                 SELECT id, subject, replace(body, ' running', '') FROM messages",
+            ),
+            "other numbers of words",
+        ),
+        // Of some rows only.
+        (
+            with(
+                "INSERT INTO f(rowid, subject, body) SELECT id, subject, body FROM messages WHERE id % 9",
+            ),
+            "other numbers of words",
+        ),
+        // As many words as there are, and other ones.
+        (
+            with(
+                "INSERT INTO f(rowid, subject, body) \
+                 SELECT id, subject, replace(replace(body, 'houses', 'haus'), 'word', 'wort') FROM messages",
+            ),
+            "can still be read",
+        ),
+        // Nothing that shows it.
+        (
+            Form {
+                schema: "CREATE VIRTUAL TABLE f USING \
+                         fts5(subject, body, content='messages', content_rowid='id', columnsize=0)",
+                ..EXTERNAL
+            },
+            "columnsize=0",
+        ),
+    ] {
+        let (place, facts) = damaged(form);
+        assert!(!is_sound(&place));
+        let before = place.contents();
+        let outcome = place.run(REPAIR, facts);
+        assert_result(&outcome, OutcomeResult::Refused, words);
+        assert_eq!(place.contents(), before, "{words}");
+        let copies = files(&place.site.copies);
+        assert!(!copies.iter().any(|copy| copy.ends_with("database")));
+    }
+}
+
+#[test]
+fn nothing_is_built_from_a_table_that_is_damaged_itself() {
+    let (place, facts) = damaged(EXTERNAL);
+    let db = Connection::open(&place.database).unwrap();
+    let root =
+        "SELECT pageno FROM dbstat WHERE name = 'messages' AND pagetype = 'leaf' LIMIT 1 OFFSET 3";
+    let page: usize = db
+        .query_row(root, [], |row| row.get::<_, i64>(0))
+        .map_or(20, |page| usize::try_from(page).unwrap());
+    drop(db);
+    let mut bytes = fs::read(&place.database).unwrap();
+    bytes[(page - 1) * 4096..][..64].fill(0xff);
+    fs::write(&place.database, bytes).unwrap();
+    let before = place.contents();
+    let outcome = place.run(REPAIR, facts);
+    assert_eq!(
+        outcome.outcome_result,
+        OutcomeResult::Refused,
+        "{outcome:?}"
+    );
+    assert_eq!(place.contents(), before);
+}
+
+#[test]
+fn a_sound_index_and_one_without_text_are_left_alone() {
+    let (place, facts) = damaged(OWN);
+    assert_result(
+        &place.run(REPAIR, facts.clone()),
+        OutcomeResult::Verified,
+        "nothing lost",
+    );
+    let before = place.contents();
+    let again = place.run(REPAIR, facts);
+    assert_result(&again, OutcomeResult::Refused, "nothing is found against");
+    assert_eq!(place.contents(), before);
+    let (place, facts) = damaged(Form {
+        schema: "CREATE VIRTUAL TABLE f USING fts5(subject, body, content='')",
+        content: "none",
+        ..OWN
+    });
+    let before = place.contents();
+    let outcome = place.run(REPAIR, facts);
+    assert_result(
+        &outcome,
+        OutcomeResult::Refused,
+        "no table that it can be read from",
+    );
+    assert_eq!(place.contents(), before);
+}
+
+#[test]
+fn others_may_write_meanwhile() {
+    let (place, facts) = damaged(OWN);
+    let writes = Connection::open(&place.database).unwrap();
+    let mut wrote = 0;
+    let outcome = place.run_with(REPAIR, facts, &mut |step| {
+        // The proof is made again.
+        if step.step == "rebuild" {
+            writes
+                .execute_batch(
+                    "INSERT INTO f(rowid, subject, body) VALUES (9001, 'late', 'word35')",
+                )
+                .unwrap();
+            wrote += 1;
+        }
+    });
+    assert_result(&outcome, OutcomeResult::Verified, "nothing lost");
+    assert_eq!(wrote, 1);
+    assert_eq!(contents(&place).1.len(), 8);
+}
+
+#[test]
+fn it_can_be_cut_off_anywhere() {
+    let mut kills = 0;
+    let mut ends = Vec::new();
+    for name in ["KILL_BEFORE", "KILL_AFTER"] {
+        for n in 1..20 {
+            let (place, facts) = damaged(EXTERNAL);
+            let (before, _) = contents(&place);
+            let killed = run_repair_killed(REPAIR, &place, &facts, Some((name, n)));
+            if killed.signal() != Some(9) {
+                assert!(n > 3, "{name} {n}");
+                break;
+            }
+            kills += 1;
+            assert!(run_repair_killed(REPAIR, &place, &facts, None).success());
+            // Finished or as if nothing had been done; every message is there either way.
+            let (after, found) = contents(&place);
+            assert_eq!(after, before, "{name} {n}");
+            let sound = is_sound(&place);
+            assert!(!sound || found.len() == 7, "{name} {n}: {found:?}");
+            ends.push(sound);
+            assert_eq!(Journal::open(&place.state()).unwrap().open_repairs(), []);
+        }
+    }
+    assert!(kills >= 6, "{kills} kills");
+    assert!(ends.contains(&true) && ends.contains(&false), "{ends:?}");
+}
