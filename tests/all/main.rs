@@ -74,6 +74,9 @@ mod policy_cases;
 
 /// The whole demo, its recording replayed, and damaged recordings.
 mod replay;
+
+/// Locks of SQLite's default mode: who is in the way, and who is not.
+mod rollback_locks;
 mod row_values;
 
 /// Policies that attack their host, and files that are no policies.

@@ -39,6 +39,23 @@ fn busy_neighbours_are_left_alone() {
     assert!(told.contains("repairs"), "{told}");
 }
 
+/// SQLite's default, where a writer keeps readers out and readers keep writers from committing.
+#[test]
+fn without_a_log_too_who_is_in_the_way_is_ended_and_nobody_else() {
+    neighbours(&["--rollback", "--runs", "12", "--seed", "3"]);
+    let told = neighbours(&[
+        "--rollback",
+        "--with-fault",
+        "--runs",
+        "6",
+        "--seed",
+        "2",
+        "--only",
+        "job-queue,cron,orm,backup",
+    ]);
+    assert!(told.contains("lock.stale-holder"), "{told}");
+}
+
 /// A replicator, young readers in quiet times, readers in containers and polling workers: the kinds
 /// for which an age is easily invented.
 #[test]

@@ -85,6 +85,7 @@ impl Memory {
             None => self.log_damaged = false,
         }
         problems.extend(self.holds.held_write_lock(&look));
+        problems.extend(self.holds.hindering_reader(&look));
         let starved = self.holds.starved_checkpoint(&look);
         let held_back = starved.is_some() || self.log_damaged || look.is_pinned();
         // A log beside an emptied file is all that is left of it: nothing of it is to be moved.

@@ -15,12 +15,15 @@ mod hidden_uses;
 mod inspect;
 pub mod integrity;
 pub mod judged;
+pub mod libraries;
 pub mod locks;
 pub mod look;
 pub mod on_purpose;
+mod openers;
 mod probe;
 pub mod raw;
 pub mod repairs;
+pub mod rollback;
 pub mod set;
 pub mod set_aside;
 pub mod sql;
@@ -54,6 +57,12 @@ pub struct SqliteState {
     /// What probing showed of those locks that stand in somebody's way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub probes: Vec<Probe>,
+    /// What more is to be known of a write lock that was held in every sample.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Box<rollback::Standing>>,
+    /// The libraries of SQLite that the programs map which hold a lock; none when it was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub libraries: Option<Vec<libraries::Library>>,
     /// The result of an integrity check, when one was due in this look.
     pub integrity: Option<Integrity>,
     /// What the files are like as a set.

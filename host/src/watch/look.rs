@@ -13,8 +13,10 @@ use crate::snapshot::SnapshotInfo;
 use crate::source::{Observation, Sample, State};
 use crate::state_dir::StateDir;
 use crate::target::sqlite::integrity::Mode;
+use crate::target::sqlite::libraries::Library;
 use crate::target::sqlite::look::{SqliteSource, samples};
 use crate::target::sqlite::raw::{RawError, RawProcess};
+use crate::target::sqlite::rollback;
 use crate::target::sqlite::set::SnapshotSeen;
 use crate::target::sqlite::trail::Mark;
 use crate::target::sqlite::{Integrity, SqliteState};
@@ -41,6 +43,8 @@ pub struct Looker {
     pub(super) reports: BTreeMap<CheckKind, CheckReport>,
     /// What the latest full check left to be noted.
     pub(super) noted: Vec<String>,
+    /// The libraries of SQLite that were seen in the latest full look.
+    libraries: Vec<Library>,
 }
 
 fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -82,6 +86,7 @@ impl Looker {
             snapshot_ms: None,
             reports: BTreeMap::new(),
             noted: Vec::new(),
+            libraries: Vec::new(),
             mark: None,
             touched: None,
             touched_meanwhile: None,
@@ -215,7 +220,14 @@ impl Looker {
     pub fn notes(&self) -> Vec<String> {
         let state = self.previous.as_ref().map(|(_, state)| state);
         let of_log = state.and_then(notes::of_log);
-        self.noted.iter().cloned().chain(of_log).collect()
+        let of_holder = state.and_then(notes::of_holder);
+        let noted = self.noted.iter().cloned();
+        // The bug is one of the write-ahead log's.
+        let uses_log = state.is_some_and(rollback::uses_log);
+        let libraries: &[Library] = if uses_log { &self.libraries } else { &[] };
+        let of_libraries = notes::of_libraries(libraries);
+        let of_state = of_log.into_iter().chain(of_holder).chain(of_libraries);
+        noted.chain(of_state).collect()
     }
 
     /// The latest run of each check.
@@ -254,6 +266,9 @@ impl Looker {
                 let previous = self.previous.as_ref();
                 let elapsed = previous.map_or(0, |(then, _)| at_ms.saturating_sub(*then));
                 measured.extend(samples(&state, previous.map(|(_, state)| state), elapsed));
+                if let Some(libraries) = &state.libraries {
+                    self.libraries.clone_from(libraries);
+                }
                 self.previous = Some((at_ms, state.clone()));
                 State::Sqlite(state)
             }

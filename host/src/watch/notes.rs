@@ -1,6 +1,8 @@
 //! What a person may want to know of a healthy database: what could not be judged, space that could
 //! be given back, a log that nobody checkpoints. No problem, so no incident and no policy.
 
+use crate::target::sqlite::libraries::Library;
+use crate::target::sqlite::rollback::{self, Why};
 use crate::target::sqlite::{Integrity, Space, SqliteState, WalState};
 
 /// Free pages are noted from this share of the file on, and from so many bytes on.
@@ -39,6 +41,39 @@ fn of_space(space: &Space) -> Option<String> {
             megabytes(free_bytes)
         )
     })
+}
+
+/// Who has the database for itself, so that nobody else can use it.
+pub(super) fn of_holder(state: &SqliteState) -> Option<String> {
+    let alone = rollback::for_itself(state)?;
+    let who = rollback::named(&alone.process);
+    Some(match alone.why {
+        Why::OnPurpose => format!(
+            "{who} has the database for itself on purpose (locking_mode=EXCLUSIVE): nobody else can \
+             read or write it while that runs"
+        ),
+        _ => format!(
+            "{who} has the database for itself, on purpose (locking_mode=EXCLUSIVE) or in a \
+             transaction: nobody else can read or write it meanwhile"
+        ),
+    })
+}
+
+/// Programs whose SQLite may damage a database with a write-ahead log, each library once.
+pub(super) fn of_libraries(libraries: &[Library]) -> Vec<String> {
+    let affected = libraries
+        .iter()
+        .filter(|one| one.version.has_wal_reset_bug());
+    let note = |one: &Library| {
+        format!(
+            "{} uses SQLite {} ({}), which may be affected by the WAL-reset bug (3.7.0 to 3.51.2, \
+             <https://sqlite.org/wal.html#walresetbug>) unless its distributor corrected it: update it",
+            rollback::named(&one.process),
+            one.version,
+            one.path.display()
+        )
+    };
+    affected.map(note).collect()
 }
 
 /// What the log leaves to be noted.

@@ -87,6 +87,9 @@ pub(crate) fn stale<'a>(lock: &StaleLock<'_>, finding: &Finding, case: &Case<'_>
             "no recent snapshot to fall back to"
         ));
     }
+    // Who waits for the lock is not disturbed when it is let go.
+    let waiting = lock.waiting_processes.unwrap_or(0);
+    let concurrent = concurrent.saturating_sub(waiting);
     if concurrent > 0 {
         against.push(reason!(
             "lock.concurrent-operations",
@@ -98,8 +101,16 @@ pub(crate) fn stale<'a>(lock: &StaleLock<'_>, finding: &Finding, case: &Case<'_>
         let cpu = lock.holder_cpu_ms.map_or_else(String::new, |cpu| {
             format!("; the holder used {} of processor time", seconds(cpu))
         });
+        let waits = match waiting {
+            0 => String::new(),
+            1 => "; 1 process waits for it".to_owned(),
+            count => format!("; {count} processes wait for it"),
+        };
         return Judgement::hiccup(finding.severity, parameters)
-            .because(reason!("lock.stale", "{held}, threshold {threshold}{cpu}"))
+            .because(reason!(
+                "lock.stale",
+                "{held}, threshold {threshold}{cpu}{waits}"
+            ))
             .because(reason!(
                 "lock.snapshot",
                 "a recent snapshot to fall back to"

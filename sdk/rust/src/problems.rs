@@ -58,8 +58,8 @@ macro_rules! problems {
 }
 
 problems! {
-    /// A process that has come to a standstill holds the write lock. Offers `lock.end-holder`, and
-    /// `lock.resume-holder` when it is stopped.
+    /// A process that has come to a standstill holds the write lock, or in rollback mode a read lock for
+    /// which a writer waits. Offers `lock.end-holder`, and `lock.resume-holder` when it is stopped.
     "lock.stale-holder" => StaleLock<'a> {
         /// Process that holds the lock.
         holder_pid: u64,
@@ -67,7 +67,11 @@ problems! {
         holder_name: &'a str,
         /// Whether it was stopped (SIGSTOP, Ctrl-Z), so that SIGCONT lets it go on.
         holder_stopped: bool,
-        /// How long it is proven to have held the lock without a break, milliseconds.
+        /// Which lock it holds: `wal_write`, or in rollback mode `reserved`, `pending`, `exclusive` or
+        /// `shared`.
+        holder_lock: &'a str,
+        /// How long it is proven to have held the lock without a break, milliseconds; of `shared`, and to
+        /// have kept a writer waiting.
         age_ms: u64,
         /// How long it was found holding the lock whenever that was looked at, milliseconds; it may
         /// have let go for moments before `age_ms` began.
@@ -80,14 +84,16 @@ problems! {
         has_recent_snapshot: bool,
         /// Age of the newest snapshot, milliseconds; none when there is no snapshot.
         snapshot_age_ms: u64,
-        /// Others that the repair might disturb, such as a checkpoint or a recovery.
+        /// Others at the same time, such as a checkpoint or a recovery, and those that wait for the lock.
         concurrent_operations: u64,
+        /// Those among them that wait for the lock: the repair does not disturb them.
+        waiting_processes: u64,
         /// Whether the operator listed this process among those that a repair may end.
         holder_may_be_ended: bool,
     }
 
-    /// A process holds the write lock for long, and is at work, may have let go for moments, or
-    /// cannot be seen. Offers nothing: nobody may be ended on it.
+    /// A process holds the write lock for long, or in rollback mode reads while a writer waits, and is at
+    /// work, may have let go for moments, or cannot be seen. Offers nothing: nobody may be ended on it.
     "lock.long-holder" => LongLock<'a> {
         /// Process that holds the lock; 0 when it lies outside of what the host can see.
         holder_pid: u64,
@@ -95,6 +101,8 @@ problems! {
         holder_name: &'a str,
         /// Whether it lies outside of what the host can see: another container.
         holder_outside: bool,
+        /// Which lock it holds, as for `lock.stale-holder`.
+        holder_lock: &'a str,
         /// How long it was found holding the lock whenever that was looked at, milliseconds.
         age_ms: u64,
         /// Processor time that the holder used meanwhile, milliseconds.

@@ -6,12 +6,13 @@
 //!
 //! - the write lock: the holder did not run at all, so that it could not let go;
 //! - a read lock: its read mark could not be taken by a transaction that began later (see
-//!   [`reader`]), or its holder did not run.
+//!   [`reader`]), or its holder did not run. In rollback mode see [`shared`].
 //!
 //! After a gap in the observations (a suspended machine, dbmedic stopped) every hold begins again.
 
 mod conduct;
 mod reader;
+mod shared;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -19,15 +20,14 @@ use std::collections::BTreeMap;
 use super::{DiagnoseOptions, Diagnosis, Look, NO_LOSS, boolean, integer, text};
 use crate::model::{Candidate, CascadeLevel, Fact, Precondition};
 use crate::target::sqlite::activity::RunState;
+use crate::target::sqlite::rollback::{self, Opener};
 use crate::target::sqlite::{Lock, LockHolder, Probe, Process, SqliteState, on_purpose};
 use conduct::Conduct;
 use reader::{Habit, ReadHold};
-use writer::WriteHold;
+use shared::{SharedHold, WaitingWriter};
+use writer::{Possession, WriteHold};
 
 pub(in crate::diagnose) use writer::LONG_HOLD_MS;
-
-/// Samples that a probe needs to say that a lock stands.
-const LEAST_SAMPLES: u32 = 20;
 
 /// A process by its pid and its start: a pid is used again, a pid with its start is not.
 type ProcessKey = (u32, u64);
@@ -37,6 +37,13 @@ type ProcessKey = (u32, u64);
 pub(super) struct Holds {
     last_ms: Option<u64>,
     writer: Option<WriteHold>,
+    possession: Possession,
+    shared: BTreeMap<ProcessKey, SharedHold>,
+    waiting_writer: Option<WaitingWriter>,
+    /// Processes that may have waited in the last observation.
+    others: Vec<Opener>,
+    /// How many of them waited.
+    waiting: u64,
     readers: BTreeMap<(Lock, ProcessKey), ReadHold>,
     habits: BTreeMap<ProcessKey, Habit>,
 }
@@ -47,14 +54,20 @@ impl Holds {
         let gap = self
             .last_ms
             .is_some_and(|last| at_ms.saturating_sub(last) > options.gap_ms());
+        let elapsed_ms = self.last_ms.map_or(0, |last| at_ms.saturating_sub(last));
         self.last_ms = Some(at_ms);
+        let others = state.standing.as_ref().map(|seen| seen.others.clone());
+        let before = std::mem::replace(&mut self.others, others.unwrap_or_default());
+        self.waiting = rollback::waiting(&self.others, &before, elapsed_ms);
         self.follow_writer(at_ms, state, gap);
         self.follow_readers(at_ms, state, gap);
+        self.follow_shared(at_ms, state, gap);
     }
 
     /// A process that holds the write lock and commits nothing.
     pub(super) fn held_write_lock(&mut self, look: &Look<'_>) -> Option<Diagnosis> {
-        self.writer.as_mut()?.diagnose(look)
+        let waiting = self.waiting;
+        self.writer.as_mut()?.diagnose(look, waiting)
     }
 }
 
@@ -64,13 +77,7 @@ fn key(process: &Process) -> ProcessKey {
 
 /// The probe of a holder, if it found the lock held in every sample.
 fn confirmed<'a>(state: &'a SqliteState, holder: &LockHolder) -> Option<&'a Probe> {
-    let (pid, start_ticks) = key(&holder.process);
-    state.probes.iter().find(|probe| {
-        probe.lock == holder.lock
-            && (probe.pid, probe.start_ticks) == (pid, start_ticks)
-            && probe.held == probe.samples
-            && probe.samples >= LEAST_SAMPLES
-    })
+    rollback::confirmed(&state.probes, holder)
 }
 
 /// Whether the kernel does not name a process: it lies outside of what dbmedic can see.

@@ -14,10 +14,11 @@ use std::{
 use rustix::fs::FileType;
 
 use super::{
-    HeaderFault, Lock, SqliteState, WalIndexState, WalState, beside, hidden_uses,
+    HeaderFault, Lock, Process, SqliteState, WalIndexState, WalState, beside, hidden_uses,
     inspect::{inspect, journal_header},
+    libraries,
     locks::{self, LockFile},
-    probe,
+    openers, probe,
     set::{self, FileSet, JournalHeader},
     wal, wal_index,
 };
@@ -115,12 +116,18 @@ pub fn look(path: &Path, full: bool, ignore_pids: &[u32]) -> Result<Looked, File
         locks::holders(&carriers, ignore_pids).at("ask for the locks of", &files.database)?;
 
     let (wal, wal_index) = look_at_log(&files, shm.as_ref(), full, in_use)?;
-    let probes = match (&shm, &wal_index) {
+    let mut probes = match (&shm, &wal_index) {
         (Some(shm), Some(index)) => {
             probe::probe(shm, &locks, index).at("probe the locks of", &files.shm)?
         }
         _ => Vec::new(),
     };
+    if let Some(file) = &database {
+        // With a log each connection has such a lock as long as it is open.
+        let with_readers = !wants_log(file).at("read", &files.database)?;
+        let of_file = probe::probe_database(file, &locks, with_readers);
+        probes.extend(of_file.at("probe the locks of", &files.database)?);
+    }
     let mut looked = Looked {
         state: SqliteState {
             journal_bytes: length(&files.journal)?,
@@ -135,6 +142,9 @@ pub fn look(path: &Path, full: bool, ignore_pids: &[u32]) -> Result<Looked, File
     match &database {
         Some(file) => look_at_database(file, &files, &mut looked)?,
         None => *looked.state.set = inspect(&files, None, false)?,
+    }
+    if let Some(file) = &database {
+        look_at_holders(file, &files, &mut looked, ignore_pids)?;
     }
     if let Some(journal) = looked.state.set.journal
         && !in_use
@@ -151,8 +161,43 @@ pub fn look(path: &Path, full: bool, ignore_pids: &[u32]) -> Result<Looked, File
         let found = hidden_uses::hidden_uses(&files, looked.wal_mode, ignore_pids);
         let found = found.at("ask for the locks of", &files.database)?;
         looked.state.set.hidden_uses = Some(found);
+        let mut users: Vec<Process> = Vec::new();
+        for holder in &looked.state.locks {
+            if !users.iter().any(|user| user.pid == holder.process.pid) {
+                users.push(holder.process.clone());
+            }
+        }
+        looked.state.libraries = Some(libraries::libraries(&users));
     }
     Ok(looked)
+}
+
+/// Whether the header of a database file asks for a write-ahead log, for reading or for writing.
+fn wants_log(file: &File) -> io::Result<bool> {
+    const VERSIONS_AT: u64 = 18;
+    let mut versions = [0; 2];
+    fill_at(file, &mut versions, VERSIONS_AT)?;
+    Ok(versions.contains(&2))
+}
+
+/// Looks at what a writer that keeps all others out has, and who has the database open beside it.
+fn look_at_holders(
+    file: &File,
+    files: &Files,
+    looked: &mut Looked,
+    ignore: &[u32],
+) -> Result<(), FileError> {
+    let state = &looked.state;
+    let standing = openers::standing(
+        files,
+        file,
+        looked.wal_mode,
+        &state.locks,
+        &state.probes,
+        ignore,
+    )?;
+    looked.state.standing = standing.map(Box::new);
+    Ok(())
 }
 
 /// Reads the log and its index as they were at one moment: the index is the same before and after,

@@ -14,7 +14,7 @@ use std::{
 use rustix::io::Errno;
 use rustix::process::{Flock, FlockType, Pid, fcntl_getlk, test_kill_process};
 
-use super::{Lock, LockHolder, Process};
+use super::{Lock, LockHolder, Process, openers};
 
 /// The lock bytes of the database file, <https://sqlite.org/src/file/src/os.h>.
 const DATABASE_LOCKS: [(Lock, u64, u64); 3] = [
@@ -191,8 +191,7 @@ pub fn holders(files: &[(LockFile, &File)], ignore: &[u32]) -> io::Result<Vec<Lo
     let held = fs::read_to_string("/proc/locks").map_or_else(|_| Vec::new(), |text| parse(&text));
     let mut found = BTreeSet::new();
     for &(kind, file) in files {
-        let id = FileId::of(file)?;
-        for range in held.iter().filter(|range| range.file == id) {
+        for range in ranges_on(file, &held)? {
             for lock in kind.locks(range.first, range.last) {
                 found.insert((range.pid, lock, range.exclusive));
             }
@@ -221,6 +220,29 @@ pub fn holders(files: &[(LockFile, &File)], ignore: &[u32]) -> io::Result<Vec<Lo
         .collect())
 }
 
+/// The locks on a file among all that are held.
+///
+/// Some file systems (btrfs, overlayfs on some kernels) show another device there than `stat` does.
+/// Where a lock is held that is not found under the file's own device, those on the same inode of
+/// another one are its own whose holders have this very file open.
+fn ranges_on<'a>(file: &File, held: &'a [HeldRange]) -> io::Result<Vec<&'a HeldRange>> {
+    let id = FileId::of(file)?;
+    let own = |range: &&HeldRange| range.file == id;
+    let Some((pid, _)) = blocker(file, 0, 0)? else {
+        return Ok(held.iter().filter(own).collect());
+    };
+    if pid == 0 || held.iter().filter(own).any(|range| range.pid == pid) {
+        return Ok(held.iter().filter(own).collect());
+    }
+    let meta = file.metadata()?;
+    let of_file = |range: &&HeldRange| {
+        own(range)
+            || range.file.inode == id.inode
+                && openers::has_open(range.pid, (meta.dev(), meta.ino())) == Some(true)
+    };
+    Ok(held.iter().filter(of_file).collect())
+}
+
 /// The pid of a process whose lock would keep this one from locking a range of bytes for itself
 /// (length 0: to the end), and whether that lock excludes others.
 pub(super) fn blocker(file: &File, start: u64, length: u64) -> io::Result<Option<(u32, bool)>> {
@@ -247,11 +269,29 @@ pub(super) fn names_everybody(file: &File) -> io::Result<bool> {
     let Some((pid, _)) = blocker(file, 0, 0)? else {
         return Ok(true);
     };
-    let id = FileId::of(file)?;
     let held = fs::read_to_string("/proc/locks").map_or_else(|_| Vec::new(), |text| parse(&text));
-    Ok(held
-        .iter()
-        .any(|range| range.file == id && range.pid == pid))
+    let found = ranges_on(file, &held)?;
+    Ok(found.iter().any(|range| range.pid == pid))
+}
+
+/// The processes that the kernel holds up because they wait for a lock on this file, as far as
+/// `/proc/locks` says. SQLite mostly does not wait so: it asks again and again.
+///
+/// # Errors
+///
+/// Reading the file's metadata failed.
+pub(super) fn waiting_pids(file: &File) -> io::Result<BTreeSet<u32>> {
+    let id = FileId::of(file)?;
+    let text = fs::read_to_string("/proc/locks").unwrap_or_default();
+    // The arrow of a waiter's line stands in front of the kind of lock.
+    let waiters = text.lines().filter_map(|line| {
+        let (number, rest) = line.split_once("->")?;
+        parse_line(&format!("{number}{rest}"))
+    });
+    Ok(waiters
+        .filter(|range| range.file == id)
+        .map(|range| range.pid)
+        .collect())
 }
 
 /// Whether a process holds a lock on the file of this device and inode, as far as `/proc/locks` says.

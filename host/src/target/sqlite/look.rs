@@ -11,10 +11,11 @@ use std::{
 };
 
 use super::{
-    Integrity, IntegrityFault, Lock, SqliteState, WalState, copies,
+    Integrity, IntegrityFault, Lock, LockHolder, SqliteState, WalState, copies,
     files::Looked,
     integrity::{Access, Check, DisagreeingValues, Mode},
     raw::{RawError, RawProcess},
+    rollback,
     set::{self, Unjudgeable},
     sql::{SnapshotRequest, SqlProcess},
     trail::{Mark, Trail},
@@ -390,7 +391,7 @@ impl SqliteSource {
         if self.hidden_locks.load(Ordering::Relaxed) {
             return Some(Unjudgeable::LockDirectory.to_string());
         }
-        set::objection(&looked.state)
+        set::objection(&looked.state).or_else(|| rollback::kept_by_another(&looked.state))
     }
 
     /// Where the database can be read without a trace: in place, or as a copy.
@@ -465,8 +466,10 @@ fn needs_copy(looked: &Looked) -> bool {
     let held = |lock: Lock| looked.state.locks.iter().any(|holder| holder.lock == lock);
     let uses_log = looked.wal_mode || looked.state.wal.is_some();
     let orphaned_journal = looked.state.journal_bytes.is_some() && !held(Lock::Reserved);
+    // Whoever has the database for itself lets nobody read it, and rests between two transactions.
+    let kept = rollback::for_itself(&looked.state).is_some();
     looked.state.database_bytes.is_some()
-        && ((uses_log && !held(Lock::WalOpen)) || orphaned_journal)
+        && ((uses_log && !held(Lock::WalOpen)) || orphaned_journal || kept)
 }
 
 /// The numbers of a look. `elapsed_ms` is the time since `previous`. Series whose value is not
@@ -503,22 +506,56 @@ pub fn samples(
             f64::from(commits) * 1000.0 / float(elapsed_ms),
         );
     }
-    let readers = state
+    let uses_log = rollback::uses_log(state);
+    let reads = |holder: &&LockHolder| match holder.lock {
+        Lock::WalRead(_) => !holder.exclusive,
+        Lock::Shared => !uses_log && !holder.exclusive,
+        _ => false,
+    };
+    let readers = state.locks.iter().filter(reads);
+    add("readers", float(readers.count() as u64));
+    let at_work = |holder: &&LockHolder| {
+        reads(holder) || holder.lock == Lock::WalWrite || rollback::is_write_lock(holder)
+    };
+    let at_work: BTreeSet<u32> = state
         .locks
         .iter()
-        .filter(|holder| matches!(holder.lock, Lock::WalRead(_)) && !holder.exclusive);
-    add("readers", float(readers.count() as u64));
+        .filter(at_work)
+        .map(|holder| holder.process.pid)
+        .collect();
+    let others = |state: &SqliteState| state.standing.as_ref().map(|seen| seen.others.clone());
+    let before = previous.and_then(others).unwrap_or_default();
+    let waiting = others(state).map_or(0, |now| rollback::waiting(&now, &before, elapsed_ms));
+    add(
+        "concurrent_transaction_count",
+        float((at_work.len() as u64).saturating_add(waiting)),
+    );
+    add("waiting_process_count", float(waiting));
     if let Some(count) = corruption_count(state) {
         add("corruption_count", float(count));
     }
     samples
 }
 
-/// Transactions since the previous look; none when the index is missing in one of them, or was
-/// begun anew in between: its counter then seems to run backwards.
+/// Transactions since the previous look, by the counter of the wal-index, or in rollback mode by that
+/// in the file's header. None when it is missing in one of them, was begun anew in between, so that it
+/// seems to run backwards, or does not count: a program that has the database for itself counts only
+/// its first transaction.
 fn commits_since(state: &SqliteState, previous: Option<&SqliteState>) -> Option<u32> {
-    let now = state.wal_index.as_ref()?.change_counter;
-    let before = previous?.wal_index.as_ref()?.change_counter;
+    let previous = previous?;
+    let (before, now) = if rollback::uses_log(state) {
+        let count = |state: &SqliteState| Some(state.wal_index.as_ref()?.change_counter);
+        (count(previous)?, count(state)?)
+    } else {
+        let (then, file) = (previous.set.file?, state.set.file?);
+        let is_counted = then.is(&file)
+            && !rollback::uses_log(previous)
+            && [previous, state]
+                .iter()
+                .all(|state| rollback::for_itself(state).is_none());
+        let count = |state: &SqliteState| Some(state.set.header?.change_counter);
+        is_counted.then_some((count(previous)?, count(state)?))?
+    };
     Some(now.wrapping_sub(before)).filter(|&commits| commits <= u32::MAX / 2)
 }
 

@@ -4,6 +4,9 @@
 //! worker that takes and drops it thousands of times is found holding it nearly always. So the byte
 //! of each lock that is in somebody's way is asked for again and again for some hundredths of a
 //! second, and what its holder did meanwhile is noted. Nothing is locked.
+//!
+//! In rollback mode the bytes lie in the database file. There the lock of a reader says nothing of which
+//! transaction it is: only a reader that did not run is known to have read on.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -12,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::locks::{self, LockFile};
-use super::{Lock, LockHolder, Probe, WalIndexState, activity, files};
+use super::{Lock, LockHolder, Probe, Process, WalIndexState, activity, files, rollback};
 
 /// How long the write lock's byte is asked for.
 const WRITER_WINDOW: Duration = Duration::from_millis(30);
@@ -52,6 +55,68 @@ pub(super) fn probe(
     if followed.is_empty() {
         return Ok(Vec::new());
     }
+    let mut probes = follow(shm, LockFile::WalIndex, &followed)?;
+    let Some(now) = files::read_index(Some(shm))? else {
+        return Ok(Vec::new());
+    };
+    probes.retain(|probe| match probe.lock {
+        Lock::WalRead(_) => {
+            now.salts == index.salts
+                && now.read_mark(probe.lock) == index.read_mark(probe.lock)
+                && now.is_pinned_by(probe.lock)
+        }
+        _ => now.salts == index.salts && now.change_counter == index.change_counter,
+    });
+    Ok(probes)
+}
+
+/// Probes the locks of the database file: the one by which a writer keeps the others out, and, with
+/// `with_readers`, as they hold them in rollback mode, those of readers, and of a writer that waits for
+/// them to leave.
+///
+/// Where something was committed meanwhile nothing is said of the writer.
+pub(super) fn probe_database(
+    database: &File,
+    holders: &[LockHolder],
+    with_readers: bool,
+) -> io::Result<Vec<Probe>> {
+    let writer = rollback::write_lock(holders);
+    let waits = rollback::waits_for_readers(holders);
+    let is_reader = |holder: &&LockHolder| {
+        with_readers
+            && holder.lock == Lock::Shared
+            && !holder.exclusive
+            && writer.is_none_or(|writer| !is_same(&writer.process, &holder.process))
+    };
+    let mut followed: Vec<&LockHolder> = writer.into_iter().collect();
+    followed.extend(waits.filter(|holder| writer != Some(holder)));
+    followed.extend(holders.iter().filter(is_reader));
+    followed.truncate(MOST_PROBED);
+    if followed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let before = change_counter(database)?;
+    let mut probes = follow(database, LockFile::Database, &followed)?;
+    if change_counter(database)? != before {
+        probes.retain(|probe| probe.lock == Lock::Shared);
+    }
+    Ok(probes)
+}
+
+fn is_same(one: &Process, other: &Process) -> bool {
+    (one.pid, one.start_ticks) == (other.pid, other.start_ticks)
+}
+
+/// The count of changes in the header of a database file, byte for byte.
+fn change_counter(database: &File) -> io::Result<[u8; 4]> {
+    const AT: u64 = 24;
+    let mut bytes = [0; 4];
+    files::fill_at(database, &mut bytes, AT)?;
+    Ok(bytes)
+}
+
+/// Asks for the bytes of these locks, and notes what their holders did meanwhile.
+fn follow(file: &File, kind: LockFile, followed: &[&LockHolder]) -> io::Result<Vec<Probe>> {
     let before: Vec<_> = followed
         .iter()
         .map(|holder| activity::activity(holder.process.pid))
@@ -59,16 +124,16 @@ pub(super) fn probe(
     let mut probes = Vec::new();
     let locks: BTreeSet<Lock> = followed.iter().map(|holder| holder.lock).collect();
     for lock in locks {
-        let Some((start, length)) = LockFile::WalIndex.range(lock) else {
+        let Some((start, length)) = kind.range(lock) else {
             continue;
         };
         let writer = followed
             .iter()
-            .find(|holder| holder.lock == lock && lock == Lock::WalWrite);
+            .find(|holder| holder.lock == lock && holder.exclusive);
         let window = writer.map_or(READER_WINDOW, |_| WRITER_WINDOW);
         // A read lock may be shared, and the kernel names one of its holders only.
         let is_held = |pid: u32| writer.is_none_or(|writer| writer.process.pid == pid);
-        let samples = sample(shm, start, length, window, &is_held)?;
+        let samples = sample(file, start, length, window, &is_held)?;
         for (holder, before) in followed.iter().zip(&before) {
             if holder.lock != lock {
                 continue;
@@ -90,17 +155,6 @@ pub(super) fn probe(
             });
         }
     }
-    let Some(now) = files::read_index(Some(shm))? else {
-        return Ok(Vec::new());
-    };
-    probes.retain(|probe| match probe.lock {
-        Lock::WalRead(_) => {
-            now.salts == index.salts
-                && now.read_mark(probe.lock) == index.read_mark(probe.lock)
-                && now.is_pinned_by(probe.lock)
-        }
-        _ => now.salts == index.salts && now.change_counter == index.change_counter,
-    });
     Ok(probes)
 }
 

@@ -134,7 +134,7 @@ fn record_days(
 fn plan(arguments: &Arguments, seed: u64, kind: Kind, kinds: &[Kind]) -> Plan {
     let mut plan = match arguments.soak {
         Some(time) => Plan::soak(seed, time),
-        None => Plan::of(seed, kind, kinds, arguments.with_fault),
+        None => Plan::of(seed, kind, kinds, arguments.with_fault, arguments.rollback),
     };
     if let Some(interruption) = arguments.interruption {
         plan.interruption = interruption;
@@ -161,6 +161,7 @@ fn kinds(arguments: &Arguments) -> Vec<Kind> {
     let kinds = kinds
         .into_iter()
         .filter(|kind| !arguments.with_fault || kind.can_have_fault())
+        .filter(|kind| !arguments.rollback || kind.works_in_rollback_mode())
         .collect();
     for kind in left_out {
         println!("left out: {} (needs root)", kind.name());

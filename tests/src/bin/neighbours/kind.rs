@@ -101,6 +101,11 @@ impl Kind {
         )
     }
 
+    /// Whether it works without a write-ahead log, and does not make one.
+    pub(crate) fn works_in_rollback_mode(self) -> bool {
+        !self.needs_wal() && self != Self::ModeSwitch
+    }
+
     /// Whether nobody else can use the database meanwhile.
     pub(crate) fn is_alone(self) -> bool {
         self == Self::Exclusive

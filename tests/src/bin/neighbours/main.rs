@@ -8,6 +8,7 @@
 //! ```sh
 //! cargo run -p dbmedic-tests --bin neighbours -- --runs 300 --seed 1
 //! cargo run -p dbmedic-tests --bin neighbours -- --runs 20 --with-fault
+//! cargo run -p dbmedic-tests --bin neighbours -- --runs 60 --rollback
 //! cargo run -p dbmedic-tests --bin neighbours -- --runs 20 --interruption clock
 //! cargo run -p dbmedic-tests --bin neighbours -- --runs 4 --interruption stop --stop-time 10m
 //! cargo run -p dbmedic-tests --bin neighbours -- --soak 2h
@@ -67,6 +68,9 @@ struct Arguments {
     /// Add a real fault to each run: dbmedic must end the faulty process and nobody else
     #[arg(long)]
     with_fault: bool,
+    /// Only databases in rollback mode, and neighbours that work in it
+    #[arg(long)]
+    rollback: bool,
     /// One long run instead: a dashboard, a polling worker, a pool, readers in containers and a bulk
     /// load at once, with thresholds of 20 s; for a time such as 90s, 30m or 2h
     #[arg(long, value_name = "TIME", value_parser = duration)]

@@ -43,7 +43,14 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// The run with this seed. `kind` is what it is about; others are chosen to go with it.
-    pub(crate) fn of(seed: u64, kind: Kind, others: &[Kind], with_fault: bool) -> Self {
+    /// With `rollback`, no write-ahead log is used.
+    pub(crate) fn of(
+        seed: u64,
+        kind: Kind,
+        others: &[Kind],
+        with_fault: bool,
+        rollback: bool,
+    ) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let mut kinds = vec![kind];
         let quiet = !with_fault && kind.likes_quiet() && random.random_bool(0.5);
@@ -74,14 +81,15 @@ impl Plan {
                 Fault::EndlessReader
             }
         });
-        if fault == Some(Fault::EndlessReader) && !kinds.contains(&Kind::BulkLoad) {
+        if fault == Some(Fault::EndlessReader) && !rollback && !kinds.contains(&Kind::BulkLoad) {
             // A reader is in the way of the log only when the log grows.
             kinds.push(Kind::BulkLoad);
         }
-        let wal = fault.is_some()
-            || kind.needs_short_connections()
-            || kinds.iter().any(|kind| kind.needs_wal())
-            || random.random_bool(0.7);
+        let wal = !rollback
+            && (fault.is_some()
+                || kind.needs_short_connections()
+                || kinds.iter().any(|kind| kind.needs_wal())
+                || random.random_bool(0.7));
         let journal_mode = if wal {
             "wal"
         } else {

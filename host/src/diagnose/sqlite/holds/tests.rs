@@ -9,6 +9,8 @@ use crate::source::{Observation, State};
 use crate::target::sqlite::activity::RunState;
 use crate::target::sqlite::{Lock, LockHolder, SqliteState};
 
+mod rollback;
+
 /// What is found in each observation of a row.
 fn each(observations: &[(u64, SqliteState)], options: &DiagnoseOptions) -> Vec<Vec<Diagnosis>> {
     let mut memory = Memory::default();

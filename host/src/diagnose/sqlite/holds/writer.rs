@@ -1,22 +1,23 @@
 //! The write lock: who holds it, and whether that is a process that has come to a standstill or one
 //! that is at work.
 
-use super::super::{Diagnosis, Look, NO_LOSS, integer};
+use super::super::{Diagnosis, Look, NO_LOSS, integer, text};
 use super::{
     Conduct, Holds, ProcessKey, confirmed, holder_facts, is_candidate, is_outside, key,
     may_be_ended, named, resume, seconds, standstill,
 };
-use crate::model::{Candidate, CascadeLevel};
+use crate::model::{Candidate, CascadeLevel, Precondition};
 use crate::target::sqlite::activity::RunState;
-use crate::target::sqlite::{Lock, LockHolder, SqliteState, WalIndexState};
+use crate::target::sqlite::rollback::{self, Alone, Why};
+use crate::target::sqlite::{Lock, LockHolder, SqliteState};
 
 /// How long a process that runs now and then must be found holding the lock, in every sample, until
 /// it is reported: a worker that takes the lock again and again is nearly always found letting go
 /// by then, and a large transaction is over.
 pub(in crate::diagnose) const LONG_HOLD_MS: u64 = 10_000;
 
-const STALE: &str = "lock.stale-holder";
-const LONG: &str = "lock.long-holder";
+pub(super) const STALE: &str = "lock.stale-holder";
+pub(super) const LONG: &str = "lock.long-holder";
 
 /// What must not move while the write lock counts as one hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,12 +28,23 @@ struct Progress {
 }
 
 impl Progress {
-    fn of(index: &WalIndexState) -> Self {
-        Self {
+    /// By the wal-index where the lock lies there, by the file's header in rollback mode. None while the
+    /// index cannot be read.
+    fn of(lock: Lock, state: &SqliteState) -> Option<Self> {
+        if lock != Lock::WalWrite {
+            let header = state.set.header;
+            return Some(Self {
+                change_counter: header.map_or(0, |header| header.change_counter),
+                salts: (0, 0),
+                max_frame: 0,
+            });
+        }
+        let index = state.wal_index.as_ref()?;
+        Some(Self {
             change_counter: index.change_counter,
             salts: index.salts,
             max_frame: index.max_frame,
-        }
+        })
     }
 }
 
@@ -46,28 +58,97 @@ pub(super) struct WriteHold {
     conduct: Conduct,
     /// As what it was reported: a hold keeps its kind, so that it is one incident.
     reported: Option<&'static str>,
+    /// Whether it is proven to be a transaction, and not a lock that is kept on purpose.
+    is_transaction: bool,
 }
 
 fn write_lock(state: &SqliteState) -> Option<&LockHolder> {
     let mut locks = state.locks.iter();
-    locks.find(|holder| holder.lock == Lock::WalWrite && holder.exclusive)
+    locks
+        .find(|holder| holder.lock == Lock::WalWrite && holder.exclusive)
+        .or_else(|| rollback::write_lock(&state.locks))
+}
+
+/// Who had the database file for itself, from look to look.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Possession {
+    /// The process that has it on purpose, and did not let go since that was seen.
+    on_purpose: Option<ProcessKey>,
+    /// When the file was changed last in the last look in which nobody had it for itself.
+    changed_before_ns: Option<i64>,
+}
+
+impl Possession {
+    fn follow(&mut self, state: &SqliteState) {
+        let mut locks = state.locks.iter();
+        let owner = locks.find(|held| held.lock == Lock::Shared && held.exclusive);
+        let Some(owner) = owner else {
+            self.on_purpose = None;
+            self.changed_before_ns = state.set.file.map(|file| file.modified_ns);
+            return;
+        };
+        let owner = key(&owner.process);
+        let is_on_purpose = alone(state)
+            .is_some_and(|alone| alone.why == Why::OnPurpose && key(&alone.process) == owner);
+        if is_on_purpose {
+            self.on_purpose = Some(owner);
+        } else {
+            self.on_purpose = self.on_purpose.filter(|known| *known == owner);
+        }
+    }
+
+    /// Whether a lock is held by a transaction, and whether that is proven; none when it is, or may be,
+    /// kept on purpose.
+    fn transaction(&self, state: &SqliteState, holder: &LockHolder) -> Option<bool> {
+        let process = key(&holder.process);
+        let alone = alone(state).filter(|alone| key(&alone.process) == process);
+        let Some(alone) = alone.filter(|_| holder.lock != Lock::WalWrite) else {
+            return Some(true);
+        };
+        if self.on_purpose == Some(process) {
+            return None;
+        }
+        // What changed nothing since it took the file for itself has not committed since.
+        let changed_ns = state.set.file.map(|file| file.modified_ns);
+        let unchanged = changed_ns.is_some() && changed_ns == self.changed_before_ns;
+        match alone.why {
+            Why::OnPurpose => None,
+            Why::Transaction => Some(true),
+            Why::LikelyTransaction => Some(unchanged),
+            Why::Unclear => unchanged.then_some(true),
+        }
+    }
+}
+
+fn alone(state: &SqliteState) -> Option<&Alone> {
+    state.standing.as_ref()?.alone.as_ref()
 }
 
 impl Holds {
     pub(super) fn follow_writer(&mut self, at_ms: u64, state: &SqliteState, gap: bool) {
         let before = self.writer.take();
-        let (Some(holder), Some(index)) = (write_lock(state), &state.wal_index) else {
+        if gap {
+            self.possession = Possession::default();
+        }
+        self.possession.follow(state);
+        let Some(holder) = write_lock(state) else {
+            return;
+        };
+        let Some(progress) = Progress::of(holder.lock, state) else {
             return;
         };
         let Some(probe) = confirmed(state, holder) else {
             return;
         };
-        let progress = Progress::of(index);
+        let Some(is_transaction) = self.possession.transaction(state, holder) else {
+            return;
+        };
         let same =
             before.filter(|hold| hold.holder == key(&holder.process) && hold.progress == progress);
         self.writer = Some(match same {
             Some(mut hold) if !gap => {
                 hold.conduct.go_on(at_ms, probe);
+                hold.is_transaction |= is_transaction;
                 hold
             }
             same => WriteHold {
@@ -76,13 +157,15 @@ impl Holds {
                 since_ms: at_ms,
                 conduct: Conduct::begin(at_ms, probe),
                 reported: same.and_then(|hold| hold.reported),
+                is_transaction,
             },
         });
     }
 }
 
 impl WriteHold {
-    pub(super) fn diagnose(&mut self, look: &Look<'_>) -> Option<Diagnosis> {
+    /// `waiting` is how many processes wait for the lock.
+    pub(super) fn diagnose(&mut self, look: &Look<'_>, waiting: u64) -> Option<Diagnosis> {
         let at_ms = look.seen.at_ms;
         let holder = write_lock(look.state)?;
         let stood_ms = at_ms.saturating_sub(self.conduct.unmoved_since_ms);
@@ -95,6 +178,8 @@ impl WriteHold {
             Some(STALE) => STALE,
             _ if at_rest && stood_ms >= look.options.lock_hold_ms => STALE,
             Some(kind) => kind,
+            // It is held up by others, which are named.
+            None if waits_for_others(look.state, holder) => return None,
             None if found_ms >= look.options.lock_hold_ms.max(LONG_HOLD_MS) => LONG,
             None => return None,
         };
@@ -106,8 +191,8 @@ impl WriteHold {
             subject: "write lock".into(),
             summary: self.summary(look, holder, kind, proven),
             severity: if kind == STALE { 0.4 } else { 0.3 },
-            facts: self.facts(look, holder, age_ms, found_ms),
-            series: &["commits_per_s"],
+            facts: self.facts(look, holder, (age_ms, found_ms), waiting),
+            series: &["commits_per_s", "concurrent_transaction_count"],
             candidates: if proven {
                 self.candidates(look, holder)
             } else {
@@ -121,30 +206,29 @@ impl WriteHold {
         let found = seconds(at_ms.saturating_sub(self.since_ms));
         let stood = seconds(at_ms.saturating_sub(self.conduct.unmoved_since_ms));
         let who = named(&holder.process);
+        let lock = lock_in_words(look.state, holder);
         if is_outside(&holder.process) {
             return format!(
-                "the write lock is held from outside of this container, in every sample for {found:.1} s: run dbmedic where it can see the process"
+                "{lock} is held from outside of this container, in every sample for {found:.1} s: run dbmedic where it can see the process"
             );
         }
         if proven {
             let state = standstill(self.conduct.state());
-            return format!(
-                "{who}{state} holds the write lock for {stood:.1} s and commits nothing"
-            );
+            return format!("{who}{state} holds {lock} for {stood:.1} s and commits nothing");
         }
         if kind == STALE {
             return format!(
-                "{who} holds the write lock, in every sample for {found:.1} s, and commits nothing; it ran {stood:.1} s ago and may have let go for a moment"
+                "{who} holds {lock}, in every sample for {found:.1} s, and commits nothing; it ran {stood:.1} s ago and may have let go for a moment"
             );
         }
         let works = at_ms.saturating_sub(self.conduct.idle_since_ms) == 0;
         match self.conduct.cpu_ms() {
             Some(cpu_ms) if works => format!(
-                "{who} holds the write lock, in every sample for {found:.1} s, and is at work: it used {:.1} s of processor time",
+                "{who} holds {lock}, in every sample for {found:.1} s, and is at work: it used {:.1} s of processor time",
                 seconds(cpu_ms)
             ),
             _ => format!(
-                "{who} holds the write lock, in every sample for {found:.1} s; it runs now and then and may have let go for moments"
+                "{who} holds {lock}, in every sample for {found:.1} s; it runs now and then and may have let go for moments"
             ),
         }
     }
@@ -153,10 +237,10 @@ impl WriteHold {
         &self,
         look: &Look<'_>,
         holder: &LockHolder,
-        age_ms: u64,
-        found_ms: u64,
+        (age_ms, found_ms): (u64, u64),
+        waiting: u64,
     ) -> Vec<crate::model::Fact> {
-        let concurrent = look
+        let concurrent: usize = look
             .state
             .locks
             .iter()
@@ -168,7 +252,12 @@ impl WriteHold {
             integer("found_held_ms", found_ms),
             integer("commits_during_hold", 0),
             integer("change_counter", u64::from(self.progress.change_counter)),
-            integer("concurrent_operations", concurrent as u64),
+            text("holder_lock", lock_name(look.state, holder)),
+            integer(
+                "concurrent_operations",
+                waiting.saturating_add(concurrent as u64),
+            ),
+            integer("waiting_processes", waiting),
         ]);
         facts.extend(
             self.conduct
@@ -192,11 +281,60 @@ impl WriteHold {
                 process.pid, process.name
             ),
             level: CascadeLevel::InPlace,
-            preconditions: vec![may_be_ended("holder-may-be-ended", process, look.options)],
+            preconditions: [may_be_ended("holder-may-be-ended", process, look.options)]
+                .into_iter()
+                .chain((!self.is_transaction).then(|| Precondition {
+                    name: "is-a-transaction".into(),
+                    holds: false,
+                    detail: "it may keep the database for itself on purpose (locking_mode=EXCLUSIVE)"
+                        .into(),
+                }))
+                .collect(),
             expected_duration_ms: 500,
             expected_loss: NO_LOSS,
             undoable: false,
         };
         resume.into_iter().chain([end]).collect()
+    }
+}
+
+/// Whether a writer waits for readers to leave, so that it may write its transaction into the file.
+fn waits_for_others(state: &SqliteState, writer: &LockHolder) -> bool {
+    let process = key(&writer.process);
+    let waits = rollback::waits_for_readers(&state.locks);
+    waits.is_some_and(|waits| key(&waits.process) == process)
+        && state.locks.iter().any(|held| {
+            held.lock == Lock::Shared && !held.exclusive && key(&held.process) != process
+        })
+}
+
+/// Which lock a writer holds: the strongest one, in SQLite's words for rollback mode.
+fn lock_name(state: &SqliteState, holder: &LockHolder) -> &'static str {
+    if holder.lock == Lock::WalWrite {
+        return "wal_write";
+    }
+    let process = key(&holder.process);
+    let has = |lock| {
+        state
+            .locks
+            .iter()
+            .any(|held| held.lock == lock && held.exclusive && key(&held.process) == process)
+    };
+    if has(Lock::Shared) {
+        "exclusive"
+    } else if has(Lock::Pending) {
+        "pending"
+    } else {
+        "reserved"
+    }
+}
+
+/// The same as a person reads it.
+fn lock_in_words(state: &SqliteState, holder: &LockHolder) -> &'static str {
+    match lock_name(state, holder) {
+        "exclusive" => "the write lock (EXCLUSIVE: nobody else can read)",
+        "pending" => "the write lock (PENDING: nobody else can begin to read)",
+        "reserved" => "the write lock (RESERVED)",
+        _ => "the write lock",
     }
 }

@@ -1,4 +1,5 @@
-//! `lock.end-holder`: ends the process that holds the write lock and commits nothing.
+//! `lock.end-holder`: ends the process that holds the write lock and commits nothing, or in rollback
+//! mode a read lock for which a writer waits.
 //!
 //! Safe at every kill point: a transaction that was not committed is rolled back by SQLite when its
 //! process is gone, and no committed row is touched. Killed before the signal, nothing was done;
@@ -7,17 +8,17 @@
 use serde::{Deserialize, Serialize};
 
 use super::end_process::{Culprit, Ending, GRACE, Moment};
-use super::hold::standing;
+use super::hold::{HeldLock, standing};
 use super::{Scene, fact, is_busy, step};
 use crate::journal::{Intent, PlannedStep};
 use crate::model::Value;
 use crate::repair::{Loss, Proof, Repair, RepairError, Resume};
-use crate::target::sqlite::{Lock, SqliteState};
+use crate::target::sqlite::SqliteState;
 
 /// What the holder must not move while it is to be ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Before {
-    /// The count of commits in the wal-index.
+    /// The count of commits, in the wal-index or in the file's header.
     change_counter: u32,
     /// By which it is seen whether the holder ran since; none in what older versions wrote down.
     #[serde(default)]
@@ -28,6 +29,7 @@ struct Before {
 pub(super) struct EndHolder {
     scene: Scene,
     holder: Culprit,
+    lock: HeldLock,
     /// The count of commits when the finding was made, if it says.
     found_at: Option<i64>,
     /// The holder's run mark then, if it says.
@@ -47,6 +49,7 @@ impl EndHolder {
         Ok(Self {
             scene,
             holder: Culprit::of(finding, "holder")?,
+            lock: HeldLock::of(finding),
             found_at: whole("change_counter"),
             found_mark: whole("holder_run_mark"),
             before: Deserialize::deserialize(&intent.before)?,
@@ -56,15 +59,17 @@ impl EndHolder {
 
     /// What must not move, while the process holds the lock and is at rest.
     fn held(&mut self) -> Result<Before, RepairError> {
-        let standing = standing(&mut self.scene, &self.holder, &|lock, _| {
-            lock == Lock::WalWrite
-        })?;
+        let lock = self.lock;
+        let standing = standing(&mut self.scene, &self.holder, &|held, _| lock.is(held))?;
         if standing.ran {
             return Err(self.ran());
         }
-        match standing.state.wal_index {
-            Some(index) => Ok(Before {
-                change_counter: index.change_counter,
+        if let Some(why) = lock.objection(&self.holder, &standing.state) {
+            return Err(why);
+        }
+        match lock.change_counter(&standing.state) {
+            Some(change_counter) => Ok(Before {
+                change_counter,
                 run_mark: Some(standing.activity.run_mark),
             }),
             // A holder that changes the index right now is at work.
@@ -86,6 +91,12 @@ impl EndHolder {
             return Err(self.ran());
         }
         Ok(())
+    }
+
+    /// Whether the process still holds its lock.
+    fn holds(&self, state: &SqliteState) -> bool {
+        let mut held = state.locks.iter().filter(|held| self.lock.is(held));
+        held.any(|held| self.holder.holds(held))
     }
 
     fn commits(&self) -> RepairError {
@@ -144,7 +155,7 @@ impl Repair for EndHolder {
     fn verify(&mut self) -> Result<Proof, RepairError> {
         let pid = self.holder.pid;
         let state = self.scene.look(false)?;
-        if holds_write_lock(&self.holder, &state) {
+        if self.holds(&state) {
             let detail = format!("process {pid} still holds the lock");
             return Err(RepairError::Unproven(detail));
         }
@@ -156,7 +167,7 @@ impl Repair for EndHolder {
             None if self.holder.is_running() => format!("process {pid} let go and lives"),
             None => format!("process {pid} is gone"),
         };
-        let now = state.wal_index.map(|index| index.change_counter);
+        let now = self.lock.change_counter(&state);
         let commits = self.before.zip(now).map_or("", |(before, now)| {
             if before.change_counter == now {
                 "; nothing was committed meanwhile"
@@ -179,7 +190,8 @@ impl Repair for EndHolder {
     }
 
     fn undo(&mut self, _begun: &[String]) -> Result<String, RepairError> {
-        if holds_write_lock(&self.holder, &self.scene.look(false)?) {
+        let state = self.scene.look(false)?;
+        if self.holds(&state) {
             return Ok("the holder was not ended, nothing is changed".to_owned());
         }
         Err(RepairError::NoWayBack(
@@ -190,9 +202,4 @@ impl Repair for EndHolder {
     fn resume(&self, _step: &str) -> Resume {
         Resume::Finish
     }
-}
-
-fn holds_write_lock(holder: &Culprit, state: &SqliteState) -> bool {
-    let held = |lock: &&crate::target::sqlite::LockHolder| lock.lock == Lock::WalWrite;
-    state.locks.iter().filter(held).any(|h| holder.holds(h))
 }

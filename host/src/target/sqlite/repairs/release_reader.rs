@@ -61,9 +61,9 @@ impl ReleaseReader {
 
     /// What the reader pins the log by, and what it had done by then.
     fn pinned(&mut self) -> Result<(Pin, Activity), RepairError> {
-        let which = |lock, state: &SqliteState| {
+        let which = |held: &LockHolder, state: &SqliteState| {
             let index = state.wal_index.as_ref();
-            index.is_some_and(|index| index.is_pinned_by(lock))
+            index.is_some_and(|index| index.is_pinned_by(held.lock))
         };
         let standing = standing(&mut self.scene, &self.reader, &which)?;
         let pin = pin(&self.reader, &standing.state).ok_or_else(|| RepairError::Unmet {

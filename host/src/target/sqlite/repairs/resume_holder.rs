@@ -9,12 +9,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::end_process::Culprit;
-use super::hold::{STILL_HOLDS, standing};
+use super::hold::{HeldLock, STILL_HOLDS, standing};
 use super::{Scene, fact, step};
 use crate::journal::{Intent, PlannedStep};
 use crate::repair::{Loss, Proof, Repair, RepairError, Resume};
 use crate::target::sqlite::activity::RunState;
-use crate::target::sqlite::{Lock, SqliteState};
+use crate::target::sqlite::{LockHolder, SqliteState};
 
 /// How long a process that goes on is waited for to let go of its lock.
 const WAIT: Duration = Duration::from_secs(2);
@@ -26,34 +26,38 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct ResumeHolder {
     scene: Scene,
     holder: Culprit,
-    /// Whether it is the write lock that it holds, and not a read lock.
-    writes: bool,
+    /// The lock that it holds; none for one that pins the log.
+    lock: Option<HeldLock>,
 }
 
 /// Whether a lock is one that it is let go on for.
-fn is_in_the_way(writes: bool, lock: Lock, state: &SqliteState) -> bool {
-    if writes {
-        return lock == Lock::WalWrite;
+fn is_in_the_way(lock: Option<HeldLock>, held: &LockHolder, state: &SqliteState) -> bool {
+    if let Some(lock) = lock {
+        return lock.is(held);
     }
     let index = state.wal_index.as_ref();
-    index.is_some_and(|index| index.is_pinned_by(lock))
+    index.is_some_and(|index| index.is_pinned_by(held.lock))
 }
 
 impl ResumeHolder {
     pub(super) fn new(scene: Scene, intent: &Intent) -> Result<Self, RepairError> {
         let finding = &intent.finding;
-        let writes = fact(finding, "holder_pid").is_some();
+        let holds = fact(finding, "holder_pid").is_some();
         Ok(Self {
             scene,
-            holder: Culprit::of(finding, if writes { "holder" } else { "reader" })?,
-            writes,
+            holder: Culprit::of(finding, if holds { "holder" } else { "reader" })?,
+            lock: holds.then(|| HeldLock::of(finding)),
         })
     }
 
     fn stopped(&mut self) -> Result<(), RepairError> {
-        let writes = self.writes;
-        let which = move |lock, state: &SqliteState| is_in_the_way(writes, lock, state);
+        let lock = self.lock;
+        let which = move |held: &LockHolder, state: &SqliteState| is_in_the_way(lock, held, state);
         let standing = standing(&mut self.scene, &self.holder, &which)?;
+        let objection = lock.and_then(|lock| lock.objection(&self.holder, &standing.state));
+        if let Some(why) = objection {
+            return Err(why);
+        }
         if standing.activity.state == RunState::Stopped {
             return Ok(());
         }
@@ -66,10 +70,9 @@ impl ResumeHolder {
     /// Whether it holds what it was let go on for.
     fn still_holds(&mut self) -> Result<bool, RepairError> {
         let state = self.scene.look(false)?;
-        let writes = self.writes;
-        let holds = |held: &crate::target::sqlite::LockHolder| {
-            self.holder.holds(held) && is_in_the_way(writes, held.lock, &state)
-        };
+        let lock = self.lock;
+        let holds =
+            |held: &LockHolder| self.holder.holds(held) && is_in_the_way(lock, held, &state);
         Ok(state.locks.iter().any(holds))
     }
 }

@@ -1,0 +1,191 @@
+//! Which processes have a database open, and why one of them has it for itself.
+//!
+//! Reads `/proc`, opens nothing but the journal for its first bytes, and takes no lock. Each descriptor
+//! of each process is looked at: this is done only while a lock stands in somebody's way. Runs only in
+//! the process that reads raw files (see [`super::raw`]).
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{
+    Lock, LockHolder, Probe, Process,
+    activity::{self, RunState},
+    files::{At as _, FileError, Files, fill_at, open},
+    locks,
+    rollback::{self, Alone, JournalBegin, JournalSeen, Opener, Standing, Times, Why},
+};
+
+/// Processes that are followed at most.
+const MOST_FOLLOWED: usize = 256;
+/// Length of a journal's header, bytes.
+const JOURNAL_HEADER_BYTES: usize = 28;
+/// Clock ticks a second in `/proc` (`USER_HZ`), the same on every Linux.
+const TICKS_PER_S: i64 = 100;
+/// How exactly the start of a process is known by the wall clock, nanoseconds.
+const START_SLACK_NS: i64 = 100_000_000;
+
+/// Device and inode.
+type Id = (u64, u64);
+
+fn id_of(meta: &fs::Metadata) -> Id {
+    (meta.dev(), meta.ino())
+}
+
+/// What is to be known of a write lock that was held in every sample; none when there is none.
+///
+/// # Errors
+///
+/// The journal is there but cannot be read.
+pub(super) fn standing(
+    files: &Files,
+    database: &File,
+    uses_log: bool,
+    locks: &[LockHolder],
+    probes: &[Probe],
+    ignore: &[u32],
+) -> Result<Option<Standing>, FileError> {
+    let holder = locks
+        .iter()
+        .find(|holder| holder.lock == Lock::WalWrite && holder.exclusive)
+        .or_else(|| rollback::write_lock(locks));
+    let Some((holder, probe)) =
+        holder.and_then(|holder| Some((holder, rollback::confirmed(probes, holder)?)))
+    else {
+        return Ok(None);
+    };
+    let alone = if holder.lock == Lock::WalWrite {
+        None
+    } else {
+        alone(files, database, uses_log, locks, holder, probe)?
+    };
+    let others = if alone.as_ref().is_some_and(|a| a.why == Why::OnPurpose) {
+        Vec::new()
+    } else {
+        others(database, locks, holder, ignore).at("look at", &files.database)?
+    };
+    Ok(Some(Standing { alone, others }))
+}
+
+/// Whether the holder has the file for itself, and why.
+fn alone(
+    files: &Files,
+    database: &File,
+    uses_log: bool,
+    locks: &[LockHolder],
+    holder: &LockHolder,
+    probe: &Probe,
+) -> Result<Option<Alone>, FileError> {
+    let process = &holder.process;
+    let has_all = locks
+        .iter()
+        .any(|held| held.lock == Lock::Shared && held.exclusive && held.process.pid == process.pid);
+    let journal = journal(files, process)?;
+    let why = rollback::why(
+        uses_log,
+        journal.as_ref(),
+        &times(files, database, process)?,
+    );
+    // In exclusive mode RESERVED alone stays after a transaction that was rolled back.
+    if !has_all && why != Why::OnPurpose {
+        return Ok(None);
+    }
+    // At the end of a usual transaction that empties its journal, or overwrites its header, this is
+    // so for as long as the disk takes.
+    let is_at_end = matches!(
+        probe.activity.map(|activity| activity.state),
+        Some(RunState::Disk)
+    );
+    Ok((why != Why::OnPurpose || !is_at_end).then(|| Alone {
+        process: process.clone(),
+        why,
+    }))
+}
+
+fn journal(files: &Files, holder: &Process) -> Result<Option<JournalSeen>, FileError> {
+    let Some(file) = open(&files.journal)? else {
+        return Ok(None);
+    };
+    let mut bytes = [0; JOURNAL_HEADER_BYTES];
+    let read = fill_at(&file, &mut bytes, 0).at("read", &files.journal)?;
+    let meta = file.metadata().at("read", &files.journal)?;
+    let born_ns = meta.created().ok().and_then(|born| {
+        let since = born.duration_since(std::time::UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_nanos()).ok()
+    });
+    Ok(Some(JournalSeen {
+        begin: JournalBegin::of(&bytes[..read]),
+        born_ns,
+        is_open: has_open(holder.pid, id_of(&meta)),
+    }))
+}
+
+fn times(files: &Files, database: &File, holder: &Process) -> Result<Times, FileError> {
+    let changed = |meta: &fs::Metadata| {
+        meta.mtime()
+            .saturating_mul(1_000_000_000)
+            .saturating_add(meta.mtime_nsec())
+    };
+    let database_ns = changed(&database.metadata().at("read", &files.database)?);
+    let directory = files.database.parent().unwrap_or(Path::new("."));
+    Ok(Times {
+        database_ns,
+        directory_ns: fs::metadata(directory).ok().map(|meta| changed(&meta)),
+        holder_start_ns: start_ns(holder).map(|ns| ns.saturating_sub(START_SLACK_NS)),
+    })
+}
+
+/// When a process started by the wall clock of now, nanoseconds since the Unix epoch.
+fn start_ns(process: &Process) -> Option<i64> {
+    let now = |clock| {
+        let time = clock_gettime(clock);
+        time.tv_sec
+            .saturating_mul(1_000_000_000)
+            .saturating_add(time.tv_nsec)
+    };
+    let ticks = i64::try_from(process.start_ticks).ok().filter(|&t| t > 0)?;
+    let since_boot = ticks.saturating_mul(1_000_000_000 / TICKS_PER_S);
+    Some(now(ClockId::Realtime) - now(ClockId::Boottime) + since_boot)
+}
+
+/// Whether a process has a file open; none when its descriptors may not be seen.
+pub(super) fn has_open(pid: u32, id: Id) -> Option<bool> {
+    let mut entries = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
+    // Of the open file itself, whatever lies under its name by now.
+    Some(entries.any(|entry| fs::metadata(entry.path()).is_ok_and(|meta| id_of(&meta) == id)))
+}
+
+/// The processes that have the database open and may wait for the lock: they read and write nothing.
+fn others(
+    database: &File,
+    locks: &[LockHolder],
+    holder: &LockHolder,
+    ignore: &[u32],
+) -> io::Result<Vec<Opener>> {
+    let id = id_of(&database.metadata()?);
+    let blocked = locks::waiting_pids(database)?;
+    let uses_index = holder.lock == Lock::WalWrite;
+    // With a log each connection holds a lock that says no more than that it is there.
+    let is_at_work = |pid: u32| {
+        let mut held = locks.iter().filter(|held| held.process.pid == pid);
+        held.any(|held| !(uses_index && matches!(held.lock, Lock::Shared | Lock::WalOpen)))
+    };
+    let entries = fs::read_dir("/proc")?.flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let found = pids
+        .filter(|&pid| pid != holder.process.pid && !ignore.contains(&pid) && !is_at_work(pid))
+        .filter(|&pid| has_open(pid, id) == Some(true) || blocked.contains(&pid))
+        .filter_map(|pid| {
+            Some(Opener {
+                process: locks::process(pid)?,
+                activity: activity::activity(pid),
+                is_blocked: blocked.contains(&pid),
+            })
+        });
+    Ok(found.take(MOST_FOLLOWED).collect())
+}
