@@ -27,8 +27,9 @@ const MOST_FOLLOWED: usize = 256;
 const JOURNAL_HEADER_BYTES: usize = 28;
 /// Clock ticks a second in `/proc` (`USER_HZ`), the same on every Linux.
 const TICKS_PER_S: i64 = 100;
-/// How exactly the start of a process is known by the wall clock, nanoseconds.
-const START_SLACK_NS: i64 = 100_000_000;
+/// How exactly the start of a process and the change of a file can be compared, nanoseconds: both are
+/// told in steps of up to 10 ms.
+const START_SLACK_NS: i64 = 10_000_000;
 
 /// Device and inode.
 type Id = (u64, u64);
