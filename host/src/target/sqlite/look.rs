@@ -466,8 +466,8 @@ fn needs_copy(looked: &Looked) -> bool {
     let held = |lock: Lock| looked.state.locks.iter().any(|holder| holder.lock == lock);
     let uses_log = looked.wal_mode || looked.state.wal.is_some();
     let orphaned_journal = looked.state.journal_bytes.is_some() && !held(Lock::Reserved);
-    // Whoever has the database for itself lets nobody read it, and rests between two transactions.
-    let kept = rollback::for_itself(&looked.state).is_some();
+    // Nobody else can begin to read, and the files rest.
+    let kept = rollback::shuts_readers_out(&looked.state);
     looked.state.database_bytes.is_some()
         && ((uses_log && !held(Lock::WalOpen)) || orphaned_journal || kept)
 }

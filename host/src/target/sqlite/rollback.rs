@@ -222,6 +222,20 @@ pub fn kept_by_another(state: &SqliteState) -> Option<String> {
     ))
 }
 
+/// Whether nobody can begin to read the file where it lies, and what is in it and its journal is what
+/// was committed: whoever has it for itself rests between two transactions, or keeps a journal of the
+/// one that stands still; or a writer waits for readers with PENDING and has written nothing yet.
+pub fn shuts_readers_out(state: &SqliteState) -> bool {
+    let Some(standing) = state.standing.as_ref() else {
+        return false;
+    };
+    match &standing.alone {
+        Some(alone) => matches!(alone.why, Why::OnPurpose | Why::Transaction),
+        None => waits_for_readers(&state.locks)
+            .is_some_and(|waits| confirmed(&state.probes, waits).is_some()),
+    }
+}
+
 /// A process as a person reads of it.
 pub fn named(process: &Process) -> String {
     if process.pid == 0 {
