@@ -98,25 +98,7 @@ pub(crate) fn stale<'a>(lock: &StaleLock<'_>, finding: &Finding, case: &Case<'_>
     }
 
     if against.is_empty() {
-        let cpu = lock.holder_cpu_ms.map_or_else(String::new, |cpu| {
-            format!("; the holder used {} of processor time", seconds(cpu))
-        });
-        let waits = match waiting {
-            0 => String::new(),
-            1 => "; 1 process waits for it".to_owned(),
-            count => format!("; {count} processes wait for it"),
-        };
-        return Judgement::hiccup(finding.severity, parameters)
-            .because(reason!(
-                "lock.stale",
-                "{held}, threshold {threshold}{cpu}{waits}"
-            ))
-            .because(reason!(
-                "lock.snapshot",
-                "a recent snapshot to fall back to"
-            ))
-            .because(reason!("lock.alone", "no other operation to disturb"))
-            .wish(CANDIDATE, CONFIDENCE);
+        return abandoned(lock, finding, parameters, &held);
     }
     let mut judgement = if passes {
         Judgement::hiccup(finding.severity, parameters).at_least(EscalationLevel::Watch)
@@ -137,6 +119,36 @@ pub(crate) fn stale<'a>(lock: &StaleLock<'_>, finding: &Finding, case: &Case<'_>
     }
     judgement.reasons.extend(against);
     judgement
+}
+
+/// A lock that nothing speaks against ending.
+fn abandoned<'a>(
+    lock: &StaleLock<'_>,
+    finding: &Finding,
+    parameters: &Parameters,
+    held: &str,
+) -> Judgement<'a> {
+    let threshold = seconds(parameters.stale_lock_age_ms);
+    let waiting = lock.waiting_processes.unwrap_or(0);
+    let cpu = lock.holder_cpu_ms.map_or_else(String::new, |cpu| {
+        format!("; the holder used {} of processor time", seconds(cpu))
+    });
+    let waits = match waiting {
+        0 => String::new(),
+        1 => "; 1 process waits for it".to_owned(),
+        count => format!("; {count} processes wait for it"),
+    };
+    Judgement::hiccup(finding.severity, parameters)
+        .because(reason!(
+            "lock.stale",
+            "{held}, threshold {threshold}{cpu}{waits}"
+        ))
+        .because(reason!(
+            "lock.snapshot",
+            "a recent snapshot to fall back to"
+        ))
+        .because(reason!("lock.alone", "no other operation to disturb"))
+        .wish(CANDIDATE, CONFIDENCE)
 }
 
 /// Whether the host offers to let a stopped holder go on, and that did not fail last time.
