@@ -79,7 +79,7 @@ fn a_reader_is_ended_only_for_a_writer_that_waits() {
     let database = scene.database();
     let writer = std::thread::spawn(move || {
         let database = Connection::open(database).unwrap();
-        database.busy_timeout(Duration::from_secs(60)).unwrap();
+        database.busy_timeout(Duration::from_mins(1)).unwrap();
         database.execute_batch("CREATE TABLE late (x)").unwrap();
     });
     let mended = mend(&scene, "demo-reader");
