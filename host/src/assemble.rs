@@ -206,6 +206,7 @@ fn setup(
         resource_timeout_ms: observation.resource_timeout_ms,
         snapshot_interval_ms: config.snapshots.interval_ms,
         snapshots_kept: config.snapshots.keep,
+        snapshot_max_lock_ms: config.snapshots.max_lock_ms,
     };
     let exe = std::env::current_exe().context("finding this very binary")?;
     Ok(Setup {

@@ -123,7 +123,7 @@ pub struct Observation {
     pub integrity_interval_ms: u64,
     /// Between two quick checks, milliseconds; default one minute.
     pub quick_check_interval_ms: u64,
-    /// How long a full integrity check may take, milliseconds; default 30 s.
+    /// How long a full integrity check may take, milliseconds; default one hour.
     pub integrity_timeout_ms: u64,
     /// How long a quick check may take, milliseconds; default 5 s.
     pub quick_check_timeout_ms: u64,
@@ -153,7 +153,7 @@ impl Default for Observation {
             sample_interval_ms: 1000,
             integrity_interval_ms: 3_600_000,
             quick_check_interval_ms: 60_000,
-            integrity_timeout_ms: 30_000,
+            integrity_timeout_ms: 3_600_000,
             quick_check_timeout_ms: 5000,
             incremental_check_interval_ms: 300_000,
             incremental_check_timeout_ms: 10_000,
@@ -237,6 +237,9 @@ pub struct Snapshots {
     /// How old a snapshot may be to count as recent, milliseconds, 1 s to 365 days; default one
     /// day.
     pub recent_ms: u64,
+    /// How long taking one may keep writers from committing, in rollback mode, milliseconds, 1 to
+    /// 60,000; default 250.
+    pub max_lock_ms: u64,
 }
 
 impl Default for Snapshots {
@@ -245,6 +248,7 @@ impl Default for Snapshots {
             interval_ms: 3_600_000,
             keep: 3,
             recent_ms: 86_400_000,
+            max_lock_ms: 250,
         }
     }
 }

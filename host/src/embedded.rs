@@ -19,7 +19,8 @@ use crate::clock::now_ms;
 use crate::config::Config;
 use crate::constraint::Constraint;
 use crate::health::{
-    self, CheckKind, CheckPlan, CheckReport, CheckState, Due, Health, Level, Schedule, Sign, Status,
+    self, CheckKind, CheckPlan, CheckReport, CheckState, Due, Health, Lane, Level, Schedule, Sign,
+    Status,
 };
 use crate::operations::{
     Bucket, Collector, Learned, OperationBucket, OperationId, OperationLimits, Recorder, Running,
@@ -129,7 +130,7 @@ impl Embedded {
             check: CheckKind::Resource,
             interval_ms: config.observation.resource_interval_ms,
             timeout_ms: config.observation.resource_timeout_ms,
-            exclusive: false,
+            lane: Lane::Own,
         };
         let mut work = Work {
             name,
@@ -365,6 +366,7 @@ impl Work {
             took_ms: now_ms().saturating_sub(begun_ms),
             state,
             notes: Vec::new(),
+            proved: None,
         });
     }
 

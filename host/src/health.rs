@@ -14,7 +14,7 @@ use crate::model::{Classification, ConstraintStatus, Context};
 
 mod schedule;
 
-pub use schedule::{CheckPlan, Due, Overrun, Schedule, is_stale};
+pub use schedule::{CheckPlan, Due, Lane, Overrun, Schedule, is_stale};
 
 /// What a check is for. The names stand in reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -77,6 +77,65 @@ pub struct CheckReport {
     /// and why, space that could be given back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// What it proved, when it passed and looks at the content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proved: Option<Proved>,
+}
+
+/// What a check that passed proved of the content of a database, each for a share of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proved {
+    /// Rows and entries of indexes can be read, and agree both ways.
+    pub rows_and_entries: Share,
+    /// Each page belongs to exactly one object, or to the free pages.
+    pub page_accounting: Share,
+}
+
+/// Of how much something was proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Share {
+    /// Of everything, but for what is named as not judged.
+    All,
+    /// Of everything but so many rows, of which a value is too long to be read in a moment.
+    AllBut {
+        /// How many.
+        rows: u64,
+    },
+    /// Of the tables that were written to since they were proven.
+    Changed {
+        /// How many.
+        tables: u64,
+    },
+    /// Of rows that were drawn at random.
+    Sample {
+        /// How many.
+        rows: u64,
+    },
+    /// Of nothing.
+    None,
+}
+
+impl fmt::Display for Proved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "rows and entries of indexes: {}; page accounting: {}",
+            self.rows_and_entries, self.page_accounting
+        )
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all proven"),
+            Self::AllBut { rows } => write!(f, "all proven but {rows} rows with long values"),
+            Self::Changed { tables } => write!(f, "{tables} changed tables proven"),
+            Self::Sample { rows } => write!(f, "a sample of {rows} rows"),
+            Self::None => f.write_str("not proven"),
+        }
+    }
 }
 
 /// The four levels of section 1.1.

@@ -7,7 +7,6 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use rusqlite::backup::{Backup, StepResult};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -16,8 +15,12 @@ use crate::digest::hex;
 use crate::own_dir::OwnDir;
 use crate::path_trust::TrustError;
 use crate::target::sqlite::IntegrityFault;
+use crate::target::sqlite::backup::{self, BackupError};
 use crate::target::sqlite::connection::{self, Access};
+use crate::target::sqlite::files::FileError;
 use crate::target::sqlite::integrity::{self, Check, Mode};
+use crate::target::sqlite::sql::SnapshotRequest;
+use crate::target::sqlite::writers::Writers;
 
 /// The version of the manifest.
 const VERSION: u32 = 1;
@@ -62,9 +65,20 @@ pub enum SnapshotError {
         /// SQLite's words.
         source: rusqlite::Error,
     },
-    /// The database is busy; the next attempt may go through.
-    #[error("snapshot of {}: the database is busy", path.display())]
-    Busy {
+    /// The pages could not be copied, or were not because others would have waited for it.
+    #[error("snapshot of {}: {source}", path.display())]
+    Copying {
+        /// The database.
+        path: PathBuf,
+        /// Why.
+        source: BackupError,
+    },
+    /// The file cannot be opened.
+    #[error("snapshot: {0}")]
+    File(#[from] FileError),
+    /// The file was written to while it was read without a lock.
+    #[error("snapshot of {}: it changed meanwhile", path.display())]
+    Changed {
         /// The database.
         path: PathBuf,
     },
@@ -139,17 +153,13 @@ impl SnapshotInfo {
 /// A snapshot with its name in the directory.
 type Named = (String, SnapshotInfo);
 
-/// Takes a snapshot of the database `source` for `target`, keeps the newest `keep`. `readable` is
-/// where it is opened for reading: the database itself, or a copy of it. `now` is this moment.
-pub fn take(
-    readable: &Path,
-    source: &Path,
-    snapshots: &Path,
-    target: &str,
-    now: &Moment,
-    keep: usize,
-) -> Result<SnapshotInfo, SnapshotError> {
-    let dir = OwnDir::open(snapshots)?.dir(target)?;
+/// Takes a snapshot as it is asked for, and keeps the newest. Runs in a process that has no connection to
+/// the database.
+pub fn take(request: &SnapshotRequest) -> Result<SnapshotInfo, SnapshotError> {
+    let SnapshotRequest {
+        source, now, keep, ..
+    } = request;
+    let dir = OwnDir::open(&request.snapshots)?.dir(&request.target)?;
     clear_unnamed(&dir)?;
     check_room(source, dir.path())?;
     let known = list(&dir)?;
@@ -163,14 +173,14 @@ pub fn take(
         name = format!("{number:013}");
     }
     let newest = known.last().map(|(_, info)| info);
-    let made = make(readable, source, &dir, &name, now, sequence, newest);
+    let made = make(request, &dir, &name, sequence, newest);
     if made.is_err() {
         // It has no name, so nobody takes it for a snapshot; the next attempt clears it too.
         drop(dir.remove(unnamed(&name)));
     }
     let info = made?;
     let all = list(&dir)?;
-    for (name, old) in outdated(&all, keep.max(1)) {
+    for (name, old) in outdated(&all, (*keep).max(1)) {
         dir.remove(manifest(name)).map_err(io(&old.file))?;
         dir.remove(database(name)).map_err(io(&old.file))?;
     }
@@ -193,40 +203,49 @@ fn outdated(all: &[Named], keep: usize) -> Vec<&Named> {
 }
 
 fn make(
-    readable: &Path,
-    source: &Path,
+    request: &SnapshotRequest,
     dir: &OwnDir,
     name: &str,
-    now: &Moment,
     sequence: u64,
     before: Option<&SnapshotInfo>,
 ) -> Result<SnapshotInfo, SnapshotError> {
+    let SnapshotRequest {
+        readable,
+        access,
+        bounds,
+        source,
+        now,
+        ..
+    } = request;
     let file = dir.path_of(database(name));
     let unnamed_file = dir.path_of(unnamed(name));
     let sqlite = |e| SnapshotError::Sqlite {
-        path: source.to_owned(),
+        path: source.clone(),
         source: e,
     };
-    let access = if readable == source {
-        Access::InPlace
-    } else {
-        Access::Copy
+    let before_copying = connection::stamp(readable);
+    // Closed after the connection: see there.
+    let writers = match access {
+        Access::InPlace if bounds.most_lock_ms.is_some() => Writers::of(readable)?,
+        _ => None,
     };
-    let from = connection::open(readable, access, None).map_err(sqlite)?;
+    let from = connection::open(readable, *access, None).map_err(sqlite)?;
     // Made here, so that it is for this user alone whatever the database is.
     drop(dir.create(unnamed(name)).map_err(io(&unnamed_file))?);
-    let mut to = connection::create(&unnamed_file).map_err(sqlite)?;
-    // All pages in one step: one read transaction, which in WAL mode holds up no writer.
-    match Backup::new(&from, &mut to)
-        .and_then(|backup| backup.step(-1))
-        .map_err(sqlite)?
+    let copied = backup::back_up(&from, &unnamed_file, bounds, writers.as_ref());
+    drop(from);
+    drop(writers);
+    let to = copied.map_err(|error| SnapshotError::Copying {
+        path: source.clone(),
+        source: error,
+    })?;
+    // Without a lock it is of one moment only when nobody wrote.
+    if *access == Access::Alone
+        && (before_copying.is_none() || connection::stamp(readable) != before_copying)
     {
-        StepResult::Done => {}
-        _ => {
-            return Err(SnapshotError::Busy {
-                path: source.to_owned(),
-            });
-        }
+        return Err(SnapshotError::Changed {
+            path: source.clone(),
+        });
     }
     // A snapshot is one file: it needs no log of its own.
     to.pragma_update(None, "journal_mode", "DELETE")
@@ -241,7 +260,7 @@ fn make(
     let damage = integrity::faults(&to, check).map_err(sqlite)?;
     if let Some(fault) = damage.into_iter().find(IntegrityFault::is_damage) {
         return Err(SnapshotError::Unsound {
-            path: source.to_owned(),
+            path: source.clone(),
             fault: fault.message,
         });
     }
@@ -255,7 +274,7 @@ fn make(
     let tables = u64::try_from(tables).unwrap_or(0);
     if let Some(before) = before.filter(|before| tables == 0 && before.tables != Some(0)) {
         return Err(SnapshotError::Emptied {
-            path: source.to_owned(),
+            path: source.clone(),
             before: before.file.clone(),
         });
     }
@@ -268,7 +287,7 @@ fn make(
         taken_at_ms: now.wall_ms,
         taken: Some(now.clone()),
         sequence,
-        source: source.to_owned(),
+        source: source.clone(),
         bytes,
         sha256,
         tables: Some(tables),
@@ -414,6 +433,27 @@ mod tests {
                 .unwrap();
         }
         db
+    }
+
+    /// Takes one of a database in write-ahead mode, or of a copy.
+    fn take(
+        readable: &Path,
+        source: &Path,
+        snapshots: &Path,
+        target: &str,
+        now: &Moment,
+        keep: usize,
+    ) -> Result<SnapshotInfo, SnapshotError> {
+        super::take(&SnapshotRequest {
+            readable: readable.to_owned(),
+            access: Access::InPlace,
+            bounds: backup::Bounds::default(),
+            source: source.to_owned(),
+            snapshots: snapshots.to_owned(),
+            target: target.to_owned(),
+            now: now.clone(),
+            keep,
+        })
     }
 
     /// A moment of another boot.

@@ -140,7 +140,9 @@ impl Watch {
             for overrun in self.schedule.overruns(now) {
                 let timeout_ms = overrun.timeout_ms;
                 let state = CheckState::TimedOut { timeout_ms };
-                let report = self.looker.report(overrun.check, overrun.begun_ms, state);
+                let report = self
+                    .looker
+                    .report(overrun.check, overrun.begun_ms, state, None);
                 if !tell(Watched::Checked(report)) {
                     return;
                 }
@@ -256,14 +258,17 @@ impl Watch {
             _ => None,
         };
         self.looker.note(&found);
-        let report = self.looker.report(due.check, begun_ms, found.state());
+        let report = self
+            .looker
+            .report(due.check, begun_ms, found.state(), found.proved());
         match found {
             Found::Integrity(integrity, repairs) => {
                 if integrity.error.is_none() && integrity.faults.is_empty() {
                     self.looker.proved(integrity.mode);
                 }
                 // What a part shows, the whole is to confirm.
-                if integrity.mode != Mode::Full && !integrity.faults.is_empty() {
+                let is_whole = matches!(integrity.mode, Mode::Full | Mode::Sliced);
+                if !is_whole && !integrity.faults.is_empty() {
                     self.schedule.demand(CheckKind::Full, now_ms());
                 }
                 self.integrity = Some((integrity, repairs));

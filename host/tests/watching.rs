@@ -37,6 +37,7 @@ const PACE: Pace = Pace {
     resource_timeout_ms: 30_000,
     snapshot_interval_ms: HOUR,
     snapshots_kept: 1,
+    snapshot_max_lock_ms: 250,
 };
 
 struct Watch {

@@ -95,7 +95,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("repair", &["guard", "journal", "model", "target"]),
     (
         "target",
-        &["digest", "journal", "model", "repair", "snapshot", "source"],
+        &[
+            "clock", "digest", "journal", "model", "repair", "snapshot", "source",
+        ],
     ),
     (
         "config",

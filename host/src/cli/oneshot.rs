@@ -74,6 +74,13 @@ pub(crate) struct RepairArgs {
     kill_after: Option<u64>,
 }
 
+/// Whether a visit takes a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Snapshots {
+    None,
+    Taken,
+}
+
 /// What a visit came to, for `--json`.
 #[derive(Debug, Default, Serialize)]
 struct Visit {
@@ -119,7 +126,8 @@ pub(crate) fn check(args: &CheckArgs) -> Ended {
     let config = config_for(&args.visit, Mode::Observe, scratch.path().join("state"))?;
     let mut setup = assemble(&config, None, 0)?;
     setup.keeps_copies = false;
-    let visit = visit(setup, &args.visit)?;
+    // A snapshot would be gone with the scratch directory.
+    let visit = visit(setup, &args.visit, Snapshots::None)?;
     if args.visit.json {
         say_json(&visit)?;
     } else {
@@ -166,7 +174,7 @@ pub(crate) fn repair(args: &RepairArgs) -> Ended {
     let mut setup = assemble(&config, None, 0)?;
     setup.keeps_copies = args.apply;
     setup.journal.kill_at(args.kill_before, args.kill_after);
-    let visit = visit(setup, &args.visit)?;
+    let visit = visit(setup, &args.visit, Snapshots::Taken)?;
     if args.visit.json {
         say_json(&visit)?;
     } else {
@@ -280,7 +288,7 @@ fn config_for(args: &VisitArgs, mode: Mode, state_dir: PathBuf) -> anyhow::Resul
 }
 
 /// Looks for a while, lets repairs run to their end, and looks again until nothing more comes of it.
-fn visit(setup: Setup, args: &VisitArgs) -> anyhow::Result<Visit> {
+fn visit(setup: Setup, args: &VisitArgs, snapshots: Snapshots) -> anyhow::Result<Visit> {
     let pace = setup.pace;
     let (state_dir, exe) = (setup.state_dir.clone(), setup.exe.clone());
     let mut narrator = Narrator::new(now_ms());
@@ -314,7 +322,9 @@ fn visit(setup: Setup, args: &VisitArgs) -> anyhow::Result<Visit> {
         {
             visit.unchecked.clone_from(&integrity.error);
         }
-        if let Some(Err(error)) = looker.snapshot_if_due() {
+        if snapshots == Snapshots::Taken
+            && let Some(Err(error)) = looker.snapshot_if_due()
+        {
             tell(
                 now_ms(),
                 Told::Note("snapshot", &format!("none taken: {error}")),

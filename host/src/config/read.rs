@@ -127,7 +127,7 @@ fn observation(section: &mut Section<'_, '_>) -> Observation {
         integrity_timeout_ms: interval(
             "integrity_timeout_ms",
             default.integrity_timeout_ms,
-            SECOND..=HOUR,
+            SECOND..=DAY,
         ),
         quick_check_timeout_ms: interval(
             "quick_check_timeout_ms",
@@ -288,6 +288,7 @@ fn snapshots(section: &mut Section<'_, '_>) -> Snapshots {
             SECOND..=365 * DAY,
             HOUR..=7 * DAY,
         ),
+        max_lock_ms: section.whole("max_lock_ms", default.max_lock_ms, 1..=60_000, 1..=SECOND),
     };
     if snapshots.interval_ms > snapshots.recent_ms {
         section.warning(

@@ -117,7 +117,11 @@ impl Memory {
                 Mode::Quick => {
                     examined.insert(Part::Pages);
                 }
-                Mode::Sampled { .. } | Mode::Incremental => {}
+                // Rows and entries were compared both ways, but for those that are named.
+                Mode::Sliced if integrity.unjudged.is_empty() => {
+                    examined.insert(Part::Indexes);
+                }
+                Mode::Sampled { .. } | Mode::Incremental | Mode::Sliced => {}
             }
             self.comparisons.follow(integrity);
             // A mixture of two databases says nothing of either.

@@ -112,7 +112,7 @@ fn a_measurement_that_is_too_old_is_not_believed() {
         check: CheckKind::Resource,
         interval_ms: 30_000,
         timeout_ms: 1000,
-        exclusive: false,
+        lane: crate::health::Lane::Own,
     };
     let room = Room {
         disk_free_bytes: Some(1.0),

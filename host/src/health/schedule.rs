@@ -2,7 +2,7 @@
 //!
 //! What it holds to: a check that is still running is not started again; one that overruns its
 //! time is cut off and reported once, its late answer thrown away; due checks begin one after the
-//! other, not together; and of those that need the target for themselves only one runs at a time.
+//! other, not together; and of those that use the same worker only one runs at a time.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +17,19 @@ pub struct CheckPlan {
     pub interval_ms: u64,
     /// How long a run may take, milliseconds.
     pub timeout_ms: u64,
-    /// Whether it needs the target for itself.
-    pub exclusive: bool,
+    /// With which others it does not run at a time.
+    pub lane: Lane,
+}
+
+/// Checks of one lane run one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Of this check alone.
+    Own,
+    /// Of those that end soon, or have the target for themselves for a while.
+    Short,
+    /// Of those that go through everything, and may take an hour.
+    Long,
 }
 
 /// Intervals after which what a check found counts as not known any more: a run or two may be late
@@ -108,10 +119,7 @@ impl Schedule {
         if now_ms < self.next_start_ms {
             return None;
         }
-        let occupied = self
-            .entries
-            .values()
-            .any(|entry| entry.plan.exclusive && entry.running.is_some());
+        let occupied = self.occupied();
         let waited = |entry: &Entry| {
             let late_ms = u128::from(now_ms - entry.due_ms);
             (late_ms << 20) / u128::from(entry.plan.interval_ms.max(1))
@@ -120,7 +128,7 @@ impl Schedule {
             .entries
             .values_mut()
             .filter(|entry| entry.running.is_none() && entry.due_ms <= now_ms)
-            .filter(|entry| !(occupied && entry.plan.exclusive))
+            .filter(|entry| !occupied.contains(&entry.plan.lane))
             .max_by(|a, b| {
                 // The more frequent one first when both waited equally long, then the cheaper.
                 let often = b.plan.interval_ms.cmp(&a.plan.interval_ms);
@@ -185,10 +193,7 @@ impl Schedule {
     /// When something is to be done next: a check begun or one cut off; never when nothing will be
     /// until a run ends.
     pub fn next_ms(&self) -> Option<u64> {
-        let occupied = self
-            .entries
-            .values()
-            .any(|entry| entry.plan.exclusive && entry.running.is_some());
+        let occupied = self.occupied();
         self.entries
             .values()
             .filter_map(|entry| match entry.running {
@@ -198,10 +203,20 @@ impl Schedule {
                         .saturating_add(entry.plan.timeout_ms)
                         .saturating_add(1),
                 ),
-                None if occupied && entry.plan.exclusive => None,
+                None if occupied.contains(&entry.plan.lane) => None,
                 None => Some(entry.due_ms.max(self.next_start_ms)),
             })
             .min()
+    }
+
+    /// The lanes in which a check runs.
+    fn occupied(&self) -> Vec<Lane> {
+        let running = self
+            .entries
+            .values()
+            .filter(|entry| entry.running.is_some());
+        let lanes = running.map(|entry| entry.plan.lane);
+        lanes.filter(|lane| *lane != Lane::Own).collect()
     }
 
     /// The checks that there are.
@@ -220,7 +235,7 @@ mod tests {
             check,
             interval_ms,
             timeout_ms,
-            exclusive,
+            lane: if exclusive { Lane::Short } else { Lane::Own },
         }
     }
 

@@ -16,6 +16,7 @@ fn report(check: CheckKind, state: CheckState) -> CheckReport {
         took_ms: 1,
         state,
         notes: Vec::new(),
+        proved: None,
     }
 }
 
@@ -24,7 +25,7 @@ fn plan(check: CheckKind) -> CheckPlan {
         check,
         interval_ms: 60_000,
         timeout_ms: 1000,
-        exclusive: true,
+        lane: Lane::Short,
     }
 }
 

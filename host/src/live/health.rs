@@ -13,6 +13,14 @@ impl Live {
             let text = format!("{target}: {} check {}", report.check.name(), report.state);
             tell(now_ms(), Told::Note("check", &text));
         }
+        if report.check == CheckKind::Full
+            && let Some(proved) = &report.proved
+        {
+            #[expect(clippy::cast_precision_loss, reason = "for a person")]
+            let took_s = report.took_ms as f64 / 1000.0;
+            let text = format!("{target}: full check passed in {took_s:.1} s: {proved}");
+            tell(now_ms(), Told::Note("check", &text));
+        }
         let reports = self.reports.entry(target.to_owned()).or_default();
         let before = reports.get(&report.check);
         // Once, not with each check.

@@ -4,6 +4,7 @@
 //! worker processes, which have the rights of the database's owner: see [`worker`].
 
 pub mod activity;
+pub mod backup;
 pub mod beside;
 mod btree;
 pub mod connection;
@@ -20,6 +21,7 @@ pub mod locks;
 pub mod look;
 pub mod on_purpose;
 mod openers;
+mod own_lock;
 mod probe;
 pub mod raw;
 pub mod repairs;
@@ -31,7 +33,9 @@ pub mod trail;
 
 pub mod wal;
 pub mod wal_index;
+pub mod whole;
 pub mod worker;
+pub mod writers;
 
 use std::fmt;
 
@@ -470,4 +474,29 @@ pub struct Coverage {
     pub entries: u64,
     /// Tables that were looked at.
     pub tables: u64,
+    /// Rows of which a value is too long to be read in a slice, so that it was not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub long_rows: u64,
+    /// How the slices were, for a check that was made in slices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slicing: Option<Slicing>,
+}
+
+/// The slices of a check that was made in short transactions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slicing {
+    /// How many there were.
+    pub slices: u64,
+    /// How many were interrupted, for a writer or because a statement took too long.
+    pub interrupted: u64,
+    /// How long the longest kept writers from committing at most, microseconds.
+    pub longest_us: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the form that serde asks for"
+)]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }

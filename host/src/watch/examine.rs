@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Pace, Site};
 use crate::clock::Moment;
-use crate::health::CheckState;
+use crate::health::{CheckState, Proved, Share};
 use crate::row_values;
 use crate::snapshot::SnapshotInfo;
 use crate::source::Sample;
@@ -16,9 +16,13 @@ use crate::target::sqlite::Integrity;
 use crate::target::sqlite::integrity::{Check, Mode};
 use crate::target::sqlite::look::SqliteSource;
 use crate::target::sqlite::raw::{RawError, RawProcess};
+use crate::target::sqlite::whole::SnapshotRules;
 
 /// Complaints of a check that are listed at most; SQLite's own default.
 const FAULT_LIMIT: u32 = 100;
+
+/// How long a long check leaves the turn to others, between two pieces of it.
+const BETWEEN_TURNS: Duration = Duration::from_millis(5);
 
 /// An error with its causes, in one line.
 pub(super) fn told(error: &dyn std::error::Error) -> String {
@@ -35,6 +39,38 @@ pub(super) enum Found {
 }
 
 impl Found {
+    /// What it proved of the content; none when it found something, or could not be made.
+    pub(super) fn proved(&self) -> Option<Proved> {
+        let Self::Integrity(integrity, _) = self else {
+            return None;
+        };
+        if integrity.error.is_some() || !integrity.faults.is_empty() {
+            return None;
+        }
+        let coverage = integrity.coverage.unwrap_or_default();
+        let (rows_and_entries, page_accounting) = match integrity.mode {
+            Mode::Full => (Share::All, Share::All),
+            Mode::Quick => (Share::None, Share::All),
+            Mode::Sliced if coverage.long_rows == 0 => (Share::All, Share::None),
+            Mode::Sliced => {
+                let rows = coverage.long_rows;
+                (Share::AllBut { rows }, Share::None)
+            }
+            Mode::Incremental => {
+                let tables = coverage.tables;
+                (Share::Changed { tables }, Share::None)
+            }
+            Mode::Sampled { .. } => {
+                let rows = coverage.rows;
+                (Share::Sample { rows }, Share::None)
+            }
+        };
+        Some(Proved {
+            rows_and_entries,
+            page_accounting,
+        })
+    }
+
     pub(super) fn state(&self) -> CheckState {
         match self {
             Self::Samples(_) | Self::Snapshot(Ok(_)) => CheckState::Passed,
@@ -58,7 +94,7 @@ pub(super) struct Examiner {
     site: Arc<Site>,
     state_dir: PathBuf,
     source: SqliteSource,
-    snapshots_kept: usize,
+    snapshots: SnapshotRules,
 }
 
 impl Examiner {
@@ -74,47 +110,76 @@ impl Examiner {
             site: Arc::clone(site),
             state_dir: state_dir.root().to_owned(),
             source: SqliteSource::new(&site.path, state_dir.root(), raw).beside(beside),
-            snapshots_kept: pace.snapshots_kept,
+            snapshots: SnapshotRules {
+                keep: pace.snapshots_kept,
+                max_lock: Duration::from_millis(pace.snapshot_max_lock_ms),
+            },
         })
     }
 
-    /// Checks in one of the forms. `touched` are the pages written since the last proof, for the
-    /// incremental one; none when that is not known.
-    pub(super) fn integrity(
-        &mut self,
-        mode: Mode,
-        timeout_ms: u64,
-        touched: Option<&BTreeSet<u32>>,
-    ) -> Found {
+    /// Checks a sample of the rows.
+    pub(super) fn sample(&mut self, mode: Mode, timeout_ms: u64) -> Found {
         let _turn = self.site.turn();
         let repairs = self.site.repairs();
-        let check = Check {
-            mode,
-            max_faults: FAULT_LIMIT,
-            deadline: Some(Duration::from_millis(timeout_ms)),
-        };
-        let none = |error: Option<String>| Integrity::empty(mode, error);
+        let check = check(mode, timeout_ms);
+        let checked = self.source.check(check);
+        Found::Integrity(
+            checked.unwrap_or_else(|error| not_made(mode, told(&error))),
+            repairs,
+        )
+    }
+
+    /// Checks what was written since the last proof; `touched` are the pages, none when that is not
+    /// known.
+    pub(super) fn changed(&mut self, touched: Option<&BTreeSet<u32>>, timeout_ms: u64) -> Found {
+        let _turn = self.site.turn();
+        let repairs = self.site.repairs();
+        let mode = Mode::Incremental;
         let not_known = || {
-            none(Some(
+            not_made(
+                mode,
                 "what was written since the last full check is not known".into(),
-            ))
+            )
         };
-        let checked = match (mode, touched) {
-            (Mode::Full, _) => self.source.check_and_prove(check),
-            (Mode::Incremental, Some(touched)) if self.source.has_proven() => {
+        let integrity = match touched {
+            Some(touched) if self.source.has_proven() => {
                 if touched.is_empty() {
-                    Ok(none(None))
+                    Integrity::empty(mode, None)
                 } else {
-                    let checked = self.source.check_changed(check, touched);
-                    checked.map(|checked| checked.unwrap_or_else(not_known))
+                    match self.source.check_changed(check(mode, timeout_ms), touched) {
+                        Ok(checked) => checked.unwrap_or_else(not_known),
+                        Err(error) => not_made(mode, told(&error)),
+                    }
                 }
             }
-            (Mode::Incremental, _) => Ok(not_known()),
-            (Mode::Quick | Mode::Sampled { .. }, _) => self.source.check(check),
+            _ => not_known(),
         };
-        let integrity = checked.unwrap_or_else(|error| none(Some(told(&error))));
+        Found::Integrity(integrity, repairs)
+    }
+
+    /// Checks everything. A repair has its turn in between: what is found then counts no more.
+    pub(super) fn whole(&mut self, timeout_ms: u64) -> Found {
+        let check = check(Mode::Full, timeout_ms);
+        let (begun, repairs) = {
+            let _turn = self.site.turn();
+            let repairs = self.site.repairs();
+            (self.source.begin_whole(check), repairs)
+        };
+        let integrity = match begun {
+            Err(error) => not_made(Mode::Full, told(&error)),
+            Ok(mut whole) => loop {
+                let turn = whole.takes_locks().then(|| self.site.turn());
+                let checked = self.source.go_on(&mut whole);
+                drop(turn);
+                match checked {
+                    Some(integrity) => break integrity,
+                    // Whoever waits for a turn has it now.
+                    None => std::thread::sleep(BETWEEN_TURNS),
+                }
+            },
+        };
         let values = self.source.take_values();
-        if mode == Mode::Full && integrity.error.is_none() {
+        if integrity.error.is_none() {
             let kept = row_values::keep(&self.state_dir, &self.site.name, &values);
             if let Err(error) = kept {
                 tracing::warn!("values that disagree are not kept: {error}");
@@ -128,7 +193,18 @@ impl Examiner {
     pub(super) fn snapshot(&mut self) -> Found {
         let now = Moment::now();
         let _turn = self.site.turn();
-        let (name, kept) = (&self.site.name, self.snapshots_kept);
-        Found::Snapshot(self.source.snapshot(name, &now, kept))
+        Found::Snapshot(self.source.snapshot(&self.site.name, &now, self.snapshots))
     }
+}
+
+fn check(mode: Mode, timeout_ms: u64) -> Check {
+    Check {
+        mode,
+        max_faults: FAULT_LIMIT,
+        deadline: Some(Duration::from_millis(timeout_ms)),
+    }
+}
+
+fn not_made(mode: Mode, why: String) -> Integrity {
+    Integrity::empty(mode, Some(why))
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::examine::{Examiner, Found, told};
 use super::{Pace, Site, notes};
 use crate::clock::now_ms;
-use crate::health::{CheckKind, CheckReport, CheckState};
+use crate::health::{CheckKind, CheckReport, CheckState, Proved};
 use crate::resources::{Places, Resources};
 use crate::snapshot::SnapshotInfo;
 use crate::source::{Observation, Sample, State};
@@ -32,7 +32,10 @@ pub struct Looker {
     previous: Option<(u64, SqliteState)>,
     pub(super) scanned_ms: Option<u64>,
     pub(super) snapshot_ms: Option<u64>,
+    /// Makes the checks that end soon, and snapshots.
     pub(super) examiner: Arc<Mutex<Examiner>>,
+    /// Makes the checks that go through everything, and keeps account of what was proven.
+    pub(super) prover: Arc<Mutex<Examiner>>,
     /// Up to when it is known what was written.
     pub(super) mark: Option<Mark>,
     /// Pages written since the last proof; none when that is not known.
@@ -75,9 +78,11 @@ impl Looker {
         };
         let source = SqliteSource::new(&site.path, state_dir.root(), raw);
         let examiner = Examiner::new(&site, &pace, state_dir, exe, &source)?;
+        let prover = Examiner::new(&site, &pace, state_dir, exe, &source)?;
         Ok(Self {
             source,
             examiner: Arc::new(Mutex::new(examiner)),
+            prover: Arc::new(Mutex::new(prover)),
             resources: Arc::new(Mutex::new(Resources::new(Some(places)))),
             site,
             pace,
@@ -104,7 +109,7 @@ impl Looker {
             let begun_ms = now_ms();
             let found = self.work(check)();
             self.note(&found);
-            self.report(check, begun_ms, found.state());
+            self.report(check, begun_ms, found.state(), found.proved());
             match found {
                 Found::Samples(samples) => measured = samples,
                 Found::Integrity(integrity, _) => checked = Some(integrity),
@@ -114,17 +119,16 @@ impl Looker {
         self.observe(true, checked, measured)
     }
 
-    /// What a check does, to be done in any thread. Of those that need the target for themselves
-    /// only one may be at work.
+    /// What a check does, to be done in any thread. Of those of one lane only one may be at work.
     pub(super) fn work(&mut self, check: CheckKind) -> Box<dyn FnOnce() -> Found + Send> {
-        let examiner = Arc::clone(&self.examiner);
+        let (examiner, prover) = (Arc::clone(&self.examiner), Arc::clone(&self.prover));
         let pace = self.pace;
         match check {
             CheckKind::Quick => Box::new(move || {
                 let mode = Mode::Sampled {
                     seed: rand::random(),
                 };
-                unpoisoned(&examiner).integrity(mode, pace.quick_check_timeout_ms, None)
+                unpoisoned(&examiner).sample(mode, pace.quick_check_timeout_ms)
             }),
             CheckKind::Incremental => {
                 self.begin_proof();
@@ -132,14 +136,12 @@ impl Looker {
                 let timeout_ms = pace.incremental_check_timeout_ms;
                 Box::new(move || {
                     let touched = touched.as_ref();
-                    unpoisoned(&examiner).integrity(Mode::Incremental, timeout_ms, touched)
+                    unpoisoned(&prover).changed(touched, timeout_ms)
                 })
             }
             CheckKind::Full => {
                 self.begin_proof();
-                Box::new(move || {
-                    unpoisoned(&examiner).integrity(Mode::Full, pace.integrity_timeout_ms, None)
-                })
+                Box::new(move || unpoisoned(&prover).whole(pace.integrity_timeout_ms))
             }
             CheckKind::Snapshot => Box::new(move || unpoisoned(&examiner).snapshot()),
             CheckKind::Resource => {
@@ -190,6 +192,7 @@ impl Looker {
         check: CheckKind,
         begun_ms: u64,
         state: CheckState,
+        proved: Option<Proved>,
     ) -> CheckReport {
         let report = CheckReport {
             check,
@@ -201,6 +204,7 @@ impl Looker {
             } else {
                 Vec::new()
             },
+            proved,
         };
         self.reports.insert(check, report.clone());
         report
@@ -209,7 +213,7 @@ impl Looker {
     /// Keeps what a full check left to be noted.
     pub(super) fn note(&mut self, found: &Found) {
         if let Found::Integrity(integrity, _) = found
-            && integrity.mode == Mode::Full
+            && matches!(integrity.mode, Mode::Full | Mode::Sliced)
             && integrity.error.is_none()
         {
             self.noted = notes::of_check(integrity);
@@ -298,7 +302,7 @@ impl Looker {
         }
         self.snapshot_ms = Some(at_ms);
         let found = self.work(CheckKind::Snapshot)();
-        self.report(CheckKind::Snapshot, at_ms, found.state());
+        self.report(CheckKind::Snapshot, at_ms, found.state(), None);
         match found {
             Found::Snapshot(taken) => Some(taken),
             _ => None,

@@ -1,6 +1,6 @@
 //! How often what is done.
 
-use crate::health::{CheckKind, CheckPlan};
+use crate::health::{CheckKind, CheckPlan, Lane};
 
 /// A snapshot may take as long as the copying of a large database does, milliseconds.
 const SNAPSHOT_TIMEOUT_MS: u64 = 3_600_000;
@@ -34,47 +34,49 @@ pub struct Pace {
     pub snapshot_interval_ms: u64,
     /// Snapshots kept for each target.
     pub snapshots_kept: usize,
+    /// How long taking one may keep writers waiting, in rollback mode.
+    pub snapshot_max_lock_ms: u64,
 }
 
 impl Pace {
     /// The checks that are made of a target.
     pub fn plans(&self) -> [CheckPlan; 5] {
-        let plan = |check, interval_ms, timeout_ms, exclusive| CheckPlan {
+        let plan = |check, interval_ms, timeout_ms, lane| CheckPlan {
             check,
             interval_ms,
             timeout_ms,
-            exclusive,
+            lane,
         };
         [
             plan(
                 CheckKind::Quick,
                 self.quick_check_interval_ms,
                 self.quick_check_timeout_ms,
-                true,
+                Lane::Short,
             ),
             plan(
                 CheckKind::Incremental,
                 self.incremental_check_interval_ms,
                 self.incremental_check_timeout_ms,
-                true,
+                Lane::Long,
             ),
             plan(
                 CheckKind::Full,
                 self.integrity_interval_ms,
                 self.integrity_timeout_ms,
-                true,
+                Lane::Long,
             ),
             plan(
                 CheckKind::Resource,
                 self.resource_interval_ms,
                 self.resource_timeout_ms,
-                false,
+                Lane::Own,
             ),
             plan(
                 CheckKind::Snapshot,
                 self.snapshot_interval_ms,
                 SNAPSHOT_TIMEOUT_MS,
-                true,
+                Lane::Short,
             ),
         ]
     }

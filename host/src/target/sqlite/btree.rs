@@ -6,6 +6,7 @@
 //! <https://www.sqlite.org/fileformat2.html>, sections 1.6 and 2.1. Nothing on a page is believed:
 //! whatever it says, reading ends, and in bounded memory.
 
+use std::cmp::Ordering;
 use std::ops::RangeInclusive;
 
 use rusqlite::types::ValueRef;
@@ -137,6 +138,91 @@ impl<'c> Pages<'c> {
         let mut walked = Walked::default();
         let mut stack = Vec::new();
         self.enter(root, &mut stack, &mut walked)?;
+        self.walk_on(stack, walked, &columns, visit)
+    }
+
+    /// The same from the first entry on that `place` says comes after what is looked for. It must say so
+    /// of all later ones, and of no earlier one; where the order of the tree is damaged, entries may be
+    /// passed over.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::walk`].
+    pub(super) fn walk_after<E: From<rusqlite::Error>>(
+        &mut self,
+        root: u32,
+        columns: usize,
+        place: &dyn Fn(&[Stored<'_>]) -> Ordering,
+        visit: &mut dyn FnMut(&[Stored<'_>]) -> Result<(), E>,
+    ) -> Result<Walked, E> {
+        let mut walked = Walked::default();
+        let mut stack = Vec::new();
+        let columns = columns..=columns;
+        let mut next = Some(root);
+        while let Some(page) = next.take() {
+            if stack.len() >= MAX_DEPTH {
+                walked.unreadable.page(page);
+                break;
+            }
+            let depth = stack.len();
+            self.enter(page, &mut stack, &mut walked)?;
+            if stack.len() == depth {
+                break;
+            }
+            let Some(mut level) = stack.pop() else { break };
+            let first = self.first_after(&level, &columns, place)?;
+            level.at = if level.interior { 2 * first } else { first };
+            if level.interior
+                && let Step::Child(child) = level.step()
+            {
+                next = Some(child);
+            }
+            stack.push(level);
+        }
+        self.walk_on(stack, walked, &columns, visit)
+    }
+
+    /// The number of the first cell of a page that comes after what is looked for.
+    fn first_after(
+        &mut self,
+        level: &Level,
+        columns: &RangeInclusive<usize>,
+        place: &dyn Fn(&[Stored<'_>]) -> Ordering,
+    ) -> rusqlite::Result<usize> {
+        let (mut record, mut overflow) = (Vec::new(), Vec::new());
+        let (head, behind_child) = if level.interior { (12, 4) } else { (8, 0) };
+        let (mut low, mut high) = (0, level.cells);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let after = match level.cell(head, middle) {
+                Some(cell)
+                    if self.record(
+                        &level.bytes,
+                        cell + behind_child,
+                        &mut record,
+                        &mut overflow,
+                    )? =>
+                {
+                    values(&record, columns).is_some_and(|entry| place(&entry).is_gt())
+                }
+                _ => false,
+            };
+            if after {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        Ok(low)
+    }
+
+    fn walk_on<E: From<rusqlite::Error>>(
+        &mut self,
+        mut stack: Vec<Level>,
+        mut walked: Walked,
+        columns: &RangeInclusive<usize>,
+        visit: &mut dyn FnMut(&[Stored<'_>]) -> Result<(), E>,
+    ) -> Result<Walked, E> {
         let (mut record, mut overflow) = (Vec::new(), Vec::new());
         while let Some(at) = stack.last_mut() {
             let step = at.step();
@@ -151,7 +237,7 @@ impl<'c> Pages<'c> {
                 Step::Entry(cell) => {
                     let page = at.number;
                     let whole = self.record(&at.bytes, cell, &mut record, &mut overflow)?;
-                    match whole.then(|| values(&record, &columns)).flatten() {
+                    match whole.then(|| values(&record, columns)).flatten() {
                         Some(values) => {
                             walked.entries += 1;
                             visit(&values)?;

@@ -6,7 +6,7 @@
 //! one checkpoints nothing.
 
 use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -101,10 +101,49 @@ pub fn open_untouched(
     };
     restrict(&connection)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    if let Some(deadline) = deadline {
-        Deadline::of(&mut connection)?.set(Some(Instant::now() + deadline));
+    match (access, deadline) {
+        (Access::Alone, _) => {
+            let until = deadline.map(|deadline| Instant::now() + deadline);
+            let (path, before) = (path.to_owned(), stamp(path));
+            // Whoever writes makes what is read here worth nothing.
+            let is_over =
+                move || until.is_some_and(|until| Instant::now() > until) || stamp(&path) != before;
+            connection.progress_handler(PROGRESS_OPS, Some(is_over))?;
+        }
+        (_, Some(deadline)) => {
+            Deadline::of(&mut connection)?.set(Some(Instant::now() + deadline));
+        }
+        (_, None) => {}
     }
     Ok(connection)
+}
+
+/// What tells that a file was written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    bytes: u64,
+    inode: u64,
+    /// Seconds and nanoseconds.
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    /// When the file was written to last, milliseconds since the Unix epoch.
+    pub fn modified_ms(&self) -> u64 {
+        let (seconds, nanoseconds) = self.modified;
+        let ms = seconds.saturating_mul(1000) + nanoseconds / 1_000_000;
+        u64::try_from(ms).unwrap_or(0)
+    }
+}
+
+/// The stamp of a file, which is not opened; none when it cannot be looked at.
+pub fn stamp(path: &Path) -> Option<Stamp> {
+    let meta = std::fs::metadata(path).ok()?;
+    Some(Stamp {
+        bytes: meta.len(),
+        inode: meta.ino(),
+        modified: (meta.mtime(), meta.mtime_nsec()),
+    })
 }
 
 /// Bounds the page cache, of which otherwise the file says how large it is. Reads the schema.

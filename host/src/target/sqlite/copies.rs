@@ -14,7 +14,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FlockOperation, fcntl_lock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -142,6 +141,12 @@ pub enum CopyError {
         /// Bytes that are free.
         free_bytes: u64,
     },
+    /// The file system cannot clone files.
+    #[error("{path}: the file system cannot clone it (no reflinks)", path = path.display())]
+    NoClone {
+        /// The file.
+        path: PathBuf,
+    },
     /// The copy cannot be trusted.
     #[error("the copy in {path} cannot be put back: {reason}; nothing was written", path = path.display())]
     Unusable {
@@ -193,12 +198,10 @@ pub fn copy(path: &Path, into: &Path) -> Result<Manifest, CopyError> {
     }
     // Kept open to the end: closing any descriptor of the file would drop the lock.
     let mut database = beside.open(&beside.name(""))?;
-    if let Some(file) = &database {
-        match fcntl_lock(file, FlockOperation::NonBlockingLockShared) {
-            Ok(()) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => {}
-            Err(error) => Err(io::Error::from(error)).at("lock", path)?,
-        }
-    }
+    let _lock = match &database {
+        Some(file) => locks::lock_as_reader(file).at("lock", path)?,
+        None => None,
+    };
     let mut tries = TRIES;
     let (stable, files) = loop {
         tries -= 1;
@@ -241,6 +244,50 @@ pub fn copy(path: &Path, into: &Path) -> Result<Manifest, CopyError> {
     };
     write_manifest(&manifest, &directory, into)?;
     Ok(manifest)
+}
+
+/// Copies the files that exist into a directory, which is made, to be read and removed: no manifest is
+/// written, nothing is synced and nothing locked. False when a file changed meanwhile. The file system
+/// clones them where it can; with `only_clone` they are not copied otherwise.
+///
+/// # Errors
+///
+/// See [`CopyError`].
+pub fn copy_to_read(path: &Path, into: &Path, only_clone: bool) -> Result<bool, CopyError> {
+    let beside = Beside::of(path)?;
+    let directory = CopyDir::make(into)?;
+    let mut tries = TRIES;
+    loop {
+        tries -= 1;
+        let before = stamps(&beside)?;
+        if !only_clone {
+            check_room(&beside, &directory, into)?;
+        }
+        for part in PARTS.into_iter().filter(|part| *part != INDEX) {
+            let name = beside.name(part.suffix);
+            let Some(source) = beside.open(&name)? else {
+                directory.remove(part.copy)?;
+                continue;
+            };
+            let original = beside.path(&name);
+            let most = source.metadata().at("look at", &original)?.len();
+            let mut copy = directory.create(part.copy)?;
+            if rustix::fs::ioctl_ficlone(&copy, &source).is_ok() {
+                continue;
+            }
+            if only_clone {
+                return Err(CopyError::NoClone { path: original });
+            }
+            // The kernel does it where it can.
+            io::copy(&mut source.take(most), &mut copy).at("copy", &original)?;
+        }
+        if before == stamps(&beside)? {
+            return Ok(true);
+        }
+        if tries == 0 {
+            return Ok(false);
+        }
+    }
 }
 
 /// Length and SHA-256 of each file that exists, the wal-index excepted.
@@ -333,7 +380,7 @@ fn put_back_all(
             });
         }
     };
-    lock_alone(&database, &path)?;
+    let lock = lock_alone(&database, &path)?;
     if over.is_some() {
         let inode = database.metadata().at("look at", &path)?.ino();
         let copied = manifest.original.map_or(inode, |original| original.inode);
@@ -375,8 +422,7 @@ fn put_back_all(
         None => beside.remove(&name)?,
     }
     beside.sync()?;
-    // The lock ends here, with the descriptor.
-    drop(database);
+    drop(lock);
     Ok(())
 }
 
@@ -532,19 +578,16 @@ fn put_back(
     Ok(())
 }
 
-/// Locks the whole file for this process alone: every byte that SQLite locks is in it.
-pub(super) fn lock_alone(database: &File, path: &Path) -> Result<(), CopyError> {
-    match fcntl_lock(database, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(()),
-        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => {
-            let blocker = locks::blocker(database, 0, 0).at("ask for the locks of", path)?;
-            Err(CopyError::InUse {
-                path: path.to_owned(),
-                pid: blocker.map_or(0, |(pid, _)| pid),
-            })
-        }
-        Err(error) => Ok(Err(io::Error::from(error)).at("lock", path)?),
+/// Locks the database for this process alone.
+pub(super) fn lock_alone(database: &File, path: &Path) -> Result<locks::Held, CopyError> {
+    if let Some(held) = locks::lock_alone(database).at("lock", path)? {
+        return Ok(held);
     }
+    let blocker = locks::blocker(database, 0, 0).at("ask for the locks of", path)?;
+    Err(CopyError::InUse {
+        path: path.to_owned(),
+        pid: blocker.map_or(0, |(pid, _)| pid),
+    })
 }
 
 /// Reads to the end or to a length, hands on each chunk, and gives length and SHA-256.

@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::connection::{open, without_values};
 use super::judged::{BrokenRule, Unjudged, UnjudgedPart};
 use super::{
-    Coverage, DamagedObject, IndexComparison, Integrity, IntegrityFault, SoundTables, Space,
+    Coverage, DamagedObject, IndexComparison, Integrity, IntegrityFault, Slicing, SoundTables,
+    Space,
 };
 use messages::{Run, Schema};
 
@@ -32,11 +33,13 @@ mod partial;
 mod rules;
 mod sample;
 mod shape;
+mod slices;
 mod values;
 mod virtuals;
 
 pub use compare::{Compared, compare, rows_of};
 pub use incremental::Proven;
+pub use slices::Slices;
 pub use values::{DisagreeingValues, ShownValue};
 pub use virtuals::{FullTextTable, full_text};
 
@@ -59,6 +62,9 @@ pub enum Mode {
     },
     /// The tables in which something was written since they were proven.
     Incremental,
+    /// Every row and every entry of an index, in transactions of some milliseconds: in rollback mode
+    /// whoever reads keeps writers from committing. Not whether each page belongs to one object.
+    Sliced,
 }
 
 /// What to check, and how far.
@@ -121,6 +127,16 @@ impl Gathered {
         }
     }
 
+    /// Adds what was found of another object.
+    fn join(&mut self, other: Self) {
+        self.faults.extend(other.faults);
+        self.comparisons.extend(other.comparisons);
+        self.values.extend(other.values);
+        self.broken_rules.extend(other.broken_rules);
+        self.unjudged.extend(other.unjudged);
+        self.shared.extend(other.shared);
+    }
+
     fn compared(&mut self, compared: Compared) {
         let is_known = |known: &IndexComparison| known.index == compared.comparison.index;
         if !self.comparisons.iter().any(is_known) {
@@ -140,7 +156,7 @@ impl Gathered {
 
 /// Checks a database. What keeps the check from being made is in [`Integrity::error`].
 pub fn check(path: &Path, access: Access, check: Check) -> Checked {
-    made(path, access, check, |connection, begun, found| {
+    made(path, access, check, |connection, _, found| {
         let Mode::Sampled { seed } = check.mode else {
             // One moment for the check and the comparisons.
             let _transaction = connection.unchecked_transaction()?;
@@ -152,9 +168,12 @@ pub fn check(path: &Path, access: Access, check: Check) -> Checked {
             }
             return Ok(());
         };
-        connection.busy_timeout(sample::BUDGET / 4)?;
+        let time = check
+            .deadline
+            .map_or(sample::BUDGET, |time| time.min(sample::BUDGET));
+        connection.busy_timeout(sample::PATIENCE)?;
         let most = usize::try_from(check.max_faults).unwrap_or(usize::MAX);
-        let coverage = sample::run(connection, seed, begun, &mut found.faults, most)?;
+        let coverage = sample::run(connection, seed, time, &mut found.faults, most)?;
         found.coverage = Some(coverage);
         // A sample finds an entry by the order of its index. Where that is the application's, only a
         // full check tells.
@@ -389,10 +408,9 @@ fn made(
 impl Check {
     fn deadline(&self) -> Option<Duration> {
         match self.mode {
-            Mode::Sampled { .. } => {
-                Some(self.deadline.unwrap_or(sample::BUDGET).min(sample::BUDGET))
-            }
-            Mode::Quick | Mode::Full | Mode::Incremental => self.deadline,
+            // Its own time begins when it has its lock.
+            Mode::Sampled { .. } => Some(sample::PATIENCE + sample::BUDGET),
+            Mode::Quick | Mode::Full | Mode::Incremental | Mode::Sliced => self.deadline,
         }
     }
 }
@@ -563,7 +581,9 @@ impl Check {
         match self.mode {
             Mode::Quick => "quick_check",
             // A part is no substitute here: what is asked is what the whole is like.
-            Mode::Full | Mode::Sampled { .. } | Mode::Incremental => "integrity_check",
+            Mode::Full | Mode::Sampled { .. } | Mode::Incremental | Mode::Sliced => {
+                "integrity_check"
+            }
         }
     }
 

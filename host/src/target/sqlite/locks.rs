@@ -2,7 +2,8 @@
 //!
 //! Two sources: `/proc/locks` names every holder, and `fcntl(F_GETLK)` names one holder for each
 //! lock byte, also where `/proc/locks` shows another device number than `stat` (btrfs, overlayfs)
-//! or does not exist. Waiting processes are not holders. It never takes a lock.
+//! or does not exist. Waiting processes are not holders. Looking takes no lock; whoever copies or puts
+//! back takes SQLite's own, and no other byte: some engines lock others, and would be kept out.
 
 use std::{
     collections::BTreeSet,
@@ -11,6 +12,7 @@ use std::{
     os::unix::fs::MetadataExt as _,
 };
 
+use file_guard::FileGuard;
 use rustix::io::Errno;
 use rustix::process::{Flock, FlockType, Pid, fcntl_getlk, test_kill_process};
 
@@ -257,6 +259,56 @@ pub(super) fn blocker(file: &File, start: u64, length: u64) -> io::Result<Option
             matches!(lock.typ, FlockType::WriteLock),
         )
     }))
+}
+
+/// All bytes of the database file that SQLite locks: where they begin, and how many.
+const ALL_BYTES: (usize, usize) = (0x4000_0000, 512);
+/// Those that readers share.
+const SHARED_BYTES: (usize, usize) = (0x4000_0002, 510);
+
+/// A lock that this process holds. It goes with this value, and when any descriptor of the file is closed.
+#[derive(Debug)]
+pub(super) struct Held {
+    _guard: FileGuard<Box<File>>,
+}
+
+/// Locks the database file as a reader of SQLite's does in rollback mode, and no other byte; none when a
+/// writer forbids it.
+///
+/// # Errors
+///
+/// The kernel refuses for another reason.
+pub(super) fn lock_as_reader(file: &File) -> io::Result<Option<Held>> {
+    take(file, file_guard::Lock::Shared, SHARED_BYTES)
+}
+
+/// Locks every byte of the database file that SQLite locks for this process alone; none when somebody
+/// holds one.
+///
+/// # Errors
+///
+/// The kernel refuses for another reason.
+pub(super) fn lock_alone(file: &File) -> io::Result<Option<Held>> {
+    take(file, file_guard::Lock::Exclusive, ALL_BYTES)
+}
+
+fn take(
+    file: &File,
+    kind: file_guard::Lock,
+    (start, length): (usize, usize),
+) -> io::Result<Option<Held>> {
+    match file_guard::try_lock(Box::new(file.try_clone()?), kind, start, length) {
+        Ok(guard) => Ok(Some(Held { _guard: guard })),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether `/proc/locks` names every holder of a lock on this file. Where it shows another device than

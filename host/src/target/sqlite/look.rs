@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use super::{
@@ -17,12 +18,19 @@ use super::{
     raw::{RawError, RawProcess},
     rollback,
     set::{self, Unjudgeable},
-    sql::{SnapshotRequest, SqlProcess},
+    sql::SqlProcess,
     trail::{Mark, Trail},
-    worker::{Areas, Place, WorkerError, with_causes},
+    worker::{Areas, Place, with_causes},
 };
-use crate::snapshot::{Moment, SnapshotInfo};
+use crate::snapshot::SnapshotInfo;
 use crate::source::Sample;
+
+/// How long a sample may keep writers from committing, in rollback mode.
+const SAMPLE_UNDER_LOCK: Duration = Duration::from_millis(12);
+
+/// How long a check of what changed may keep a read mark, in write-ahead mode: the mark keeps the log from
+/// being begun anew.
+const READ_MARK: Duration = Duration::from_millis(1500);
 
 /// Why a look failed.
 #[derive(Debug, thiserror::Error)]
@@ -107,13 +115,13 @@ impl SqliteSource {
         Ok(state)
     }
 
-    /// The database for reading, when a look at every frame finds the files sound; none when they
-    /// are not: what SQLite would read then is not what was committed.
+    /// What a look at every frame shows, when it finds the files sound; none when they are not: what
+    /// SQLite would read then is not what was committed.
     ///
     /// # Errors
     ///
-    /// In words: the files cannot be looked at, or no copy can be made where one is needed.
-    fn sound(&mut self) -> Result<Option<Readable>, String> {
+    /// In words: the files cannot be looked at, or must not be opened.
+    pub(super) fn sound(&mut self) -> Result<Option<Looked>, String> {
         let looked = self
             .raw
             .look(&self.path, true, &[std::process::id()])
@@ -127,11 +135,7 @@ impl SqliteSource {
         let sound = state.database_bytes.is_some_and(|bytes| bytes > 0)
             && state.header_fault.is_none()
             && state.wal.as_ref().is_none_or(log_sound);
-        if sound {
-            self.readable(&looked).map(Some)
-        } else {
-            Ok(None)
-        }
+        Ok(sound.then_some(looked))
     }
 
     /// The values of rows and index entries that the last check found to disagree, for a person
@@ -150,28 +154,6 @@ impl SqliteSource {
         Ok(self.check_looked(&looked, check))
     }
 
-    /// Checks everything, and keeps account of what was proven when all is well: in the worker, as
-    /// long as that is the same.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::look`].
-    pub fn check_and_prove(&mut self, check: Check) -> Result<Integrity, LookError> {
-        let looked = self.raw_look()?;
-        let readable = match self.readable(&looked) {
-            Ok(readable) => readable,
-            Err(error) => {
-                return Ok(self.beside_file_alone(&looked, not_made(check, error), check));
-            }
-        };
-        let checked = self
-            .sql
-            .prove(&self.path, &readable.path(), readable.access(), check);
-        self.let_go(readable);
-        let checked = checked.unwrap_or_else(|error| not_made(check, with_causes(&error)));
-        Ok(self.beside_file_alone(&looked, checked, check))
-    }
-
     /// Checks the tables in which one of these pages lies, and renews the account when all is well;
     /// none when there is no account.
     ///
@@ -188,6 +170,14 @@ impl SqliteSource {
             Ok(readable) => readable,
             Err(error) => return Ok(Some(not_made(check, error))),
         };
+        let deadline = check.deadline.unwrap_or(READ_MARK).min(READ_MARK);
+        let check = match &readable {
+            Readable::InPlace(_) => Check {
+                deadline: Some(deadline),
+                ..check
+            },
+            Readable::Copy(_) => check,
+        };
         let checked = self.sql.check_changed(
             &self.path,
             &readable.path(),
@@ -202,38 +192,6 @@ impl SqliteSource {
     /// Whether it is known what was proven.
     pub fn has_proven(&self) -> bool {
         self.sql.has_proven()
-    }
-
-    /// Takes a snapshot for a target when a look at every frame finds the files sound, and keeps the
-    /// newest `keep`.
-    ///
-    /// # Errors
-    ///
-    /// In words: why there is none.
-    pub fn snapshot(
-        &mut self,
-        target: &str,
-        now: &Moment,
-        keep: usize,
-    ) -> Result<SnapshotInfo, String> {
-        let words = |error: WorkerError| with_causes(&error);
-        let place = Place::of(&self.path).map_err(|error| error.to_string())?;
-        if let Some(why) = place.only_to_look_at() {
-            return Err(why);
-        }
-        let area = self.areas.of(place.rights().as_ref());
-        let area = area.map_err(|error| format!("no place to keep it: {error}"))?;
-        let readable = self.sound()?.ok_or("the files are not sound")?;
-        let taken = self.sql.snapshot(SnapshotRequest {
-            readable: readable.path(),
-            source: self.path.clone(),
-            snapshots: area.snapshots(),
-            target: target.to_owned(),
-            now: now.clone(),
-            keep,
-        });
-        self.let_go(readable);
-        taken.map_err(words)
     }
 
     /// The newest snapshot of a target; none when there is none.
@@ -271,7 +229,7 @@ impl SqliteSource {
 
     /// Looks before a check. A log that nobody uses is read to its end: whether it belongs to the file
     /// is to be known before SQLite opens both.
-    fn raw_look(&mut self) -> Result<Looked, LookError> {
+    pub(super) fn raw_look(&mut self) -> Result<Looked, LookError> {
         let mut look = |full| {
             let looked = self.raw.look(&self.path, full, &[std::process::id()]);
             looked.map_err(|source| LookError::Raw {
@@ -293,7 +251,7 @@ impl SqliteSource {
 
     /// Adds whether the file is sound without what lies beside it, where the two are at fault together
     /// or cannot belong together, and nobody uses them.
-    fn beside_file_alone(
+    pub(super) fn beside_file_alone(
         &mut self,
         looked: &Looked,
         checked: Integrity,
@@ -325,13 +283,44 @@ impl SqliteSource {
         if let Some(why) = self.objection(looked) {
             return not_made(check, why);
         }
-        // A copy takes longer than a sample may.
-        if matches!(check.mode, Mode::Sampled { .. }) && needs_copy(looked) {
-            let checked = self.check_alone(looked, check);
-            return checked.unwrap_or_else(|error| not_made(check, error));
+        if matches!(check.mode, Mode::Sampled { .. }) {
+            return self.sample(looked, check);
         }
         match self.readable(looked) {
             Ok(readable) => {
+                let checked = self.sql_check(&readable.path(), readable.access(), check);
+                self.let_go(readable);
+                checked
+            }
+            Err(error) => not_made(check, error),
+        }
+    }
+
+    /// A sample: without a lock where nobody has the database open. In rollback mode it keeps writers
+    /// from committing, and is short.
+    fn sample(&mut self, looked: &Looked, check: Check) -> Integrity {
+        let uses_log = looked.wal_mode || looked.state.wal.is_some();
+        let alone = if needs_copy(looked) || (!uses_log && looked.state.locks.is_empty()) {
+            Some(self.check_alone(looked, check))
+        } else {
+            None
+        };
+        match alone {
+            Some(Ok(checked)) => return checked,
+            // A copy takes longer than a sample may.
+            Some(Err(error)) if needs_copy(looked) => return not_made(check, error),
+            Some(Err(_)) | None => {}
+        }
+        let deadline = if uses_log {
+            check.deadline
+        } else {
+            Some(SAMPLE_UNDER_LOCK)
+        };
+        match self.readable(looked) {
+            Ok(Readable::InPlace(path)) => {
+                self.sql_check(&path, Access::InPlace, Check { deadline, ..check })
+            }
+            Ok(readable @ Readable::Copy(_)) => {
                 let checked = self.sql_check(&readable.path(), readable.access(), check);
                 self.let_go(readable);
                 checked
@@ -384,7 +373,7 @@ impl SqliteSource {
     }
 
     /// Why the files must not be opened, seen now or earlier; see [`set::objection`].
-    fn objection(&self, looked: &Looked) -> Option<String> {
+    pub(super) fn objection(&self, looked: &Looked) -> Option<String> {
         if looked.state.set.unjudgeable == Some(Unjudgeable::LockDirectory) {
             self.hidden_locks.store(true, Ordering::Relaxed);
         }
@@ -404,24 +393,46 @@ impl SqliteSource {
         if !needs_copy(looked) && place.only_to_look_at().is_none() {
             return Ok(Readable::InPlace(self.path.clone()));
         }
-        let area = self.areas.of(place.rights().as_ref());
-        let area = area.map_err(|error| format!("cannot make a copy to read: {error}"))?;
-        let directory = area
-            .scratch()
-            .join(format!("{:032x}", rand::random::<u128>()));
-        let copied = self.raw.copy(&self.path, &directory);
+        self.copy_to_read(&place, false)
+    }
+
+    /// Copies the files as they are, to be read; with `only_clone` only where the file system clones
+    /// them at once.
+    pub(super) fn copy_to_read(
+        &mut self,
+        place: &Place,
+        only_clone: bool,
+    ) -> Result<Readable, String> {
+        let directory = self.scratch(place)?;
+        let copied = self.raw.copy_to_read(&self.path, &directory, only_clone);
         let readable = Readable::Copy(directory);
         let why = match copied {
-            Ok(manifest) if manifest.stable => return Ok(readable),
-            Ok(_) => "the files changed while they were copied".to_owned(),
+            Ok(true) => return Ok(readable),
+            Ok(false) => "the files changed while they were copied".to_owned(),
             Err(error) => format!("cannot make a copy to read: {}", with_causes(&error)),
         };
         self.let_go(readable);
         Err(why)
     }
 
+    /// A directory for one copy, not made yet.
+    pub(super) fn scratch(&self, place: &Place) -> Result<PathBuf, String> {
+        let area = self.areas.of(place.rights().as_ref());
+        let area = area.map_err(|error| format!("cannot make a copy to read: {error}"))?;
+        let name = format!("{:032x}", rand::random::<u128>());
+        Ok(area.scratch().join(name))
+    }
+
+    pub(super) fn sql(&mut self) -> &mut SqlProcess {
+        &mut self.sql
+    }
+
+    pub(super) fn areas(&self) -> &Areas {
+        &self.areas
+    }
+
     /// Removes a copy that was made to be read. One that stays is removed by the next start.
-    fn let_go(&mut self, readable: Readable) {
+    pub(super) fn let_go(&mut self, readable: Readable) {
         if let Readable::Copy(directory) = readable {
             drop(self.raw.discard(&self.path, &directory));
         }
@@ -430,7 +441,7 @@ impl SqliteSource {
 
 /// A database that SQLite can open for reading without changing a file of the target.
 #[derive(Debug)]
-enum Readable {
+pub(super) enum Readable {
     /// The database itself, on a read-only connection.
     InPlace(PathBuf),
     /// A copy of its files in a directory of its own.
@@ -438,13 +449,13 @@ enum Readable {
 }
 
 /// A check that could not be made, and why.
-fn not_made(check: Check, error: String) -> Integrity {
+pub(super) fn not_made(check: Check, error: String) -> Integrity {
     Integrity::empty(check.mode, Some(error))
 }
 
 impl Readable {
     /// How to open it.
-    fn access(&self) -> Access {
+    pub(super) fn access(&self) -> Access {
         match self {
             Self::InPlace(_) => Access::InPlace,
             Self::Copy(_) => Access::Copy,
@@ -452,7 +463,7 @@ impl Readable {
     }
 
     /// What to open.
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         match self {
             Self::InPlace(path) => path.clone(),
             Self::Copy(copy) => copy.join(copies::DATABASE_NAME),

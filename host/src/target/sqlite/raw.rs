@@ -43,6 +43,15 @@ pub enum Request {
         /// The directory.
         into: PathBuf,
     },
+    /// Copy the files that exist into a directory, to be read and removed.
+    CopyToRead {
+        /// The database.
+        path: PathBuf,
+        /// The directory.
+        into: PathBuf,
+        /// Whether it is not to be copied where the file system cannot clone.
+        only_clone: bool,
+    },
     /// Put a copy back.
     Restore {
         /// The database.
@@ -128,6 +137,8 @@ pub enum AsideWish {
 pub(super) enum Answer {
     Looked(Box<Looked>),
     Copied(Manifest),
+    /// Whether nothing changed meanwhile.
+    CopiedToRead(bool),
     Restored(Manifest),
     Digested(Vec<CopiedFile>),
     Trailed(Trail),
@@ -141,7 +152,7 @@ pub(super) enum Answer {
 impl From<CopyError> for Failure {
     fn from(error: CopyError) -> Self {
         let kind = match &error {
-            CopyError::File(_) => FailureKind::File,
+            CopyError::File(_) | CopyError::NoClone { .. } => FailureKind::File,
             CopyError::InUse { pid, .. } => FailureKind::InUse(*pid),
             CopyError::Exists { .. } => FailureKind::CopyExists,
             CopyError::Unusable { .. } => FailureKind::CopyUnusable,
@@ -168,6 +179,11 @@ pub(super) fn perform(request: Request) -> Result<Answer, Failure> {
                 .map_err(|error| file(&error))
         }
         Request::Copy { path, into } => Ok(copies::copy(&path, &into).map(Answer::Copied)?),
+        Request::CopyToRead {
+            path,
+            into,
+            only_clone,
+        } => Ok(copies::copy_to_read(&path, &into, only_clone).map(Answer::CopiedToRead)?),
         Request::Restore { path, from, over } => {
             Ok(copies::restore(&path, &from, over.as_deref()).map(Answer::Restored)?)
         }
@@ -296,6 +312,29 @@ impl RawProcess {
         };
         match self.ask(path, &request, COPY_TIMEOUT)? {
             Answer::Copied(manifest) => Ok(manifest),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Copies the files of a database to be read; false when they changed meanwhile. See
+    /// [`copies::copy_to_read`].
+    ///
+    /// # Errors
+    ///
+    /// See [`RawError`].
+    pub fn copy_to_read(
+        &mut self,
+        path: &Path,
+        into: &Path,
+        only_clone: bool,
+    ) -> Result<bool, RawError> {
+        let request = Request::CopyToRead {
+            path: absolute(path)?,
+            into: absolute(into)?,
+            only_clone,
+        };
+        match self.ask(path, &request, COPY_TIMEOUT)? {
+            Answer::CopiedToRead(stable) => Ok(stable),
             other => Err(self.unexpected(&other)),
         }
     }

@@ -12,6 +12,7 @@ use super::{
     beside::Beside,
     copies::{self, CopiedFile, CopyError},
     files::At as _,
+    locks,
 };
 
 /// What lies beside the database.
@@ -115,8 +116,8 @@ fn names(beside: &Beside, companion: Companion, token: &str) -> (OsString, OsStr
     (beside.name(companion.suffix()), aside)
 }
 
-/// The directory, and the database locked for this process alone as long as the file is kept.
-fn hold(database: &Path) -> Result<(Beside, std::fs::File), CopyError> {
+/// The directory, and the database locked for this process alone as long as lock and file are kept.
+fn hold(database: &Path) -> Result<(Beside, (locks::Held, std::fs::File)), CopyError> {
     let beside = Beside::of(database)?;
     let name = beside.name("");
     let path = beside.path(&name);
@@ -125,8 +126,8 @@ fn hold(database: &Path) -> Result<(Beside, std::fs::File), CopyError> {
         Some(file) => file,
         None => missing()?,
     };
-    copies::lock_alone(&file, &path)?;
-    Ok((beside, file))
+    let lock = copies::lock_alone(&file, &path)?;
+    Ok((beside, (lock, file)))
 }
 
 fn is_expected(beside: &Beside, name: &OsString, expected: &CopiedFile) -> Result<(), CopyError> {

@@ -19,7 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Integrity,
-    integrity::{self, Access, Check, DisagreeingValues, Proven},
+    backup::{self, BackupError, Bounds},
+    connection, copies,
+    integrity::{self, Access, Check, DisagreeingValues, Proven, Slices},
     raw::{RawProcess, absolute},
     repairs,
     worker::{self, COPY_TIMEOUT, Failure, FailureKind, Granted, Process, Role, Wish, WorkerError},
@@ -33,6 +35,8 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// How long the workers of an earlier run are waited for.
 const LAST_WORK: Duration = Duration::from_secs(10);
+/// How much longer than it should a round of slices may take, on a busy machine.
+const SLICES_GRACE: Duration = Duration::from_mins(1);
 /// Between two attempts to see them gone.
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
@@ -51,6 +55,21 @@ pub(super) enum Request {
     CheckChanged(Checked, BTreeSet<u32>),
     /// Take a snapshot.
     Snapshot(SnapshotRequest),
+    /// Make a copy of one moment of a database that others use.
+    BackUp {
+        path: PathBuf,
+        /// The directory of the copy, which is made.
+        into: PathBuf,
+        bounds: Bounds,
+    },
+    /// Go on with a check in slices for so many milliseconds, or begin one.
+    Slices {
+        path: PathBuf,
+        check: Check,
+        time_ms: u64,
+        /// Whether its time is over, so that what was found until now is to be said.
+        is_over: bool,
+    },
     /// Build a repair from its intent; the requests about a part of a repair are about this one.
     Begin(Box<Beginning>),
     /// Do a part of the repair.
@@ -70,6 +89,10 @@ pub(super) struct Checked {
 pub struct SnapshotRequest {
     /// Where the database can be read.
     pub readable: PathBuf,
+    /// How it is opened there.
+    pub access: Access,
+    /// Up to where the copying may go on.
+    pub bounds: Bounds,
     /// The database.
     pub source: PathBuf,
     /// Where the snapshots of all targets are.
@@ -113,6 +136,9 @@ pub(super) enum Answer {
     Checked(Integrity, Vec<DisagreeingValues>),
     /// The snapshot and its file.
     Snapshot(SnapshotInfo, PathBuf),
+    BackedUp,
+    /// There are slices left.
+    Sliced,
     Begun,
     Before(serde_json::Value),
     Applied,
@@ -124,6 +150,7 @@ pub(super) enum Answer {
 #[derive(Default)]
 pub(super) struct Session {
     proven: Option<Proven>,
+    slices: Option<(PathBuf, Slices)>,
     repair: Option<Box<dyn Repair>>,
     /// The directory of the copies, locked as long as this worker can do anything.
     at_work: Option<File>,
@@ -169,14 +196,16 @@ impl Session {
                 let checked = integrity::check_changed(&path, access, check, proven, &touched);
                 Ok(Answer::Checked(checked.integrity, checked.values))
             }
-            Request::Snapshot(SnapshotRequest {
-                readable,
-                source,
-                snapshots,
-                target,
-                now,
-                keep,
-            }) => snapshot::take(&readable, &source, &snapshots, &target, &now, keep)
+            Request::BackUp { path, into, bounds } => back_up(&path, &into, &bounds)
+                .map(|()| Answer::BackedUp)
+                .map_err(|error| Failure::new(FailureKind::Snapshot, &error)),
+            Request::Slices {
+                path,
+                check,
+                time_ms,
+                is_over,
+            } => Ok(self.go_on(path, check, Duration::from_millis(time_ms), is_over)),
+            Request::Snapshot(request) => snapshot::take(&request)
                 .map(|info| {
                     let file = info.file.clone();
                     Answer::Snapshot(info, file)
@@ -192,6 +221,26 @@ impl Session {
                 Failure::new(kind, &error)
             }),
         }
+    }
+
+    /// Goes on with the slices of a database.
+    fn go_on(&mut self, path: PathBuf, check: Check, time: Duration, is_over: bool) -> Answer {
+        let known = self.slices.take().filter(|(of, _)| *of == path);
+        let mut slices = known.map_or_else(|| Slices::new(check), |(_, slices)| slices);
+        let went = if is_over {
+            Err("the time for the check is over; the next one begins anew".to_owned())
+        } else {
+            slices.go_on(&path, time)
+        };
+        let checked = match went {
+            Ok(false) => {
+                self.slices = Some((path, slices));
+                return Answer::Sliced;
+            }
+            Ok(true) => slices.checked(None),
+            Err(why) => slices.checked(Some(why)),
+        };
+        Answer::Checked(checked.integrity, checked.values)
     }
 
     fn begin(&mut self, beginning: Beginning) -> Result<Answer, Failure> {
@@ -249,6 +298,17 @@ impl Session {
             tracing::warn!("{}: {error}", path.display());
         }
     }
+}
+
+/// Makes a copy in a directory of its own.
+fn back_up(path: &Path, into: &Path, bounds: &Bounds) -> Result<(), BackupError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(into)?;
+    backup::check_room(path, into)?;
+    let from = connection::open(path, Access::InPlace, None)?;
+    let copy = backup::back_up(&from, &into.join(copies::DATABASE_NAME), bounds, None)?;
+    // A copy is one file: it needs no log of its own.
+    copy.pragma_update(None, "journal_mode", "DELETE")?;
+    Ok(())
 }
 
 /// Says to later workers that this one is at work, with a lock that goes with the process. Before a
@@ -389,6 +449,7 @@ impl SqlProcess {
     pub fn snapshot(&mut self, request: SnapshotRequest) -> Result<SnapshotInfo, WorkerError> {
         let source = request.source.clone();
         let request = Request::Snapshot(SnapshotRequest {
+            // A log is beside the database.
             readable: absolute(&request.readable)?,
             source: absolute(&request.source)?,
             snapshots: absolute(&request.snapshots)?,
@@ -396,6 +457,57 @@ impl SqlProcess {
         });
         match self.process.ask(&source, &request, COPY_TIMEOUT)? {
             Answer::Snapshot(info, file) => Ok(SnapshotInfo { file, ..info }),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Makes a copy of one moment of a database in write-ahead mode that others use, in a directory
+    /// that is made.
+    ///
+    /// # Errors
+    ///
+    /// See [`WorkerError`].
+    pub fn back_up(
+        &mut self,
+        database: &Path,
+        into: &Path,
+        bounds: Bounds,
+    ) -> Result<(), WorkerError> {
+        let request = Request::BackUp {
+            path: absolute(database)?,
+            into: absolute(into)?,
+            bounds,
+        };
+        match self.process.ask(database, &request, COPY_TIMEOUT)? {
+            Answer::BackedUp => Ok(()),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Begins a check in slices, or goes on with it for about so long; none when more is left.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::check`].
+    pub fn slices(
+        &mut self,
+        database: &Path,
+        check: Check,
+        time: Duration,
+        is_over: bool,
+    ) -> Result<Option<Integrity>, WorkerError> {
+        let request = Request::Slices {
+            path: absolute(database)?,
+            check,
+            time_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+            is_over,
+        };
+        match self.process.ask(database, &request, time + SLICES_GRACE)? {
+            Answer::Sliced => Ok(None),
+            Answer::Checked(integrity, values) => {
+                self.values = values;
+                Ok(Some(integrity))
+            }
             other => Err(self.unexpected(&other)),
         }
     }

@@ -15,6 +15,7 @@ use rusqlite::Connection;
 
 use super::messages::Schema;
 use super::{Check, Gathered, Mode, objects, rules};
+use crate::target::sqlite::own_lock::OwnLock;
 
 /// Pages of a database of which it is kept whose they are, at most: 32 MiB of memory.
 const MOST_PAGES: usize = 1 << 24;
@@ -141,6 +142,7 @@ pub(super) fn run(
 ) -> rusqlite::Result<u64> {
     connection.pragma_update(None, "ignore_check_constraints", true)?;
     let (tables, now) = proven.changed(connection, touched)?;
+    let _lock = OwnLock::for_("incremental check");
     let schema = Schema::read(connection)?;
     for table in &tables {
         // The schema's own tree has no check of its own: reading it whole is one.

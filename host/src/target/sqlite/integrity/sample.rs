@@ -14,10 +14,13 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, Statement, ffi, params_from_iter};
 
 use super::{Coverage, DamagedObject, IntegrityFault, quoted, rebuildable};
+use crate::target::sqlite::own_lock::OwnLock;
 
 /// How long a sample may take: the specification's 100 ms of section 1.2 A, less what opening and
 /// closing take.
 pub(super) const BUDGET: Duration = Duration::from_millis(80);
+/// How long it waits for a lock that others hold for moments; it keeps nobody from anything meanwhile.
+pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 /// The share of the rows that is drawn: 1 %, but not fewer than [`LEAST_ROWS`] of a table.
 const ONE_IN: u64 = 100;
 const LEAST_ROWS: u64 = 100;
@@ -37,7 +40,7 @@ const MOST_TABLES: usize = 64;
 pub(super) fn run(
     connection: &Connection,
     seed: u64,
-    begun: Instant,
+    time: Duration,
     faults: &mut Vec<IntegrityFault>,
     most_faults: usize,
 ) -> rusqlite::Result<Coverage> {
@@ -46,14 +49,15 @@ pub(super) fn run(
     // One moment for all that is compared.
     let transaction = connection.unchecked_transaction()?;
     let mut names = tables(connection)?;
+    let lock = OwnLock::for_("sample");
+    let until = Instant::now() + time;
     // Drawn without order, the first MOST_TABLES of a shuffle.
     for place in 0..names.len().min(MOST_TABLES) {
         let other = random.random_range(place..names.len());
         names.swap(place, other);
     }
     names.truncate(MOST_TABLES);
-    let is_over =
-        |faults: &[IntegrityFault]| begun.elapsed() > BUDGET || faults.len() >= most_faults;
+    let is_over = |faults: &[IntegrityFault]| Instant::now() > until || faults.len() >= most_faults;
     let mut drawn = Vec::new();
     let mut missed = false;
     for name in names {
@@ -87,6 +91,7 @@ pub(super) fn run(
         drawn = kept;
     }
     drop(transaction);
+    drop(lock);
     if sampled.rows == 0 && faults.is_empty() && (missed || sampled.tables > 0) {
         // A sample of nothing is none.
         return Err(rusqlite::Error::SqliteFailure(
@@ -144,7 +149,7 @@ struct Table<'c> {
 }
 
 /// An index that can be compared: of columns alone, and of all rows.
-struct Index<'c> {
+pub(super) struct Index<'c> {
     name: String,
     /// The places of its columns among the table's.
     columns: Vec<usize>,
@@ -279,7 +284,7 @@ impl<'c> Table<'c> {
 }
 
 /// The indexes of a table that can be compared with it.
-fn indexes<'c>(
+pub(super) fn indexes<'c>(
     connection: &'c Connection,
     table: &str,
     id: &str,
@@ -347,21 +352,38 @@ fn indexes<'c>(
     Ok(indexes)
 }
 
+/// A row number and a key, as the statements of an index take them.
+fn with_id(id: i64, key: &[Value]) -> Vec<Value> {
+    let id = std::iter::once(Value::Integer(id));
+    id.chain(key.iter().cloned()).collect()
+}
+
 impl Index<'_> {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the index has exactly one entry for the row with these values.
+    pub(super) fn has(&mut self, id: i64, values: &[Value]) -> rusqlite::Result<bool> {
+        let parameters = params_from_iter(with_id(id, &self.key(values)));
+        let has: i64 = self.has.query_row(parameters, |row| row.get(0))?;
+        Ok(has == 1)
+    }
+
+    fn key(&self, values: &[Value]) -> Vec<Value> {
+        let columns = self.columns.iter();
+        columns.map(|at| values[*at].clone()).collect()
+    }
+
     /// Whether the index has an entry for the row, and the table has a row for the entries that
     /// follow. How many entries were compared, and the fault in words.
     fn compare(&mut self, id: i64, values: &[Value]) -> rusqlite::Result<(u64, Option<String>)> {
-        let name = &self.name;
-        let key: Vec<Value> = self.columns.iter().map(|at| values[*at].clone()).collect();
-        let with_id = |id: i64, key: &[Value]| {
-            let id = std::iter::once(Value::Integer(id));
-            id.chain(key.iter().cloned()).collect::<Vec<_>>()
-        };
-        let parameters = params_from_iter(with_id(id, &key));
-        let has: i64 = self.has.query_row(parameters, |row| row.get(0))?;
-        if has != 1 {
+        if !self.has(id, values)? {
+            let name = &self.name;
             return Ok((0, Some(format!("rowid {id} missing from index {name}"))));
         }
+        let name = &self.name;
+        let key = self.key(values);
         let width = key.len();
         let entries: Vec<(i64, Vec<Value>)> = self
             .from

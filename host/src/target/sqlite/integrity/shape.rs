@@ -416,8 +416,13 @@ impl Shape {
             ));
         }
         let calls = |sql: &str| {
+            // An expression stands in brackets of its own.
+            let inner = sql.strip_prefix('(').and_then(|sql| sql.strip_suffix(')'));
             let upper = sql.to_ascii_uppercase();
-            sql.contains('(') || [" LIKE ", " GLOB "].iter().any(|word| upper.contains(word))
+            inner.unwrap_or(sql).contains('(')
+                || [" LIKE ", " GLOB ", " REGEXP ", " MATCH ", " COLLATE ", "->"]
+                    .iter()
+                    .any(|word| upper.contains(word))
         };
         let sql = self.parts.iter().map(|part| part.sql.as_str());
         sql.chain(self.partial.as_deref())

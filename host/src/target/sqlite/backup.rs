@@ -1,0 +1,241 @@
+//! A copy of one moment of a database in use, through SQLite's backup interface.
+//!
+//! All pages are read under one read transaction. In write-ahead mode it keeps nobody from writing,
+//! and the log from being begun anew: so the copy is given up when the log grows past a bound. In
+//! rollback mode it keeps writers from committing: so it is given up as soon as it is known that it
+//! takes longer than they may be held out, or that somebody waits.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use rusqlite::backup::{Backup, StepResult};
+use serde::{Deserialize, Serialize};
+
+use super::connection;
+use super::own_lock::OwnLock;
+use super::writers::Writers;
+
+/// Pages that are copied between two looks at the bounds: 1 MiB of the usual size.
+const STEP_PAGES: i32 = 256;
+/// From when on the time that the rest takes is estimated by what was copied: earlier steps mostly
+/// read the schema.
+const MEASURED: Duration = Duration::from_millis(5);
+/// Copied bytes after which they are written to the disk: else the system does so at once at the end,
+/// and a commit of somebody else waits for all of it.
+const SYNC_BYTES: u64 = 16 << 20;
+
+/// The largest copy that is held in memory, bytes.
+const MOST_IN_MEMORY_BYTES: u64 = 256 << 20;
+/// Room that a copy leaves free on the file system, bytes: for what dbmedic writes meanwhile.
+const ROOM_LEFT_BYTES: u64 = 16 << 20;
+
+/// Up to where a copy may go on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// The log, and how long it may become; none where there is no log.
+    pub log: Option<(PathBuf, u64)>,
+    /// In rollback mode: how long writers may be held out, milliseconds.
+    pub most_lock_ms: Option<u64>,
+}
+
+/// Why there is no copy.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// SQLite said no.
+    #[error("{}", connection::without_values(.0))]
+    Sqlite(#[from] rusqlite::Error),
+    /// A file cannot be looked at or written.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// Somebody keeps the database locked.
+    #[error("the database is busy")]
+    Busy,
+    /// There is no room for it.
+    #[error("{} has {free_bytes} bytes free, and the copy needs {needed_bytes}: make room, or name another state directory", path.display())]
+    NoRoom {
+        /// The directory.
+        path: PathBuf,
+        /// Bytes that the copy takes, with what is to stay free beside it.
+        needed_bytes: u64,
+        /// Bytes that are free.
+        free_bytes: u64,
+    },
+    /// The log grew too long meanwhile.
+    #[error(
+        "given up at {percent} % because the log grew past {most_bytes} bytes meanwhile: take it when less is written"
+    )]
+    LogGrew {
+        /// How far it came.
+        percent: u64,
+        /// How long the log may become, bytes.
+        most_bytes: u64,
+    },
+    /// It would hold writers out for too long.
+    #[error(
+        "{bytes} bytes at {bytes_per_s} bytes a second would keep writers out for {needed_ms} ms; `max_lock_ms` allows {most_ms} ms, and 256 MiB are copied so at most: write-ahead mode (PRAGMA journal_mode=WAL), a file system with reflinks (Btrfs, XFS) or a larger `max_lock_ms` would help"
+    )]
+    TooLong {
+        /// The size of the database, bytes.
+        bytes: u64,
+        /// How fast it was copied.
+        bytes_per_s: u64,
+        /// How long all of it takes at that rate, milliseconds.
+        needed_ms: u64,
+        /// How long it may take, milliseconds.
+        most_ms: u64,
+    },
+    /// A writer came.
+    #[error("given up at {percent} % because a writer waited: take it when less is written")]
+    WriterWaits {
+        /// How far it came.
+        percent: u64,
+    },
+}
+
+/// Makes a copy at `to`, which is made new and for this user alone, of what `from` sees at one moment.
+/// `writers` tells whether somebody waits, in rollback mode.
+///
+/// # Errors
+///
+/// See [`BackupError`]; what lies at `to` then is no copy.
+pub fn back_up(
+    from: &Connection,
+    to: &Path,
+    bounds: &Bounds,
+    writers: Option<&Writers>,
+) -> Result<Connection, BackupError> {
+    if let Some(most_ms) = bounds.most_lock_ms {
+        let pages = read_all(from, most_ms, writers)?;
+        let copy = connection::create(to)?;
+        let mut file = File::options().write(true).open(to)?;
+        file.write_all(&pages)?;
+        file.sync_data()?;
+        return Ok(copy);
+    }
+    let mut copy = connection::create(to)?;
+    // It has no name before it is whole, and is synced by its maker.
+    copy.pragma_update(None, "synchronous", "OFF")?;
+    copy.pragma_update(None, "journal_mode", "MEMORY")?;
+    copy.pragma_update(None, "cache_size", -1024)?;
+    let written = File::open(to)?;
+    let transaction = from.unchecked_transaction()?;
+    transaction.query_row("SELECT count(*) FROM main.sqlite_schema", [], |_| Ok(()))?;
+    let lock = OwnLock::for_("copy");
+    let page_bytes = number(&transaction, "page_size")?;
+    let mut synced_pages = 0;
+    let done = {
+        let backup = Backup::new(from, &mut copy)?;
+        loop {
+            match backup.step(STEP_PAGES)? {
+                StepResult::Done => break Ok(()),
+                StepResult::More => {}
+                _ => break Err(BackupError::Busy),
+            }
+            let progress = backup.progress();
+            let all = u64::try_from(progress.pagecount).unwrap_or(0).max(1);
+            let left = u64::try_from(progress.remaining).unwrap_or(0);
+            let pages = all.saturating_sub(left);
+            if let Some((log, most_bytes)) = &bounds.log
+                && fs::metadata(log).map_or(0, |meta| meta.len()) > *most_bytes
+            {
+                break Err(BackupError::LogGrew {
+                    percent: pages.saturating_mul(100) / all,
+                    most_bytes: *most_bytes,
+                });
+            }
+            if (pages - synced_pages).saturating_mul(page_bytes) >= SYNC_BYTES {
+                written.sync_data()?;
+                synced_pages = pages;
+            }
+        }
+    };
+    drop(transaction);
+    drop(lock);
+    done?;
+    written.sync_data()?;
+    Ok(copy)
+}
+
+/// Reads all pages into memory while writers are kept from committing: whoever writes a file at the same
+/// time may have to wait for the disk, and they for it.
+fn read_all(
+    from: &Connection,
+    most_ms: u64,
+    writers: Option<&Writers>,
+) -> Result<Vec<u8>, BackupError> {
+    let transaction = from.unchecked_transaction()?;
+    let all = number(&transaction, "page_count")?.max(1);
+    let lock = OwnLock::for_("copy");
+    let begun = Instant::now();
+    let page_bytes = number(&transaction, "page_size")?;
+    let bytes = all.saturating_mul(page_bytes);
+    let mut copied = Vec::new();
+    let done = {
+        let mut statement = transaction.prepare("SELECT data FROM sqlite_dbpage('main')")?;
+        let mut rows = statement.query([])?;
+        let mut pages = 0;
+        loop {
+            let Some(row) = rows.next()? else {
+                break Ok(());
+            };
+            copied.extend_from_slice(row.get_ref(0)?.as_blob().unwrap_or_default());
+            pages += 1;
+            if pages % STEP_PAGES.unsigned_abs() != 0 {
+                continue;
+            }
+            let held_us = u64::try_from(begun.elapsed().as_micros())
+                .unwrap_or(u64::MAX)
+                .max(1);
+            let needed_us = held_us.saturating_mul(all) / u64::from(pages);
+            let is_measured = begun.elapsed() > MEASURED;
+            if is_measured && (needed_us / 1000 > most_ms || bytes > MOST_IN_MEMORY_BYTES) {
+                break Err(BackupError::TooLong {
+                    bytes,
+                    bytes_per_s: u64::from(pages)
+                        .saturating_mul(page_bytes)
+                        .saturating_mul(1_000_000)
+                        / held_us,
+                    needed_ms: needed_us / 1000,
+                    most_ms,
+                });
+            }
+            if writers.map_or(Ok(false), Writers::wait)? {
+                let percent = u64::from(pages).saturating_mul(100) / all;
+                break Err(BackupError::WriterWaits { percent });
+            }
+        }
+    };
+    drop(transaction);
+    drop(lock);
+    done.map(|()| copied)
+}
+
+fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<u64> {
+    let sql = format!("PRAGMA main.{pragma}");
+    let value: i64 = connection.query_row(&sql, [], |row| row.get(0))?;
+    Ok(u64::try_from(value).unwrap_or(0))
+}
+
+/// Sees that there is room for a copy, and a little beside it.
+///
+/// # Errors
+///
+/// [`BackupError::NoRoom`]; the file system cannot be asked.
+pub fn check_room(database: &Path, directory: &Path) -> Result<(), BackupError> {
+    let needed_bytes = fs::metadata(database)?
+        .len()
+        .saturating_add(ROOM_LEFT_BYTES);
+    let room = rustix::fs::statvfs(directory).map_err(std::io::Error::from)?;
+    let free_bytes = room.f_bavail.saturating_mul(room.f_frsize);
+    if free_bytes < needed_bytes {
+        return Err(BackupError::NoRoom {
+            path: directory.to_owned(),
+            needed_bytes,
+            free_bytes,
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! The entries of an index, each with its row.
+
+use std::cmp::Ordering;
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter};
+
+use super::super::shape::Shape;
+use super::super::values::{Owned, hash, owned, refs, stored};
+use super::{
+    Came, Coverage, DamagedObject, Gathered, Slice, UnjudgedPart, is_damage, known_shape, row_name,
+    tell,
+};
+use crate::target::sqlite::btree::{Pages, Stored};
+use crate::target::sqlite::integrity::rebuildable;
+
+/// The entries of one index, and how far they are read.
+pub(super) struct Entries {
+    pub(super) table: String,
+    pub(super) index: String,
+    /// The last entry that was read, and the one before it: an entry whose key is damaged would lead
+    /// the search for the place astray.
+    last: Option<Vec<Owned>>,
+    before: Option<Vec<Owned>>,
+}
+
+/// Why a walk ended.
+enum Stop {
+    Over,
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Stop {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl Entries {
+    pub(super) fn new(table: &str, index: &str) -> Self {
+        Self {
+            table: table.to_owned(),
+            index: index.to_owned(),
+            last: None,
+            before: None,
+        }
+    }
+
+    pub(super) fn damaged(&self, rebuildable: bool) -> DamagedObject {
+        DamagedObject::Index {
+            index: self.index.clone(),
+            table: self.table.clone(),
+            rebuildable,
+        }
+    }
+
+    pub(super) fn slice(
+        &mut self,
+        slice: &Slice<'_>,
+        found: &mut Gathered,
+        coverage: &mut Coverage,
+    ) -> rusqlite::Result<Came> {
+        let connection = slice.connection;
+        let shape = match known_shape(connection, &self.index, &self.table)? {
+            Ok(shape) => shape,
+            Err(why) => {
+                let why = format!("{why}: in rollback mode only a check of a copy judges it");
+                found.unjudged(UnjudgedPart::Index, &self.index, &why);
+                return Ok(Came::Ended(Vec::new()));
+            }
+        };
+        let mut lookup = Lookup::new(connection, &shape)?;
+        let from = self.before.clone();
+        let place = |entry: &[Stored<'_>]| match &from {
+            Some(from) => shape.order(entry, &refs(from)),
+            None => Ordering::Greater,
+        };
+        let mut further = false;
+        let walked = Pages::open(connection)?.walk_after(
+            shape.root,
+            shape.parts.len(),
+            &place,
+            &mut |entry| {
+                if self.is_last(entry) {
+                    return Ok(());
+                }
+                let is_after = self.follow(&shape, entry);
+                if !is_after {
+                    let identity = row_name(&shape_identity(&shape, entry));
+                    self.tell(
+                        connection,
+                        found,
+                        format!("{identity} is out of order in index {}", self.index),
+                    );
+                }
+                if let Some(message) = lookup.fault(&shape, entry, &self.index)? {
+                    self.tell(connection, found, message);
+                }
+                coverage.entries += 1;
+                further = true;
+                if slice.is_over() {
+                    Err(Stop::Over)
+                } else {
+                    Ok(())
+                }
+            },
+        );
+        match walked {
+            Ok(walked) => {
+                if let Some(page) = walked.unreadable.first_page {
+                    let message = format!(
+                        "entries of index {} cannot be read, the first on page {page}",
+                        self.index
+                    );
+                    tell(found, self.damaged(false), message);
+                }
+                Ok(Came::Ended(Vec::new()))
+            }
+            Err(Stop::Over) => Ok(Came::On { further }),
+            Err(Stop::Sqlite(error)) => Err(error),
+        }
+    }
+
+    fn tell(&self, connection: &Connection, found: &mut Gathered, message: String) {
+        let rebuildable = rebuildable(connection, &self.index);
+        tell(found, self.damaged(rebuildable), message);
+    }
+
+    fn is_last(&self, entry: &[Stored<'_>]) -> bool {
+        let last = self.last.as_ref();
+        last.is_some_and(|last| hash(&refs(last)) == hash(entry))
+    }
+
+    /// Goes on to an entry; false when it does not come after the last one.
+    fn follow(&mut self, shape: &Shape, entry: &[Stored<'_>]) -> bool {
+        let comes_after = |one: &Option<Vec<Owned>>| {
+            one.as_ref()
+                .is_none_or(|one| shape.order(&refs(one), entry).is_lt())
+        };
+        if comes_after(&self.last) {
+            self.before = self.last.replace(owned(entry));
+            return true;
+        }
+        // Of two that are in the wrong order it is the former whose key is damaged where this one
+        // comes after all others.
+        if comes_after(&self.before) {
+            self.last = Some(owned(entry));
+        }
+        false
+    }
+}
+
+fn shape_identity(shape: &Shape, entry: &[Stored<'_>]) -> Vec<Owned> {
+    let identity: Vec<Stored<'_>> = shape.identity.iter().map(|place| entry[*place]).collect();
+    owned(&identity)
+}
+
+/// Finds the rows of entries.
+struct Lookup<'c> {
+    row: rusqlite::Statement<'c>,
+    belongs: Option<rusqlite::Statement<'c>>,
+}
+
+impl<'c> Lookup<'c> {
+    fn new(connection: &'c Connection, shape: &Shape) -> rusqlite::Result<Self> {
+        Ok(Self {
+            row: connection.prepare(&shape.row_sql())?,
+            belongs: shape
+                .belongs_sql()
+                .map(|sql| connection.prepare(&sql))
+                .transpose()?,
+        })
+    }
+
+    /// In words what speaks against an entry.
+    fn fault(
+        &mut self,
+        shape: &Shape,
+        entry: &[Stored<'_>],
+        index: &str,
+    ) -> rusqlite::Result<Option<String>> {
+        let identity = shape_identity(shape, entry);
+        let name = row_name(&identity);
+        let row = self
+            .row
+            .query_row(params_from_iter(&identity), |row| {
+                Ok(hash(&values(row, shape.parts.len())?))
+            })
+            .optional();
+        match row {
+            Ok(Some(row)) if row != hash(entry) => {
+                return Ok(Some(format!("{name} values differ from index {index}")));
+            }
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                return Ok(Some(format!("{name} of index {index} is not in its table")));
+            }
+            // A row that cannot be read is its table's fault.
+            Err(error) if is_damage(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        if let Some(belongs) = &mut self.belongs
+            && !belongs.exists(params_from_iter(&identity))?
+        {
+            return Ok(Some(format!("{name} does not belong into index {index}")));
+        }
+        Ok(None)
+    }
+}
+
+/// The values of a row that [`Shape::row_sql`] gives, where text is not UTF-16.
+pub(super) fn values<'r>(row: &'r Row<'_>, count: usize) -> rusqlite::Result<Vec<Stored<'r>>> {
+    (0..count)
+        .map(|place| Ok(stored(row.get_ref(place)?)))
+        .collect()
+}

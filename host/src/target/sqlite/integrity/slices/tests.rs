@@ -1,0 +1,253 @@
+//! Against real files in rollback mode, with writers beside.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rusqlite::Connection;
+
+use super::*;
+use crate::target::sqlite::integrity::Mode;
+
+const CHECK: Check = Check {
+    mode: Mode::Sliced,
+    max_faults: 100,
+    deadline: None,
+};
+
+/// A database in rollback mode with 20,000 rows, an index of columns, one of an expression and of some
+/// rows, and a clustered table.
+fn database() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    let connection = Connection::open(&path).unwrap();
+    connection
+        .execute_batch(
+            "CREATE TABLE t(id INTEGER PRIMARY KEY, a INTEGER, b TEXT);
+             WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+             INSERT INTO t SELECT i, i * 7919 % 20011, printf('row %d', i * 104729 % 20011) FROM n;
+             CREATE INDEX plain ON t(b, a DESC);
+             CREATE INDEX computed ON t(a + 1) WHERE a % 2 = 0;
+             CREATE TABLE w(k INTEGER PRIMARY KEY, v) WITHOUT ROWID;
+             INSERT INTO w SELECT id, b FROM t WHERE id < 100;
+             CREATE TABLE small(x UNIQUE);
+             INSERT INTO small VALUES (1), (2), (3);",
+        )
+        .unwrap();
+    (directory, path)
+}
+
+/// Checks to the end, and says what it took.
+fn checked(path: &Path) -> Integrity {
+    let mut slices = Slices::new(CHECK);
+    let until = Instant::now() + Duration::from_mins(2);
+    while !slices.go_on(path, Duration::from_millis(200)).unwrap() {
+        assert!(Instant::now() < until, "it does not end");
+    }
+    slices.checked(None).integrity
+}
+
+/// Changes rows while their indexes are not looked after.
+fn behind_the_indexes(path: &Path, sql: &str) {
+    let connection = Connection::open(path).unwrap();
+    connection
+        .execute_batch(&format!(
+            "PRAGMA writable_schema = ON;
+             CREATE TEMP TABLE kept AS SELECT * FROM main.sqlite_schema WHERE type = 'index' AND sql NOT NULL;
+             DELETE FROM main.sqlite_schema WHERE name IN (SELECT name FROM kept);
+             PRAGMA writable_schema = RESET; {sql};
+             PRAGMA writable_schema = ON;
+             INSERT INTO main.sqlite_schema SELECT * FROM kept;
+             PRAGMA writable_schema = RESET;"
+        ))
+        .unwrap();
+}
+
+#[test]
+fn a_sound_database_has_no_fault_and_all_of_it_is_read() {
+    let (_directory, path) = database();
+    let before = std::fs::read(&path).unwrap();
+    let found = checked(&path);
+    assert_eq!((&found.faults, &found.error), (&Vec::new(), &None));
+    assert_eq!(found.unjudged, []);
+    let coverage = found.coverage.unwrap();
+    assert_eq!(coverage.rows, 20_003);
+    assert_eq!(coverage.entries, 30_000, "{coverage:?}");
+    assert_eq!(coverage.tables, 3);
+    assert!(coverage.slicing.unwrap().slices > 3);
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    assert!(!path.with_extension("db-journal").exists());
+}
+
+#[test]
+fn each_row_and_each_entry_that_disagrees_is_named() {
+    let (_directory, path) = database();
+    behind_the_indexes(
+        &path,
+        "UPDATE t SET b = 'other' WHERE id % 400 = 1;
+         DELETE FROM t WHERE id % 400 = 2;
+         INSERT INTO t SELECT id + 100000, a, b FROM t WHERE id % 400 = 3;
+         UPDATE t SET a = a + 2 WHERE id % 400 = 4",
+    );
+    let found = checked(&path);
+    let told = |message: &str| {
+        let is_told = |fault: &IntegrityFault| fault.message == message;
+        assert!(found.faults.iter().any(is_told), "{message}");
+    };
+    for k in 0..50 {
+        let id = |rest: i64| k * 400 + rest;
+        told(&format!("rowid {} missing from index plain", id(1)));
+        told(&format!("rowid {} values differ from index plain", id(1)));
+        told(&format!(
+            "rowid {} of index plain is not in its table",
+            id(2)
+        ));
+        told(&format!(
+            "rowid {} missing from index plain",
+            100_000 + id(3)
+        ));
+        told(&format!("rowid {} values differ from index plain", id(4)));
+        let a = id(4) * 7919 % 20_011;
+        if a % 2 == 0 {
+            told(&format!("rowid {} missing from index computed", id(4)));
+            told(&format!(
+                "rowid {} values differ from index computed",
+                id(4)
+            ));
+        }
+    }
+    let objects: BTreeSet<&str> = found
+        .faults
+        .iter()
+        .map(|fault| match &fault.object {
+            DamagedObject::Index { index, .. } => index.as_str(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(objects, BTreeSet::from(["computed", "plain"]));
+}
+
+#[test]
+fn rows_that_cannot_be_read_are_stepped_over() {
+    let (_directory, path) = database();
+    // In every tenth page of the table the first cell's header says what no record can be.
+    let leaves: Vec<i64> = Connection::open(&path)
+        .unwrap()
+        .prepare("SELECT pageno FROM dbstat WHERE name = 't' AND pagetype = 'leaf'")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let damaged: Vec<i64> = leaves.into_iter().step_by(10).collect();
+    for page in &damaged {
+        let start = usize::try_from(page - 1).unwrap() * 4096;
+        let cell = usize::from(u16::from_be_bytes([bytes[start + 8], bytes[start + 9]]));
+        // Behind the length and the rowid (of one to three bytes) stands the header's length.
+        let rowid_bytes = 1 + bytes[start + cell + 1..]
+            .iter()
+            .take_while(|b| **b >= 0x80)
+            .count();
+        bytes[start + cell + 1 + rowid_bytes] = 0x7f;
+    }
+    std::fs::write(&path, bytes).unwrap();
+    let found = checked(&path);
+    let unreadable = |fault: &&IntegrityFault| fault.message.ends_with("cannot be read");
+    assert_eq!(
+        found.faults.iter().filter(unreadable).count(),
+        damaged.len()
+    );
+    let rows = found.coverage.unwrap().rows;
+    assert_eq!(rows, 20_003 - damaged.len() as u64);
+}
+
+#[test]
+fn a_row_whose_number_is_damaged_is_named_and_the_rest_is_read() {
+    let (_directory, path) = database();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let page: i64 = Connection::open(&path)
+        .unwrap()
+        .query_row(
+            "SELECT pageno FROM dbstat WHERE name = 't' AND pagetype = 'leaf' LIMIT 1 OFFSET 20",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    let start = usize::try_from(page - 1).unwrap() * 4096;
+    let place = start + 8 + 20;
+    let cell = start + usize::from(u16::from_be_bytes([bytes[place], bytes[place + 1]]));
+    // The highest bits of a rowid of two bytes.
+    assert!(bytes[cell + 1] >= 0x80);
+    bytes[cell + 1] = 0xff;
+    std::fs::write(&path, bytes).unwrap();
+    let found = checked(&path);
+    assert!(
+        found
+            .faults
+            .iter()
+            .any(|fault| fault.message.ends_with("is out of order")),
+        "{:?}",
+        found.faults
+    );
+    assert!(found.coverage.unwrap().rows > 19_900);
+}
+
+#[test]
+fn a_writer_is_kept_waiting_for_milliseconds_and_the_check_ends_beside_it() {
+    let (_directory, path) = database();
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = thread::spawn({
+        let (path, stop) = (path.clone(), Arc::clone(&stop));
+        move || {
+            // No patience at all: whoever is in the way makes a commit fail.
+            let connection = Connection::open(path).unwrap();
+            connection.busy_timeout(Duration::from_millis(500)).unwrap();
+            connection
+                .pragma_update(None, "synchronous", "OFF")
+                .unwrap();
+            let mut commits = 0;
+            while !stop.load(Ordering::Relaxed) {
+                connection
+                    .execute("INSERT INTO t(a, b) VALUES (?1, 'new')", [commits])
+                    .unwrap();
+                commits += 1;
+                thread::sleep(Duration::from_millis(3));
+            }
+            commits
+        }
+    });
+    let found = checked(&path);
+    stop.store(true, Ordering::Relaxed);
+    let commits = writer.join().unwrap();
+    assert!(commits > 0);
+    assert_eq!((&found.faults, &found.error), (&Vec::new(), &None));
+    assert!(found.coverage.unwrap().rows >= 20_003);
+}
+
+#[test]
+fn an_order_that_the_application_defines_is_not_judged() {
+    let (_directory, path) = database();
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("CREATE INDEX theirs ON t(b COLLATE NOCASE)")
+        .unwrap();
+    let found = checked(&path);
+    assert_eq!(found.faults, []);
+    let names: Vec<&str> = found.unjudged.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["theirs"]);
+}
+
+#[test]
+fn a_schema_that_changes_meanwhile_is_read_again() {
+    let (_directory, path) = database();
+    let mut slices = Slices::new(CHECK);
+    assert!(!slices.go_on(&path, Duration::from_millis(15)).unwrap());
+    let connection = Connection::open(&path).unwrap();
+    connection
+        .execute_batch("DROP INDEX plain; CREATE TABLE later(x); INSERT INTO later VALUES (1)")
+        .unwrap();
+    drop(connection);
+    while !slices.go_on(&path, Duration::from_secs(1)).unwrap() {}
+    let found = slices.checked(None).integrity;
+    assert_eq!((found.faults, found.error), (Vec::new(), None));
+}
