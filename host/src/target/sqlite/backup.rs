@@ -112,7 +112,6 @@ pub fn back_up(
         let copy = connection::create(to)?;
         let mut file = File::options().write(true).open(to)?;
         file.write_all(&pages)?;
-        file.sync_data()?;
         return Ok(copy);
     }
     let mut copy = connection::create(to)?;
@@ -155,7 +154,6 @@ pub fn back_up(
     drop(transaction);
     drop(lock);
     done?;
-    written.sync_data()?;
     Ok(copy)
 }
 
