@@ -17,10 +17,8 @@ use crate::path_trust::TrustError;
 use crate::target::sqlite::IntegrityFault;
 use crate::target::sqlite::backup::{self, BackupError};
 use crate::target::sqlite::connection::{self, Access};
-use crate::target::sqlite::files::FileError;
 use crate::target::sqlite::integrity::{self, Check, Mode};
 use crate::target::sqlite::sql::SnapshotRequest;
-use crate::target::sqlite::writers::Writers;
 
 /// The version of the manifest.
 const VERSION: u32 = 1;
@@ -73,9 +71,6 @@ pub enum SnapshotError {
         /// Why.
         source: BackupError,
     },
-    /// The file cannot be opened.
-    #[error("snapshot: {0}")]
-    File(#[from] FileError),
     /// The file was written to while it was read without a lock.
     #[error("snapshot of {}: it changed meanwhile", path.display())]
     Changed {
@@ -224,17 +219,11 @@ fn make(
         source: e,
     };
     let before_copying = connection::stamp(readable);
-    // Closed after the connection: see there.
-    let writers = match access {
-        Access::InPlace if bounds.most_lock_ms.is_some() => Writers::of(readable)?,
-        _ => None,
-    };
     let from = connection::open(readable, *access, None).map_err(sqlite)?;
     // Made here, so that it is for this user alone whatever the database is.
     drop(dir.create(unnamed(name)).map_err(io(&unnamed_file))?);
-    let copied = backup::back_up(&from, &unnamed_file, bounds, writers.as_ref());
+    let copied = backup::back_up(&from, &unnamed_file, bounds);
     drop(from);
-    drop(writers);
     let to = copied.map_err(|error| SnapshotError::Copying {
         path: source.clone(),
         source: error,

@@ -75,6 +75,9 @@ mod policy_cases;
 /// The whole demo, its recording replayed, and damaged recordings.
 mod replay;
 
+/// Checks of a database that others use.
+mod in_use;
+
 /// Locks of SQLite's default mode: who is in the way, and who is not.
 mod rollback_locks;
 mod row_values;

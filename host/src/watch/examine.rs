@@ -163,7 +163,8 @@ impl Examiner {
         let (begun, repairs) = {
             let _turn = self.site.turn();
             let repairs = self.site.repairs();
-            (self.source.begin_whole(check), repairs)
+            let max_lock = self.snapshots.max_lock;
+            (self.source.begin_whole(check, max_lock), repairs)
         };
         let integrity = match begun {
             Err(error) => not_made(Mode::Full, told(&error)),

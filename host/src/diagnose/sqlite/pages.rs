@@ -330,15 +330,7 @@ impl IndexFault<'_> {
         Diagnosis {
             kind: "index.corrupt".into(),
             subject: (*index).into(),
-            summary: format!(
-                "index `{index}` is damaged, table `{table}` {}: {}",
-                if self.table_clean {
-                    "is sound"
-                } else {
-                    "as well"
-                },
-                first_of(self.messages)
-            ),
+            summary: self.summary(),
             severity: 0.7,
             facts,
             series: &["corruption_count"],
@@ -358,6 +350,21 @@ impl IndexFault<'_> {
         }
     }
 
+    /// Only a comparison of each entry with its row tells that it is the index, and not a row.
+    fn summary(&self) -> String {
+        let Self { index, table, .. } = self;
+        let first = first_of(self.messages);
+        match (self.table_clean, self.compared) {
+            (false, _) => format!("index `{index}` is damaged, table `{table}` as well: {first}"),
+            (true, Some(_)) => {
+                format!("index `{index}` is damaged, table `{table}` is sound: {first}")
+            }
+            (true, None) => format!(
+                "index `{index}` and table `{table}` do not agree, and which of them is right is not known: {first}"
+            ),
+        }
+    }
+
     fn preconditions(&self) -> Vec<Precondition> {
         let condition = |name: &str, holds: bool, detail: String| Precondition {
             name: name.into(),
@@ -368,7 +375,7 @@ impl IndexFault<'_> {
         let (proven, entries) = match self.compared {
             None => (
                 false,
-                "its entries are not compared with the rows yet; the next full check does".into(),
+                "its entries are not compared with the rows: a full check does, of a copy or while nobody writes".into(),
             ),
             Some(IndexComparison {
                 unproven: Some(why),
@@ -387,11 +394,11 @@ impl IndexFault<'_> {
             condition(
                 "table-clean",
                 self.table_clean,
-                chosen(
-                    self.table_clean,
-                    "the table's own tree is sound",
-                    "the table itself is damaged",
-                ),
+                match (self.table_clean, self.compared) {
+                    (false, _) => "the table itself is damaged".to_owned(),
+                    (true, Some(_)) => "the table's own tree is sound".to_owned(),
+                    (true, None) => "no damage of the table is known".to_owned(),
+                },
             ),
             condition(
                 "rebuildable",

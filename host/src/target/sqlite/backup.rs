@@ -3,7 +3,7 @@
 //! All pages are read under one read transaction. In write-ahead mode it keeps nobody from writing,
 //! and the log from being begun anew: so the copy is given up when the log grows past a bound. In
 //! rollback mode it keeps writers from committing: so it is given up as soon as it is known that it
-//! takes longer than they may be held out, or that somebody waits.
+//! takes longer than they may be held out.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
+use rusqlite::types::ValueRef;
 use serde::{Deserialize, Serialize};
 
 use super::connection;
 use super::own_lock::OwnLock;
-use super::writers::Writers;
 
 /// Pages that are copied between two looks at the bounds: 1 MiB of the usual size.
 const STEP_PAGES: i32 = 256;
@@ -39,6 +39,16 @@ pub struct Bounds {
     pub log: Option<(PathBuf, u64)>,
     /// In rollback mode: how long writers may be held out, milliseconds.
     pub most_lock_ms: Option<u64>,
+}
+
+impl Bounds {
+    /// Those of rollback mode: how long writers may be held out.
+    pub fn of_lock(max_lock: Duration) -> Self {
+        Self {
+            log: None,
+            most_lock_ms: u64::try_from(max_lock.as_millis()).ok(),
+        }
+    }
 }
 
 /// Why there is no copy.
@@ -87,28 +97,19 @@ pub enum BackupError {
         /// How long it may take, milliseconds.
         most_ms: u64,
     },
-    /// A writer came.
-    #[error("given up at {percent} % because a writer waited: take it when less is written")]
-    WriterWaits {
-        /// How far it came.
-        percent: u64,
-    },
+    /// A page cannot be read as one.
+    #[error("a page cannot be read")]
+    Page,
 }
 
 /// Makes a copy at `to`, which is made new and for this user alone, of what `from` sees at one moment.
-/// `writers` tells whether somebody waits, in rollback mode.
 ///
 /// # Errors
 ///
 /// See [`BackupError`]; what lies at `to` then is no copy.
-pub fn back_up(
-    from: &Connection,
-    to: &Path,
-    bounds: &Bounds,
-    writers: Option<&Writers>,
-) -> Result<Connection, BackupError> {
+pub fn back_up(from: &Connection, to: &Path, bounds: &Bounds) -> Result<Connection, BackupError> {
     if let Some(most_ms) = bounds.most_lock_ms {
-        let pages = read_all(from, most_ms, writers)?;
+        let pages = read_all(from, most_ms)?;
         let copy = connection::create(to)?;
         let mut file = File::options().write(true).open(to)?;
         file.write_all(&pages)?;
@@ -159,18 +160,15 @@ pub fn back_up(
 
 /// Reads all pages into memory while writers are kept from committing: whoever writes a file at the same
 /// time may have to wait for the disk, and they for it.
-fn read_all(
-    from: &Connection,
-    most_ms: u64,
-    writers: Option<&Writers>,
-) -> Result<Vec<u8>, BackupError> {
+fn read_all(from: &Connection, most_ms: u64) -> Result<Vec<u8>, BackupError> {
     let transaction = from.unchecked_transaction()?;
     let all = number(&transaction, "page_count")?.max(1);
     let lock = OwnLock::for_("copy");
     let begun = Instant::now();
     let page_bytes = number(&transaction, "page_size")?;
     let bytes = all.saturating_mul(page_bytes);
-    let mut copied = Vec::new();
+    let capacity = bytes.min(MOST_IN_MEMORY_BYTES);
+    let mut copied = Vec::with_capacity(usize::try_from(capacity).unwrap_or(0));
     let done = {
         let mut statement = transaction.prepare("SELECT data FROM sqlite_dbpage('main')")?;
         let mut rows = statement.query([])?;
@@ -179,7 +177,10 @@ fn read_all(
             let Some(row) = rows.next()? else {
                 break Ok(());
             };
-            copied.extend_from_slice(row.get_ref(0)?.as_blob().unwrap_or_default());
+            match row.get_ref(0)? {
+                ValueRef::Blob(page) => copied.extend_from_slice(page),
+                _ => break Err(BackupError::Page),
+            }
             pages += 1;
             if pages % STEP_PAGES.unsigned_abs() != 0 {
                 continue;
@@ -199,10 +200,6 @@ fn read_all(
                     needed_ms: needed_us / 1000,
                     most_ms,
                 });
-            }
-            if writers.map_or(Ok(false), Writers::wait)? {
-                let percent = u64::from(pages).saturating_mul(100) / all;
-                break Err(BackupError::WriterWaits { percent });
             }
         }
     };
@@ -236,4 +233,81 @@ pub fn check_room(database: &Path, directory: &Path) -> Result<(), BackupError> 
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database(path: &Path, bytes: u32) -> Connection {
+        let connection = Connection::open(path).unwrap();
+        connection
+            .execute_batch(&format!(
+                "CREATE TABLE t(x); WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n \
+                 WHERE i < {bytes} / 4000) INSERT INTO t SELECT randomblob(3900) FROM n"
+            ))
+            .unwrap();
+        connection
+    }
+
+    fn of_lock(most_ms: u64) -> Bounds {
+        Bounds::of_lock(Duration::from_millis(most_ms))
+    }
+
+    #[test]
+    fn a_copy_under_a_lock_is_the_file_to_the_byte() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("db");
+        let from = database(&path, 1_000_000);
+        let to = directory.path().join("copy");
+        drop(back_up(&from, &to, &of_lock(60_000)).unwrap());
+        assert_eq!(fs::read(&to).unwrap(), fs::read(&path).unwrap());
+    }
+
+    #[test]
+    fn a_copy_that_takes_too_long_under_a_lock_is_given_up_with_both_numbers() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("db");
+        let from = database(&path, 60_000_000);
+        let to = directory.path().join("copy");
+        let error = back_up(&from, &to, &of_lock(1)).unwrap_err();
+        let BackupError::TooLong {
+            bytes,
+            needed_ms,
+            most_ms: 1,
+            ..
+        } = error
+        else {
+            panic!("{error}");
+        };
+        assert_eq!(bytes, fs::metadata(&path).unwrap().len());
+        assert!(needed_ms > 1);
+        assert!(!to.exists());
+        // The lock is gone: a writer may commit.
+        let writer = Connection::open(&path).unwrap();
+        writer.busy_timeout(Duration::ZERO).unwrap();
+        writer.execute_batch("INSERT INTO t VALUES (1)").unwrap();
+    }
+
+    #[test]
+    fn a_copy_is_given_up_when_the_log_grows_past_its_bound() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("db");
+        let from = database(&path, 4_000_000);
+        let log = directory.path().join("log");
+        fs::write(&log, [0; 100]).unwrap();
+        let bounds = |most_bytes| Bounds {
+            log: Some((log.clone(), most_bytes)),
+            most_lock_ms: None,
+        };
+        let to = directory.path().join("copy");
+        let error = back_up(&from, &to, &bounds(99)).unwrap_err();
+        assert!(matches!(error, BackupError::LogGrew { .. }), "{error}");
+        fs::remove_file(&to).unwrap();
+        let copy = back_up(&from, &to, &bounds(100)).unwrap();
+        let rows: u32 = copy
+            .query_row("SELECT count(*) FROM t", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(rows, 1000);
+    }
 }

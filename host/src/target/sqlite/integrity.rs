@@ -25,13 +25,13 @@ pub use super::connection::{Access, quoted};
 mod application;
 mod compare;
 mod definition;
-mod entries;
 mod incremental;
 mod messages;
 mod objects;
 mod partial;
 mod rules;
 mod sample;
+mod schema_entries;
 mod shape;
 mod slices;
 mod values;
@@ -369,7 +369,7 @@ fn made(
                 return Some(told(&error));
             };
             if object == DamagedObject::Schema {
-                match entries::examine(path, access, check, &error, &mut found) {
+                match schema_entries::examine(path, access, check, &error, &mut found) {
                     Ok(true) => return None,
                     Err(error) if !found.faults.is_empty() => return Some(told(&error)),
                     Ok(false) | Err(_) => {}
@@ -664,10 +664,10 @@ fn rebuildable(connection: &Connection, index: &str) -> bool {
 }
 
 #[cfg(test)]
-mod entries_tests;
-#[cfg(test)]
 mod judging_tests;
 #[cfg(test)]
 mod own_ways_tests;
+#[cfg(test)]
+mod schema_entries_tests;
 #[cfg(test)]
 mod tests;

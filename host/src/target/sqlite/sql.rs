@@ -305,7 +305,7 @@ fn back_up(path: &Path, into: &Path, bounds: &Bounds) -> Result<(), BackupError>
     DirBuilder::new().recursive(true).mode(0o700).create(into)?;
     backup::check_room(path, into)?;
     let from = connection::open(path, Access::InPlace, None)?;
-    let copy = backup::back_up(&from, &into.join(copies::DATABASE_NAME), bounds, None)?;
+    let copy = backup::back_up(&from, &into.join(copies::DATABASE_NAME), bounds)?;
     // A copy is one file: it needs no log of its own.
     copy.pragma_update(None, "journal_mode", "DELETE")?;
     Ok(())
@@ -461,8 +461,7 @@ impl SqlProcess {
         }
     }
 
-    /// Makes a copy of one moment of a database in write-ahead mode that others use, in a directory
-    /// that is made.
+    /// Makes a copy of one moment of a database that others use, in a directory that is made.
     ///
     /// # Errors
     ///

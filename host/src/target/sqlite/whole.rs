@@ -39,6 +39,8 @@ pub struct WholeCheck {
     looked: Looked,
     way: Way,
     begun: Instant,
+    /// How long one copy may keep writers waiting, in rollback mode.
+    max_lock: Duration,
 }
 
 /// How a database is read as a whole.
@@ -77,7 +79,11 @@ impl SqliteSource {
     /// # Errors
     ///
     /// As [`Self::look`].
-    pub fn begin_whole(&mut self, check: Check) -> Result<WholeCheck, LookError> {
+    pub fn begin_whole(
+        &mut self,
+        check: Check,
+        max_lock: Duration,
+    ) -> Result<WholeCheck, LookError> {
         let begun = Instant::now();
         let looked = self.raw_look()?;
         let way = self.way(&looked).unwrap_or_else(Way::None);
@@ -86,6 +92,7 @@ impl SqliteSource {
             looked,
             way,
             begun,
+            max_lock,
         })
     }
 
@@ -94,6 +101,7 @@ impl SqliteSource {
     pub fn go_on(&mut self, whole: &mut WholeCheck) -> Option<Integrity> {
         let check = whole.check;
         let path = self.path().to_owned();
+        // What was not ended by this way goes on in slices.
         let checked = match std::mem::replace(&mut whole.way, Way::Slices) {
             Way::None(why) => not_made(check, why),
             Way::Copy(readable) => {
@@ -126,8 +134,35 @@ impl SqliteSource {
             .deadline
             .is_some_and(|deadline| whole.begun.elapsed() > deadline);
         match self.sql().slices(&path, check, SLICES_TIME, is_over) {
-            Ok(checked) => checked,
+            Ok(None) => None,
+            Ok(Some(found)) => Some(self.confirmed(whole, found)),
             Err(error) => Some(not_made(check, with_causes(&error))),
+        }
+    }
+
+    /// What slices found wrong, seen in a copy of one moment where one can be had: they do not tell
+    /// whether an index or a row is damaged. Where none can be had it stays what slices found.
+    fn confirmed(&mut self, whole: &WholeCheck, found: Integrity) -> Integrity {
+        if found.error.is_some() || found.faults.is_empty() {
+            return found;
+        }
+        let Ok(place) = Place::of(self.path()) else {
+            return found;
+        };
+        let bounds = Bounds::of_lock(whole.max_lock);
+        let copied = self
+            .back_up(&place, bounds)
+            .or_else(|_| self.copy_to_read(&place, true));
+        let Ok(readable) = copied else {
+            return found;
+        };
+        let path = self.path().to_owned();
+        let (copy, access) = (readable.path(), readable.access());
+        let checked = self.sql().prove(&path, &copy, access, whole.check);
+        self.let_go(readable);
+        match checked {
+            Ok(checked) if checked.error.is_none() => checked,
+            Ok(_) | Err(_) => found,
         }
     }
 
@@ -158,7 +193,7 @@ impl SqliteSource {
         let state = &looked.state;
         if uses_log(looked) {
             if is_held(state, Lock::WalOpen) {
-                return self.back_up(&place).map(Way::Copy);
+                return self.back_up(&place, self.log_bounds()).map(Way::Copy);
             }
             if state.locks.is_empty() && log_is_void(state) && !set::journal_is_hot(state) {
                 return Ok(Way::AtRest);
@@ -176,11 +211,11 @@ impl SqliteSource {
         })
     }
 
-    /// Makes a copy of one moment of a database in write-ahead mode that somebody has open.
-    fn back_up(&mut self, place: &Place) -> Result<Readable, String> {
+    /// Makes a copy of one moment of a database that somebody has open.
+    fn back_up(&mut self, place: &Place, bounds: Bounds) -> Result<Readable, String> {
         let directory = self.scratch(place)?;
         let readable = Readable::Copy(directory.clone());
-        let (path, bounds) = (self.path().to_owned(), self.log_bounds());
+        let path = self.path().to_owned();
         match self.sql().back_up(&path, &directory, bounds) {
             Ok(()) => Ok(readable),
             Err(error) => {
@@ -232,11 +267,7 @@ impl SqliteSource {
                 return self.take(&place, None, Access::Alone, bounds, target, now, rules);
             }
         } else if !set::journal_is_hot(state) && !rollback::shuts_readers_out(state) {
-            let most_lock_ms = u64::try_from(rules.max_lock.as_millis()).ok();
-            let bounds = Bounds {
-                log: None,
-                most_lock_ms,
-            };
+            let bounds = Bounds::of_lock(rules.max_lock);
             let taken = self.take(&place, None, Access::InPlace, bounds, target, now, rules);
             let Err(why) = taken else { return taken };
             // What a file system clones at once is a copy of one moment, when nobody wrote meanwhile.

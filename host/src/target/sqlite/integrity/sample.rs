@@ -6,6 +6,7 @@
 //! sample of 1 % misses damage to one row 99 times in 100; damage to a page with 50 rows it finds
 //! in 2 runs of 5. Tables without row numbers are left to the full check.
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -186,17 +187,7 @@ impl<'c> Table<'c> {
         let (Some(first), Some(last)) = (first, last) else {
             return Ok(None);
         };
-        // Long values come out as nothing, and the last column says so.
-        let mut values = String::new();
-        let mut long = String::from("0");
-        for column in &columns {
-            use std::fmt::Write as _;
-            let column = quoted(column);
-            let is_long = format!("coalesce(octet_length({column}), 0) > {LONGEST_BYTES}");
-            // Writing to a String cannot fail.
-            let _infallible = write!(values, ", CASE WHEN {is_long} THEN NULL ELSE {column} END");
-            let _infallible = write!(long, " OR {is_long}");
-        }
+        let (values, long) = without_long(&columns, LONGEST_BYTES);
         let sql = format!(
             "SELECT {id}{values}, {long} FROM {table} NOT INDEXED WHERE {id} >= ?1 ORDER BY {id} LIMIT {RUN}"
         );
@@ -281,6 +272,21 @@ impl<'c> Table<'c> {
             })?
             .collect()
     }
+}
+
+/// The columns for a SELECT, each behind a comma: a value of more bytes comes out as nothing. And the
+/// condition that there is such a value.
+pub(super) fn without_long(columns: &[String], longest_bytes: u32) -> (String, String) {
+    let mut values = String::new();
+    let mut long = String::from("0");
+    for column in columns {
+        let column = quoted(column);
+        let is_long = format!("coalesce(octet_length({column}), 0) > {longest_bytes}");
+        // Writing to a String cannot fail.
+        let _infallible = write!(values, ", CASE WHEN {is_long} THEN NULL ELSE {column} END");
+        let _infallible = write!(long, " OR {is_long}");
+    }
+    (values, long)
 }
 
 /// The indexes of a table that can be compared with it.

@@ -89,6 +89,19 @@ impl Work {
     }
 }
 
+/// Why reading ended before its end.
+enum Stop {
+    /// It was far enough.
+    Here,
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Stop {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
 /// What a slice came to.
 enum Came {
     /// To the end of its object; what follows from it is to be done next.
@@ -180,7 +193,10 @@ impl Slices {
             writers: Writers::of(database).map_err(|error| error.to_string())?,
         });
         let words = |error: rusqlite::Error| without_values(&error);
-        let mut connection = open(database, Access::InPlace, None).map_err(words)?;
+        let mut connection = match open(database, Access::InPlace, None) {
+            Ok(connection) => connection,
+            Err(error) => return self.not_opened(database, &error),
+        };
         connection
             .busy_timeout(Duration::ZERO)
             .and_then(|()| connection.pragma_update(None, "ignore_check_constraints", true))
@@ -192,6 +208,27 @@ impl Slices {
         let ended = self.slices(&connection, &limits, Instant::now() + time);
         drop(connection);
         ended
+    }
+
+    /// What is to be said of a database that SQLite does not open: damage is found, and nothing is left
+    /// to read.
+    fn not_opened(&mut self, database: &Path, error: &rusqlite::Error) -> Result<bool, String> {
+        let Some(object) = super::broken_object(error) else {
+            return Err(without_values(error));
+        };
+        let is_named = object == DamagedObject::Schema
+            && super::schema_entries::examine(
+                database,
+                Access::InPlace,
+                self.check,
+                error,
+                &mut self.found,
+            )
+            .unwrap_or(false);
+        if !is_named {
+            tell(&mut self.found, object, without_values(error));
+        }
+        Ok(true)
     }
 
     fn slices(
@@ -348,13 +385,8 @@ impl Slices {
             return Err(words);
         }
         let (part, name, object) = match self.work.front() {
-            // The schema itself.
-            None => {
-                let object = super::broken_object(error).unwrap_or(DamagedObject::Pages);
-                tell(&mut self.found, object, words);
-                self.schema_version = Some(-1);
-                return Ok(());
-            }
+            // The schema itself, which was read a moment ago.
+            None => return Err(words),
             Some(Work::Entries(entries)) => (
                 UnjudgedPart::Index,
                 entries.index.clone(),

@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter};
 use super::super::shape::Shape;
 use super::super::values::{Owned, hash, owned, refs, stored};
 use super::{
-    Came, Coverage, DamagedObject, Gathered, Slice, UnjudgedPart, is_damage, known_shape, row_name,
-    tell,
+    Came, Coverage, DamagedObject, Gathered, Slice, Stop, UnjudgedPart, is_damage, known_shape,
+    row_name, tell,
 };
 use crate::target::sqlite::btree::{Pages, Stored};
 use crate::target::sqlite::integrity::rebuildable;
@@ -21,18 +21,6 @@ pub(super) struct Entries {
     /// the search for the place astray.
     last: Option<Vec<Owned>>,
     before: Option<Vec<Owned>>,
-}
-
-/// Why a walk ended.
-enum Stop {
-    Over,
-    Sqlite(rusqlite::Error),
-}
-
-impl From<rusqlite::Error> for Stop {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
 }
 
 impl Entries {
@@ -98,7 +86,7 @@ impl Entries {
                 coverage.entries += 1;
                 further = true;
                 if slice.is_over() {
-                    Err(Stop::Over)
+                    Err(Stop::Here)
                 } else {
                     Ok(())
                 }
@@ -115,7 +103,7 @@ impl Entries {
                 }
                 Ok(Came::Ended(Vec::new()))
             }
-            Err(Stop::Over) => Ok(Came::On { further }),
+            Err(Stop::Here) => Ok(Came::On { further }),
             Err(Stop::Sqlite(error)) => Err(error),
         }
     }

@@ -1,7 +1,6 @@
 //! The rows of a table, each with its entries in the table's indexes.
 
 use std::cmp::Ordering;
-use std::fmt::Write as _;
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _};
@@ -11,8 +10,8 @@ use super::super::shape::Shape;
 use super::super::values::{Owned, hash, owned, refs};
 use super::entries::values;
 use super::{
-    Came, Coverage, DamagedObject, Gathered, Slice, UnjudgedPart, is_damage, known_shape, quoted,
-    tell,
+    Came, Coverage, DamagedObject, Gathered, Slice, Stop, UnjudgedPart, is_damage, known_shape,
+    quoted, tell,
 };
 use crate::target::sqlite::btree::{Pages, Stored};
 use crate::target::sqlite::integrity::rebuildable;
@@ -217,16 +216,7 @@ impl Rows {
         let Some((id, columns)) = columns(connection, &self.table)? else {
             return Ok(None);
         };
-        // Long values come out as nothing, and the last column says so.
-        let mut values = String::new();
-        let mut long = String::from("0");
-        for column in &columns {
-            let column = quoted(column);
-            let is_long = format!("coalesce(octet_length({column}), 0) > {LONGEST_BYTES}");
-            // Writing to a String cannot fail.
-            let _infallible = write!(values, ", CASE WHEN {is_long} THEN NULL ELSE {column} END");
-            let _infallible = write!(long, " OR {is_long}");
-        }
+        let (values, long) = sample::without_long(&columns, LONGEST_BYTES);
         let sql = format!(
             "SELECT {id}{values}, {long} FROM main.{} NOT INDEXED WHERE {id} > ?1 ORDER BY {id}",
             quoted(&self.table)
@@ -299,15 +289,6 @@ fn missing(id: i64, index: &str) -> String {
 impl Computed<'_> {
     /// Whether the row has its entry, or should have none.
     fn has(&mut self, id: i64, pages: &mut Pages<'_>) -> rusqlite::Result<bool> {
-        enum Stop {
-            At,
-            Sqlite(rusqlite::Error),
-        }
-        impl From<rusqlite::Error> for Stop {
-            fn from(error: rusqlite::Error) -> Self {
-                Self::Sqlite(error)
-            }
-        }
         if let Some(belongs) = &mut self.belongs
             && !belongs.exists([id])?
         {
@@ -330,10 +311,10 @@ impl Computed<'_> {
         };
         let walked = pages.walk_after(shape.root, count, &place, &mut |entry| {
             is_there = hash(entry) == hash(&wanted);
-            Err(Stop::At)
+            Err(Stop::Here)
         });
         match walked {
-            Ok(_) | Err(Stop::At) => Ok(is_there),
+            Ok(_) | Err(Stop::Here) => Ok(is_there),
             Err(Stop::Sqlite(error)) => Err(error),
         }
     }
