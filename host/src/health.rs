@@ -95,12 +95,15 @@ pub struct Proved {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Share {
-    /// Of everything, but for what is named as not judged.
+    /// Of everything.
     All,
-    /// Of everything but so many rows, of which a value is too long to be read in a moment.
+    /// Of everything, but for some of it.
     AllBut {
-        /// How many.
+        /// Rows of which a value is too long to be read in a moment.
         rows: u64,
+        /// Tables, indexes and other objects that could not be judged; the notes name them.
+        #[serde(default)]
+        objects: u64,
     },
     /// Of the tables that were written to since they were proven.
     Changed {
@@ -130,7 +133,17 @@ impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::All => f.write_str("all proven"),
-            Self::AllBut { rows } => write!(f, "all proven but {rows} rows with long values"),
+            Self::AllBut { rows, objects: 0 } => {
+                write!(f, "all proven but {rows} rows with long values")
+            }
+            Self::AllBut { rows: 0, objects } => {
+                write!(f, "all proven but {objects} objects that were not judged")
+            }
+            Self::AllBut { rows, objects } => write!(
+                f,
+                "all proven but {rows} rows with long values and {objects} objects that were not \
+                 judged"
+            ),
             Self::Changed { tables } => write!(f, "{tables} changed tables proven"),
             Self::Sample { rows } => write!(f, "a sample of {rows} rows"),
             Self::None => f.write_str("not proven"),

@@ -355,11 +355,8 @@ fn clear_unnamed(dir: &OwnDir) -> Result<(), SnapshotError> {
 
 fn check_room(source: &Path, dir: &Path) -> Result<(), SnapshotError> {
     let bytes = fs::metadata(source).map_err(io(source))?.len();
-    let room = rustix::fs::statvfs(dir).map_err(|e| io(dir)(e.into()))?;
-    let (needed, free) = (
-        bytes.saturating_mul(ROOM),
-        room.f_bavail.saturating_mul(room.f_frsize),
-    );
+    let needed = bytes.saturating_mul(ROOM);
+    let free = backup::free_bytes(dir).map_err(io(dir))?;
     if free < needed {
         return Err(SnapshotError::NoRoom {
             path: source.to_owned(),

@@ -1,6 +1,7 @@
 //! What the end-to-end tests and the benches have in common.
 
 pub mod attacks;
+pub mod binary;
 
 use std::collections::BTreeMap;
 

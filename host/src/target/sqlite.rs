@@ -19,6 +19,7 @@ pub mod judged;
 pub mod libraries;
 pub mod locks;
 pub mod look;
+pub mod numbers;
 pub mod on_purpose;
 mod openers;
 mod own_lock;

@@ -14,6 +14,7 @@ use crate::source::Sample;
 use crate::state_dir::StateDir;
 use crate::target::sqlite::Integrity;
 use crate::target::sqlite::integrity::{Check, Mode};
+use crate::target::sqlite::judged::UnjudgedPart;
 use crate::target::sqlite::look::SqliteSource;
 use crate::target::sqlite::raw::{RawError, RawProcess};
 use crate::target::sqlite::whole::SnapshotRules;
@@ -48,14 +49,16 @@ impl Found {
             return None;
         }
         let coverage = integrity.coverage.unwrap_or_default();
+        let is_unjudged = |part| integrity.unjudged.iter().any(|one| one.part == part);
+        let pages = if is_unjudged(UnjudgedPart::Pages) {
+            Share::None
+        } else {
+            Share::All
+        };
         let (rows_and_entries, page_accounting) = match integrity.mode {
-            Mode::Full => (Share::All, Share::All),
-            Mode::Quick => (Share::None, Share::All),
-            Mode::Sliced if coverage.long_rows == 0 => (Share::All, Share::None),
-            Mode::Sliced => {
-                let rows = coverage.long_rows;
-                (Share::AllBut { rows }, Share::None)
-            }
+            Mode::Full => (all_but_unjudged(integrity), pages),
+            Mode::Quick => (Share::None, pages),
+            Mode::Sliced => (all_but_unjudged(integrity), Share::None),
             Mode::Incremental => {
                 let tables = coverage.tables;
                 (Share::Changed { tables }, Share::None)
@@ -86,6 +89,29 @@ impl Found {
                 }
             }
         }
+    }
+}
+
+/// All rows and entries but those of objects that were not judged, and those with long values.
+fn all_but_unjudged(integrity: &Integrity) -> Share {
+    let objects: BTreeSet<&str> = integrity
+        .unjudged
+        .iter()
+        .filter(|one| match one.part {
+            UnjudgedPart::Table
+            | UnjudgedPart::Index
+            | UnjudgedPart::IndexOrder
+            | UnjudgedPart::UniqueKeys
+            | UnjudgedPart::VirtualTable => true,
+            // Rules of the schema and the file as a whole are neither rows nor entries.
+            UnjudgedPart::Checks | UnjudgedPart::ForeignKeys | UnjudgedPart::Pages => false,
+        })
+        .map(|one| one.name.as_str())
+        .collect();
+    let rows = integrity.coverage.map_or(0, |coverage| coverage.long_rows);
+    match (rows, objects.len() as u64) {
+        (0, 0) => Share::All,
+        (rows, objects) => Share::AllBut { rows, objects },
     }
 }
 
@@ -208,4 +234,54 @@ fn check(mode: Mode, timeout_ms: u64) -> Check {
 
 fn not_made(mode: Mode, why: String) -> Integrity {
     Integrity::empty(mode, Some(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::sqlite::Coverage;
+    use crate::target::sqlite::judged::Unjudged;
+
+    fn passed(mode: Mode, unjudged: &[(UnjudgedPart, &str)], long_rows: u64) -> Found {
+        let unjudged = unjudged.iter().map(|&(part, name)| Unjudged {
+            part,
+            name: name.to_owned(),
+            reason: "a function that SQLite does not know".to_owned(),
+        });
+        let integrity = Integrity {
+            unjudged: unjudged.collect(),
+            coverage: Some(Coverage {
+                long_rows,
+                ..Coverage::default()
+            }),
+            ..Integrity::empty(mode, None)
+        };
+        Found::Integrity(integrity, 0)
+    }
+
+    #[test]
+    fn what_was_not_judged_is_not_proven() {
+        let proved = |mode, unjudged: &[_], long_rows| {
+            let proved = passed(mode, unjudged, long_rows).proved().unwrap();
+            (proved.rows_and_entries, proved.page_accounting)
+        };
+        let but = |rows, objects| Share::AllBut { rows, objects };
+        let (index, order) = (UnjudgedPart::Index, UnjudgedPart::IndexOrder);
+        let pages = (UnjudgedPart::Pages, "");
+        assert_eq!(proved(Mode::Full, &[], 0), (Share::All, Share::All));
+        assert_eq!(proved(Mode::Full, &[pages], 0), (Share::All, Share::None));
+        assert_eq!(proved(Mode::Quick, &[pages], 0), (Share::None, Share::None));
+        let both = [(index, "a"), (order, "a"), (index, "b")];
+        assert_eq!(proved(Mode::Full, &both, 0), (but(0, 2), Share::All));
+        let both = [(order, "a"), (UnjudgedPart::Checks, "t")];
+        assert_eq!(proved(Mode::Sliced, &both, 3), (but(3, 1), Share::None));
+        assert_eq!(proved(Mode::Sliced, &[], 0), (Share::All, Share::None));
+    }
+
+    #[test]
+    fn a_check_that_found_something_or_was_not_made_proved_nothing() {
+        let error = Some("the database is busy".to_owned());
+        let not_made = Found::Integrity(Integrity::empty(Mode::Full, error), 0);
+        assert_eq!(not_made.proved(), None);
+    }
 }

@@ -28,7 +28,8 @@ use std::{
 use dbmedic::target::sqlite::{
     HeaderFault, Lock, SqliteState,
     integrity::{Check, Mode},
-    look::{SqliteSource, samples},
+    look::SqliteSource,
+    numbers::samples,
     raw::{FailureKind, RawError, RawProcess, Request},
     worker::{self, Role, first_line},
 };

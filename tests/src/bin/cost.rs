@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
+use dbmedic_tests::binary;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rusqlite::Connection;
@@ -109,18 +110,11 @@ fn main() -> anyhow::Result<ExitCode> {
         Some(dir) => tempfile::tempdir_in(dir)?,
         None => tempfile::tempdir()?,
     };
-    let dbmedic = match &arguments.dbmedic {
-        Some(path) => path.canonicalize()?,
-        None => std::env::current_exe()?
-            .parent()
-            .context("this program is in no directory")?
-            .join("dbmedic"),
+    let dbmedic = if arguments.without_only {
+        None
+    } else {
+        Some(binary::find(arguments.dbmedic.as_deref())?)
     };
-    anyhow::ensure!(
-        dbmedic.exists() || arguments.without_only,
-        "{} does not exist: build it, or name one with --dbmedic",
-        dbmedic.display()
-    );
     let database = scratch.path().join("app.db");
     eprintln!(
         "making {} MB in {} mode",
@@ -146,12 +140,14 @@ fn main() -> anyhow::Result<ExitCode> {
     writer.period(Duration::from_secs(10.min(arguments.period_s)));
     let mut periods = Vec::new();
     for number in 0..arguments.periods {
-        let watched = number % 2 == 1 && !arguments.without_only;
-        let watch = watched
-            .then(|| Watch::start(&dbmedic, &database, scratch.path(), number))
-            .transpose()?;
+        let watch = match &dbmedic {
+            Some(dbmedic) if number % 2 == 1 => {
+                Some(Watch::start(dbmedic, &database, scratch.path(), number)?)
+            }
+            _ => None,
+        };
         let mut period = writer.period(Duration::from_secs(arguments.period_s));
-        period.watched = watched;
+        period.watched = watch.is_some();
         if let Some(watch) = watch {
             (period.checks, period.longest_lock_us) = watch.end()?;
         }

@@ -214,6 +214,16 @@ fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<u64> {
     Ok(u64::try_from(value).unwrap_or(0))
 }
 
+/// Bytes that this user may still write to the file system of a directory.
+///
+/// # Errors
+///
+/// The file system cannot be asked.
+pub fn free_bytes(directory: &Path) -> std::io::Result<u64> {
+    let room = rustix::fs::statvfs(directory)?;
+    Ok(room.f_bavail.saturating_mul(room.f_frsize))
+}
+
 /// Sees that there is room for a copy, and a little beside it.
 ///
 /// # Errors
@@ -223,8 +233,7 @@ pub fn check_room(database: &Path, directory: &Path) -> Result<(), BackupError> 
     let needed_bytes = fs::metadata(database)?
         .len()
         .saturating_add(ROOM_LEFT_BYTES);
-    let room = rustix::fs::statvfs(directory).map_err(std::io::Error::from)?;
-    let free_bytes = room.f_bavail.saturating_mul(room.f_frsize);
+    let free_bytes = free_bytes(directory)?;
     if free_bytes < needed_bytes {
         return Err(BackupError::NoRoom {
             path: directory.to_owned(),

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    Integrity, IntegrityFault, Lock, LockHolder, SqliteState, WalState, copies,
+    Integrity, IntegrityFault, Lock, SqliteState, WalState, copies,
     files::Looked,
     integrity::{Access, Check, DisagreeingValues, Mode},
     raw::{RawError, RawProcess},
@@ -23,7 +23,6 @@ use super::{
     worker::{Areas, Place, with_causes},
 };
 use crate::snapshot::SnapshotInfo;
-use crate::source::Sample;
 
 /// How long a sample may keep writers from committing, in rollback mode.
 const SAMPLE_UNDER_LOCK: Duration = Duration::from_millis(12);
@@ -339,7 +338,7 @@ impl SqliteSource {
     /// in the file is all there is. Should somebody have opened it meanwhile, nothing is said.
     fn check_alone(&mut self, looked: &Looked, check: Check) -> Result<Integrity, String> {
         let state = &looked.state;
-        if state.wal.is_some() || state.journal_bytes.is_some() || !state.locks.is_empty() {
+        if state.wal.is_some() || set::journal_is_hot(state) || !state.locks.is_empty() {
             return Err("nobody keeps the log: only a copy could be read".into());
         }
         self.check_file_alone(looked, check)
@@ -472,127 +471,13 @@ impl Readable {
 }
 
 /// Whether SQLite would have to write before it could read in place: a log without a process that
-/// keeps its index, or a journal that nobody is writing.
+/// keeps its index, or a journal that waits to be played back. A journal that is kept for the next
+/// transaction (`journal_mode` PERSIST or TRUNCATE) is none.
 fn needs_copy(looked: &Looked) -> bool {
     let held = |lock: Lock| looked.state.locks.iter().any(|holder| holder.lock == lock);
     let uses_log = looked.wal_mode || looked.state.wal.is_some();
-    let orphaned_journal = looked.state.journal_bytes.is_some() && !held(Lock::Reserved);
     // Nobody else can begin to read, and the files rest.
     let kept = rollback::shuts_readers_out(&looked.state);
     looked.state.database_bytes.is_some()
-        && ((uses_log && !held(Lock::WalOpen)) || orphaned_journal || kept)
+        && ((uses_log && !held(Lock::WalOpen)) || set::journal_is_hot(&looked.state) || kept)
 }
-
-/// The numbers of a look. `elapsed_ms` is the time since `previous`. Series whose value is not
-/// known are left out; every value is finite.
-pub fn samples(
-    state: &SqliteState,
-    previous: Option<&SqliteState>,
-    elapsed_ms: u64,
-) -> Vec<Sample> {
-    let mut samples = Vec::with_capacity(8);
-    let mut add = |series: &str, value: f64| {
-        samples.push(Sample {
-            series: series.to_owned(),
-            value,
-        });
-    };
-    if let Some(bytes) = state.database_bytes {
-        add("database_bytes", float(bytes));
-    }
-    add(
-        "wal_bytes",
-        float(state.wal.as_ref().map_or(0, |wal| wal.bytes)),
-    );
-    if let Some(index) = &state.wal_index {
-        let backlog = index.max_frame.saturating_sub(index.backfilled);
-        add("wal_frames", f64::from(index.max_frame));
-        add("wal_backlog_frames", f64::from(backlog));
-    }
-    if let Some(commits) = commits_since(state, previous)
-        && elapsed_ms > 0
-    {
-        add(
-            "commits_per_s",
-            f64::from(commits) * 1000.0 / float(elapsed_ms),
-        );
-    }
-    let uses_log = rollback::uses_log(state);
-    let reads = |holder: &&LockHolder| match holder.lock {
-        Lock::WalRead(_) => !holder.exclusive,
-        Lock::Shared => !uses_log && !holder.exclusive,
-        _ => false,
-    };
-    let readers = state.locks.iter().filter(reads);
-    add("readers", float(readers.count() as u64));
-    let at_work = |holder: &&LockHolder| {
-        reads(holder) || holder.lock == Lock::WalWrite || rollback::is_write_lock(holder)
-    };
-    let at_work: BTreeSet<u32> = state
-        .locks
-        .iter()
-        .filter(at_work)
-        .map(|holder| holder.process.pid)
-        .collect();
-    let others = |state: &SqliteState| state.standing.as_ref().map(|seen| seen.others.clone());
-    let before = previous.and_then(others).unwrap_or_default();
-    let waiting = others(state).map_or(0, |now| rollback::waiting(&now, &before, elapsed_ms));
-    add(
-        "concurrent_transaction_count",
-        float((at_work.len() as u64).saturating_add(waiting)),
-    );
-    add("waiting_process_count", float(waiting));
-    if let Some(count) = corruption_count(state) {
-        add("corruption_count", float(count));
-    }
-    samples
-}
-
-/// Transactions since the previous look, by the counter of the wal-index, or in rollback mode by that
-/// in the file's header. None when it is missing in one of them, was begun anew in between, so that it
-/// seems to run backwards, or does not count: a program that has the database for itself counts only
-/// its first transaction.
-fn commits_since(state: &SqliteState, previous: Option<&SqliteState>) -> Option<u32> {
-    let previous = previous?;
-    let (before, now) = if rollback::uses_log(state) {
-        let count = |state: &SqliteState| Some(state.wal_index.as_ref()?.change_counter);
-        (count(previous)?, count(state)?)
-    } else {
-        let (then, file) = (previous.set.file?, state.set.file?);
-        let is_counted = then.is(&file)
-            && !rollback::uses_log(previous)
-            && [previous, state]
-                .iter()
-                .all(|state| rollback::for_itself(state).is_none());
-        let count = |state: &SqliteState| Some(state.set.header?.change_counter);
-        is_counted.then_some((count(previous)?, count(state)?))?
-    };
-    Some(now.wrapping_sub(before)).filter(|&commits| commits <= u32::MAX / 2)
-}
-
-/// What was found damaged; none when nothing was checked in this look.
-fn corruption_count(state: &SqliteState) -> Option<u64> {
-    let checked = state
-        .integrity
-        .as_ref()
-        .filter(|integrity| integrity.error.is_none())
-        .map(|integrity| integrity.faults.len() as u64);
-    let scanned = state
-        .wal
-        .as_ref()
-        .filter(|wal| wal.scanned)
-        .map(|wal| u64::from(wal.first_bad_frame.is_some()));
-    (checked.is_some() || scanned.is_some()).then(|| checked.unwrap_or(0) + scanned.unwrap_or(0))
-}
-
-/// Exact up to 2^53.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "sizes and counts stay far below 2^53"
-)]
-fn float(value: u64) -> f64 {
-    value as f64
-}
-
-#[cfg(test)]
-mod tests;

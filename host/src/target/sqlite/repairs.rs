@@ -28,6 +28,7 @@ use rusqlite::{Connection, ErrorCode};
 use crate::journal::{Intent, PlannedStep};
 use crate::model::{Finding, Value};
 use crate::repair::{Repair, RepairError, Site};
+use crate::target::sqlite::backup::free_bytes;
 use crate::target::sqlite::connection::{self, Access};
 use crate::target::sqlite::raw::RawProcess;
 use crate::target::sqlite::set_aside::Companion;
@@ -180,8 +181,7 @@ fn data_version(db: &Connection) -> Result<i64, RepairError> {
 /// Whether there is room for copies.
 fn room_for(copies: &Path, bytes: u64) -> Result<(), RepairError> {
     std::fs::create_dir_all(copies)?;
-    let room = rustix::fs::statvfs(copies).map_err(std::io::Error::from)?;
-    let free = room.f_bavail.saturating_mul(room.f_frsize);
+    let free = free_bytes(copies)?;
     if free < bytes {
         return Err(RepairError::Unmet {
             name: "room",

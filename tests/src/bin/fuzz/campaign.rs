@@ -14,7 +14,8 @@ use clap::ValueEnum as _;
 use crate::execute::{self, Ended};
 use crate::kind::Kind;
 use crate::kinds::{self, Case, Seeds};
-use crate::{Arguments, binary, mutate, rules};
+use crate::{Arguments, mutate, rules};
+use dbmedic_tests::binary;
 
 /// Of a kind's inputs, so many in a hundred must come past the parser.
 const LEAST_ACCEPTED: u64 = 30;

@@ -19,8 +19,6 @@
     reason = "a report for a terminal and for the log of CI"
 )]
 
-#[path = "../neighbours/binary.rs"]
-mod binary;
 mod campaign;
 mod execute;
 mod kind;

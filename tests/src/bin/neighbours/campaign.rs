@@ -15,7 +15,8 @@ use crate::plan::Plan;
 use crate::program::Fault;
 use crate::run::{Outcome, run};
 use crate::tally::Tally;
-use crate::{Arguments, binary, litestream};
+use crate::{Arguments, litestream};
+use dbmedic_tests::binary;
 
 /// How long Litestream runs unless something else is asked for.
 const LITESTREAM_TIME: Duration = Duration::from_mins(30);

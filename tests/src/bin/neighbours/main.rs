@@ -24,7 +24,6 @@
     reason = "a report for a terminal and for the log of CI"
 )]
 
-mod binary;
 mod campaign;
 mod day;
 mod kind;

@@ -105,12 +105,18 @@ impl Rebuild {
         self.copy.join(DATABASE)
     }
 
-    /// A copy of the database as it is now, synced. It holds what is damaged too.
-    fn copy_aside(&mut self) -> Result<(), RepairError> {
-        let begin = Instant::now();
+    /// A connection with its deadline, and what it knows of others' commits.
+    fn opened(&self) -> Result<(Connection, Deadline, i64), RepairError> {
         let mut db = self.scene.open()?;
         let deadline = Deadline::of(&mut db)?;
         let version = data_version(&db)?;
+        Ok((db, deadline, version))
+    }
+
+    /// A copy of the database as it is now, synced. It holds what is damaged too.
+    fn copy_aside(&mut self) -> Result<(), RepairError> {
+        let begin = Instant::now();
+        let (db, deadline, version) = self.opened()?;
         copy(&db, &self.copy, &self.copied())?;
         self.watched = Some(Watched {
             db,
@@ -209,9 +215,7 @@ impl Rebuild {
         }
         self.watched = None;
         fs::remove_dir_all(&self.copy)?;
-        let mut db = self.scene.open()?;
-        let deadline = Deadline::of(&mut db)?;
-        let version = data_version(&db)?;
+        let (mut db, deadline, version) = self.opened()?;
         let work = db
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(RepairError::from)

@@ -8,7 +8,10 @@ use anyhow::Context as _;
 
 /// The binary that was named; else the one beside this program, built first where cargo started
 /// this program.
-pub(crate) fn find(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+/// The named one does not exist, it cannot be built, or there is none.
+pub fn find(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(path) = named {
         return path
             .canonicalize()

@@ -1,5 +1,5 @@
 use super::*;
-use crate::target::sqlite::WalIndexState;
+use crate::target::sqlite::{Integrity, WalIndexState};
 
 fn state(change_counter: u32) -> SqliteState {
     SqliteState {
