@@ -191,14 +191,19 @@ fn count_orphans(
     state: &mut WalState,
 ) -> io::Result<()> {
     let mut best: Option<(u64, Generation)> = None;
+    let others = (9..=16).map(|bits| 1 << bits);
     for page_bytes in std::iter::once(header.page_bytes)
-        .chain((9..=16).map(|bits| 1 << bits))
+        .chain(others.filter(|&bytes| bytes != header.page_bytes))
         .filter(|&bytes| plausible_page(bytes))
     {
         if let Some(found) = survey(log, state.bytes, page_bytes, header.salts, limit)? {
             let explained = found.frames * frame_bytes(page_bytes);
             if best.as_ref().is_none_or(|(most, _)| explained > *most) {
                 best = Some((explained, found));
+            }
+            // No other size explains more. A log may be large, and each size is a walk through it.
+            if explained > state.bytes / 2 {
+                break;
             }
         }
     }
@@ -228,10 +233,12 @@ fn survey(
 ) -> io::Result<Option<Generation>> {
     let in_file = (bytes - HEADER_BYTES) / frame_bytes(page_bytes);
     let mut generations: Vec<Generation> = Vec::new();
-    for number in 1..=limit.map_or(in_file, |limit| limit.min(in_file)) {
-        log.seek(SeekFrom::Start(frame_offset(page_bytes, number)))?;
+    log.seek(SeekFrom::Start(HEADER_BYTES))?;
+    for _ in 1..=limit.map_or(in_file, |limit| limit.min(in_file)) {
         let mut bytes = [0; 24];
         log.read_exact(&mut bytes)?;
+        // Relative: a buffer of the reader stays filled.
+        log.seek_relative(i64::from(page_bytes))?;
         let frame = FrameHeader::parse(&bytes);
         if frame.page == 0 {
             continue;
