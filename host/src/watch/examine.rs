@@ -17,7 +17,7 @@ use crate::target::sqlite::integrity::{Check, Mode};
 use crate::target::sqlite::judged::UnjudgedPart;
 use crate::target::sqlite::look::SqliteSource;
 use crate::target::sqlite::raw::{RawError, RawProcess};
-use crate::target::sqlite::whole::SnapshotRules;
+use crate::target::sqlite::whole::{SnapshotRules, WholeRules};
 
 /// Complaints of a check that are listed at most; SQLite's own default.
 const FAULT_LIMIT: u32 = 100;
@@ -184,13 +184,16 @@ impl Examiner {
     }
 
     /// Checks everything. A repair has its turn in between: what is found then counts no more.
-    pub(super) fn whole(&mut self, timeout_ms: u64) -> Found {
+    pub(super) fn whole(&mut self, timeout_ms: u64, keeps_account: bool) -> Found {
         let check = check(Mode::Full, timeout_ms);
         let (begun, repairs) = {
             let _turn = self.site.turn();
             let repairs = self.site.repairs();
-            let max_lock = self.snapshots.max_lock;
-            (self.source.begin_whole(check, max_lock), repairs)
+            let rules = WholeRules {
+                max_lock: self.snapshots.max_lock,
+                keeps_account,
+            };
+            (self.source.begin_whole(check, rules), repairs)
         };
         let integrity = match begun {
             Err(error) => not_made(Mode::Full, told(&error)),

@@ -108,7 +108,13 @@ impl Looker {
         let mut checked = None;
         for check in [CheckKind::Resource, CheckKind::Full] {
             let begun_ms = now_ms();
-            let found = self.work(check)();
+            let found = match check {
+                // Nobody asks later what was written since.
+                CheckKind::Full => {
+                    unpoisoned(&self.prover).whole(self.pace.integrity_timeout_ms, false)
+                }
+                other => self.work(other)(),
+            };
             self.note(&found);
             self.report(check, begun_ms, found.state(), found.proved());
             match found {
@@ -142,7 +148,7 @@ impl Looker {
             }
             CheckKind::Full => {
                 self.begin_proof();
-                Box::new(move || unpoisoned(&prover).whole(pace.integrity_timeout_ms))
+                Box::new(move || unpoisoned(&prover).whole(pace.integrity_timeout_ms, true))
             }
             CheckKind::Snapshot => Box::new(move || unpoisoned(&examiner).snapshot()),
             CheckKind::Resource => {

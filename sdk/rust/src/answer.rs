@@ -125,3 +125,16 @@ impl Answer {
         self.verdict
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Answer;
+    use crate::EscalationLevel;
+
+    #[test]
+    fn the_same_is_suggested_once() {
+        let mut answer = Answer::at(EscalationLevel::Normal);
+        answer.suggest("first").suggest("second").suggest("first");
+        assert_eq!(answer.so_far().suggestions, ["first", "second"]);
+    }
+}

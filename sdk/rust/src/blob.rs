@@ -106,7 +106,14 @@ mod tests {
 
     #[test]
     fn more_than_the_contract_allows_is_not_packed() {
-        assert_eq!(pack("p", 1, &vec![0_u8; LIMIT_BYTES]), None);
+        assert_eq!(LIMIT_BYTES, 16_384);
+        // The header of nine bytes, and the length in two.
+        let most = vec![0_u8; LIMIT_BYTES - 11];
+        assert_eq!(
+            pack("p", 1, &most).map(|bytes| bytes.len()),
+            Some(LIMIT_BYTES)
+        );
+        assert_eq!(pack("p", 1, &[&most[..], &[0]].concat()), None);
     }
 
     #[test]

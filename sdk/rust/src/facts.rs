@@ -96,7 +96,7 @@ impl<'a> FromFact<'a> for &'a str {
 
 #[cfg(test)]
 mod tests {
-    use super::Facts;
+    use super::{Facts, FromFact as _};
     use crate::{Value, testing};
 
     #[test]
@@ -119,5 +119,7 @@ mod tests {
         assert_eq!(finding.text("t"), Some("x"));
         assert_eq!(finding.text("b"), None);
         assert_eq!(finding.fact("absent"), None);
+        assert_eq!(f64::from_fact(&finding, "f"), Some(0.5));
+        assert_eq!(bool::from_fact(&finding, "f"), None);
     }
 }

@@ -349,7 +349,7 @@ macro_rules! __bounds {
 
 #[cfg(test)]
 mod tests {
-    use super::{Parameters as _, from_settings};
+    use super::{ParameterType as _, Parameters as _, SettingFault, check, from_settings};
     use crate::{Setting, SettingError, Value};
 
     crate::parameters! {
@@ -396,6 +396,29 @@ mod tests {
         assert_eq!(schema[2].summary, "A share that is described in two lines.");
         assert_eq!(schema[3].minimum, None);
         assert_eq!(schema[4].default, Value::Text("nobody".into()));
+    }
+
+    #[test]
+    fn bounds_are_those_of_numbers_and_are_shown_as_they_are_written() {
+        let schema = Some::schema();
+        let bounds = |at: usize| (schema[at].minimum, schema[at].maximum);
+        assert_eq!(bounds(2), (Option::Some(0.0), Option::Some(100.0)));
+        assert_eq!((true.bound(), String::new().bound()), (None, None));
+        let text = Value::Text("z".into());
+        let allowed = "a".to_owned()..="m".to_owned();
+        let fault = SettingFault::OutOfBounds("\"a\" to \"m\"".into());
+        assert_eq!(check(&text, Option::Some(&allowed)), Err(fault));
+        let fault = SettingFault::OutOfBounds("true to true".into());
+        let checked = check(&Value::Boolean(false), Option::Some(&(true..=true)));
+        assert_eq!(checked, Err(fault));
+    }
+
+    #[test]
+    fn a_number_above_what_the_contract_carries_is_shown_as_the_largest() {
+        let most = Value::Integer(9_007_199_254_740_991);
+        assert_eq!(9_007_199_254_740_991_u64.to_value(), most);
+        assert_eq!(9_007_199_254_740_992_u64.to_value(), most);
+        assert_eq!(u64::MAX.to_value(), most);
     }
 
     #[test]

@@ -23,20 +23,20 @@ macro_rules! reason {
 /// Whether this is the name of a rule: at least two words of `a-z`, `0-9` and `-`, joined by dots.
 pub const fn is_rule_name(name: &str) -> bool {
     let bytes = name.as_bytes();
-    let (mut at, mut dots, mut word) = (0, 0, 0);
+    let (mut at, mut has_dot, mut has_word) = (0, false, false);
     while at < bytes.len() {
         match bytes[at] {
-            b'a'..=b'z' | b'0'..=b'9' => word += 1,
-            b'-' if word > 0 => word += 1,
-            b'.' if word > 0 => {
-                dots += 1;
-                word = 0;
+            b'a'..=b'z' | b'0'..=b'9' => has_word = true,
+            b'-' if has_word => {}
+            b'.' if has_word => {
+                has_dot = true;
+                has_word = false;
             }
             _ => return false,
         }
         at += 1;
     }
-    dots > 0 && word > 0
+    has_dot && has_word
 }
 
 /// Milliseconds as a person reads them: `4.2 s`, tenths cut off, not rounded, so that a text

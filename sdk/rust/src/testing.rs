@@ -133,13 +133,22 @@ mod native {
 #[cfg(test)]
 mod tests {
     use crate::log::{self, LogLevel};
-    use crate::telemetry::{self, Point};
+    use crate::telemetry::{self, BaselineSummary, Point};
 
     #[test]
     fn notes_are_kept_until_they_are_taken() {
         super::clear();
+        log::debug("fine");
+        log::info("good");
         log::warn("odd");
-        assert_eq!(super::notes(), [(LogLevel::Warn, "odd".to_owned())]);
+        log::error("wrong");
+        let expected = [
+            (LogLevel::Debug, "fine".to_owned()),
+            (LogLevel::Info, "good".to_owned()),
+            (LogLevel::Warn, "odd".to_owned()),
+            (LogLevel::Error, "wrong".to_owned()),
+        ];
+        assert_eq!(super::notes(), expected);
         assert!(super::notes().is_empty());
     }
 
@@ -162,5 +171,33 @@ mod tests {
         assert_eq!(telemetry::latest("nothing"), None);
         assert_eq!(telemetry::baseline("nothing"), None);
         assert!(telemetry::recent("nothing", 1).is_empty());
+    }
+
+    #[test]
+    fn a_baseline_is_answered_until_all_is_forgotten() {
+        super::clear();
+        super::set_baseline(
+            "commits_per_s",
+            BaselineSummary {
+                count: 40,
+                established: true,
+                median: 5.0,
+                mad: 1.0,
+                mean: 5.5,
+                stdev: 2.0,
+                p50: 5.0,
+                p95: 9.0,
+                p99: 10.0,
+                min: 1.0,
+                max: 11.0,
+            },
+        );
+        let known = telemetry::baseline("commits_per_s");
+        assert_eq!(
+            known.map(|known| (known.count, known.max)),
+            Some((40, 11.0))
+        );
+        super::clear();
+        assert_eq!(telemetry::baseline("commits_per_s"), None);
     }
 }

@@ -39,8 +39,17 @@ pub struct WholeCheck {
     looked: Looked,
     way: Way,
     begun: Instant,
+    rules: WholeRules,
+}
+
+/// What a check of a whole database is made under.
+#[derive(Debug, Clone, Copy)]
+pub struct WholeRules {
     /// How long one copy may keep writers waiting, in rollback mode.
-    max_lock: Duration,
+    pub max_lock: Duration,
+    /// Whether account is kept of what was proven, for [`SqliteSource::check_changed`]: it takes one more
+    /// walk through all pages.
+    pub keeps_account: bool,
 }
 
 /// How a database is read as a whole.
@@ -82,7 +91,7 @@ impl SqliteSource {
     pub fn begin_whole(
         &mut self,
         check: Check,
-        max_lock: Duration,
+        rules: WholeRules,
     ) -> Result<WholeCheck, LookError> {
         let begun = Instant::now();
         let looked = self.raw_look()?;
@@ -92,7 +101,7 @@ impl SqliteSource {
             looked,
             way,
             begun,
-            max_lock,
+            rules,
         })
     }
 
@@ -100,18 +109,15 @@ impl SqliteSource {
     /// seen, account of what was proven is kept in the worker.
     pub fn go_on(&mut self, whole: &mut WholeCheck) -> Option<Integrity> {
         let check = whole.check;
-        let path = self.path().to_owned();
         // What was not ended by this way goes on in slices.
         let checked = match std::mem::replace(&mut whole.way, Way::Slices) {
             Way::None(why) => not_made(check, why),
             Way::Copy(readable) => {
-                let checked = self
-                    .sql()
-                    .prove(&path, &readable.path(), readable.access(), check);
+                let checked = self.check_all(whole, &readable.path(), readable.access());
                 self.let_go(readable);
-                checked.unwrap_or_else(|error| not_made(check, with_causes(&error)))
+                checked
             }
-            Way::AtRest => match self.at_rest(&path, check) {
+            Way::AtRest => match self.at_rest(whole) {
                 Some(checked) => checked,
                 None if uses_log(&whole.looked) => not_made(
                     check,
@@ -149,25 +155,35 @@ impl SqliteSource {
         let Ok(place) = Place::of(self.path()) else {
             return found;
         };
-        let bounds = Bounds::of_lock(whole.max_lock);
+        let bounds = Bounds::of_lock(whole.rules.max_lock);
         let copied = self
             .back_up(&place, bounds)
             .or_else(|_| self.copy_to_read(&place, true));
         let Ok(readable) = copied else {
             return found;
         };
-        let path = self.path().to_owned();
-        let (copy, access) = (readable.path(), readable.access());
-        let checked = self.sql().prove(&path, &copy, access, whole.check);
+        let checked = self.check_all(whole, &readable.path(), readable.access());
         self.let_go(readable);
-        match checked {
-            Ok(checked) if checked.error.is_none() => checked,
-            Ok(_) | Err(_) => found,
+        match checked.error {
+            None => checked,
+            Some(_) => found,
         }
     }
 
+    /// Checks everything at one moment.
+    fn check_all(&mut self, whole: &WholeCheck, readable: &Path, access: Access) -> Integrity {
+        let (path, check) = (self.path().to_owned(), whole.check);
+        let checked = if whole.rules.keeps_account {
+            self.sql().prove(&path, readable, access, check)
+        } else {
+            self.sql().check(&path, readable, access, check)
+        };
+        checked.unwrap_or_else(|error| not_made(check, with_causes(&error)))
+    }
+
     /// Checks a database without a lock; none when it was written to meanwhile.
-    fn at_rest(&mut self, path: &Path, check: Check) -> Option<Integrity> {
+    fn at_rest(&mut self, whole: &WholeCheck) -> Option<Integrity> {
+        let path = &self.path().to_owned();
         let before = connection::stamp(path)?;
         if now_ms().saturating_sub(before.modified_ms()) < AT_REST_MS {
             std::thread::sleep(Duration::from_millis(AT_REST_MS));
@@ -175,9 +191,8 @@ impl SqliteSource {
                 return None;
             }
         }
-        let checked = self.sql().prove(path, path, Access::Alone, check);
-        (connection::stamp(path) == Some(before))
-            .then(|| checked.unwrap_or_else(|error| not_made(check, with_causes(&error))))
+        let checked = self.check_all(whole, path, Access::Alone);
+        (connection::stamp(path) == Some(before)).then_some(checked)
     }
 
     /// How everything can be read; in words why it cannot.

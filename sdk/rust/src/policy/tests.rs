@@ -1,4 +1,4 @@
-use super::{Policy, configure, decide, describe};
+use super::{Guest, Policy, configure, decide, describe};
 use crate::{
     Answer, Classification, EscalationLevel, Event, Reason, Setting, Situation, Value, Verbosity,
     reason, testing,
@@ -118,4 +118,22 @@ fn it_says_who_it_is_and_checks_settings() {
         value: Value::Integer(0),
     };
     assert_eq!(configure::<Counting>(&[wrong]).unwrap_err().len(), 1);
+}
+
+#[test]
+fn the_component_answers_as_the_functions_do() {
+    let set = || {
+        vec![Setting {
+            name: "count".into(),
+            value: Value::Integer(7),
+        }]
+    };
+    assert_eq!(
+        <Counting as Guest>::configure(set()),
+        configure::<Counting>(&set())
+    );
+    assert_ne!(
+        <Counting as Guest>::configure(set()),
+        configure::<Counting>(&[])
+    );
 }

@@ -9,7 +9,10 @@
 //! cargo run --release -p dbmedic-tests --bin cost -- --journal wal
 //! cargo run --release -p dbmedic-tests --bin cost -- --journal delete
 //! cargo run --release -p dbmedic-tests --bin cost -- --journal delete --without-only
+//! cargo run --release -p dbmedic-tests --bin cost -- --closed --size-mb 3000
 //! ```
+//!
+//! The last is of a database that nobody has open: `dbmedic check` beside `PRAGMA integrity_check`.
 //!
 //! Ratios hold; absolute times are those of this machine and of this hour.
 
@@ -18,6 +21,8 @@
     clippy::print_stderr,
     reason = "a report for a terminal and for a log"
 )]
+
+mod closed;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -62,6 +67,9 @@ struct Arguments {
     /// No period beside dbmedic: how far two periods without it differ
     #[arg(long)]
     without_only: bool,
+    /// No writer: `dbmedic check` of the closed database beside `PRAGMA integrity_check`, in turns
+    #[arg(long, conflicts_with = "without_only")]
+    closed: bool,
     /// The seed of the moments and rows
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -122,6 +130,10 @@ fn main() -> anyhow::Result<ExitCode> {
         arguments.journal.name()
     );
     let rows = fill(&database, &arguments)?;
+    if let (true, Some(dbmedic)) = (arguments.closed, &dbmedic) {
+        closed::compare(&database, dbmedic, arguments.periods)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     println!(
         "seed {}, {} MB, journal_mode={}, {} rows, {} commits a second, periods of {} s",
         arguments.seed,
