@@ -129,7 +129,34 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use super::Answer;
-    use crate::EscalationLevel;
+    use crate::{EscalationLevel, Verbosity};
+
+    #[test]
+    fn an_answer_begins_without_a_repair_and_goes_back_to_it() {
+        let mut answer = Answer::at(EscalationLevel::Watch);
+        let begun = answer.so_far().clone();
+        assert_eq!((begun.repair.clone(), begun.halt), (None, false));
+        assert!(begun.confidence.abs() < f64::EPSILON);
+        answer.repair("r", 0.5).no_repair();
+        assert_eq!(*answer.so_far(), begun);
+        answer.repair("r", 0.5).halt();
+        assert_eq!(
+            (answer.so_far().halt, &answer.so_far().repair),
+            (true, &None)
+        );
+    }
+
+    #[test]
+    fn the_level_says_how_much_is_written_unless_the_policy_does() {
+        let at = |level| Answer::at(level).finish(Some(Vec::new())).verbosity;
+        assert_eq!(at(EscalationLevel::Normal), Verbosity::Normal);
+        assert_eq!(at(EscalationLevel::Watch), Verbosity::Elevated);
+        assert_eq!(at(EscalationLevel::Warn), Verbosity::Elevated);
+        assert_eq!(at(EscalationLevel::Escalate), Verbosity::Incident);
+        let mut answer = Answer::at(EscalationLevel::Escalate);
+        answer.verbosity(Verbosity::Normal);
+        assert_eq!(answer.finish(None).verbosity, Verbosity::Normal);
+    }
 
     #[test]
     fn the_same_is_suggested_once() {

@@ -27,6 +27,10 @@ use mutate::{Mutant, mutants};
 
 /// Not copied: what is built, and what git keeps.
 const LEFT_OUT: [&str; 2] = ["target", ".git"];
+/// How long the command may take at first, which builds everything, and for one change; seconds, for
+/// `timeout`.
+const FIRST_SECONDS: &str = "1800";
+const MUTANT_SECONDS: &str = "120";
 const USAGE: &str = "usage: dbmedic-mutants [--list] [--only TEXT] [--shard K/N] [--allow FILE] \
                      SOURCE... -- COMMAND...";
 
@@ -114,10 +118,12 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
         return Ok(true);
     }
     let tree = copy()?;
-    let is_noticed = || -> Result<bool, String> {
-        let (program, rest) = arguments.command.split_first().ok_or(USAGE)?;
+    let is_noticed = |seconds: &str| -> Result<bool, String> {
+        let program = "timeout";
+        // A change that never ends is noticed.
         let status = Command::new(program)
-            .args(rest)
+            .arg(seconds)
+            .args(&arguments.command)
             .current_dir(&tree)
             .env("CARGO_TARGET_DIR", tree.with_file_name("build"))
             .stdin(Stdio::null())
@@ -127,7 +133,7 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
             .map_err(|e| format!("{program}: {e}"))?;
         Ok(!status.success())
     };
-    if is_noticed()? {
+    if is_noticed(FIRST_SECONDS)? {
         return Err("the command fails without any change".into());
     }
     let (mut survivors, mut known) = (0, 0);
@@ -136,7 +142,7 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
         let write =
             |text: &str| fs::write(&place, text).map_err(|e| format!("{}: {e}", place.display()));
         write(&mutant.applied_to(text))?;
-        let noticed = is_noticed();
+        let noticed = is_noticed(MUTANT_SECONDS);
         write(text)?;
         if noticed? {
             continue;

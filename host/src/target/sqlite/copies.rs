@@ -539,14 +539,26 @@ fn copy_file(
     source.rewind().at("read", original)?;
     let mut target = directory.create(part.copy)?;
     let (bytes, sha256) = pump(source, most, original, |chunk| {
-        target.write_all(chunk).at("write", &to)
+        write_sparse(&mut target, chunk).at("write", &to)
     })?;
+    target.set_len(bytes).at("write", &to)?;
     target.sync_all().at("sync", &to)?;
     Ok(CopiedFile {
         name: part.copy.to_owned(),
         bytes,
         sha256,
     })
+}
+
+/// Writes to a new file, and leaves a hole where everything is 0: a file that was made longer, or a log
+/// of zeros, takes no room. The length is set at the end.
+fn write_sparse(target: &mut File, chunk: &[u8]) -> io::Result<()> {
+    static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
+    if chunk == &ZEROS[..chunk.len()] {
+        let bytes = i64::try_from(chunk.len()).map_err(io::Error::other)?;
+        return target.seek_relative(bytes);
+    }
+    target.write_all(chunk)
 }
 
 /// Writes a copied file's content over a file, syncs it and reads it back.
@@ -678,3 +690,6 @@ fn read_manifest(from: &Path) -> Result<Manifest, CopyError> {
     }
     Ok(manifest)
 }
+
+#[cfg(test)]
+mod tests;
