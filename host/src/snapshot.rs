@@ -18,6 +18,7 @@ use crate::target::sqlite::IntegrityFault;
 use crate::target::sqlite::backup::{self, BackupError};
 use crate::target::sqlite::connection::{self, Access};
 use crate::target::sqlite::integrity::{self, Check, Mode};
+use crate::target::sqlite::judged::UnjudgedPart;
 use crate::target::sqlite::sql::SnapshotRequest;
 
 /// The version of the manifest.
@@ -128,6 +129,10 @@ pub struct SnapshotInfo {
     /// Tables in it; none in what older versions wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tables: Option<u64>,
+    /// Whether its check told that each page belongs to exactly one object or to the free pages. Older
+    /// manifests do not say.
+    #[serde(default)]
+    pub pages_proven: bool,
     /// The file.
     #[serde(skip)]
     pub file: PathBuf,
@@ -246,7 +251,7 @@ fn make(
         max_faults: 1,
         deadline: None,
     };
-    let damage = integrity::faults(&to, check).map_err(sqlite)?;
+    let (damage, unjudged) = integrity::faults(&to, check).map_err(sqlite)?;
     if let Some(fault) = damage.into_iter().find(IntegrityFault::is_damage) {
         return Err(SnapshotError::Unsound {
             path: source.clone(),
@@ -280,6 +285,7 @@ fn make(
         bytes,
         sha256,
         tables: Some(tables),
+        pages_proven: !unjudged.iter().any(|one| one.part == UnjudgedPart::Pages),
         file,
     };
     // The manifest first: a database file without one is not counted, and neither is a manifest

@@ -47,6 +47,10 @@ pub struct Looker {
     pub(super) reports: BTreeMap<CheckKind, CheckReport>,
     /// What the latest full check left to be noted.
     pub(super) noted: Vec<String>,
+    /// Whether it was made in slices, which do not tell whether each page belongs to one object.
+    in_slices: bool,
+    /// When that was last proven of a snapshot, milliseconds since the Unix epoch.
+    pages_proven_ms: Option<u64>,
     /// The libraries of SQLite that were seen in the latest full look.
     libraries: Vec<Library>,
 }
@@ -92,6 +96,8 @@ impl Looker {
             snapshot_ms: None,
             reports: BTreeMap::new(),
             noted: Vec::new(),
+            in_slices: false,
+            pages_proven_ms: None,
             libraries: Vec::new(),
             mark: None,
             touched: None,
@@ -217,14 +223,35 @@ impl Looker {
         report
     }
 
-    /// Keeps what a full check left to be noted.
+    /// Keeps what a full check left to be noted, and what a snapshot proved.
     pub(super) fn note(&mut self, found: &Found) {
-        if let Found::Integrity(integrity, _) = found
-            && matches!(integrity.mode, Mode::Full | Mode::Sliced)
-            && integrity.error.is_none()
-        {
-            self.noted = notes::of_check(integrity);
+        match found {
+            Found::Integrity(integrity, _)
+                if matches!(integrity.mode, Mode::Full | Mode::Sliced)
+                    && integrity.error.is_none() =>
+            {
+                self.noted = notes::of_check(integrity);
+                self.in_slices = integrity.mode == Mode::Sliced;
+            }
+            Found::Snapshot(Ok(snapshot)) if snapshot.pages_proven => {
+                self.pages_proven_ms = Some(now_ms());
+            }
+            _ => {}
         }
+    }
+
+    /// What slices did not prove, unless a snapshot proved it lately.
+    fn of_slices(&self) -> Option<String> {
+        let interval_ms = self
+            .pace
+            .snapshot_interval_ms
+            .max(self.pace.integrity_interval_ms);
+        let is_over = is_due(
+            self.pages_proven_ms,
+            now_ms(),
+            interval_ms.saturating_mul(2),
+        );
+        (self.in_slices && is_over).then(notes::of_slices)
     }
 
     /// What a person may want to know of the database although nothing is wrong with it.
@@ -232,7 +259,7 @@ impl Looker {
         let state = self.previous.as_ref().map(|(_, state)| state);
         let of_log = state.and_then(notes::of_log);
         let of_holder = state.and_then(notes::of_holder);
-        let noted = self.noted.iter().cloned();
+        let noted = self.noted.iter().cloned().chain(self.of_slices());
         // The bug is one of the write-ahead log's.
         let uses_log = state.is_some_and(rollback::uses_log);
         let libraries: &[Library] = if uses_log { &self.libraries } else { &[] };

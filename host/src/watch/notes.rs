@@ -3,7 +3,7 @@
 
 use crate::target::sqlite::libraries::Library;
 use crate::target::sqlite::rollback::{self, Why};
-use crate::target::sqlite::{Coverage, Integrity, Space, SqliteState, WalState};
+use crate::target::sqlite::{Integrity, Space, SqliteState, WalState};
 
 /// Free pages are noted from this share of the file on, and from so many bytes on.
 const FREE_SHARE_PERCENT: u64 = 25;
@@ -18,18 +18,15 @@ const AUTOCHECKPOINT_FRAMES: u64 = 1000;
 pub(super) fn of_check(integrity: &Integrity) -> Vec<String> {
     let unjudged = integrity.unjudged.iter();
     let mut notes: Vec<String> = unjudged.map(|one| format!("not judged: {one}")).collect();
-    notes.extend(integrity.coverage.as_ref().and_then(of_slices));
     notes.extend(integrity.space.as_ref().and_then(of_space));
     notes
 }
 
-/// What a check in slices did not prove.
-fn of_slices(coverage: &Coverage) -> Option<String> {
-    coverage.slicing.map(|_| {
-        "not judged: whether each page belongs to exactly one object (in rollback mode, beside others, \
-         only a check of a copy tells; PRAGMA integrity_check in a quiet moment does too)"
-            .to_owned()
-    })
+/// What a check in slices did not prove, and no snapshot either.
+pub(super) fn of_slices() -> String {
+    "not judged: whether each page belongs to exactly one object (in rollback mode, beside others, only \
+     a check of a copy tells, a snapshot's among them; PRAGMA integrity_check in a quiet moment does too)"
+        .to_owned()
 }
 
 fn of_space(space: &Space) -> Option<String> {

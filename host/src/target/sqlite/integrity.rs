@@ -321,17 +321,20 @@ pub fn table_clean(connection: &Connection, table: &str) -> rusqlite::Result<u64
     Ok(count)
 }
 
-/// What an open connection sees, inside its transaction if it has one. The deadline is the
-/// connection's own.
+/// What an open connection sees, inside its transaction if it has one, and what could not be judged. The
+/// deadline is the connection's own.
 ///
 /// # Errors
 ///
 /// SQLite's own.
-pub fn faults(connection: &Connection, check: Check) -> rusqlite::Result<Vec<IntegrityFault>> {
+pub fn faults(
+    connection: &Connection,
+    check: Check,
+) -> rusqlite::Result<(Vec<IntegrityFault>, BTreeSet<Unjudged>)> {
     let mut found = Gathered::default();
     run(connection, check, &mut found)?;
     settle(&mut found.faults);
-    Ok(found.faults)
+    Ok((found.faults, found.unjudged))
 }
 
 fn run(connection: &Connection, check: Check, found: &mut Gathered) -> rusqlite::Result<()> {

@@ -25,8 +25,8 @@ use crate::snapshot::{Moment, SnapshotInfo};
 /// begun anew.
 const LOG_GROWTH_BYTES: u64 = 64 << 20;
 
-/// How long slices go on in one request: between two, a repair may have its turn.
-const SLICES_TIME: Duration = Duration::from_secs(2);
+/// How long slices go on in one request: between two, a quick check or a repair has its turn.
+const SLICES_TIME: Duration = Duration::from_millis(500);
 
 /// A file that was written to more recently, milliseconds, may be written to again within the same tick of
 /// the clock that its times are taken from.

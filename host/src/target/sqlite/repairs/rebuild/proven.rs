@@ -237,7 +237,8 @@ pub(super) fn faults(db: &Connection) -> Result<Vec<IntegrityFault>, RepairError
         max_faults: MAX_FAULTS,
         deadline: None,
     };
-    Ok(integrity::faults(db, check)?)
+    let (faults, _) = integrity::faults(db, check)?;
+    Ok(faults)
 }
 
 fn milliseconds(time: Duration) -> u64 {
