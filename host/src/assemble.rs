@@ -204,6 +204,9 @@ fn setup(
         integrity_timeout_ms: observation.integrity_timeout_ms,
         resource_interval_ms: observation.resource_interval_ms,
         resource_timeout_ms: observation.resource_timeout_ms,
+        probe_transaction_interval_ms: observation
+            .probe_transactions
+            .then_some(observation.probe_transaction_interval_ms),
         snapshot_interval_ms: config.snapshots.interval_ms,
         snapshots_kept: config.snapshots.keep,
         snapshot_max_lock_ms: config.snapshots.max_lock_ms,

@@ -135,6 +135,10 @@ pub struct Observation {
     pub resource_interval_ms: u64,
     /// How long a measurement of the host's resources may take, milliseconds; default 1 s.
     pub resource_timeout_ms: u64,
+    /// Whether probe transactions are made, which tell latency and errors; default false.
+    pub probe_transactions: bool,
+    /// Between two probe transactions, milliseconds; default 10 s.
+    pub probe_transaction_interval_ms: u64,
     /// Between two scans of every frame of the write-ahead log, milliseconds; default one minute.
     pub wal_scan_interval_ms: u64,
     /// Between two ticks that the policy gets without a finding, milliseconds; default 10 s.
@@ -159,6 +163,8 @@ impl Default for Observation {
             incremental_check_timeout_ms: 10_000,
             resource_interval_ms: 30_000,
             resource_timeout_ms: 1000,
+            probe_transactions: false,
+            probe_transaction_interval_ms: 10_000,
             wal_scan_interval_ms: 60_000,
             tick_interval_ms: 10_000,
             decide_interval_ms: 5000,

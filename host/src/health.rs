@@ -28,6 +28,8 @@ pub enum CheckKind {
     Full,
     /// The host's resources.
     Resource,
+    /// A transaction that tells how long an application would wait for one.
+    ProbeTransaction,
     /// A snapshot, checked before it is kept.
     Snapshot,
 }
@@ -40,6 +42,7 @@ impl CheckKind {
             Self::Incremental => "incremental",
             Self::Full => "full",
             Self::Resource => "resource",
+            Self::ProbeTransaction => "probe transaction",
             Self::Snapshot => "snapshot",
         }
     }
@@ -282,6 +285,8 @@ pub fn signs_of_checks(
         let own = reports.get(&plan.check);
         let report = match plan.check {
             CheckKind::Full | CheckKind::Resource => own,
+            // Its values are held against bounds. That none was made says nothing of the target.
+            CheckKind::ProbeTransaction => return None,
             CheckKind::Snapshot => Some(own).filter(|own| own.is_some() || full.is_none())?,
             CheckKind::Quick | CheckKind::Incremental => {
                 let whole = full.filter(|full| full.state == CheckState::Passed);

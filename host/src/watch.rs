@@ -6,6 +6,7 @@
 //! nothing to a target. Snapshots go into dbmedic's own state directory.
 
 mod examine;
+mod latencies;
 mod look;
 mod notes;
 mod pace;
@@ -274,8 +275,12 @@ impl Watch {
                 self.integrity = Some((integrity, repairs));
                 self.look_ms = now_ms();
             }
-            Found::Samples(samples) => self.measured = samples,
-            Found::Snapshot(_) => {}
+            Found::Samples(samples) => self.measured.extend(samples),
+            Found::ProbeTransaction(Ok(probe)) => {
+                self.looker.latencies.add(&probe);
+                self.measured.extend(self.looker.latencies.samples());
+            }
+            Found::ProbeTransaction(Err(_)) | Found::Snapshot(_) => {}
         }
         note.is_none_or(|note| tell(Watched::Note("snapshot", note)))
             && tell(Watched::Checked(report))

@@ -35,6 +35,7 @@ const PACE: Pace = Pace {
     integrity_timeout_ms: 30_000,
     resource_interval_ms: HOUR,
     resource_timeout_ms: 30_000,
+    probe_transaction_interval_ms: None,
     snapshot_interval_ms: HOUR,
     snapshots_kept: 1,
     snapshot_max_lock_ms: 250,

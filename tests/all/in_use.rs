@@ -1,10 +1,12 @@
 //! Checks of a database that others use: what is said of it, and what it costs them.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use rusqlite::Connection;
+use serde_json::Value;
 
-use crate::common::{data, run, talk};
+use crate::common::{data, dbmedic, run, talk, wait_for};
 
 /// Rows of the table: too many for one slice of a check.
 const ROWS: u32 = 30_000;
@@ -88,4 +90,37 @@ fn entries_without_a_row_are_proven_to_hold_nothing() {
         assert!(told.contains("index.corrupt"), "{told}");
         assert!(told.contains("entries-proven holds"), "{told}");
     }
+}
+
+/// The default bounds on latency and errors are about operations that dbmedic does not see: a probe
+/// transaction gives their values.
+#[test]
+fn a_locked_database_shows_in_the_error_rate_where_probes_are_asked_for() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("app.db");
+    database(&path, "wal", "SELECT 1");
+    let application = Connection::open(&path).unwrap();
+    application.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let config = home.path().join("dbmedic.toml");
+    let text = "version = 1\nmode = \"observe\"\nstate_dir = \"state\"\n[observation]\n\
+        sample_interval_ms = 100\nprobe_transactions = true\nprobe_transaction_interval_ms = 300\n\
+        [[targets]]\nname = \"app\"\nsqlite = \"app.db\"\n";
+    std::fs::write(&config, text).unwrap();
+    let mut watcher = Command::new(dbmedic())
+        .args(["run", "-c", config.to_str().unwrap()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let sign = wait_for("the error rate in health.json", || {
+        let text = std::fs::read(home.path().join("state/health.json")).ok()?;
+        let kept: Value = serde_json::from_slice(&text).unwrap();
+        let signs = kept["targets"]["app"]["signs"].as_array()?.clone();
+        let of_errors = |sign: &Value| sign.to_string().contains("error_rate");
+        signs.into_iter().find(of_errors)
+    });
+    assert_eq!(sign["status"], "unhealthy", "{sign}");
+    application.execute_batch("COMMIT").unwrap();
+    watcher.kill().unwrap();
+    watcher.wait().unwrap();
 }

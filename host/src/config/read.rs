@@ -107,6 +107,7 @@ pub(super) fn config(root: &mut Section<'_, '_>, base: &Path, resolve: &Resolve)
 
 fn observation(section: &mut Section<'_, '_>) -> Observation {
     let default = Observation::default();
+    let probe_transactions = section.flag("probe_transactions", default.probe_transactions);
     let mut interval = |key, default, usual| section.whole(key, default, INTERVAL, usual);
     let observation = Observation {
         sample_interval_ms: interval(
@@ -153,6 +154,12 @@ fn observation(section: &mut Section<'_, '_>) -> Observation {
             "resource_timeout_ms",
             default.resource_timeout_ms,
             100..=30 * SECOND,
+        ),
+        probe_transactions,
+        probe_transaction_interval_ms: interval(
+            "probe_transaction_interval_ms",
+            default.probe_transaction_interval_ms,
+            SECOND..=5 * MINUTE,
         ),
         wal_scan_interval_ms: interval(
             "wal_scan_interval_ms",

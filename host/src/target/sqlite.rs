@@ -24,6 +24,7 @@ pub mod on_purpose;
 mod openers;
 mod own_lock;
 mod probe;
+pub mod probe_transaction;
 pub mod raw;
 pub mod repairs;
 pub mod rollback;

@@ -16,6 +16,7 @@ use crate::target::sqlite::Integrity;
 use crate::target::sqlite::integrity::{Check, Mode};
 use crate::target::sqlite::judged::UnjudgedPart;
 use crate::target::sqlite::look::SqliteSource;
+use crate::target::sqlite::probe_transaction::ProbeTransaction;
 use crate::target::sqlite::raw::{RawError, RawProcess};
 use crate::target::sqlite::whole::{SnapshotRules, WholeRules};
 
@@ -36,6 +37,8 @@ pub(super) enum Found {
     /// Of the pages and rows, and how many repairs there had been before.
     Integrity(Integrity, u64),
     Samples(Vec<Sample>),
+    /// A probe transaction, or why none was made.
+    ProbeTransaction(Result<ProbeTransaction, String>),
     Snapshot(Result<SnapshotInfo, String>),
 }
 
@@ -76,7 +79,11 @@ impl Found {
 
     pub(super) fn state(&self) -> CheckState {
         match self {
-            Self::Samples(_) | Self::Snapshot(Ok(_)) => CheckState::Passed,
+            // One that failed is a value: bounds say how many may.
+            Self::Samples(_) | Self::ProbeTransaction(Ok(_)) | Self::Snapshot(Ok(_)) => {
+                CheckState::Passed
+            }
+            Self::ProbeTransaction(Err(why)) => CheckState::NotDone(why.clone()),
             Self::Snapshot(Err(why)) => CheckState::Failed(why.clone()),
             Self::Integrity(integrity, _) => {
                 match (&integrity.error, integrity.faults.as_slice()) {
@@ -216,6 +223,12 @@ impl Examiner {
             }
         }
         Found::Integrity(integrity, repairs)
+    }
+
+    /// Makes a probe transaction.
+    pub(super) fn probe_transaction(&mut self) -> Found {
+        let _turn = self.site.turn();
+        Found::ProbeTransaction(self.source.probe_transaction())
     }
 
     /// Takes a snapshot when a look at every frame finds the files sound. Says in words why there

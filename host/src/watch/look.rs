@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::examine::{Examiner, Found, told};
+use super::latencies::Latencies;
 use super::{Pace, Site, notes};
 use crate::clock::now_ms;
 use crate::health::{CheckKind, CheckReport, CheckState, Proved};
@@ -47,6 +48,8 @@ pub struct Looker {
     pub(super) reports: BTreeMap<CheckKind, CheckReport>,
     /// What the latest full check left to be noted.
     pub(super) noted: Vec<String>,
+    /// The latest probe transactions.
+    pub(super) latencies: Latencies,
     /// Whether it was made in slices, which do not tell whether each page belongs to one object.
     in_slices: bool,
     /// When that was last proven of a snapshot, milliseconds since the Unix epoch.
@@ -96,6 +99,7 @@ impl Looker {
             snapshot_ms: None,
             reports: BTreeMap::new(),
             noted: Vec::new(),
+            latencies: Latencies::default(),
             in_slices: false,
             pages_proven_ms: None,
             libraries: Vec::new(),
@@ -126,7 +130,7 @@ impl Looker {
             match found {
                 Found::Samples(samples) => measured = samples,
                 Found::Integrity(integrity, _) => checked = Some(integrity),
-                Found::Snapshot(_) => {}
+                Found::ProbeTransaction(_) | Found::Snapshot(_) => {}
             }
         }
         self.observe(true, checked, measured)
@@ -155,6 +159,9 @@ impl Looker {
             CheckKind::Full => {
                 self.begin_proof();
                 Box::new(move || unpoisoned(&prover).whole(pace.integrity_timeout_ms, true))
+            }
+            CheckKind::ProbeTransaction => {
+                Box::new(move || unpoisoned(&examiner).probe_transaction())
             }
             CheckKind::Snapshot => Box::new(move || unpoisoned(&examiner).snapshot()),
             CheckKind::Resource => {

@@ -5,6 +5,9 @@ use crate::health::{CheckKind, CheckPlan, Lane};
 /// A snapshot may take as long as the copying of a large database does, milliseconds.
 const SNAPSHOT_TIMEOUT_MS: u64 = 3_600_000;
 
+/// A probe transaction waits for its lock for a second, and for its turn, milliseconds.
+const PROBE_TRANSACTION_TIMEOUT_MS: u64 = 10_000;
+
 /// How often what is done, milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
@@ -30,6 +33,8 @@ pub struct Pace {
     pub resource_interval_ms: u64,
     /// How long a measurement of the host's resources may take.
     pub resource_timeout_ms: u64,
+    /// Between two probe transactions; none: they are not made.
+    pub probe_transaction_interval_ms: Option<u64>,
     /// Between two snapshots.
     pub snapshot_interval_ms: u64,
     /// Snapshots kept for each target.
@@ -40,14 +45,14 @@ pub struct Pace {
 
 impl Pace {
     /// The checks that are made of a target.
-    pub fn plans(&self) -> [CheckPlan; 5] {
+    pub fn plans(&self) -> Vec<CheckPlan> {
         let plan = |check, interval_ms, timeout_ms, lane| CheckPlan {
             check,
             interval_ms,
             timeout_ms,
             lane,
         };
-        [
+        let mut plans = vec![
             plan(
                 CheckKind::Quick,
                 self.quick_check_interval_ms,
@@ -78,6 +83,15 @@ impl Pace {
                 SNAPSHOT_TIMEOUT_MS,
                 Lane::Short,
             ),
-        ]
+        ];
+        plans.extend(self.probe_transaction_interval_ms.map(|interval_ms| {
+            plan(
+                CheckKind::ProbeTransaction,
+                interval_ms,
+                PROBE_TRANSACTION_TIMEOUT_MS,
+                Lane::Short,
+            )
+        }));
+        plans
     }
 }

@@ -15,6 +15,7 @@ use super::{
     Integrity, IntegrityFault, Lock, SqliteState, WalState, copies,
     files::Looked,
     integrity::{Access, Check, DisagreeingValues, Mode},
+    probe_transaction::ProbeTransaction,
     raw::{RawError, RawProcess},
     rollback,
     set::{self, Unjudgeable},
@@ -151,6 +152,27 @@ impl SqliteSource {
     pub fn check(&mut self, check: Check) -> Result<Integrity, LookError> {
         let looked = self.raw_look()?;
         Ok(self.check_looked(&looked, check))
+    }
+
+    /// Makes a probe transaction, where somebody uses the database and SQLite would change nothing but
+    /// locks.
+    ///
+    /// # Errors
+    ///
+    /// In words: why none was made.
+    pub fn probe_transaction(&mut self) -> Result<ProbeTransaction, String> {
+        let looked = self.raw_look().map_err(|error| with_causes(&error))?;
+        match self.readable(&looked)? {
+            Readable::InPlace(path) if !looked.state.locks.is_empty() => {
+                let probe = self.sql.probe_transaction(&path);
+                probe.map_err(|error| with_causes(&error))
+            }
+            Readable::InPlace(_) => Err("nobody uses the database".into()),
+            copy @ Readable::Copy(_) => {
+                self.let_go(copy);
+                Err("nobody could begin one now without repairing the files first".into())
+            }
+        }
     }
 
     /// Checks the tables in which one of these pages lies, and renews the account when all is well;

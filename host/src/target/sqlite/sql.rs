@@ -22,6 +22,7 @@ use super::{
     backup::{self, BackupError, Bounds},
     connection, copies,
     integrity::{self, Access, Check, DisagreeingValues, Proven, Slices},
+    probe_transaction::{self, ProbeTransaction},
     raw::{RawProcess, absolute},
     repairs,
     worker::{self, COPY_TIMEOUT, Failure, FailureKind, Granted, Process, Role, Wish, WorkerError},
@@ -70,6 +71,8 @@ pub(super) enum Request {
         /// Whether its time is over, so that what was found until now is to be said.
         is_over: bool,
     },
+    /// Make a probe transaction.
+    ProbeTransaction(PathBuf),
     /// Build a repair from its intent; the requests about a part of a repair are about this one.
     Begin(Box<Beginning>),
     /// Do a part of the repair.
@@ -137,6 +140,7 @@ pub(super) enum Answer {
     /// The snapshot and its file.
     Snapshot(SnapshotInfo, PathBuf),
     BackedUp,
+    Probed(ProbeTransaction),
     /// There are slices left.
     Sliced,
     Begun,
@@ -198,6 +202,9 @@ impl Session {
             }
             Request::BackUp { path, into, bounds } => back_up(&path, &into, &bounds)
                 .map(|()| Answer::BackedUp)
+                .map_err(|error| Failure::new(FailureKind::Snapshot, &error)),
+            Request::ProbeTransaction(path) => probe_transaction::make(&path)
+                .map(Answer::Probed)
                 .map_err(|error| Failure::new(FailureKind::Snapshot, &error)),
             Request::Slices {
                 path,
@@ -479,6 +486,20 @@ impl SqlProcess {
         };
         match self.process.ask(database, &request, COPY_TIMEOUT)? {
             Answer::BackedUp => Ok(()),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Makes a probe transaction on a database that others use.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::check`].
+    pub fn probe_transaction(&mut self, database: &Path) -> Result<ProbeTransaction, WorkerError> {
+        let request = Request::ProbeTransaction(absolute(database)?);
+        let within = probe_transaction::PATIENCE + GRACE;
+        match self.process.ask(database, &request, within)? {
+            Answer::Probed(probe) => Ok(probe),
             other => Err(self.unexpected(&other)),
         }
     }

@@ -137,3 +137,68 @@ fn the_component_answers_as_the_functions_do() {
         configure::<Counting>(&[])
     );
 }
+
+/// Leaves every question but the first as it is, and the first where the count is above 4.
+struct Classing;
+
+impl Policy for Classing {
+    type Parameters = Numbers;
+    type Memory = ();
+    const NAME: &'static str = "classing";
+    const VERSION: &'static str = "0.1.0";
+    const SUMMARY: &'static str = "Classes.";
+
+    fn classify(situation: &Situation<'_, Numbers>, _: &mut (), answer: &mut Answer) {
+        match situation.parameters.count {
+            1 => answer.classify(Classification::Hiccup),
+            2 => answer.classify(Classification::Obstacle),
+            3 => answer.classify(Classification::Wall),
+            4 => answer.classify(Classification::Crisis),
+            _ => answer,
+        };
+    }
+}
+
+#[test]
+fn the_level_rises_with_the_class_and_only_a_crisis_halts() {
+    use EscalationLevel::{Escalate, Normal, Warn, Watch};
+    let event = Event::Finding(testing::finding("k", &[]));
+    let answer = |count: i64, level| {
+        let settings = configure::<Classing>(&[Setting {
+            name: "count".into(),
+            value: Value::Integer(count),
+        }]);
+        let mut context = testing::context(settings.unwrap());
+        context.level = level;
+        let verdict = decide::<Classing>(&event, &context).unwrap();
+        (verdict.level, verdict.halt)
+    };
+    let levels = [
+        (1, Watch),
+        (2, Warn),
+        (3, Escalate),
+        (4, Escalate),
+        (5, Normal),
+    ];
+    for (count, level) in levels {
+        assert_eq!(answer(count, Normal), (level, count == 4), "{count}");
+        // What is higher stays.
+        assert_eq!(answer(count, Escalate), (Escalate, count == 4), "{count}");
+    }
+}
+
+#[test]
+fn what_no_rule_judges_is_a_wall_with_a_reason() {
+    let event = Event::Finding(testing::finding("k", &[]));
+    let context = testing::context(settings());
+    let verdict = decide::<Counting>(&event, &context).unwrap();
+    assert_eq!(verdict.classification, Some(Classification::Wall));
+    assert_eq!(verdict.reasons[0].rule, "policy.not-judged");
+    let tick = decide::<Counting>(&Event::Tick, &context).unwrap();
+    assert_eq!(tick.classification, None);
+}
+
+#[test]
+fn the_first_layout_is_the_first() {
+    assert_eq!(settings()[0], 1);
+}
