@@ -2,11 +2,15 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use super::Lock;
 use super::files::{self, FileError};
 use super::locks::{self, LockFile};
+
+/// Where the file's header counts its changes, see <https://sqlite.org/fileformat2.html#file_change_counter>.
+const CHANGE_COUNTER_AT: u64 = 24;
 
 /// The writers of a database in rollback mode. It holds the file open: closing any descriptor of a file
 /// drops the locks that a process has on it, so this value must outlive every connection that the
@@ -42,6 +46,20 @@ impl Writers {
     /// The kernel does not answer.
     pub fn write(&self) -> io::Result<bool> {
         self.is_held(Lock::Reserved)
+    }
+
+    /// How often the file was committed to, as its header counts; none when it has no header.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn commits(&self) -> io::Result<Option<u32>> {
+        let mut counter = [0; 4];
+        match self.file.read_exact_at(&mut counter, CHANGE_COUNTER_AT) {
+            Ok(()) => Ok(Some(u32::from_be_bytes(counter))),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn is_held(&self, lock: Lock) -> io::Result<bool> {

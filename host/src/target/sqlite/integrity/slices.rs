@@ -7,7 +7,9 @@
 //! exactly one object, which only one moment of the whole file tells, and rules of the schema but in
 //! small tables.
 //!
-//! A slice is given up as soon as somebody begins to write, so that a commit seldom meets one.
+//! A slice is given up as soon as somebody begins to write, so that a commit seldom meets one. A writer
+//! with a busy timeout then waits for a moment; one without fails. So while others commit, slices take a
+//! small part of the time.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
@@ -44,6 +46,13 @@ const LIMIT: Duration = Duration::from_millis(12);
 const PROGRESS_OPS: i32 = 2000;
 /// Between two slices at least.
 const LEAST_REST: Duration = Duration::from_millis(2);
+/// How many times as long as a slice the rest after it is while others commit: a fortieth of the time.
+const REST_BESIDE_COMMITS: u32 = 39;
+/// For how long after a commit others count as committing.
+const COMMITS_GO_ON: Duration = Duration::from_secs(10);
+/// How long reading the schema may take at most, and no table can be looked at without it. It begins with
+/// [`LIMIT`] and has more time each time that it was not enough.
+const MOST_PLAN: Duration = Duration::from_millis(200);
 /// Between two looks whether a writer is done.
 const WRITER_PAUSE: Duration = Duration::from_millis(2);
 /// A transaction that writes for longer than this, and whose owner does not wait for anybody, is not
@@ -63,6 +72,14 @@ pub struct Slices {
     check: Check,
     begun: Instant,
     schema_version: Option<i64>,
+    /// What stands in it.
+    schema: Schema,
+    /// How long reading it may take.
+    plan_limit: Duration,
+    /// What the file's header counted last, and when that changed.
+    commits: Option<u32>,
+    committed: Option<Instant>,
+    rest_beside_commits: u32,
     work: VecDeque<Work>,
     /// Tables that were begun and ended.
     done: BTreeSet<String>,
@@ -171,6 +188,11 @@ impl Slices {
             check,
             begun: Instant::now(),
             schema_version: None,
+            schema: Schema::default(),
+            plan_limit: LIMIT,
+            commits: None,
+            committed: None,
+            rest_beside_commits: REST_BESIDE_COMMITS,
             work: VecDeque::new(),
             done: BTreeSet::new(),
             found: Gathered::default(),
@@ -251,6 +273,7 @@ impl Slices {
             };
             let came = self.slice(&slice);
             limits.set(None);
+            self.see_commits(limits);
             let held = begun.elapsed();
             self.slicing.slices += 1;
             self.slicing.longest_us = self.slicing.longest_us.max(micros(held));
@@ -271,6 +294,7 @@ impl Slices {
                     Some(ErrorCode::OperationInterrupted) => {
                         self.slicing.interrupted += 1;
                         stuck += 1;
+                        self.give_plan_time(held)?;
                     }
                     Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                         refused = Some(without_values(&error));
@@ -287,9 +311,46 @@ impl Slices {
             {
                 return Err(format!("{why} for {} s", PATIENCE.as_secs()));
             }
-            thread::sleep(held.max(LEAST_REST));
+            thread::sleep(self.rest_after(held));
         }
         Ok(false)
+    }
+
+    /// Notes whether others commit.
+    fn see_commits(&mut self, limits: &Limits) {
+        let writers = limits.writers.as_ref();
+        let commits = writers.and_then(|writers| writers.commits().ok().flatten());
+        if self.commits.is_some() && commits != self.commits {
+            self.committed = Some(Instant::now());
+        }
+        self.commits = commits;
+    }
+
+    fn rest_after(&self, held: Duration) -> Duration {
+        let is_written = self
+            .committed
+            .is_some_and(|committed| committed.elapsed() < COMMITS_GO_ON);
+        let times = if is_written {
+            self.rest_beside_commits
+        } else {
+            1
+        };
+        held.saturating_mul(times).max(LEAST_REST)
+    }
+
+    /// After an interruption: where the schema was not read in its time, it has more.
+    fn give_plan_time(&mut self, held: Duration) -> Result<(), String> {
+        if self.schema_version.is_some() || held < self.plan_limit {
+            return Ok(());
+        }
+        if self.plan_limit >= MOST_PLAN {
+            return Err(format!(
+                "its schema cannot be read in the {} ms for which writers may be kept waiting: check a copy, or while nobody writes",
+                MOST_PLAN.as_millis()
+            ));
+        }
+        self.plan_limit = (self.plan_limit * 2).min(MOST_PLAN);
+        Ok(())
     }
 
     fn slice(&mut self, slice: &Slice<'_>) -> rusqlite::Result<Came> {
@@ -305,6 +366,8 @@ impl Slices {
     fn within(&mut self, slice: &Slice<'_>, version: i64) -> rusqlite::Result<Came> {
         let connection = slice.connection;
         if self.schema_version != Some(version) {
+            self.schema_version = None;
+            slice.limits.set(Some(Instant::now() + self.plan_limit));
             self.plan(connection)?;
             self.schema_version = Some(version);
             if self.work.is_empty() {
@@ -316,11 +379,14 @@ impl Slices {
             found,
             coverage,
             check,
+            schema,
             ..
         } = self;
         match work.front_mut() {
             None => Ok(Came::Ended(Vec::new())),
-            Some(Work::Table(table)) => whole_table(connection, *check, table, found, coverage),
+            Some(Work::Table(table)) => {
+                whole_table(connection, *check, schema, table, found, coverage)
+            }
             Some(Work::Rows(rows)) => rows.slice(slice, found, coverage),
             Some(Work::Entries(entries)) => entries.slice(slice, found, coverage),
         }
@@ -329,8 +395,8 @@ impl Slices {
     /// Lists what is to be read; what a schema that changed meanwhile has of tables that were read to
     /// their end is left to the next check.
     fn plan(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        let schema = Schema::read(connection)?;
-        self.found.name_virtuals(&schema);
+        self.schema = Schema::read(connection)?;
+        self.found.name_virtuals(&self.schema);
         let tables: Vec<String> = connection
             .prepare(
                 "SELECT name FROM pragma_table_list WHERE schema = 'main' \
@@ -460,6 +526,7 @@ fn tell(found: &mut Gathered, object: DamagedObject, message: String) {
 fn whole_table(
     connection: &Connection,
     check: Check,
+    schema: &Schema,
     table: &str,
     found: &mut Gathered,
     coverage: &mut Coverage,
@@ -482,8 +549,7 @@ fn whole_table(
     };
     if is_small {
         let mut alone = Gathered::default();
-        let schema = Schema::read(connection)?;
-        let checked = objects::run_one(connection, &schema, check, &mut alone, table);
+        let checked = objects::run_one(connection, schema, check, &mut alone, table);
         let in_time = match checked {
             Ok(()) => true,
             Err(error) if is_interrupted(&error) => false,

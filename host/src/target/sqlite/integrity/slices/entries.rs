@@ -63,15 +63,21 @@ impl Entries {
             None => Ordering::Greater,
         };
         let mut further = false;
+        // Of this moment alone: between two slices an entry may come to lie anywhere.
+        let mut previous: Option<Vec<Owned>> = None;
         let walked = Pages::open(connection)?.walk_after(
             shape.root,
             shape.parts.len(),
             &place,
             &mut |entry| {
+                let is_after = previous
+                    .as_ref()
+                    .is_none_or(|previous| shape.order(&refs(previous), entry).is_lt());
+                previous = Some(owned(entry));
                 if self.is_last(entry) {
                     return Ok(());
                 }
-                let is_after = self.follow(&shape, entry);
+                self.follow(&shape, entry);
                 if !is_after {
                     let identity = row_name(&shape_identity(&shape, entry));
                     self.tell(
@@ -118,22 +124,18 @@ impl Entries {
         last.is_some_and(|last| hash(&refs(last)) == hash(entry))
     }
 
-    /// Goes on to an entry; false when it does not come after the last one.
-    fn follow(&mut self, shape: &Shape, entry: &[Stored<'_>]) -> bool {
+    /// Goes on to an entry, so that the next slice finds the place.
+    fn follow(&mut self, shape: &Shape, entry: &[Stored<'_>]) {
         let comes_after = |one: &Option<Vec<Owned>>| {
             one.as_ref()
                 .is_none_or(|one| shape.order(&refs(one), entry).is_lt())
         };
         if comes_after(&self.last) {
             self.before = self.last.replace(owned(entry));
-            return true;
-        }
-        // Of two that are in the wrong order it is the former whose key is damaged where this one
-        // comes after all others.
-        if comes_after(&self.before) {
+        } else if comes_after(&self.before) {
+            // The key of the last one is damaged, or this one came between them since.
             self.last = Some(owned(entry));
         }
-        false
     }
 }
 

@@ -38,7 +38,18 @@ fn database() -> (tempfile::TempDir, PathBuf) {
 
 /// Checks to the end, and says what it took.
 fn checked(path: &Path) -> Integrity {
-    let mut slices = Slices::new(CHECK);
+    to_the_end(slices(), path)
+}
+
+/// Slices that rest no longer beside others than without them.
+fn slices() -> Slices {
+    Slices {
+        rest_beside_commits: 1,
+        ..Slices::new(CHECK)
+    }
+}
+
+fn to_the_end(mut slices: Slices, path: &Path) -> Integrity {
     let until = Instant::now() + Duration::from_mins(2);
     while !slices.go_on(path, Duration::from_millis(200)).unwrap() {
         assert!(Instant::now() < until, "it does not end");
@@ -199,7 +210,7 @@ fn a_writer_is_kept_waiting_for_milliseconds_and_the_check_ends_beside_it() {
     let writer = thread::spawn({
         let (path, stop) = (path.clone(), Arc::clone(&stop));
         move || {
-            // No patience at all: whoever is in the way makes a commit fail.
+            // Whoever is in the way for longer makes a commit fail.
             let connection = Connection::open(path).unwrap();
             connection.busy_timeout(Duration::from_millis(500)).unwrap();
             connection
@@ -250,4 +261,70 @@ fn a_schema_that_changes_meanwhile_is_read_again() {
     while !slices.go_on(&path, Duration::from_secs(1)).unwrap() {}
     let found = slices.checked(None).integrity;
     assert_eq!((found.faults, found.error), (Vec::new(), None));
+}
+
+#[test]
+fn an_entry_that_comes_between_two_slices_is_in_order_wherever_it_lies() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    let application = Connection::open(&path).unwrap();
+    let tick = "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+                INSERT INTO m(sensor, value) SELECT i, i * 0.5 FROM n";
+    application
+        .execute_batch(&format!(
+            "CREATE TABLE m(id INTEGER PRIMARY KEY, sensor INTEGER, value REAL);
+             CREATE INDEX by_sensor ON m(sensor); {tick}; {tick}"
+        ))
+        .unwrap();
+    let mut slices = slices();
+    let mut ticks = 0;
+    let until = Instant::now() + Duration::from_mins(2);
+    // Each slice ends somewhere in the index, and each tick puts an entry behind each second one.
+    while !slices.go_on(&path, Duration::from_millis(1)).unwrap() {
+        assert!(Instant::now() < until, "it does not end");
+        if ticks < 40 {
+            application.execute_batch(tick).unwrap();
+            ticks += 1;
+        }
+    }
+    let integrity = slices.checked(None).integrity;
+    assert_eq!(integrity.faults, Vec::new());
+    assert_eq!(integrity.error, None);
+}
+
+#[test]
+fn a_thousand_tables_are_checked_to_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    let application = Connection::open(&path).unwrap();
+    application.execute_batch("BEGIN").unwrap();
+    for number in 0..1000 {
+        let sql = format!(
+            "CREATE TABLE table_{number}(id INTEGER PRIMARY KEY, first TEXT, second TEXT UNIQUE);
+             CREATE INDEX index_{number} ON table_{number}(first);
+             INSERT INTO table_{number}(first, second) VALUES ('a', 'b')"
+        );
+        application.execute_batch(&sql).unwrap();
+    }
+    application.execute_batch("COMMIT").unwrap();
+    let integrity = checked(&path);
+    assert_eq!((integrity.faults, integrity.error), (Vec::new(), None));
+    assert_eq!(integrity.coverage.unwrap().tables, 1000);
+    assert_eq!(integrity.unjudged, Vec::new());
+}
+
+#[test]
+fn while_others_commit_slices_take_a_small_part_of_the_time() {
+    let (_directory, path) = database();
+    let application = Connection::open(&path).unwrap();
+    let mut slices = Slices::new(CHECK);
+    let held = Duration::from_millis(6);
+    assert!(!slices.go_on(&path, Duration::from_millis(1)).unwrap());
+    assert_eq!(slices.rest_after(held), held);
+    application
+        .execute_batch("UPDATE t SET a = a WHERE id = 1")
+        .unwrap();
+    assert!(!slices.go_on(&path, Duration::from_millis(1)).unwrap());
+    assert_eq!(slices.rest_after(held), held * REST_BESIDE_COMMITS);
+    assert_eq!(slices.rest_after(Duration::ZERO), LEAST_REST);
 }
