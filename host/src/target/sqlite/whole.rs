@@ -26,7 +26,7 @@ use crate::snapshot::{Moment, SnapshotInfo};
 const LOG_GROWTH_BYTES: u64 = 64 << 20;
 
 /// How long slices go on in one request: between two, a quick check or a repair has its turn.
-const SLICES_TIME: Duration = Duration::from_millis(500);
+const SLICES_TIME: Duration = Duration::from_secs(1);
 
 /// A file that was written to more recently, milliseconds, may be written to again within the same tick of
 /// the clock that its times are taken from.

@@ -46,8 +46,17 @@ const LIMIT: Duration = Duration::from_millis(12);
 const PROGRESS_OPS: i32 = 2000;
 /// Between two slices at least.
 const LEAST_REST: Duration = Duration::from_millis(2);
-/// How many times as long as a slice the rest after it is while others commit: a fortieth of the time.
-const REST_BESIDE_COMMITS: u32 = 39;
+/// How many times as long as a slice the rest after it is while others commit: a sixteenth of the time.
+const REST_BESIDE_COMMITS: u32 = 15;
+/// That rest at least: a slice that a writer cuts short is short, and each slice may meet a commit.
+const LEAST_REST_BESIDE_COMMITS: Duration = Duration::from_millis(60);
+/// How long a slice reads on while others commit. It begins right after a commit, when the next is
+/// least likely.
+const SLICE_BESIDE_COMMITS: Duration = Duration::from_millis(2);
+/// How long the next commit is waited for.
+const COMMIT_WAIT: Duration = Duration::from_millis(50);
+/// Between two looks whether it came.
+const COMMIT_PAUSE: Duration = Duration::from_micros(200);
 /// For how long after a commit others count as committing.
 const COMMITS_GO_ON: Duration = Duration::from_secs(10);
 /// How long reading the schema may take at most, and no table can be looked at without it. It begins with
@@ -79,7 +88,8 @@ pub struct Slices {
     /// What the file's header counted last, and when that changed.
     commits: Option<u32>,
     committed: Option<Instant>,
-    rest_beside_commits: u32,
+    /// How many times as long as a slice, and how long at least.
+    rest_beside_commits: (u32, Duration),
     work: VecDeque<Work>,
     /// Tables that were begun and ended.
     done: BTreeSet<String>,
@@ -192,7 +202,7 @@ impl Slices {
             plan_limit: LIMIT,
             commits: None,
             committed: None,
-            rest_beside_commits: REST_BESIDE_COMMITS,
+            rest_beside_commits: (REST_BESIDE_COMMITS, LEAST_REST_BESIDE_COMMITS),
             work: VecDeque::new(),
             done: BTreeSet::new(),
             found: Gathered::default(),
@@ -262,13 +272,22 @@ impl Slices {
         let mut read = Instant::now();
         let (mut stuck, mut refused) = (0, None);
         while Instant::now() < until {
+            let is_written = self.is_written();
+            if is_written {
+                self.wait_for_commit(limits);
+            }
             let beside_a_writer = wait_for_writers(limits);
             let begun = Instant::now();
             limits.set(Some(begun + LIMIT));
             let slice = Slice {
                 connection,
                 limits,
-                until: begun + SLICE,
+                until: begun
+                    + if is_written {
+                        SLICE_BESIDE_COMMITS
+                    } else {
+                        SLICE
+                    },
                 beside_a_writer,
             };
             let came = self.slice(&slice);
@@ -326,16 +345,28 @@ impl Slices {
         self.commits = commits;
     }
 
+    /// Whether others commit.
+    fn is_written(&self) -> bool {
+        self.committed
+            .is_some_and(|committed| committed.elapsed() < COMMITS_GO_ON)
+    }
+
+    fn wait_for_commit(&mut self, limits: &Limits) {
+        let before = self.commits;
+        let begun = Instant::now();
+        while self.commits == before && begun.elapsed() < COMMIT_WAIT {
+            thread::sleep(COMMIT_PAUSE);
+            self.see_commits(limits);
+        }
+    }
+
     fn rest_after(&self, held: Duration) -> Duration {
-        let is_written = self
-            .committed
-            .is_some_and(|committed| committed.elapsed() < COMMITS_GO_ON);
-        let times = if is_written {
-            self.rest_beside_commits
+        if self.is_written() {
+            let (times, least) = self.rest_beside_commits;
+            held.saturating_mul(times).max(least)
         } else {
-            1
-        };
-        held.saturating_mul(times).max(LEAST_REST)
+            held.max(LEAST_REST)
+        }
     }
 
     /// After an interruption: where the schema was not read in its time, it has more.

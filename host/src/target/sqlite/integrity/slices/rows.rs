@@ -30,6 +30,9 @@ pub(super) struct Rows {
     /// damaged would lead the search for the place astray.
     last: Option<i64>,
     before: Option<i64>,
+    /// The largest number when reading began; what comes behind it since is left to the next check, or a
+    /// fast writer would never be caught up with.
+    end: Option<i64>,
     disorder: u32,
     /// Indexes of which it was said that they cannot be compared.
     left: bool,
@@ -52,12 +55,27 @@ struct Computed<'c> {
     belongs: Option<rusqlite::Statement<'c>>,
 }
 
+/// The largest number of the rows at the end of a table; that of all numbers where they cannot be read.
+/// Of many rows: the number of the very last may be damaged, and all behind it would stay unread.
+fn largest(connection: &Connection, table: &str, id: &str) -> rusqlite::Result<i64> {
+    let sql = format!(
+        "SELECT max(id) FROM (SELECT {id} AS id FROM main.{} NOT INDEXED ORDER BY {id} DESC LIMIT 200)",
+        quoted(table)
+    );
+    match connection.query_row(&sql, [], |row| row.get::<_, Option<i64>>(0)) {
+        Ok(largest) => Ok(largest.unwrap_or(i64::MAX)),
+        Err(error) if is_damage(&error) => Ok(i64::MAX),
+        Err(error) => Err(error),
+    }
+}
+
 impl Rows {
     pub(super) fn new(table: &str) -> Self {
         Self {
             table: table.to_owned(),
             last: None,
             before: None,
+            end: None,
             disorder: 0,
             left: false,
         }
@@ -102,6 +120,11 @@ impl Rows {
             computed,
         } = &mut reader;
         let (id_name, columns) = (*id_name, *columns);
+        let end = match self.end {
+            Some(end) => end,
+            None => largest(connection, &self.table, id_name)?,
+        };
+        self.end = Some(end);
         let mut previous = self.before;
         let mut pages = None;
         let mut read = rows.query([self.before.unwrap_or(i64::MIN)])?;
@@ -124,6 +147,9 @@ impl Rows {
                 }
             }
             previous = Some(id);
+            if id > end {
+                return Ok(Came::Ended(Vec::new()));
+            }
             if self.last == Some(id) {
                 continue;
             }
