@@ -119,7 +119,10 @@ fn may_be_ended(name: &str, process: &Process, options: &DiagnoseOptions) -> Pre
     let detail = if holds {
         format!("`{}` stands in may_end", process.name)
     } else {
-        format!("`{}` does not stand in the target's may_end", process.name)
+        format!(
+            "`{}` does not stand in the target's may_end (--may-end for one visit)",
+            process.name
+        )
     };
     Precondition {
         name: name.into(),

@@ -96,7 +96,10 @@ impl Culprit {
         if !may_end.contains(&self.name) {
             return Err(RepairError::Unmet {
                 name: "process-may-be-ended",
-                detail: format!("`{}` does not stand in the target's may_end", self.name),
+                detail: format!(
+                    "`{}` does not stand in the target's may_end (--may-end for one visit)",
+                    self.name
+                ),
             });
         }
         if let Some(purpose) = on_purpose::purpose(&self.name) {
