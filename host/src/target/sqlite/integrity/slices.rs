@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering as Atomic};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, ffi};
 
 use super::messages::Schema;
 use super::shape::Shape;
@@ -62,6 +62,8 @@ const MOST_TOLD: usize = 1000;
 pub struct Slices {
     check: Check,
     begun: Instant,
+    /// Since when nothing could be read; none when the last slice could.
+    refused_since: Option<Instant>,
     schema_version: Option<i64>,
     work: VecDeque<Work>,
     /// Tables that were begun and ended.
@@ -170,6 +172,7 @@ impl Slices {
         Self {
             check,
             begun: Instant::now(),
+            refused_since: None,
             schema_version: None,
             work: VecDeque::new(),
             done: BTreeSet::new(),
@@ -195,6 +198,11 @@ impl Slices {
         let words = |error: rusqlite::Error| without_values(&error);
         let mut connection = match open(database, Access::InPlace, None) {
             Ok(connection) => connection,
+            Err(error) if is_for_a_moment(&error) => {
+                self.refuse(&error)?;
+                thread::sleep(WRITER_PAUSE);
+                return Ok(false);
+            }
             Err(error) => return self.not_opened(database, &error),
         };
         connection
@@ -237,8 +245,7 @@ impl Slices {
         limits: &Limits,
         until: Instant,
     ) -> Result<bool, String> {
-        let mut read = Instant::now();
-        let (mut stuck, mut refused) = (0, None);
+        let mut stuck = 0;
         while Instant::now() < until {
             let beside_a_writer = wait_for_writers(limits);
             let begun = Instant::now();
@@ -257,23 +264,21 @@ impl Slices {
             match came {
                 Ok(Came::Ended(next)) => {
                     self.end(next);
-                    read = Instant::now();
+                    self.refused_since = None;
                     stuck = 0;
                     if self.schema_version.is_some() && self.work.is_empty() {
                         return Ok(true);
                     }
                 }
                 Ok(Came::On { further }) => {
-                    read = Instant::now();
+                    self.refused_since = None;
                     stuck = if further { 0 } else { stuck + 1 };
                 }
+                Err(error) if is_for_a_moment(&error) => self.refuse(&error)?,
                 Err(error) => match error.sqlite_error_code() {
                     Some(ErrorCode::OperationInterrupted) => {
                         self.slicing.interrupted += 1;
                         stuck += 1;
-                    }
-                    Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                        refused = Some(without_values(&error));
                     }
                     _ => self.fail(&error)?,
                 },
@@ -282,14 +287,23 @@ impl Slices {
                 self.leave();
                 stuck = 0;
             }
-            if let Some(why) = &refused
-                && read.elapsed() > PATIENCE
-            {
-                return Err(format!("{why} for {} s", PATIENCE.as_secs()));
-            }
             thread::sleep(held.max(LEAST_REST));
         }
         Ok(false)
+    }
+
+    /// Notes that nothing could be read just now.
+    ///
+    /// # Errors
+    ///
+    /// In words: that is so for too long.
+    fn refuse(&mut self, error: &rusqlite::Error) -> Result<(), String> {
+        let since = *self.refused_since.get_or_insert_with(Instant::now);
+        if since.elapsed() > PATIENCE {
+            let why = without_values(error);
+            return Err(format!("{why} for {} s", PATIENCE.as_secs()));
+        }
+        Ok(())
     }
 
     fn slice(&mut self, slice: &Slice<'_>) -> rusqlite::Result<Came> {
@@ -428,6 +442,19 @@ impl Slices {
             values: found.values,
         }
     }
+}
+
+/// Whether the next moment may be another: somebody has a lock, or a journal or log that waits to be taken
+/// up was seen between the end of a transaction and that of its lock. Where it does wait, that stays so.
+fn is_for_a_moment(error: &rusqlite::Error) -> bool {
+    let extended = error.sqlite_error().map(|error| error.extended_code);
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    ) || matches!(
+        extended,
+        Some(ffi::SQLITE_READONLY_ROLLBACK | ffi::SQLITE_READONLY_RECOVERY)
+    )
 }
 
 /// Waits until nobody writes; says whether somebody does all the same, who is at it for long.
