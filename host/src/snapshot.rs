@@ -20,6 +20,7 @@ use crate::target::sqlite::connection::{self, Access};
 use crate::target::sqlite::integrity::{self, Check, Mode};
 use crate::target::sqlite::judged::UnjudgedPart;
 use crate::target::sqlite::sql::SnapshotRequest;
+use crate::target::sqlite::writers::Writers;
 
 /// The version of the manifest.
 const VERSION: u32 = 1;
@@ -233,9 +234,12 @@ fn make(
         path: source.clone(),
         source: error,
     })?;
-    // Without a lock it is of one moment only when nobody wrote.
+    // Without a lock it is of one moment only when nobody wrote, and nobody was in the middle of a
+    // transaction all the while.
     if *access == Access::Alone
-        && (before_copying.is_none() || connection::stamp(readable) != before_copying)
+        && (is_kept(readable)
+            || before_copying.is_none()
+            || connection::stamp(readable) != before_copying)
     {
         return Err(SnapshotError::Changed {
             path: source.clone(),
@@ -297,6 +301,13 @@ fn make(
         .and_then(|()| dir.sync())
         .map_err(io(&info.file))?;
     Ok(info)
+}
+
+/// Whether somebody keeps readers out of a database, or that cannot be told. This process must have no
+/// connection to it that holds a lock.
+fn is_kept(database: &Path) -> bool {
+    let writers = Writers::of(database).ok().flatten();
+    writers.is_none_or(|writers| writers.wait().unwrap_or(true))
 }
 
 /// The newest snapshot of a target; none when there is none.

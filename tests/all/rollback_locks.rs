@@ -159,6 +159,50 @@ fn own_a_database() {
     }
 }
 
+/// A program that rests in exclusive mode with its journal in memory, beside the empty one of another,
+/// and that made a file right after its commit.
+#[test]
+fn a_resting_program_without_a_journal_is_no_holder_to_be_ended() {
+    let home = tempfile::tempdir().unwrap();
+    let scene = rollback_shop(home.path());
+    let database = scene.database();
+    let mut journal = database.clone().into_os_string();
+    journal.push("-journal");
+    fs::write(&journal, b"").unwrap();
+    let owner = owner(&scene, "MEMORY");
+    fs::write(database.with_extension("log"), b"committed").unwrap();
+    let state = database.with_extension("state");
+    let config = home.path().join("dbmedic.toml");
+    let text = format!(
+        "version = 1\nmode = \"enforce\"\nstate_dir = {state:?}\n[[targets]]\nname = \"x\"\n\
+         sqlite = {database:?}\nmay_end = [{:?}]\n[observation]\nsample_interval_ms = 200\n\
+         integrity_interval_ms = 1000\nquick_check_interval_ms = 1000\n[snapshots]\ninterval_ms = 1000\n\
+         [guard]\ncool_down_ms = 1\n[policy.parameters]\nstale_lock_age_ms = 500\n",
+        owner.name
+    );
+    fs::write(&config, text).unwrap();
+    let told = watched(&config, Duration::from_secs(5));
+    assert!(told.contains("has the database for itself"), "{told}");
+    for word in ["problem", "crisis", "outcome", "checked and kept"] {
+        assert!(!told.contains(word), "{word}: {told}");
+    }
+    drop(owner);
+}
+
+/// What `dbmedic run` says in this time.
+fn watched(config: &Path, time: Duration) -> String {
+    let run = std::process::Command::new(dbmedic())
+        .args(["run", "-c", config.to_str().unwrap()])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(time);
+    let pid = rustix::process::Pid::from_child(&run);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    text(&run.wait_with_output().unwrap())
+}
+
 #[test]
 fn who_has_a_database_for_itself_is_named_and_left_alone() {
     for journal in ["DELETE", "TRUNCATE", "PERSIST", "MEMORY", "OFF", "WAL"] {

@@ -54,14 +54,20 @@ fn of_space(space: &Space) -> Option<String> {
 pub(super) fn of_holder(state: &SqliteState) -> Option<String> {
     let alone = rollback::for_itself(state)?;
     let who = rollback::named(&alone.process);
+    let is_judged = rollback::kept_by_another(state).is_none();
+    let not_judged = if is_judged {
+        ""
+    } else {
+        "; it cannot be judged meanwhile"
+    };
     Some(match alone.why {
         Why::OnPurpose => format!(
             "{who} has the database for itself on purpose (locking_mode=EXCLUSIVE): nobody else can \
-             read or write it while that runs"
+             read or write it while that runs{not_judged}"
         ),
         _ => format!(
             "{who} has the database for itself, on purpose (locking_mode=EXCLUSIVE) or in a \
-             transaction: nobody else can read or write it meanwhile"
+             transaction: nobody else can read or write it meanwhile{not_judged}"
         ),
     })
 }

@@ -12,6 +12,8 @@
 mod belonging;
 /// Processes that use a database so that others cannot see it.
 mod hidden_uses;
+/// Programs that have a database for themselves.
+mod kept;
 /// Which pages were written since an earlier moment.
 mod trail;
 

@@ -20,9 +20,10 @@ use sha2::{Digest as _, Sha256};
 use crate::digest::hex;
 
 use super::{
+    Process,
     beside::{Beside, CopyDir, Ownership},
     files::{At as _, FileError, fill, open},
-    locks,
+    locks, openers,
 };
 
 /// The database's name inside a copy; its companions follow SQLite's suffixes.
@@ -246,14 +247,26 @@ pub fn copy(path: &Path, into: &Path) -> Result<Manifest, CopyError> {
     Ok(manifest)
 }
 
+/// What became of a copy that was made to be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToRead {
+    /// It is of one moment, and shows what was committed.
+    Whole,
+    /// A file changed meanwhile.
+    Changed,
+    /// This process has the database for itself, in rollback mode, and no journal takes back what it may
+    /// have written: the copy may hold half a transaction.
+    Kept(Process),
+}
+
 /// Copies the files that exist into a directory, which is made, to be read and removed: no manifest is
-/// written, nothing is synced and nothing locked. False when a file changed meanwhile. The file system
-/// clones them where it can; with `only_clone` they are not copied otherwise.
+/// written, nothing is synced and nothing locked. The file system clones them where it can; with
+/// `only_clone` they are not copied otherwise.
 ///
 /// # Errors
 ///
 /// See [`CopyError`].
-pub fn copy_to_read(path: &Path, into: &Path, only_clone: bool) -> Result<bool, CopyError> {
+pub fn copy_to_read(path: &Path, into: &Path, only_clone: bool) -> Result<ToRead, CopyError> {
     let beside = Beside::of(path)?;
     let directory = CopyDir::make(into)?;
     let mut tries = TRIES;
@@ -281,11 +294,14 @@ pub fn copy_to_read(path: &Path, into: &Path, only_clone: bool) -> Result<bool, 
             // The kernel does it where it can.
             io::copy(&mut source.take(most), &mut copy).at("copy", &original)?;
         }
+        // Asked before the stamps: who is in the middle of a transaction holds the lock now, or wrote
+        // since the first stamps.
+        let torn = openers::who_may_have_torn(path)?;
         if before == stamps(&beside)? {
-            return Ok(true);
+            return Ok(torn.map_or(ToRead::Whole, ToRead::Kept));
         }
         if tries == 0 {
-            return Ok(false);
+            return Ok(ToRead::Changed);
         }
     }
 }

@@ -18,7 +18,7 @@ use super::{
     inspect::{inspect, journal_header},
     libraries,
     locks::{self, LockFile},
-    openers, probe,
+    openers, probe, rollback,
     set::{self, FileSet, JournalHeader},
     wal, wal_index,
 };
@@ -145,6 +145,14 @@ pub fn look(path: &Path, full: bool, ignore_pids: &[u32]) -> Result<Looked, File
     }
     if let Some(file) = &database {
         look_at_holders(file, &files, &mut looked, ignore_pids)?;
+        // Who has the file for itself may be about to change it: this is no schema that was committed.
+        if looked.state.set.has_schema == Some(false) && !looked.wal_mode {
+            let now = locks::holders(&carriers, &[]);
+            let now = now.at("ask for the locks of", &files.database)?;
+            if rollback::has_file_alone(&now, |_| true) {
+                looked.state.set.has_schema = None;
+            }
+        }
     }
     if let Some(journal) = looked.state.set.journal
         && !in_use
@@ -173,7 +181,7 @@ pub fn look(path: &Path, full: bool, ignore_pids: &[u32]) -> Result<Looked, File
 }
 
 /// Whether the header of a database file asks for a write-ahead log, for reading or for writing.
-fn wants_log(file: &File) -> io::Result<bool> {
+pub(super) fn wants_log(file: &File) -> io::Result<bool> {
     const VERSIONS_AT: u64 = 18;
     let mut versions = [0; 2];
     fill_at(file, &mut versions, VERSIONS_AT)?;

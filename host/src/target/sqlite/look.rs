@@ -12,7 +12,8 @@ use std::{
 };
 
 use super::{
-    Integrity, IntegrityFault, Lock, SqliteState, WalState, copies,
+    Integrity, IntegrityFault, Lock, SqliteState, WalState,
+    copies::{self, ToRead},
     files::Looked,
     integrity::{Access, Check, DisagreeingValues, Mode},
     probe_transaction::ProbeTransaction,
@@ -380,8 +381,9 @@ impl SqliteSource {
         };
         let before = stamp();
         let integrity = self.sql_check(&path, Access::Alone, check);
-        let unchanged = before.is_some() && stamp() == before;
+        // Whoever ends a transaction after this look writes before the stamp.
         let after = self.raw_look().map_err(|error| error.to_string())?;
+        let unchanged = before.is_some() && stamp() == before;
         let log = |state: &SqliteState| state.wal.as_ref().map(|wal| (wal.bytes, wal.salts));
         let is_same = after.state.locks.is_empty()
             && log(&after.state) == log(&looked.state)
@@ -428,8 +430,12 @@ impl SqliteSource {
         let copied = self.raw.copy_to_read(&self.path, &directory, only_clone);
         let readable = Readable::Copy(directory);
         let why = match copied {
-            Ok(true) => return Ok(readable),
-            Ok(false) => "the files changed while they were copied".to_owned(),
+            Ok(ToRead::Whole) => return Ok(readable),
+            Ok(ToRead::Changed) => "the files changed while they were copied".to_owned(),
+            Ok(ToRead::Kept(process)) => format!(
+                "{} has the database for itself: a copy of the file could hold half a transaction",
+                rollback::named(&process)
+            ),
             Err(error) => format!("cannot make a copy to read: {}", with_causes(&error)),
         };
         self.let_go(readable);

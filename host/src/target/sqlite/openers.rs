@@ -11,25 +11,18 @@ use std::{
     path::Path,
 };
 
-use rustix::time::{ClockId, clock_gettime};
-
 use super::{
     Lock, LockHolder, Probe, Process,
     activity::{self, RunState},
-    files::{At as _, FileError, Files, fill_at, open},
-    locks,
-    rollback::{self, Alone, JournalBegin, JournalSeen, Opener, Standing, Times, Why},
+    files::{self, At as _, FileError, Files, fill_at, open},
+    inspect,
+    locks::{self, LockFile},
+    rollback::{self, Alone, JournalBegin, JournalSeen, Opener, Standing, Why},
+    set::JOURNAL_HEADER_BYTES,
 };
 
 /// Processes that are followed at most.
 const MOST_FOLLOWED: usize = 256;
-/// Length of a journal's header, bytes.
-const JOURNAL_HEADER_BYTES: usize = 28;
-/// Clock ticks a second in `/proc` (`USER_HZ`), the same on every Linux.
-const TICKS_PER_S: i64 = 100;
-/// How exactly the start of a process and the change of a file can be compared, nanoseconds: both are
-/// told in steps of up to 10 ms.
-const START_SLACK_NS: i64 = 10_000_000;
 
 /// Device and inode.
 type Id = (u64, u64);
@@ -83,15 +76,10 @@ fn alone(
     probe: &Probe,
 ) -> Result<Option<Alone>, FileError> {
     let process = &holder.process;
-    let has_all = locks
-        .iter()
-        .any(|held| held.lock == Lock::Shared && held.exclusive && held.process.pid == process.pid);
+    let has_all = rollback::has_file_alone(locks, |holder| holder.pid == process.pid);
     let journal = journal(files, process)?;
-    let why = rollback::why(
-        uses_log,
-        journal.as_ref(),
-        &times(files, database, process)?,
-    );
+    let changed_ns = changed_ns(database).at("read", &files.database)?;
+    let why = rollback::why(uses_log, journal.as_ref(), changed_ns);
     // In exclusive mode RESERVED alone stays after a transaction that was rolled back.
     if !has_all && why != Why::OnPurpose {
         return Ok(None);
@@ -126,32 +114,38 @@ fn journal(files: &Files, holder: &Process) -> Result<Option<JournalSeen>, FileE
     }))
 }
 
-fn times(files: &Files, database: &File, holder: &Process) -> Result<Times, FileError> {
-    let changed = |meta: &fs::Metadata| {
-        meta.mtime()
-            .saturating_mul(1_000_000_000)
-            .saturating_add(meta.mtime_nsec())
-    };
-    let database_ns = changed(&database.metadata().at("read", &files.database)?);
-    let directory = files.database.parent().unwrap_or(Path::new("."));
-    Ok(Times {
-        database_ns,
-        directory_ns: fs::metadata(directory).ok().map(|meta| changed(&meta)),
-        holder_start_ns: start_ns(holder).map(|ns| ns.saturating_sub(START_SLACK_NS)),
-    })
+/// The last change of a file, nanoseconds since the Unix epoch.
+fn changed_ns(file: &File) -> io::Result<i64> {
+    let meta = file.metadata()?;
+    let seconds_ns = meta.mtime().saturating_mul(1_000_000_000);
+    Ok(seconds_ns.saturating_add(meta.mtime_nsec()))
 }
 
-/// When a process started by the wall clock of now, nanoseconds since the Unix epoch.
-fn start_ns(process: &Process) -> Option<i64> {
-    let now = |clock| {
-        let time = clock_gettime(clock);
-        time.tv_sec
-            .saturating_mul(1_000_000_000)
-            .saturating_add(time.tv_nsec)
+/// Who has the database file for itself, so that it may hold half a transaction that nothing beside it
+/// takes back; none when it shows what was committed.
+///
+/// # Errors
+///
+/// A file is there but cannot be read.
+pub(super) fn who_may_have_torn(path: &Path) -> Result<Option<Process>, FileError> {
+    let files = Files::of(path);
+    let Some(database) = open(&files.database)? else {
+        return Ok(None);
     };
-    let ticks = i64::try_from(process.start_ticks).ok().filter(|&t| t > 0)?;
-    let since_boot = ticks.saturating_mul(1_000_000_000 / TICKS_PER_S);
-    Some(now(ClockId::Realtime) - now(ClockId::Boottime) + since_boot)
+    if files::wants_log(&database).at("read", &files.database)? {
+        return Ok(None);
+    }
+    let locks = locks::holders(&[(LockFile::Database, &database)], &[]);
+    let locks = locks.at("ask for the locks of", &files.database)?;
+    let mut owners = locks
+        .into_iter()
+        .filter(|held| held.lock == Lock::Shared && held.exclusive);
+    let Some(owner) = owners.next().map(|held| held.process) else {
+        return Ok(None);
+    };
+    let takes_back = journal(&files, &owner)?.is_some_and(|journal| journal.takes_back())
+        && inspect::journal_header(&files)?.is_some_and(|journal| !journal.is_void);
+    Ok((!takes_back).then_some(owner))
 }
 
 /// Whether a process has a file open; none when its descriptors may not be seen.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     contents::{self, Contents},
-    copies::{self, CopiedFile, CopyError, Manifest},
+    copies::{self, CopiedFile, CopyError, Manifest, ToRead},
     files::{self, Looked},
     set_aside::{self, Companion},
     trail::{self, Mark, Trail},
@@ -138,7 +138,7 @@ pub(super) enum Answer {
     Looked(Box<Looked>),
     Copied(Manifest),
     /// Whether nothing changed meanwhile.
-    CopiedToRead(bool),
+    CopiedToRead(ToRead),
     Restored(Manifest),
     Digested(Vec<CopiedFile>),
     Trailed(Trail),
@@ -316,8 +316,7 @@ impl RawProcess {
         }
     }
 
-    /// Copies the files of a database to be read; false when they changed meanwhile. See
-    /// [`copies::copy_to_read`].
+    /// Copies the files of a database to be read; see [`copies::copy_to_read`].
     ///
     /// # Errors
     ///
@@ -327,14 +326,14 @@ impl RawProcess {
         path: &Path,
         into: &Path,
         only_clone: bool,
-    ) -> Result<bool, RawError> {
+    ) -> Result<ToRead, RawError> {
         let request = Request::CopyToRead {
             path: absolute(path)?,
             into: absolute(into)?,
             only_clone,
         };
         match self.ask(path, &request, COPY_TIMEOUT)? {
-            Answer::CopiedToRead(stable) => Ok(stable),
+            Answer::CopiedToRead(copied) => Ok(copied),
             other => Err(self.unexpected(&other)),
         }
     }

@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::activity::{Activity, RunState};
+use super::set::{JOURNAL_MAGIC_BYTES, JournalHeader};
 use super::{Lock, LockHolder, Probe, Process, SqliteState};
 
 /// Samples that a probe needs to say that a lock stands.
@@ -61,12 +62,10 @@ pub struct Alone {
 pub enum Why {
     /// On purpose: `PRAGMA locking_mode=EXCLUSIVE`, between two transactions.
     OnPurpose,
-    /// A transaction, by what lies beside the file.
+    /// A transaction: its journal lies beside the file, is not finished, and the process has it open.
     Transaction,
-    /// A transaction, if the program keeps a journal, which is usual: then it deleted the one of its
-    /// last transaction, and lets go of the file each time.
-    LikelyTransaction,
     /// Either.
+    #[serde(alias = "likely_transaction")]
     Unclear,
 }
 
@@ -90,73 +89,64 @@ pub enum JournalBegin {
     Unsynced,
     /// A transaction that writes, or wrote, to the database.
     Synced,
-}
-
-/// Times by which it is told what an exclusive lock is for, nanoseconds since the Unix epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Times {
-    /// The last change of the database file.
-    pub database_ns: i64,
-    /// The last change of its directory: a file was made or deleted there.
-    pub directory_ns: Option<i64>,
-    /// The start of the holder; none when it is not known.
-    pub holder_start_ns: Option<i64>,
-}
-
-/// How long after the last write to the database its journal is deleted at most, nanoseconds: the
-/// disk has to sync what was written.
-const JOURNAL_DELETED_WITHIN_NS: i64 = 1_000_000_000;
-
-impl Times {
-    /// Whether the last change in the directory is what it is when a journal is deleted: right after the
-    /// last write to the database.
-    fn is_journal_deleted(&self) -> bool {
-        let after_ns = self
-            .directory_ns
-            .map(|ns| ns.saturating_sub(self.database_ns));
-        after_ns.is_some_and(|ns| (0..=JOURNAL_DELETED_WITHIN_NS).contains(&ns))
-    }
+    /// These bytes are no header of a journal.
+    NoHeader,
 }
 
 impl JournalBegin {
     /// Reads the first bytes, up to 28 of them.
     pub fn of(bytes: &[u8]) -> Self {
-        const HEADER_BYTES: usize = 28;
-        const MAGIC_BYTES: usize = 8;
         let is_zero = |bytes: &[u8]| bytes.iter().all(|&byte| byte == 0);
-        if bytes.len() < HEADER_BYTES || is_zero(bytes) {
-            Self::Finished
-        } else if is_zero(&bytes[..MAGIC_BYTES]) {
+        if is_zero(bytes) {
+            return Self::Finished;
+        }
+        let Some(header) = bytes.first_chunk() else {
+            return Self::NoHeader;
+        };
+        if !JournalHeader::has_sizes(header) {
+            Self::NoHeader
+        } else if JournalHeader::parse(header).is_some() {
+            Self::Synced
+        } else if is_zero(&header[..JOURNAL_MAGIC_BYTES]) {
             Self::Unsynced
         } else {
-            Self::Synced
+            Self::NoHeader
         }
     }
 }
 
+impl JournalSeen {
+    /// Whether it takes back what the transaction of its holder wrote: a copy of the file with it shows
+    /// what was committed.
+    pub fn takes_back(&self) -> bool {
+        self.begin == JournalBegin::Synced && self.is_open == Some(true)
+    }
+}
+
 /// Why a process has the file for itself. `uses_log`: the header asks for a write-ahead log, where
-/// only exclusive mode locks the whole file.
-pub fn why(uses_log: bool, journal: Option<&JournalSeen>, times: &Times) -> Why {
+/// only exclusive mode locks the whole file. `changed_ns`: the last change of the database file,
+/// nanoseconds since the Unix epoch.
+///
+/// Only a journal proves a transaction. Without one (`journal_mode` MEMORY or OFF, or nothing written
+/// yet) a program in a transaction looks like one that rests in exclusive mode: an empty transaction
+/// (`BEGIN IMMEDIATE; COMMIT`) leaves it with EXCLUSIVE, an older file and no journal. A journal that the
+/// process does not have open was left by another program.
+pub fn why(uses_log: bool, journal: Option<&JournalSeen>, changed_ns: i64) -> Why {
     if uses_log {
         return Why::OnPurpose;
     }
-    let Some(journal) = journal else {
-        return match times.holder_start_ns {
-            Some(start_ns) if times.database_ns < start_ns => Why::Transaction,
-            _ if times.is_journal_deleted() => Why::LikelyTransaction,
-            _ => Why::Unclear,
-        };
+    let Some(journal) = journal.filter(|journal| journal.is_open == Some(true)) else {
+        return Why::Unclear;
     };
-    match (journal.begin, journal.is_open) {
+    match journal.begin {
         // In exclusive mode SQLite keeps the journal open and overwrites its header, or empties it.
-        (JournalBegin::Finished, Some(true)) => Why::OnPurpose,
-        (JournalBegin::Finished, Some(false)) | (JournalBegin::Synced, _) => Why::Transaction,
-        (JournalBegin::Finished, None) => Why::Unclear,
+        JournalBegin::Finished => Why::OnPurpose,
+        JournalBegin::Synced => Why::Transaction,
         // A journal that is older than the last change of the file was used before.
-        (JournalBegin::Unsynced, _) => match journal.born_ns {
-            Some(born_ns) if born_ns > times.database_ns => Why::Transaction,
-            _ => Why::Unclear,
-        },
+        JournalBegin::Unsynced if journal.born_ns.is_some_and(|born_ns| born_ns > changed_ns) => {
+            Why::Transaction
+        }
+        JournalBegin::Unsynced | JournalBegin::NoHeader => Why::Unclear,
     }
 }
 
@@ -212,25 +202,62 @@ pub fn for_itself(state: &SqliteState) -> Option<&Alone> {
     matches!(alone.why, Why::OnPurpose | Why::Unclear).then_some(alone)
 }
 
+/// Whether a process has the database file for itself: nobody else can read it, and it may write to it.
+pub fn has_file_alone(locks: &[LockHolder], is_meant: impl Fn(&Process) -> bool) -> bool {
+    let mut locks = locks.iter();
+    locks.any(|held| held.lock == Lock::Shared && held.exclusive && is_meant(&held.process))
+}
+
+/// Whether a write lock of rollback mode is proven to be held by a transaction, and not kept on purpose.
+///
+/// RESERVED or PENDING alone are: whoever committed in exclusive mode has the whole file.
+pub fn is_in_transaction(state: &SqliteState, is_meant: impl Fn(&Process) -> bool) -> bool {
+    let alone = state.standing.as_ref().and_then(|seen| seen.alone.as_ref());
+    match alone.filter(|alone| is_meant(&alone.process)) {
+        Some(alone) => alone.why == Why::Transaction,
+        None => !has_file_alone(&state.locks, is_meant),
+    }
+}
+
+/// Whether a copy of the files shows what was committed while a process has the file for itself: there
+/// is a log, or a journal takes back what the transaction wrote. Without one the file may hold half a
+/// transaction (`journal_mode` MEMORY and OFF).
+fn shows_commits(state: &SqliteState, alone: &Alone) -> bool {
+    let is_taken_back = || {
+        let journal = state.set.journal;
+        alone.why == Why::Transaction && journal.is_some_and(|journal| !journal.is_void)
+    };
+    uses_log(state) || is_taken_back()
+}
+
 /// Why a database in rollback mode cannot be looked into, by the name of who has it for itself; none
-/// where its files can be copied: whoever has it rests between two transactions.
+/// where others can read it, or a copy shows what was committed.
 pub fn kept_by_another(state: &SqliteState) -> Option<String> {
-    let alone = for_itself(state).filter(|alone| alone.why == Why::Unclear)?;
+    let alone = state.standing.as_ref()?.alone.as_ref()?;
+    let is_alone = has_file_alone(&state.locks, |process| process.pid == alone.process.pid);
+    if !is_alone || shows_commits(state, alone) {
+        return None;
+    }
+    let why = match alone.why {
+        Why::OnPurpose => "on purpose (locking_mode=EXCLUSIVE)",
+        Why::Transaction => "in a transaction",
+        Why::Unclear => "either on purpose (locking_mode=EXCLUSIVE) or in a transaction",
+    };
     Some(format!(
-        "{} has the database for itself, either on purpose (locking_mode=EXCLUSIVE) or in a transaction: nobody else can read it meanwhile",
+        "{} has the database for itself, {why}: nobody else can read it meanwhile, and a copy of the file could hold half a transaction",
         named(&alone.process)
     ))
 }
 
-/// Whether nobody can begin to read the file where it lies, and what is in it and its journal is what
-/// was committed: whoever has it for itself rests between two transactions, or keeps a journal of the
-/// one that stands still; or a writer waits for readers with PENDING and has written nothing yet.
+/// Whether nobody can begin to read the file where it lies, and a copy of it and its journal, or its log,
+/// shows what was committed: whoever has it for itself keeps a journal of the transaction that stands
+/// still; or a writer waits for readers with PENDING and has written nothing yet.
 pub fn shuts_readers_out(state: &SqliteState) -> bool {
     let Some(standing) = state.standing.as_ref() else {
         return false;
     };
     match &standing.alone {
-        Some(alone) => matches!(alone.why, Why::OnPurpose | Why::Transaction),
+        Some(alone) => shows_commits(state, alone),
         None => waits_for_readers(&state.locks)
             .is_some_and(|waits| confirmed(&state.probes, waits).is_some()),
     }
@@ -271,61 +298,115 @@ pub fn waiting(now: &[Opener], before: &[Opener], elapsed_ms: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::sqlite::set::DatabaseHeader;
 
     #[test]
-    fn what_an_exclusive_lock_is_for() {
-        use JournalBegin::{Finished, Synced, Unsynced};
+    fn only_an_unfinished_journal_that_its_holder_has_open_proves_a_transaction() {
+        use JournalBegin::{Finished, NoHeader, Synced, Unsynced};
 
-        let times = Times {
-            database_ns: 100,
-            directory_ns: Some(50),
-            holder_start_ns: Some(60),
-        };
-        let journal = |begin, born_ns, is_open| {
-            Some(JournalSeen {
-                begin,
-                born_ns,
-                is_open,
-            })
-        };
-        for (journal, expected) in [
-            (journal(Finished, Some(10), Some(true)), Why::OnPurpose),
-            (journal(Finished, Some(10), Some(false)), Why::Transaction),
-            (journal(Finished, Some(10), None), Why::Unclear),
-            (journal(Synced, Some(10), Some(true)), Why::Transaction),
-            (journal(Unsynced, Some(101), Some(true)), Why::Transaction),
-            (journal(Unsynced, Some(99), Some(true)), Why::Unclear),
-            (journal(Unsynced, None, Some(true)), Why::Unclear),
-            (None, Why::Unclear),
-        ] {
-            assert_eq!(
-                why(false, journal.as_ref(), &times),
-                expected,
-                "{journal:?}"
-            );
-            assert_eq!(why(true, journal.as_ref(), &times), Why::OnPurpose);
+        let (older, younger) = (Some(99), Some(101));
+        for begin in [Finished, Unsynced, Synced, NoHeader] {
+            for born_ns in [None, older, younger] {
+                for is_open in [None, Some(false), Some(true)] {
+                    let journal = JournalSeen {
+                        begin,
+                        born_ns,
+                        is_open,
+                    };
+                    let expected = match (begin, is_open) {
+                        (Synced, Some(true)) => Why::Transaction,
+                        (Unsynced, Some(true)) if born_ns == younger => Why::Transaction,
+                        (Finished, Some(true)) => Why::OnPurpose,
+                        _ => Why::Unclear,
+                    };
+                    assert_eq!(why(false, Some(&journal), 100), expected, "{journal:?}");
+                    assert_eq!(why(true, Some(&journal), 100), Why::OnPurpose);
+                    let takes_back = (begin, is_open) == (Synced, Some(true));
+                    assert_eq!(journal.takes_back(), takes_back, "{journal:?}");
+                }
+            }
         }
-        let deleted_since = Times {
-            directory_ns: Some(100),
-            ..times
+        assert_eq!(why(false, None, 100), Why::Unclear);
+        assert_eq!(why(true, None, 100), Why::OnPurpose);
+    }
+
+    #[test]
+    fn a_copy_counts_beside_an_exclusive_lock_only_with_a_log_or_a_journal_that_takes_back() {
+        let process = Process {
+            pid: 7,
+            start_ticks: 9,
+            name: "app".into(),
+            cpu_ticks: 0,
         };
-        assert_eq!(why(false, None, &deleted_since), Why::LikelyTransaction);
-        let younger = Times {
-            holder_start_ns: Some(101),
-            ..times
+        let state = |why, journal: Option<bool>, version, lock, exclusive| {
+            let mut state = SqliteState {
+                locks: vec![LockHolder {
+                    lock,
+                    exclusive,
+                    process: process.clone(),
+                }],
+                standing: Some(Box::new(Standing {
+                    alone: Some(Alone {
+                        process: process.clone(),
+                        why,
+                    }),
+                    others: Vec::new(),
+                })),
+                ..SqliteState::default()
+            };
+            state.set.header = Some(DatabaseHeader {
+                read_version: version,
+                write_version: version,
+                ..DatabaseHeader::default()
+            });
+            state.set.journal = journal.map(|is_void| JournalHeader {
+                is_void,
+                ..JournalHeader::default()
+            });
+            state
         };
-        assert_eq!(why(false, None, &younger), Why::Transaction);
+        for why in [Why::OnPurpose, Why::Transaction, Why::Unclear] {
+            for journal in [None, Some(true), Some(false)] {
+                let rolls_back = why == Why::Transaction && journal == Some(false);
+                let kept = state(why, journal, 1, Lock::Shared, true);
+                assert_eq!(shuts_readers_out(&kept), rolls_back, "{why:?} {journal:?}");
+                let told = kept_by_another(&kept);
+                assert_eq!(told.is_none(), rolls_back, "{why:?} {journal:?}");
+                assert!(told.is_none_or(|told| told.contains("process 7 (app)")));
+                let with_log = state(why, journal, 2, Lock::Shared, true);
+                assert!(shuts_readers_out(&with_log) && kept_by_another(&with_log).is_none());
+                // Others can read, and nothing is written to the file.
+                let reserved = state(why, journal, 1, Lock::Reserved, true);
+                assert_eq!(kept_by_another(&reserved), None);
+            }
+        }
     }
 
     #[test]
     fn the_first_bytes_of_a_journal() {
-        assert_eq!(JournalBegin::of(&[]), JournalBegin::Finished);
-        assert_eq!(JournalBegin::of(&[0; 28]), JournalBegin::Finished);
-        let mut header = [0; 28];
-        header[24] = 16;
-        assert_eq!(JournalBegin::of(&header), JournalBegin::Unsynced);
-        header[0] = 0xd9;
-        assert_eq!(JournalBegin::of(&header), JournalBegin::Synced);
+        use JournalBegin::{Finished, NoHeader, Synced, Unsynced};
+
+        let magic = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+        let header = |begin: [u8; 8], sector: u32, page: u32| {
+            let mut bytes = [0; 28];
+            bytes[..8].copy_from_slice(&begin);
+            bytes[20..24].copy_from_slice(&sector.to_be_bytes());
+            bytes[24..].copy_from_slice(&page.to_be_bytes());
+            bytes
+        };
+        for (bytes, expected) in [
+            (header([0; 8], 0, 0), Finished),
+            (header([0; 8], 512, 4096), Unsynced),
+            (header(magic, 512, 65536), Synced),
+            (header(magic, 512, 4097), NoHeader),
+            (header(magic, 0, 4096), NoHeader),
+            (header([1; 8], 512, 4096), NoHeader),
+        ] {
+            assert_eq!(JournalBegin::of(&bytes), expected, "{bytes:?}");
+        }
+        assert_eq!(JournalBegin::of(&[]), Finished);
+        assert_eq!(JournalBegin::of(&[0; 5]), Finished);
+        assert_eq!(JournalBegin::of(&magic), NoHeader);
     }
 
     #[test]

@@ -17,8 +17,8 @@ mod header;
 pub use belonging::{Contradiction, contradiction, has_left_journal, has_left_log};
 pub use format::{Unjudgeable, holds_pages, judge_format};
 pub use header::{
-    DATABASE_HEADER_BYTES, DatabaseHeader, JOURNAL_HEADER_BYTES, JournalHeader,
-    SUPER_JOURNAL_TAIL_BYTES, super_journal_name_bytes,
+    DATABASE_HEADER_BYTES, DatabaseHeader, JOURNAL_HEADER_BYTES, JOURNAL_MAGIC_BYTES,
+    JournalHeader, SUPER_JOURNAL_TAIL_BYTES, super_journal_name_bytes,
 };
 
 /// The kind of the finding that a file cannot be judged by plain SQLite.

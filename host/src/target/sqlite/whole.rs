@@ -181,7 +181,8 @@ impl SqliteSource {
         checked.unwrap_or_else(|error| not_made(check, with_causes(&error)))
     }
 
-    /// Checks a database without a lock; none when it was written to meanwhile.
+    /// Checks a database without a lock; none when somebody wrote to it meanwhile, or is about to: half a
+    /// transaction may have been in the file from the beginning.
     fn at_rest(&mut self, whole: &WholeCheck) -> Option<Integrity> {
         let path = &self.path().to_owned();
         let before = connection::stamp(path)?;
@@ -192,6 +193,10 @@ impl SqliteSource {
             }
         }
         let checked = self.check_all(whole, path, Access::Alone);
+        let after = self.raw_look().ok()?;
+        if rollback::write_lock(&after.state.locks).is_some() {
+            return None;
+        }
         (connection::stamp(path) == Some(before)).then_some(checked)
     }
 

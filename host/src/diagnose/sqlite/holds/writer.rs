@@ -6,7 +6,7 @@ use super::{
     Conduct, Holds, ProcessKey, confirmed, holder_facts, is_candidate, is_outside, key,
     may_be_ended, named, resume, seconds, standstill,
 };
-use crate::model::{Candidate, CascadeLevel, Precondition};
+use crate::model::{Candidate, CascadeLevel};
 use crate::target::sqlite::activity::RunState;
 use crate::target::sqlite::rollback::{self, Alone, Why};
 use crate::target::sqlite::{Lock, LockHolder, SqliteState};
@@ -58,8 +58,6 @@ pub(super) struct WriteHold {
     conduct: Conduct,
     /// As what it was reported: a hold keeps its kind, so that it is one incident.
     reported: Option<&'static str>,
-    /// Whether it is proven to be a transaction, and not a lock that is kept on purpose.
-    is_transaction: bool,
 }
 
 fn write_lock(state: &SqliteState) -> Option<&LockHolder> {
@@ -74,8 +72,6 @@ fn write_lock(state: &SqliteState) -> Option<&LockHolder> {
 pub(super) struct Possession {
     /// The process that has it on purpose, and did not let go since that was seen.
     on_purpose: Option<ProcessKey>,
-    /// When the file was changed last in the last look in which nobody had it for itself.
-    changed_before_ns: Option<i64>,
 }
 
 impl Possession {
@@ -84,7 +80,6 @@ impl Possession {
         let owner = locks.find(|held| held.lock == Lock::Shared && held.exclusive);
         let Some(owner) = owner else {
             self.on_purpose = None;
-            self.changed_before_ns = state.set.file.map(|file| file.modified_ns);
             return;
         };
         let owner = key(&owner.process);
@@ -97,26 +92,13 @@ impl Possession {
         }
     }
 
-    /// Whether a lock is held by a transaction, and whether that is proven; none when it is, or may be,
-    /// kept on purpose.
-    fn transaction(&self, state: &SqliteState, holder: &LockHolder) -> Option<bool> {
+    /// Whether a lock is proven to be held by a transaction. What is, or may be, kept on purpose is no hold:
+    /// nothing is claimed of it, and nobody is ended for it.
+    fn is_transaction(&self, state: &SqliteState, holder: &LockHolder) -> bool {
         let process = key(&holder.process);
-        let alone = alone(state).filter(|alone| key(&alone.process) == process);
-        let Some(alone) = alone.filter(|_| holder.lock != Lock::WalWrite) else {
-            return Some(true);
-        };
-        if self.on_purpose == Some(process) {
-            return None;
-        }
-        // What changed nothing since it took the file for itself has not committed since.
-        let changed_ns = state.set.file.map(|file| file.modified_ns);
-        let unchanged = changed_ns.is_some() && changed_ns == self.changed_before_ns;
-        match alone.why {
-            Why::OnPurpose => None,
-            Why::Transaction => Some(true),
-            Why::LikelyTransaction => Some(unchanged),
-            Why::Unclear => unchanged.then_some(true),
-        }
+        holder.lock == Lock::WalWrite
+            || self.on_purpose != Some(process)
+                && rollback::is_in_transaction(state, |one| key(one) == process)
     }
 }
 
@@ -140,15 +122,14 @@ impl Holds {
         let Some(probe) = confirmed(state, holder) else {
             return;
         };
-        let Some(is_transaction) = self.possession.transaction(state, holder) else {
+        if !self.possession.is_transaction(state, holder) {
             return;
-        };
+        }
         let same =
             before.filter(|hold| hold.holder == key(&holder.process) && hold.progress == progress);
         self.writer = Some(match same {
             Some(mut hold) if !gap => {
                 hold.conduct.go_on(at_ms, probe);
-                hold.is_transaction |= is_transaction;
                 hold
             }
             same => WriteHold {
@@ -157,7 +138,6 @@ impl Holds {
                 since_ms: at_ms,
                 conduct: Conduct::begin(at_ms, probe),
                 reported: same.and_then(|hold| hold.reported),
-                is_transaction,
             },
         });
     }
@@ -281,15 +261,7 @@ impl WriteHold {
                 process.pid, process.name
             ),
             level: CascadeLevel::InPlace,
-            preconditions: [may_be_ended("holder-may-be-ended", process, look.options)]
-                .into_iter()
-                .chain((!self.is_transaction).then(|| Precondition {
-                    name: "is-a-transaction".into(),
-                    holds: false,
-                    detail: "it may keep the database for itself on purpose (locking_mode=EXCLUSIVE)"
-                        .into(),
-                }))
-                .collect(),
+            preconditions: vec![may_be_ended("holder-may-be-ended", process, look.options)],
             expected_duration_ms: 500,
             expected_loss: NO_LOSS,
             undoable: false,

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering as Atomic};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, ffi};
 
 use super::messages::Schema;
 use super::shape::Shape;
@@ -80,6 +80,8 @@ const MOST_TOLD: usize = 1000;
 pub struct Slices {
     check: Check,
     begun: Instant,
+    /// Since when nothing could be read; none when the last slice could.
+    refused_since: Option<Instant>,
     schema_version: Option<i64>,
     /// What stands in it.
     schema: Schema,
@@ -197,6 +199,7 @@ impl Slices {
         Self {
             check,
             begun: Instant::now(),
+            refused_since: None,
             schema_version: None,
             schema: Schema::default(),
             plan_limit: LIMIT,
@@ -227,6 +230,11 @@ impl Slices {
         let words = |error: rusqlite::Error| without_values(&error);
         let mut connection = match open(database, Access::InPlace, None) {
             Ok(connection) => connection,
+            Err(error) if is_for_a_moment(&error) => {
+                self.refuse(&error)?;
+                thread::sleep(WRITER_PAUSE);
+                return Ok(false);
+            }
             Err(error) => return self.not_opened(database, &error),
         };
         connection
@@ -269,8 +277,7 @@ impl Slices {
         limits: &Limits,
         until: Instant,
     ) -> Result<bool, String> {
-        let mut read = Instant::now();
-        let (mut stuck, mut refused) = (0, None);
+        let mut stuck = 0;
         while Instant::now() < until {
             let is_written = self.is_written();
             if is_written {
@@ -299,24 +306,22 @@ impl Slices {
             match came {
                 Ok(Came::Ended(next)) => {
                     self.end(next);
-                    read = Instant::now();
+                    self.refused_since = None;
                     stuck = 0;
                     if self.schema_version.is_some() && self.work.is_empty() {
                         return Ok(true);
                     }
                 }
                 Ok(Came::On { further }) => {
-                    read = Instant::now();
+                    self.refused_since = None;
                     stuck = if further { 0 } else { stuck + 1 };
                 }
+                Err(error) if is_for_a_moment(&error) => self.refuse(&error)?,
                 Err(error) => match error.sqlite_error_code() {
                     Some(ErrorCode::OperationInterrupted) => {
                         self.slicing.interrupted += 1;
                         stuck += 1;
                         self.give_plan_time(held)?;
-                    }
-                    Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                        refused = Some(without_values(&error));
                     }
                     _ => self.fail(&error)?,
                 },
@@ -324,11 +329,6 @@ impl Slices {
             if stuck >= MOST_STUCK {
                 self.leave();
                 stuck = 0;
-            }
-            if let Some(why) = &refused
-                && read.elapsed() > PATIENCE
-            {
-                return Err(format!("{why} for {} s", PATIENCE.as_secs()));
             }
             thread::sleep(self.rest_after(held));
         }
@@ -381,6 +381,20 @@ impl Slices {
             ));
         }
         self.plan_limit = (self.plan_limit * 2).min(MOST_PLAN);
+        Ok(())
+    }
+
+    /// Notes that nothing could be read just now.
+    ///
+    /// # Errors
+    ///
+    /// In words: that is so for too long.
+    fn refuse(&mut self, error: &rusqlite::Error) -> Result<(), String> {
+        let since = *self.refused_since.get_or_insert_with(Instant::now);
+        if since.elapsed() > PATIENCE {
+            let why = without_values(error);
+            return Err(format!("{why} for {} s", PATIENCE.as_secs()));
+        }
         Ok(())
     }
 
@@ -525,6 +539,19 @@ impl Slices {
             values: found.values,
         }
     }
+}
+
+/// Whether the next moment may be another: somebody has a lock, or a journal or log that waits to be taken
+/// up was seen between the end of a transaction and that of its lock. Where it does wait, that stays so.
+fn is_for_a_moment(error: &rusqlite::Error) -> bool {
+    let extended = error.sqlite_error().map(|error| error.extended_code);
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    ) || matches!(
+        extended,
+        Some(ffi::SQLITE_READONLY_ROLLBACK | ffi::SQLITE_READONLY_RECOVERY)
+    )
 }
 
 /// Waits until nobody writes; says whether somebody does all the same, who is at it for long.

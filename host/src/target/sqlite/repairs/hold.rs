@@ -5,8 +5,8 @@ use super::{Scene, fact};
 use crate::model::{Finding, Value};
 use crate::repair::RepairError;
 use crate::target::sqlite::activity::{Activity, RunState};
-use crate::target::sqlite::rollback::{self, LEAST_SAMPLES, Why};
-use crate::target::sqlite::{Lock, LockHolder, Probe, SqliteState};
+use crate::target::sqlite::rollback::{self, LEAST_SAMPLES};
+use crate::target::sqlite::{Lock, LockHolder, Probe, Process, SqliteState};
 
 /// The precondition that fails once the process has let go.
 pub(super) const STILL_HOLDS: &str = "still-holds";
@@ -59,17 +59,16 @@ impl HeldLock {
         match self {
             Self::WalWrite => None,
             Self::Write => {
-                let alone = state
-                    .standing
-                    .as_ref()
-                    .and_then(|seen| seen.alone.as_ref())?;
-                if alone.why != Why::OnPurpose {
+                let is_culprit = |process: &Process| {
+                    (process.pid, process.start_ticks) == (pid, culprit.start_ticks)
+                };
+                if rollback::is_in_transaction(state, is_culprit) {
                     return None;
                 }
                 unmet(
                     "is-a-transaction",
                     format!(
-                        "process {pid} keeps the database for itself on purpose (locking_mode=EXCLUSIVE)"
+                        "process {pid} may keep the database for itself on purpose (locking_mode=EXCLUSIVE): nothing proves a transaction"
                     ),
                 )
             }

@@ -10,7 +10,9 @@ pub const JOURNAL_HEADER_BYTES: usize = 28;
 pub const SUPER_JOURNAL_TAIL_BYTES: usize = 16;
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-const JOURNAL_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+/// Length of the bytes by which a journal's header is known.
+pub const JOURNAL_MAGIC_BYTES: usize = 8;
+const JOURNAL_MAGIC: [u8; JOURNAL_MAGIC_BYTES] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 /// Bytes of a page that SQLite wants to use at least, of those that are not reserved.
 const LEAST_USABLE_BYTES: u32 = 480;
 
@@ -109,6 +111,12 @@ impl JournalHeader {
             is_void: false,
             is_left: false,
         })
+    }
+
+    /// Whether sector and page have sizes that SQLite writes.
+    pub fn has_sizes(bytes: &[u8; JOURNAL_HEADER_BYTES]) -> bool {
+        let is_size = |size: u32| size.is_power_of_two() && (512..=65536).contains(&size);
+        is_size(word(bytes, 20)) && is_size(word(bytes, 24))
     }
 }
 

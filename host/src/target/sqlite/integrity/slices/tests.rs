@@ -351,3 +351,67 @@ fn rows_that_come_faster_than_they_are_read_are_left_to_the_next_check() {
     assert_eq!((&integrity.faults, &integrity.error), (&Vec::new(), &None));
     assert!(integrity.coverage.unwrap().rows >= 20_000);
 }
+
+/// Files as they lie beside each other in the middle of a transaction, of which a part was written: the
+/// journal waits to be rolled back, and nobody has a lock.
+fn waiting_journal() -> (tempfile::TempDir, PathBuf) {
+    let (directory, path) = database();
+    let connection = Connection::open(&path).unwrap();
+    connection
+        .execute_batch("PRAGMA cache_size = 10; BEGIN; UPDATE t SET a = a + 1, b = 'y' || b")
+        .unwrap();
+    let copy = directory.path().join("copy");
+    std::fs::copy(&path, &copy).unwrap();
+    let journal = |path: &Path| {
+        let mut name = path.as_os_str().to_owned();
+        name.push("-journal");
+        name
+    };
+    std::fs::copy(journal(&path), journal(&copy)).unwrap();
+    (directory, copy)
+}
+
+#[test]
+fn a_journal_that_waits_for_a_moment_is_waited_for() {
+    let (_directory, path) = waiting_journal();
+    let mut slices = Slices::new(CHECK);
+    // A connection that only reads may not roll it back.
+    assert_eq!(slices.go_on(&path, Duration::from_millis(50)), Ok(false));
+    let since = slices.refused_since.unwrap();
+    assert_eq!(slices.go_on(&path, Duration::from_millis(50)), Ok(false));
+    assert_eq!(slices.refused_since, Some(since));
+    // Nor does it wait for ever.
+    slices.refused_since = Instant::now().checked_sub(PATIENCE * 2);
+    let why = slices.go_on(&path, Duration::from_millis(50)).unwrap_err();
+    assert!(why.contains("for 5 s"), "{why}");
+
+    let mut slices = Slices::new(CHECK);
+    assert_eq!(slices.go_on(&path, Duration::from_millis(50)), Ok(false));
+    // Somebody rolls it back.
+    let rows: i64 = Connection::open(&path)
+        .unwrap()
+        .query_row("SELECT count(*) FROM t", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(rows, 20_000);
+    while !slices.go_on(&path, Duration::from_secs(1)).unwrap() {}
+    assert_eq!(slices.refused_since, None);
+    let found = slices.checked(None).integrity;
+    assert_eq!((found.faults, found.error), (Vec::new(), None));
+}
+
+#[test]
+fn what_lasts_for_a_moment_is_told_from_what_does_not() {
+    for (code, is_for_a_moment) in [
+        (ffi::SQLITE_BUSY, true),
+        (ffi::SQLITE_LOCKED, true),
+        (ffi::SQLITE_READONLY_ROLLBACK, true),
+        (ffi::SQLITE_READONLY_RECOVERY, true),
+        (ffi::SQLITE_READONLY, false),
+        (ffi::SQLITE_READONLY_DBMOVED, false),
+        (ffi::SQLITE_CORRUPT, false),
+        (ffi::SQLITE_INTERRUPT, false),
+    ] {
+        let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+        assert_eq!(super::is_for_a_moment(&error), is_for_a_moment, "{code}");
+    }
+}
