@@ -7,7 +7,8 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use super::application::in_expression;
 use super::definition::Definition;
-use super::quoted;
+use super::values::{Owned, hash};
+use super::{digits, quoted};
 use crate::target::sqlite::btree::Stored;
 
 /// What keeps an index from being compared with its table.
@@ -49,6 +50,8 @@ pub(super) struct Part {
     pub(super) is_key: bool,
     /// Whether it is computed, and no column.
     pub(super) is_expression: bool,
+    /// Whether it is computed whenever a row is read: an expression, or a column that is not stored.
+    pub(super) is_computed: bool,
 }
 
 /// How text is compared.
@@ -88,13 +91,15 @@ impl Shape {
         };
         let encoding: String =
             connection.query_row("PRAGMA main.encoding", [], |row| row.get(0))?;
-        let columns: Vec<String> = connection
-            .prepare("SELECT name FROM pragma_table_xinfo(?1) ORDER BY cid")?
-            .query_map([table], |row| row.get(0))?
+        // With each whether it is computed whenever a row is read.
+        let columns: Vec<(String, bool)> = connection
+            .prepare("SELECT name, hidden = 2 FROM pragma_table_xinfo(?1) ORDER BY cid")?
+            .query_map([table], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<_, _>>()?;
-        let rowid = ["rowid", "_rowid_", "oid"]
-            .into_iter()
-            .find(|id| !columns.iter().any(|column| column.eq_ignore_ascii_case(id)));
+        let rowid = ["rowid", "_rowid_", "oid"].into_iter().find(|id| {
+            let mut names = columns.iter().map(|(name, _)| name);
+            !names.any(|name| name.eq_ignore_ascii_case(id))
+        });
         let text = sql
             .as_deref()
             .map_or(Some(Definition::default()), Definition::parse);
@@ -144,6 +149,8 @@ impl Shape {
             let collation: Option<String> = row.get(2)?;
             let place = shape.parts.len();
             let is_expression = cid < -1;
+            let column = usize::try_from(cid).ok().and_then(|cid| columns.get(cid));
+            let is_computed = is_expression || column.is_some_and(|(_, computed)| *computed);
             let (name, sql) = match (cid, name) {
                 (0.., Some(name)) => (name.clone(), quoted(&name)),
                 (-1, _) => match rowid.or_else(|| alias_of_rowid(connection, table)) {
@@ -163,6 +170,7 @@ impl Shape {
                 descending: row.get(3)?,
                 is_key: row.get(4)?,
                 is_expression,
+                is_computed,
             });
             cids.push(cid);
         }
@@ -399,6 +407,27 @@ impl Shape {
                 .parts
                 .iter()
                 .all(|part| part.collation != Collation::Unknown)
+    }
+
+    /// Whether a key in it is computed whenever a row is read.
+    pub(super) fn is_computed(&self) -> bool {
+        self.parts.iter().any(|part| part.is_computed)
+    }
+
+    /// Whether the entry of a row and one of the index are the same but for the digits of numbers in what
+    /// is computed.
+    pub(super) fn are_alike(&self, row: &[Owned], entry: &[Owned]) -> bool {
+        let mut parts = row.iter().zip(entry).zip(&self.parts);
+        parts.all(|((of_row, of_entry), part)| {
+            hash(&[of_row.into()]) == hash(&[of_entry.into()])
+                || part.is_computed && digits::are_alike(of_row, of_entry)
+        })
+    }
+
+    /// Whether another version of SQLite may compute another entry for a row than this one.
+    pub(super) fn may_differ(&self, row: &[Owned]) -> bool {
+        let mut parts = row.iter().zip(&self.parts);
+        parts.any(|(value, part)| part.is_computed && digits::may_differ(value))
     }
 
     /// What of the index an application may define in its own way although SQLite has it built in: the
