@@ -9,7 +9,9 @@ use std::{
     process::Command,
 };
 
+use dbmedic::target::sqlite::look::SqliteSource;
 use dbmedic::target::sqlite::raw::RawError;
+use dbmedic::target::sqlite::set::Unjudgeable;
 use dbmedic::target::sqlite::worker::{self, PlaceError};
 use rusqlite::Connection;
 
@@ -143,4 +145,21 @@ fn a_file_of_another_that_its_directory_s_owner_can_read_is_only_looked_at() {
     assert_eq!(found.rights().map(|rights| rights.uid), Some(OTHER));
     assert!(found.only_to_look_at().unwrap().contains("user 47110"));
     raw().look(&place.database, true, &[]).unwrap();
+}
+
+#[test]
+fn a_planted_link_is_one_reason_and_no_error() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let place = Place::new(SCRIPT);
+    let outside = of_root(&place);
+    fs::remove_file(&place.database).unwrap();
+    symlink(&outside, &place.database).unwrap();
+    let state_dir = place.root.path().join("state");
+    let mut source = SqliteSource::new(&place.database, &state_dir, raw());
+    let state = source.look(true, None).unwrap();
+    let why = Unjudgeable::LinkOfAnother { user: Some(OTHER) };
+    assert_eq!(state.set.unjudgeable, Some(why));
+    assert_eq!(state.database_bytes, None);
 }

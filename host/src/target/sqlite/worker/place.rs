@@ -22,6 +22,7 @@ use rustix::process::geteuid;
 use super::accounts::Accounts;
 use super::rights::{NO_GROUP, NO_USER, Rights};
 use crate::path_trust::is_of_no_user_here;
+use crate::target::sqlite::set::Unjudgeable;
 
 /// Symbolic links that are followed in one path: as many as the kernel follows.
 const LINKS: usize = 40;
@@ -52,6 +53,8 @@ pub enum PlaceError {
         path: PathBuf,
         /// Who can change it, in words.
         who: String,
+        /// The number of that user; none where it is a group or everybody.
+        user: Option<u32>,
         /// The owner of what it leads to.
         file_owner: u32,
     },
@@ -67,9 +70,22 @@ pub enum PlaceError {
         path: PathBuf,
         /// Who, in words.
         who: String,
+        /// The number of that user; none where it is a group, everybody or several users.
+        user: Option<u32>,
         /// The owner of the file.
         file_owner: u32,
     },
+}
+
+impl PlaceError {
+    /// Why the database is left alone; none where it is not known where it lies.
+    pub fn unjudgeable(&self) -> Option<Unjudgeable> {
+        match *self {
+            Self::Io { .. } => None,
+            Self::Link { user, .. } => Some(Unjudgeable::LinkOfAnother { user }),
+            Self::Shared { user, .. } => Some(Unjudgeable::PlaceOfAnother { user }),
+        }
+    }
 }
 
 /// Where a database lies, links followed.
@@ -193,6 +209,15 @@ impl fmt::Display for Changer {
             Self::User(user) => write!(f, "user {user}"),
             Self::Group(group) => write!(f, "group {group}"),
             Self::Everybody => f.write_str("everybody"),
+        }
+    }
+}
+
+impl Changer {
+    fn user(self) -> Option<u32> {
+        match self {
+            Self::User(user) => Some(user),
+            Self::Group(_) | Self::Everybody => None,
         }
     }
 }
@@ -337,16 +362,17 @@ impl Way {
             shared_with,
         };
         let links = self.steps.iter().filter(|step| step.is_link);
-        let refused = |link: &Step, who: String| PlaceError::Link {
+        let refused = |link: &Step, who: Changer| PlaceError::Link {
             path: link.path.clone(),
-            who,
+            who: who.to_string(),
+            user: who.user(),
             file_owner: owner,
         };
         for link in links.clone() {
             if let Some(by) = link.entry.map(|entry| entry.uid)
                 && ![0, own, owner].contains(&by)
             {
-                return Err(refused(link, Changer::User(by).to_string()));
+                return Err(refused(link, Changer::User(by)));
             }
         }
         if own != 0 {
@@ -363,7 +389,7 @@ impl Way {
         let other = |step: &Step| step.changer(&is_trusted).filter(is_other);
         for link in links {
             if let Some(by) = other(link) {
-                return Err(refused(link, by.to_string()));
+                return Err(refused(link, by));
             }
         }
         let others: BTreeSet<Changer> = self.steps.iter().filter_map(other).collect();
@@ -387,7 +413,7 @@ impl Way {
                         shared_with: Some(who),
                     })
                 } else {
-                    Err(self.shared(who))
+                    Err(self.shared(who, Some(*uid)))
                 }
             }
             // There is nothing to open yet.
@@ -397,14 +423,15 @@ impl Way {
                 shared_with: Some(who),
             }),
             _ if !is_root(owner) && !is_of_user => Ok(as_owner(Some(who))),
-            _ => Err(self.shared(who)),
+            _ => Err(self.shared(who, None)),
         }
     }
 
-    fn shared(&self, who: String) -> PlaceError {
+    fn shared(&self, who: String, user: Option<u32>) -> PlaceError {
         PlaceError::Shared {
             path: self.path.clone(),
             who,
+            user,
             file_owner: self.file().uid,
         }
     }

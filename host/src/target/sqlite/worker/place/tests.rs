@@ -237,7 +237,9 @@ fn who_else_can_write_beside_a_database() {
         lchown(&link, Some(owner), Some(owner)).unwrap();
         chown(&data, Some(above), Some(above)).unwrap();
         let refused = Place::of(&link).unwrap_err();
-        assert!(matches!(refused, PlaceError::Link { .. }), "{refused}");
+        let user = (above != 0).then_some(above).or(Some(APP));
+        let why = Some(Unjudgeable::LinkOfAnother { user });
+        assert_eq!(refused.unjudgeable(), why, "{refused}");
     }
     chown(&secret, Some(APP), Some(APP)).unwrap();
     assert!(Place::of(&link).is_ok());
