@@ -17,6 +17,9 @@ use rusqlite::Connection;
 
 use super::{EXE, OTHER, Place, raw, seen};
 
+/// What is said of it, and how it comes into the place of the database.
+type Trap<'a> = (&'a str, &'a dyn Fn(&Path, &Path));
+
 const SCRIPT: &str = "CREATE TABLE t(x); INSERT INTO t VALUES (1), (2)";
 
 /// Root's own database in a directory that is root's alone.
@@ -53,7 +56,7 @@ fn root_is_led_to_nothing_outside_by_whoever_can_change_the_path() {
         return;
     }
     // What is planted in the place of the database, and what is said of it.
-    let plant: [(&str, &dyn Fn(&Path, &Path)); 3] = [
+    let plant: [Trap<'_>; 3] = [
         (
             "is a symbolic link that user 47110 can change",
             &|to, name| {

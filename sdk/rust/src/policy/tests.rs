@@ -148,7 +148,7 @@ impl Policy for Classing {
     const VERSION: &'static str = "0.1.0";
     const SUMMARY: &'static str = "Classes.";
 
-    fn classify(situation: &Situation<'_, Numbers>, _: &mut (), answer: &mut Answer) {
+    fn classify(situation: &Situation<'_, Numbers>, (): &mut (), answer: &mut Answer) {
         match situation.parameters.count {
             1 => answer.classify(Classification::Hiccup),
             2 => answer.classify(Classification::Obstacle),

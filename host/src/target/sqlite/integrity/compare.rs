@@ -62,6 +62,17 @@ pub struct Compared {
 }
 
 impl Compared {
+    /// Leaves an index to the application of which entries hold numbers in the digits of another version.
+    fn leave_digits(&mut self) {
+        let found = &mut self.comparison;
+        if self.of_digits == 0 {
+            return;
+        }
+        let is_all = self.of_digits == found.computed;
+        let known = found.left_to_application.take().filter(|_| !is_all);
+        found.left_to_application = known.or_else(|| Some(digits::WHY.into()));
+    }
+
     /// Why the index cannot be judged, where all that speaks against it may come from functions which
     /// the application defines in its own way.
     pub(super) fn is_computed_otherwise(&self) -> Option<String> {
@@ -303,11 +314,8 @@ fn compare_into(connection: &Connection, compared: &mut Compared) -> Result<(), 
     if witness.is_some_and(|witness| witness.shows_own_definitions(found)) {
         found.left_to_application = None;
     }
-    if of_digits > 0 {
-        let why = found.left_to_application.take();
-        let is_all = of_digits == found.computed;
-        found.left_to_application = why.filter(|_| !is_all).or_else(|| Some(digits::WHY.into()));
-    }
+    compared.leave_digits();
+    let found = &mut compared.comparison;
     if let Some(sql) = sides.shape.shared_keys_sql()
         && sides.shape.reads_the_table(connection, &sql)?
     {
@@ -683,8 +691,8 @@ impl Sides<'_> {
             if hash(&[of_row.into()]) == hash(&[of_entry.into()]) {
                 continue;
             }
-            is_computed &= part.is_expression;
-            may_be_own &= part.is_expression && is_beyond_ascii(of_row, of_entry);
+            is_computed &= part.is_expression();
+            may_be_own &= part.is_expression() && is_beyond_ascii(of_row, of_entry);
             columns.push(ColumnDifference {
                 column: part.name.clone(),
                 row: value_shape(&of_row.into()),

@@ -51,7 +51,7 @@ fn way(steps: &[(Of, Option<Of>, bool)]) -> Way {
 }
 
 /// As whom root opens it and who shares it, or that it is refused.
-fn decided(way: &Way) -> Result<(u32, Option<String>), &'static str> {
+fn decided(way: &Way) -> Decided {
     match way.user(ROOT, &LazyCell::new(Accounts::default)) {
         Ok(user) => Ok((user.uid, user.shared_with)),
         Err(PlaceError::Link { .. }) => Err("link"),
@@ -60,125 +60,175 @@ fn decided(way: &Way) -> Result<(u32, Option<String>), &'static str> {
     }
 }
 
+const OF_APP: Of = (APP, APP, 0o755);
+const OF_WEB: Of = (WEB, WEB, 0o755);
+const GROUP: Of = (ROOT, WEB, 0o775);
+const TMP: Of = (ROOT, ROOT, 0o1777);
+
+type Decided = Result<(u32, Option<String>), &'static str>;
+
+fn file(owner: u32) -> Of {
+    (owner, owner, 0o600)
+}
+
+fn open_file(owner: u32) -> Of {
+    (owner, owner, 0o644)
+}
+
+fn link(owner: u32) -> Of {
+    (owner, owner, 0o777)
+}
+
+fn shared(uid: u32, who: &str) -> (u32, Option<String>) {
+    (uid, Some(who.to_owned()))
+}
+
+fn assert_decided(cases: impl IntoIterator<Item = (Way, Decided)>) {
+    for (way, expected) in cases {
+        assert_eq!(decided(&way), expected, "{way:?}");
+    }
+}
+
 #[test]
 fn rights_follow_from_who_can_change_the_path() {
-    let file = |owner| Some((owner, owner, 0o600));
-    let open_file = |owner| Some((owner, owner, 0o644));
-    let link = |owner| Some((owner, owner, 0o777));
-    let of_app = (APP, APP, 0o755);
-    let of_web = (WEB, WEB, 0o755);
-    let shared = |uid, who: &str| Ok((uid, Some(who.to_owned())));
-    let group = (ROOT, WEB, 0o775);
-    let tmp = (ROOT, ROOT, 0o1777);
     let cases = [
         // Nobody but root, or the file's owner, can change the way to it.
-        (way(&[(OWN, file(ROOT), false)]), Ok((ROOT, None))),
-        (way(&[(OWN, file(APP), false)]), Ok((APP, None))),
+        (way(&[(OWN, Some(file(ROOT)), false)]), Ok((ROOT, None))),
+        (way(&[(OWN, Some(file(APP)), false)]), Ok((APP, None))),
         (
-            way(&[(OWN, Some(of_app), false), (of_app, file(APP), false)]),
+            way(&[(OWN, Some(OF_APP), false), (OF_APP, Some(file(APP)), false)]),
             Ok((APP, None)),
         ),
         (
-            way(&[(OWN, link(ROOT), true), (OWN, file(ROOT), false)]),
+            way(&[
+                (OWN, Some(link(ROOT)), true),
+                (OWN, Some(file(ROOT)), false),
+            ]),
             Ok((ROOT, None)),
         ),
         (
-            way(&[(OWN, link(ROOT), true), (of_app, file(APP), false)]),
+            way(&[
+                (OWN, Some(link(ROOT)), true),
+                (OF_APP, Some(file(APP)), false),
+            ]),
             Ok((APP, None)),
         ),
         (
-            way(&[(of_app, link(APP), true), (of_app, file(APP), false)]),
+            way(&[
+                (OF_APP, Some(link(APP)), true),
+                (OF_APP, Some(file(APP)), false),
+            ]),
             Ok((APP, None)),
         ),
         // A link that another user can change, at the end or on the way.
         (
-            way(&[(of_app, link(APP), true), (OWN, file(ROOT), false)]),
+            way(&[
+                (OF_APP, Some(link(APP)), true),
+                (OWN, Some(file(ROOT)), false),
+            ]),
             Err("link"),
         ),
         (
-            way(&[(of_app, link(ROOT), true), (OWN, file(ROOT), false)]),
+            way(&[
+                (OF_APP, Some(link(ROOT)), true),
+                (OWN, Some(file(ROOT)), false),
+            ]),
             Err("link"),
         ),
         (
-            way(&[(of_app, link(APP), true), (of_web, file(WEB), false)]),
+            way(&[
+                (OF_APP, Some(link(APP)), true),
+                (OF_WEB, Some(file(WEB)), false),
+            ]),
             Err("link"),
         ),
         (
-            way(&[(tmp, link(APP), true), (OWN, file(ROOT), false)]),
+            way(&[(TMP, Some(link(APP)), true), (OWN, Some(file(ROOT)), false)]),
             Err("link"),
         ),
         (
-            way(&[(group, link(ROOT), true), (OWN, file(ROOT), false)]),
+            way(&[
+                (GROUP, Some(link(ROOT)), true),
+                (OWN, Some(file(ROOT)), false),
+            ]),
             Err("link"),
         ),
+    ];
+    assert_decided(cases);
+}
+
+#[test]
+fn another_s_file_in_the_place_of_a_database_gets_no_rights_of_its_owner() {
+    let cases = [
         // Another's file by a hard link, or by a directory that was put there.
-        (way(&[(of_app, file(ROOT), false)]), Err("shared")),
-        (way(&[(of_app, file(WEB), false)]), Err("shared")),
+        (way(&[(OF_APP, Some(file(ROOT)), false)]), Err("shared")),
+        (way(&[(OF_APP, Some(file(WEB)), false)]), Err("shared")),
         (
-            way(&[(of_app, open_file(ROOT), false)]),
-            shared(APP, "user 47110"),
+            way(&[(OF_APP, Some(open_file(ROOT)), false)]),
+            Ok(shared(APP, "user 47110")),
         ),
         (
-            way(&[(of_app, open_file(WEB), false)]),
-            shared(APP, "user 47110"),
-        ),
-        (
-            way(&[(of_app, Some(of_web), false), (of_web, file(WEB), false)]),
-            Err("shared"),
+            way(&[(OF_APP, Some(open_file(WEB)), false)]),
+            Ok(shared(APP, "user 47110")),
         ),
         (
             way(&[
-                (of_app, Some(of_web), false),
-                (of_web, open_file(WEB), false),
-            ]),
-            shared(APP, "user 47110"),
-        ),
-        (
-            way(&[(of_app, Some(OWN), false), (OWN, file(ROOT), false)]),
-            Err("shared"),
-        ),
-        (
-            way(&[
-                (of_app, Some((ROOT, ROOT, 0o700)), false),
-                ((ROOT, ROOT, 0o700), open_file(ROOT), false),
+                (OF_APP, Some(OF_WEB), false),
+                (OF_WEB, Some(file(WEB)), false),
             ]),
             Err("shared"),
         ),
         (
             way(&[
-                (of_app, Some(of_web), false),
-                (of_web, open_file(ROOT), false),
+                (OF_APP, Some(OF_WEB), false),
+                (OF_WEB, Some(open_file(WEB)), false),
+            ]),
+            Ok(shared(APP, "user 47110")),
+        ),
+        (
+            way(&[(OF_APP, Some(OWN), false), (OWN, Some(file(ROOT)), false)]),
+            Err("shared"),
+        ),
+        (
+            way(&[
+                (OF_APP, Some((ROOT, ROOT, 0o700)), false),
+                ((ROOT, ROOT, 0o700), Some(open_file(ROOT)), false),
+            ]),
+            Err("shared"),
+        ),
+        (
+            way(&[
+                (OF_APP, Some(OF_WEB), false),
+                (OF_WEB, Some(open_file(ROOT)), false),
             ]),
             Err("shared"),
         ),
         // Several can change it.
         (
-            way(&[(group, file(APP), false)]),
-            shared(APP, "group 47111"),
+            way(&[(GROUP, Some(file(APP)), false)]),
+            Ok(shared(APP, "group 47111")),
         ),
-        (way(&[(group, file(ROOT), false)]), Err("shared")),
+        (way(&[(GROUP, Some(file(ROOT)), false)]), Err("shared")),
         (
-            way(&[(group, Some(OWN), false), (OWN, file(ROOT), false)]),
+            way(&[(GROUP, Some(OWN), false), (OWN, Some(file(ROOT)), false)]),
             Err("shared"),
         ),
         (
-            way(&[((ROOT, ROOT, 0o777), file(ROOT), false)]),
+            way(&[((ROOT, ROOT, 0o777), Some(file(ROOT)), false)]),
             Err("shared"),
         ),
         (
-            way(&[((ROOT, ROOT, 0o777), file(APP), false)]),
-            shared(APP, "everybody"),
+            way(&[((ROOT, ROOT, 0o777), Some(file(APP)), false)]),
+            Ok(shared(APP, "everybody")),
         ),
         // In a sticky directory only its owner can replace a file.
-        (way(&[(tmp, file(APP), false)]), Ok((APP, None))),
-        (way(&[(tmp, file(ROOT), false)]), Ok((ROOT, None))),
-        (way(&[(tmp, None, false)]), shared(NO_USER, "everybody")),
+        (way(&[(TMP, Some(file(APP)), false)]), Ok((APP, None))),
+        (way(&[(TMP, Some(file(ROOT)), false)]), Ok((ROOT, None))),
+        (way(&[(TMP, None, false)]), Ok(shared(NO_USER, "everybody"))),
     ];
-    for (way, expected) in cases {
-        assert_eq!(decided(&way), expected, "{way:?}");
-    }
+    assert_decided(cases);
     // Who is not root has no other rights to take.
-    let planted = way(&[(of_app, file(ROOT), false)]);
+    let planted = way(&[(OF_APP, Some(file(ROOT)), false)]);
     let user = planted
         .user(APP, &LazyCell::new(Accounts::default))
         .unwrap();
