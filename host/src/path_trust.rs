@@ -11,6 +11,8 @@
 
 mod group;
 
+pub(crate) use group::is_of_no_user_here;
+
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;

@@ -62,7 +62,7 @@ fn is_private(group: u32, user: u32, passwd: &str, groups: &str) -> bool {
 
 /// Whether an owner stands for all users that this user namespace does not know: what they own was
 /// put there from outside, and nobody inside can act as them.
-pub(super) fn is_of_no_user_here(owner: u32) -> bool {
+pub(crate) fn is_of_no_user_here(owner: u32) -> bool {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     is_unmapped(
         owner,

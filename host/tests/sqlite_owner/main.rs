@@ -8,6 +8,8 @@
     reason = "clippy's allowance for tests does not reach what is outside `#[test]`"
 )]
 
+/// Links to files of others in the place of the database.
+mod planted;
 /// Putting a copy back beside planted links, pipes and left-overs.
 mod restore;
 

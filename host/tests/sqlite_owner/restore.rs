@@ -122,6 +122,7 @@ fn a_database_under_another_number_is_not_overwritten() {
     let other = place.data().join("other.db");
     fs::copy(&place.database, &other).unwrap();
     fs::rename(&other, &place.database).unwrap();
+    give(&place);
     let before = fs::read(&place.database).unwrap();
     let error = helper
         .restore_over(&place.database, &copy, &over)

@@ -236,6 +236,7 @@ pub(crate) fn not_judgeable<'a>(what: &NotJudgeable<'_>) -> Judgement<'a> {
     judgement.suggest(match what.reason {
         Some("encrypted") => suggestions::ENCRYPTED,
         Some("lock-directory") => suggestions::HIDDEN_LOCKS,
+        Some("link-of-another" | "place-of-another") => suggestions::PLACE_OF_ANOTHER,
         _ => suggestions::OTHER_FORMAT,
     })
 }

@@ -45,6 +45,7 @@ pub(crate) const NEITHER_SOUND: &str = "The file alone is damaged as well: work 
 pub(crate) const SOUND_NOT_KNOWN: &str = "Whether the file is sound without it is not known yet: the next full check says so, and dbmedic check DATABASE does at once.";
 pub(crate) const ENCRYPTED: &str = "Check it with the tool that encrypts it, for example PRAGMA cipher_integrity_check of SQLCipher.";
 pub(crate) const HIDDEN_LOCKS: &str = "Have the application use SQLite's usual locks (VFS unix), or check a copy while it is stopped.";
+pub(crate) const PLACE_OF_ANOTHER: &str = "Find out who put it there; name the file itself in the configuration, and give the file and its directories to one user.";
 pub(crate) const OTHER_FORMAT: &str =
     "Check it with the program or extension that writes this format.";
 pub(crate) const CORRECT_ROWS: &str = "Find these rows, decide what they should hold, and correct them in the application; while they stay, rebuilding the table or importing its dump fails.";

@@ -455,7 +455,8 @@ problems! {
 
     /// Plain SQLite cannot judge the file, or must not write to it.
     "target.not-judgeable" => NotJudgeable<'a> {
-        /// Why: `encrypted`, `format-version`, `reserved-bytes` or `lock-directory`.
+        /// Why: `encrypted`, `format-version`, `reserved-bytes`, `lock-directory`, `link-of-another` or
+        /// `place-of-another`.
         reason: &'a str,
     }
 

@@ -14,7 +14,8 @@ use rusqlite::{Connection, Statement};
 
 /// The deepest tree that SQLite itself follows (`BTCURSOR_MAX_DEPTH`).
 const MAX_DEPTH: usize = 20;
-/// The longest entry that is read, bytes.
+/// The longest entry that is read, bytes. SQLite allows more: a longer one is no damage, and nothing is
+/// said of it.
 const MAX_ENTRY_BYTES: usize = 16 << 20;
 
 const INTERIOR_INDEX: u8 = 0x02;
@@ -63,6 +64,25 @@ pub(super) struct Walked {
     pub(super) entries: u64,
     pub(super) pages: u64,
     pub(super) unreadable: Unreadable,
+    /// Entries that are longer than what is read.
+    pub(super) long: u64,
+}
+
+/// What came of gathering the bytes of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gathered {
+    Whole,
+    /// It is longer than what is read, and not longer than the database.
+    TooLong,
+    Broken,
+}
+
+/// Why an index with entries that were not read is not judged.
+pub(super) fn too_long() -> String {
+    format!(
+        "it has entries of more than {} MiB, which is the most that is read of one",
+        MAX_ENTRY_BYTES >> 20
+    )
 }
 
 /// The pages of a database, as a connection sees them.
@@ -70,6 +90,8 @@ pub(super) struct Pages<'c> {
     page: Statement<'c>,
     count: u64,
     usable: usize,
+    /// Entries that were met and are longer than what is read.
+    long: u64,
 }
 
 impl<'c> Pages<'c> {
@@ -82,6 +104,7 @@ impl<'c> Pages<'c> {
             page: connection.prepare("SELECT data FROM sqlite_dbpage('main') WHERE pgno = ?1")?,
             count: u64::try_from(count).unwrap_or(0),
             usable: 0,
+            long: 0,
         };
         let mut first = Vec::new();
         let reserved = pages
@@ -93,6 +116,12 @@ impl<'c> Pages<'c> {
             .len()
             .saturating_sub(usize::from(reserved.unwrap_or(0)));
         Ok(pages)
+    }
+
+    /// How many entries were met until now that are longer than what is read. Where it is not 0, an entry
+    /// that was not found may be there all the same.
+    pub(super) fn long_entries(&self) -> u64 {
+        self.long
     }
 
     /// Reads a page; false when there is none of this number.
@@ -194,21 +223,25 @@ impl<'c> Pages<'c> {
         let (mut low, mut high) = (0, level.cells);
         while low < high {
             let middle = low + (high - low) / 2;
-            let after = match level.cell(head, middle) {
-                Some(cell)
-                    if self.record(
-                        &level.bytes,
-                        cell + behind_child,
-                        &mut record,
-                        &mut overflow,
-                    )? =>
-                {
-                    values(&record, columns).is_some_and(|entry| place(&entry).is_gt())
+            // Of an entry that cannot be read nobody knows the place: the nearest before it tells.
+            let mut at = middle;
+            let is_after = loop {
+                let cell = level.cell(head, at).map(|cell| cell + behind_child);
+                let gathered = match cell {
+                    Some(cell) => self.record(&level.bytes, cell, &mut record, &mut overflow)?,
+                    None => Gathered::Broken,
+                };
+                let entry = (gathered == Gathered::Whole).then(|| values(&record, columns));
+                if let Some(entry) = entry.flatten() {
+                    break place(&entry).is_gt();
                 }
-                _ => false,
+                if at == low {
+                    break false;
+                }
+                at -= 1;
             };
-            if after {
-                high = middle;
+            if is_after {
+                high = at;
             } else {
                 low = middle + 1;
             }
@@ -236,7 +269,12 @@ impl<'c> Pages<'c> {
                 }
                 Step::Entry(cell) => {
                     let page = at.number;
-                    let whole = self.record(&at.bytes, cell, &mut record, &mut overflow)?;
+                    let gathered = self.record(&at.bytes, cell, &mut record, &mut overflow)?;
+                    if gathered == Gathered::TooLong {
+                        walked.long += 1;
+                        continue;
+                    }
+                    let whole = gathered == Gathered::Whole;
                     match whole.then(|| values(&record, columns)).flatten() {
                         Some(values) => {
                             walked.entries += 1;
@@ -276,46 +314,52 @@ impl<'c> Pages<'c> {
         Ok(())
     }
 
-    /// Gathers the bytes of a record, those on overflow pages included; false when it is not whole.
+    /// Gathers the bytes of a record, those on overflow pages included.
     fn record(
         &mut self,
         page: &[u8],
         cell: usize,
         record: &mut Vec<u8>,
         overflow: &mut Vec<u8>,
-    ) -> rusqlite::Result<bool> {
+    ) -> rusqlite::Result<Gathered> {
         record.clear();
         let Some((length, head)) = page.get(cell..).and_then(varint) else {
-            return Ok(false);
+            return Ok(Gathered::Broken);
         };
+        let held = self.count.saturating_mul(self.usable as u64);
         let length = match usize::try_from(length) {
-            Ok(length) if length <= MAX_ENTRY_BYTES && self.usable >= 480 => length,
-            _ => return Ok(false),
+            // No database holds an entry that is longer than all of it.
+            Ok(length) if length as u64 <= held && self.usable >= 480 => length,
+            _ => return Ok(Gathered::Broken),
         };
+        if length > MAX_ENTRY_BYTES {
+            self.long += 1;
+            return Ok(Gathered::TooLong);
+        }
         let start = cell + head;
         let local = local_bytes(length, self.usable);
         let Some(bytes) = page.get(start..start + local) else {
-            return Ok(false);
+            return Ok(Gathered::Broken);
         };
         record.extend_from_slice(bytes);
         let Some(mut next) = (local == length)
             .then_some(0)
             .or_else(|| be_u32(page, start + local))
         else {
-            return Ok(false);
+            return Ok(Gathered::Broken);
         };
         while record.len() < length {
             if next == 0 || u64::from(next) > self.count || !self.read(next, overflow)? {
-                return Ok(false);
+                return Ok(Gathered::Broken);
             }
             let take = (length - record.len()).min(self.usable - 4);
             let Some(bytes) = overflow.get(4..4 + take) else {
-                return Ok(false);
+                return Ok(Gathered::Broken);
             };
             record.extend_from_slice(bytes);
             next = be_u32(overflow, 0).unwrap_or(0);
         }
-        Ok(true)
+        Ok(Gathered::Whole)
     }
 }
 

@@ -25,6 +25,7 @@ pub use super::connection::{Access, quoted};
 mod application;
 mod compare;
 mod definition;
+mod digits;
 mod disagreements;
 mod incremental;
 mod messages;

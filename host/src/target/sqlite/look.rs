@@ -101,18 +101,32 @@ impl SqliteSource {
         full_scan: bool,
         integrity: Option<Check>,
     ) -> Result<SqliteState, LookError> {
-        let looked = self
-            .raw
-            .look(&self.path, full_scan, &[std::process::id()])
-            .map_err(|source| LookError::Raw {
-                path: self.path.clone(),
-                source,
-            })?;
+        let looked = match self.raw.look(&self.path, full_scan, &[std::process::id()]) {
+            Ok(looked) => looked,
+            Err(source) => return self.left_alone(source),
+        };
         // Also where no check is due: what was seen of hidden locks is kept.
         self.objection(&looked);
         let integrity = integrity.map(|check| self.check_looked(&looked, check));
         let mut state = looked.state;
         state.integrity = integrity;
+        Ok(state)
+    }
+
+    /// What a look shows of a database that is left alone for where it lies.
+    fn left_alone(&self, source: RawError) -> Result<SqliteState, LookError> {
+        let why = match &source {
+            RawError::Place(place) => place.unjudgeable(),
+            _ => None,
+        };
+        if why.is_none() {
+            return Err(LookError::Raw {
+                path: self.path.clone(),
+                source,
+            });
+        }
+        let mut state = SqliteState::default();
+        state.set.unjudgeable = why;
         Ok(state)
     }
 

@@ -19,11 +19,12 @@ use std::time::Instant;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, params_from_iter};
 
 use super::application::Witness;
+use super::digits;
 use super::shape::Shape;
 use super::values::{
     DisagreeingValues, Hash, Owned, hash, length, owned, refs, stored, value_shape,
 };
-use crate::target::sqlite::btree::{Pages, Stored};
+use crate::target::sqlite::btree::{Pages, Stored, too_long};
 use crate::target::sqlite::connection::without_values;
 use crate::target::sqlite::{ColumnDifference, Disagreement, IndexComparison};
 
@@ -54,14 +55,51 @@ pub struct Compared {
     pub(super) of_expressions: u64,
     /// Whether which rows belong into the index is the application's to say.
     pub(super) filter_is_left: bool,
+    /// How many disagreements lie in the digits of numbers that versions of SQLite write differently.
+    pub(super) of_digits: u64,
+    /// Why computed entries that no row agrees with were not looked at one by one: there are too many.
+    pub(super) too_many: Option<String>,
 }
 
 impl Compared {
+    /// Leaves an index to the application of which entries hold numbers in the digits of another version.
+    fn leave_digits(&mut self) {
+        let found = &mut self.comparison;
+        if self.of_digits == 0 {
+            return;
+        }
+        let is_all = self.of_digits == found.computed;
+        let known = found.left_to_application.take().filter(|_| !is_all);
+        found.left_to_application = known.or_else(|| Some(digits::WHY.into()));
+    }
+
     /// Why the index cannot be judged, where all that speaks against it may come from functions which
     /// the application defines in its own way.
     pub(super) fn is_computed_otherwise(&self) -> Option<String> {
         let found = &self.comparison;
+        if let Some(why) = &self.too_many {
+            let is_explained = found.unreadable == 0 && found.rows == found.entries;
+            return is_explained.then(|| {
+                format!(
+                    "{why}, and the index is computed: a version of SQLite may compute other values"
+                )
+            });
+        }
         let why = found.left_to_application.as_ref()?;
+        if self.of_digits > 0 && self.of_digits == found.computed {
+            let is_all = found.unreadable == 0
+                && found.is_compared
+                && found.disagreements == self.of_digits
+                && found.missing_entries <= self.of_digits
+                && found.removable.total() == 0
+                && found.rows == found.entries;
+            let entries = self.of_digits;
+            return is_all.then(|| {
+                format!(
+                    "{entries} entries hold numbers in other digits than the rows give, and {why}"
+                )
+            });
+        }
         let differs = found.missing_entries + found.removable.total() + found.disagreements > 0
             || found.rows != found.entries;
         let explained = found.unreadable == 0
@@ -106,6 +144,13 @@ pub fn compare(connection: &Connection, index: &str, table: &str) -> rusqlite::R
             }
         }
         Err(Trouble::NotComparable(why)) => compared.comparison.unproven = Some(why),
+        Err(Trouble::TooMany(why)) => {
+            let shape = Shape::read(connection, index, table)?;
+            if shape.is_ok_and(|shape| shape.is_computed()) {
+                compared.too_many = Some(why.clone());
+            }
+            compared.comparison.unproven = Some(why);
+        }
         Err(Trouble::Sqlite(error)) => match error.sqlite_error_code() {
             Some(
                 ErrorCode::OperationInterrupted
@@ -124,6 +169,15 @@ pub fn compare(connection: &Connection, index: &str, table: &str) -> rusqlite::R
 pub(super) fn is_left_to_application(connection: &Connection, index: &str, table: &str) -> bool {
     let shape = Shape::read(connection, index, table);
     shape.is_ok_and(|shape| shape.is_ok_and(|shape| shape.left_to_application().is_some()))
+}
+
+/// Whether the application may compute something of an index in another way than dbmedic's SQLite; false
+/// where that cannot be read.
+pub(super) fn may_be_computed_otherwise(connection: &Connection, index: &str, table: &str) -> bool {
+    let shape = Shape::read(connection, index, table);
+    shape.is_ok_and(|shape| {
+        shape.is_ok_and(|shape| shape.is_computed() || shape.left_to_application().is_some())
+    })
 }
 
 /// The statement that reads all rows of an index's table, every column, from the table's own tree
@@ -152,6 +206,8 @@ pub fn rows_of(
 enum Trouble {
     Sqlite(rusqlite::Error),
     NotComparable(String),
+    /// There are more differences than are looked at.
+    TooMany(String),
 }
 
 impl From<rusqlite::Error> for Trouble {
@@ -207,6 +263,9 @@ fn compare_into(connection: &Connection, compared: &mut Compared) -> Result<(), 
     })?;
     found.entries = walked.entries;
     found.pages = walked.pages;
+    if walked.long > 0 && walked.unreadable.is_nothing() {
+        return Err(Trouble::NotComparable(too_long()));
+    }
     if !walked.unreadable.is_nothing() {
         let unreadable = &walked.unreadable;
         found.unreadable = unreadable.entries + unreadable.pages;
@@ -229,14 +288,14 @@ fn compare_into(connection: &Connection, compared: &mut Compared) -> Result<(), 
         sides.settle(&group, found, &mut unconfirmed, &mut missing)?;
     }
     if unconfirmed.len() > MOST_UNCONFIRMED {
-        return Err(Trouble::NotComparable(format!(
+        return Err(Trouble::TooMany(format!(
             "more than {MOST_UNCONFIRMED} entries have no row that agrees with them: too many to \
              be looked at one by one"
         )));
     }
     if !unconfirmed.is_empty() {
         if found.missing_entries > missing.len() as u64 {
-            return Err(Trouble::NotComparable(format!(
+            return Err(Trouble::TooMany(format!(
                 "{} rows have no entry: too many to find among them those of {} entries that no \
                  row agrees with",
                 found.missing_entries,
@@ -245,16 +304,18 @@ fn compare_into(connection: &Connection, compared: &mut Compared) -> Result<(), 
         }
         sides.judge(&unconfirmed, &missing, compared)?;
     }
-    let of_expressions = compared.of_expressions;
+    let (of_expressions, of_digits) = (compared.of_expressions, compared.of_digits);
     let found = &mut compared.comparison;
     found.is_compared = true;
     // A function that gives something else for most rows is another function, whatever it gives.
-    if of_expressions.saturating_mul(2) > found.rows {
+    if of_digits == 0 && of_expressions.saturating_mul(2) > found.rows {
         found.computed = of_expressions;
     }
     if witness.is_some_and(|witness| witness.shows_own_definitions(found)) {
         found.left_to_application = None;
     }
+    compared.leave_digits();
+    let found = &mut compared.comparison;
     if let Some(sql) = sides.shape.shared_keys_sql()
         && sides.shape.reads_the_table(connection, &sql)?
     {
@@ -531,7 +592,7 @@ impl Sides<'_> {
             } else if seen.insert(hash) {
                 bytes += entry.iter().map(|value| length(value) + 64).sum::<usize>();
                 if bytes > MOST_UNCONFIRMED_BYTES {
-                    return Err(Trouble::NotComparable(
+                    return Err(Trouble::TooMany(
                         "the entries that no row agrees with are too large to be looked at".into(),
                     ));
                 }
@@ -570,7 +631,7 @@ impl Sides<'_> {
             if keys.contains(&key) && missing.contains(&hash(row)) {
                 kept += 1;
                 if kept > MOST_UNCONFIRMED {
-                    return Err(Trouble::NotComparable(
+                    return Err(Trouble::TooMany(
                         "too many rows without an entry have the keys of entries without a row"
                             .into(),
                     ));
@@ -630,8 +691,8 @@ impl Sides<'_> {
             if hash(&[of_row.into()]) == hash(&[of_entry.into()]) {
                 continue;
             }
-            is_computed &= part.is_expression;
-            may_be_own &= part.is_expression && is_beyond_ascii(of_row, of_entry);
+            is_computed &= part.is_expression();
+            may_be_own &= part.is_expression() && is_beyond_ascii(of_row, of_entry);
             columns.push(ColumnDifference {
                 column: part.name.clone(),
                 row: value_shape(&of_row.into()),
@@ -641,8 +702,10 @@ impl Sides<'_> {
         }
         let by_filter = not_belonging && compared.filter_is_left;
         is_computed &= !not_belonging || by_filter;
+        let is_digits = !not_belonging && self.shape.are_alike(row, &unconfirmed.entry);
+        compared.of_digits += u64::from(is_digits);
         compared.of_expressions += u64::from(is_computed);
-        found.computed += u64::from(is_computed && (may_be_own || by_filter));
+        found.computed += u64::from(is_digits || is_computed && (may_be_own || by_filter));
         let identity = self.shape.identity.iter();
         let identity = identity.map(|place| (*place, &unconfirmed.entry[*place]));
         if compared.values.len() < MOST_VALUES {

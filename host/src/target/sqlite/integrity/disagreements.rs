@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::compare::{Compared, compare};
+use super::compare::{Compared, compare, may_be_computed_otherwise};
 use super::{DamagedObject, Gathered, IndexComparison, IntegrityFault, without_values};
 use crate::target::sqlite::judged::UnjudgedPart;
 
@@ -42,7 +42,8 @@ pub(super) fn leave_key_order_to_application(connection: &Connection, found: &mu
     }
 }
 
-/// Indexes that are compared in one check; others wait until these are mended.
+/// Indexes that are compared in one check; others wait until these are mended, but for those that are
+/// computed.
 const MOST_COMPARED: usize = 32;
 
 /// Compares each index with a fault with its table: whether the index or the row is wrong is
@@ -58,8 +59,12 @@ pub(super) fn compare_damaged(connection: &Connection, found: &mut Gathered) {
         .collect();
     let compared: Vec<String> = found.comparisons.iter().map(|c| c.index.clone()).collect();
     let new = |(index, _): &(String, String)| !compared.contains(index);
-    for (index, table) in damaged.into_iter().filter(new).take(MOST_COMPARED) {
+    for (place, (index, table)) in damaged.into_iter().filter(new).enumerate() {
         let (index, table) = (index.as_str(), table.as_str());
+        // What may be no fault to the application is never told because there are many.
+        if place >= MOST_COMPARED && !may_be_computed_otherwise(connection, index, table) {
+            continue;
+        }
         let compared = compare(connection, index, table).unwrap_or_else(|error| Compared {
             comparison: IndexComparison {
                 index: index.to_owned(),
@@ -89,9 +94,11 @@ pub(super) fn compare_damaged(connection: &Connection, found: &mut Gathered) {
 /// application, and says what was not judged. Says whether it did.
 fn leave_to_application(compared: &Compared, found: &mut Gathered) -> bool {
     let of = &compared.comparison;
-    let Some(why) = &of.left_to_application else {
+    let otherwise = compared.is_computed_otherwise();
+    let left = of.left_to_application.as_ref();
+    if otherwise.is_none() && left.is_none() {
         return false;
-    };
+    }
     let of_index = |fault: &IntegrityFault| matches!(&fault.object, DamagedObject::Index { index, .. } if *index == of.index);
     // What an entry is missed by, and seems to be there twice by, is the order.
     let is_order = |fault: &IntegrityFault| {
@@ -107,7 +114,7 @@ fn leave_to_application(compared: &Compared, found: &mut Gathered) -> bool {
     let all = |is: &dyn Fn(&IntegrityFault) -> bool| {
         found.faults.iter().filter(|fault| of_index(fault)).all(is)
     };
-    let (part, why) = match compared.is_computed_otherwise() {
+    let (part, why) = match otherwise {
         Some(why) if all(&is_value) => (UnjudgedPart::Index, why),
         Some(_) => return false,
         None => {
@@ -118,6 +125,7 @@ fn leave_to_application(compared: &Compared, found: &mut Gathered) -> bool {
             if differs || !all(&is_order) {
                 return false;
             }
+            let Some(why) = left else { return false };
             (UnjudgedPart::IndexOrder, why.clone())
         }
     };

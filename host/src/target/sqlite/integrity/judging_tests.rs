@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::target::sqlite::judged::Rule;
 
-const CHECK: Check = Check {
+pub(super) const CHECK: Check = Check {
     mode: Mode::Full,
     max_faults: 100,
     deadline: None,

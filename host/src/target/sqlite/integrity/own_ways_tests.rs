@@ -163,3 +163,60 @@ fn surplus_entries_of_a_partial_index_are_found() {
     let own = narrower.replace("done = 0", "lower(a) = ''x''");
     assert_eq!(Database::new(schema, &own).faults(), []);
 }
+
+/// An index that another version of SQLite wrote, in a table of which every number has more than 15 digits:
+/// that version gave them 15.
+fn of_another_version(definition: &str, rows: &str) -> Database {
+    Database::new(
+        &format!(
+            "CREATE TABLE t(id INTEGER PRIMARY KEY, x REAL, old TEXT, made TEXT AS (old));
+             {NUMBERS} INSERT INTO t(x, old) SELECT i / 7.0, printf('%!.15g', i / 7.0) FROM n;
+             {rows}
+             CREATE INDEX i ON t({definition});"
+        ),
+        "UPDATE sqlite_schema SET sql = replace(replace(sql, 'AS (old)', 'AS (x)'), '(old', '(x')",
+    )
+}
+
+#[test]
+fn numbers_as_text_in_the_digits_of_another_version_are_not_judged() {
+    for definition in [
+        "made",
+        "made, id",
+        "(old || '')",
+        "('price: ' || old || ' EUR') DESC",
+        "replace(old, '.', ',')",
+    ] {
+        let definition = definition.replace("|| old ||", "|| (old) ||");
+        let database = of_another_version(&definition, "");
+        let unjudged = database.unjudged();
+        assert!(
+            unjudged
+                .iter()
+                .any(|one| one.contains("index `i`") && one.contains("digits")),
+            "{definition}: {unjudged:?}"
+        );
+        assert!(database.check().comparisons.is_empty(), "{definition}");
+        // A sample says nothing of it either.
+        let sample = Check {
+            mode: Mode::Sampled { seed: 7 },
+            ..super::judging_tests::CHECK
+        };
+        let sampled = check(&database.path, Access::InPlace, sample).integrity;
+        assert_eq!(sampled.faults, [], "{definition}");
+    }
+}
+
+#[test]
+fn another_number_beside_them_is_told_and_not_built_over() {
+    let database = of_another_version("made", "INSERT INTO t(x, old) VALUES (1.25, '1.5');");
+    let integrity = database.check();
+    let compared = &integrity.comparisons[0];
+    assert!(!compared.proves_no_loss(), "{compared:?}");
+    assert!(compared.disagreements > compared.computed, "{compared:?}");
+    assert!(compared.computed > 0, "{compared:?}");
+    // Where only digits differ, no index is built that its application would not know.
+    let database = of_another_version("made", "");
+    let compared = compare(&Connection::open(&database.path).unwrap(), "i", "t").unwrap();
+    assert!(!compared.comparison.proves_no_loss());
+}

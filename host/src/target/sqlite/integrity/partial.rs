@@ -65,5 +65,7 @@ fn differs(connection: &Connection, index: &str, table: &str) -> rusqlite::Resul
         shape.parts.len(),
         &mut |_| Ok(()),
     )?;
-    Ok(walked.unreadable.is_nothing() && i64::try_from(walked.entries) != Ok(rows))
+    let is_whole = walked.unreadable.is_nothing();
+    let entries = walked.entries + walked.long;
+    Ok(is_whole && i64::try_from(entries) != Ok(rows))
 }

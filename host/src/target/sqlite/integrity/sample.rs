@@ -300,6 +300,11 @@ pub(super) fn indexes<'c>(
         .prepare("SELECT name FROM pragma_index_list(?1) WHERE NOT partial")?
         .query_map([table], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
+    // Columns that are computed whenever a row is read.
+    let computed: Vec<String> = connection
+        .prepare("SELECT name FROM pragma_table_xinfo(?1) WHERE hidden = 2")?
+        .query_map([table], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
     let mut indexes = Vec::new();
     for name in names {
         let parts: Vec<(Option<String>, String)> = connection
@@ -313,8 +318,11 @@ pub(super) fn indexes<'c>(
                 columns.iter().position(|column| column == part)
             })
             .collect();
-        // An expression is not compared: the full check does.
-        let Some(places) = places.filter(|places| !places.is_empty()) else {
+        // What is computed is not compared: the full check does.
+        let is_computed = |place: &usize| computed.contains(&columns[*place]);
+        let Some(places) =
+            places.filter(|places| !places.is_empty() && !places.iter().any(is_computed))
+        else {
             continue;
         };
         let part = |number: usize| {

@@ -7,7 +7,8 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use super::application::in_expression;
 use super::definition::Definition;
-use super::quoted;
+use super::values::{Owned, hash};
+use super::{digits, quoted};
 use crate::target::sqlite::btree::Stored;
 
 /// What keeps an index from being compared with its table.
@@ -47,8 +48,29 @@ pub(super) struct Part {
     descending: bool,
     /// Whether it belongs to the key, not only to the row's identity.
     pub(super) is_key: bool,
+    origin: Origin,
+}
+
+/// Where a value of an entry comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// A column that is stored, or the rowid.
+    Stored,
+    /// A column that is computed whenever a row is read.
+    Virtual,
+    Expression,
+}
+
+impl Part {
     /// Whether it is computed, and no column.
-    pub(super) is_expression: bool,
+    pub(super) fn is_expression(&self) -> bool {
+        self.origin == Origin::Expression
+    }
+
+    /// Whether it is computed whenever a row is read: an expression, or a column that is not stored.
+    fn is_computed(&self) -> bool {
+        self.origin != Origin::Stored
+    }
 }
 
 /// How text is compared.
@@ -88,13 +110,8 @@ impl Shape {
         };
         let encoding: String =
             connection.query_row("PRAGMA main.encoding", [], |row| row.get(0))?;
-        let columns: Vec<String> = connection
-            .prepare("SELECT name FROM pragma_table_xinfo(?1) ORDER BY cid")?
-            .query_map([table], |row| row.get(0))?
-            .collect::<Result<_, _>>()?;
-        let rowid = ["rowid", "_rowid_", "oid"]
-            .into_iter()
-            .find(|id| !columns.iter().any(|column| column.eq_ignore_ascii_case(id)));
+        let columns = columns(connection, table)?;
+        let rowid = name_of_rowid(&columns);
         let text = sql
             .as_deref()
             .map_or(Some(Definition::default()), Definition::parse);
@@ -143,7 +160,12 @@ impl Shape {
             let (cid, name): (i64, Option<String>) = (row.get(0)?, row.get(1)?);
             let collation: Option<String> = row.get(2)?;
             let place = shape.parts.len();
-            let is_expression = cid < -1;
+            let column = usize::try_from(cid).ok().and_then(|cid| columns.get(cid));
+            let origin = match column {
+                _ if cid < -1 => Origin::Expression,
+                Some((_, true)) => Origin::Virtual,
+                _ => Origin::Stored,
+            };
             let (name, sql) = match (cid, name) {
                 (0.., Some(name)) => (name.clone(), quoted(&name)),
                 (-1, _) => match rowid.or_else(|| alias_of_rowid(connection, table)) {
@@ -162,7 +184,7 @@ impl Shape {
                 collation_name: collation.unwrap_or_else(|| "BINARY".to_owned()),
                 descending: row.get(3)?,
                 is_key: row.get(4)?,
-                is_expression,
+                origin,
             });
             cids.push(cid);
         }
@@ -401,6 +423,27 @@ impl Shape {
                 .all(|part| part.collation != Collation::Unknown)
     }
 
+    /// Whether a key in it is computed whenever a row is read.
+    pub(super) fn is_computed(&self) -> bool {
+        self.parts.iter().any(Part::is_computed)
+    }
+
+    /// Whether the entry of a row and one of the index are the same but for the digits of numbers in what
+    /// is computed.
+    pub(super) fn are_alike(&self, row: &[Owned], entry: &[Owned]) -> bool {
+        let mut parts = row.iter().zip(entry).zip(&self.parts);
+        parts.all(|((of_row, of_entry), part)| {
+            hash(&[of_row.into()]) == hash(&[of_entry.into()])
+                || part.is_computed() && digits::are_alike(of_row, of_entry)
+        })
+    }
+
+    /// Whether another version of SQLite may compute another entry for a row than this one.
+    pub(super) fn may_differ(&self, row: &[Owned]) -> bool {
+        let mut parts = row.iter().zip(&self.parts);
+        parts.any(|(value, part)| part.is_computed() && digits::may_differ(value))
+    }
+
     /// What of the index an application may define in its own way although SQLite has it built in: the
     /// collations but `BINARY`, and functions. What dbmedic's SQLite makes of it is then not known to be
     /// what the application's makes of it. None when there is nothing of the kind.
@@ -433,7 +476,7 @@ impl Shape {
     /// The same index with keys that are equal only to the byte; none where it computes something that
     /// an application may define.
     pub(super) fn by_bytes(&self) -> Option<Self> {
-        let computes = self.parts.iter().any(|part| part.is_expression);
+        let computes = self.parts.iter().any(Part::is_expression);
         let filter = self.partial.as_deref();
         if computes || filter.is_some_and(|sql| in_expression(sql, &[]).is_some()) {
             return None;
@@ -467,6 +510,22 @@ impl Shape {
         }
         Ordering::Equal
     }
+}
+
+/// The columns of a table, with each whether it is computed whenever a row is read.
+fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<(String, bool)>> {
+    connection
+        .prepare("SELECT name, hidden = 2 FROM pragma_table_xinfo(?1) ORDER BY cid")?
+        .query_map([table], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}
+
+/// A name of the rowid that no column has.
+fn name_of_rowid(columns: &[(String, bool)]) -> Option<&'static str> {
+    ["rowid", "_rowid_", "oid"].into_iter().find(|id| {
+        let mut names = columns.iter().map(|(name, _)| name);
+        !names.any(|name| name.eq_ignore_ascii_case(id))
+    })
 }
 
 /// The name of the column that is the rowid itself.

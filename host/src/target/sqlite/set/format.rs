@@ -55,6 +55,17 @@ pub enum Unjudgeable {
     /// A lock is held as a directory beside the database (SQLite's `unix-dotfile`), where nobody
     /// who uses the usual locks sees it.
     LockDirectory,
+    /// Somebody else than root and the owner of the file can change a symbolic link in its path.
+    LinkOfAnother {
+        /// Who; none where it is a group or everybody.
+        user: Option<u32>,
+    },
+    /// Somebody else than root and the owner of the file can put another one in its place, and has not
+    /// the right to read it.
+    PlaceOfAnother {
+        /// Who; none where it is a group, everybody or several users.
+        user: Option<u32>,
+    },
 }
 
 impl Unjudgeable {
@@ -65,6 +76,8 @@ impl Unjudgeable {
             Self::FormatVersion { .. } => "format-version",
             Self::ReservedBytes { .. } => "reserved-bytes",
             Self::LockDirectory => "lock-directory",
+            Self::LinkOfAnother { .. } => "link-of-another",
+            Self::PlaceOfAnother { .. } => "place-of-another",
         }
     }
 }
@@ -93,8 +106,22 @@ impl fmt::Display for Unjudgeable {
             Self::LockDirectory => f.write_str(
                 "a lock is held as a directory beside the database (unix-dotfile): locks cannot be seen",
             ),
+            Self::LinkOfAnother { user } => write!(
+                f,
+                "its path is a symbolic link that {} can change, and leads to a file of another user: name the file itself",
+                who(*user)
+            ),
+            Self::PlaceOfAnother { user } => write!(
+                f,
+                "{} can put another file in its place, and it is of another user: give the file and its directories to one user",
+                who(*user)
+            ),
         }
     }
+}
+
+fn who(user: Option<u32>) -> String {
+    user.map_or_else(|| "others".to_owned(), |user| format!("user {user}"))
 }
 
 /// Judges the beginning of a database file of at least one page, and samples from behind it.

@@ -16,8 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use super::accounts::Accounts;
 
+/// The user who owns nothing.
+pub(super) const NO_USER: u32 = 65_534;
 /// The group of those who are in none.
-const NO_GROUP: u32 = 65_534;
+pub(super) const NO_GROUP: u32 = 65_534;
 
 /// A user with the groups that it is in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +39,7 @@ impl Rights {
         Self::known(&Accounts::read(), uid, gid_of_file)
     }
 
-    fn known(accounts: &Accounts, uid: u32, gid_of_file: u32) -> Self {
+    pub(super) fn known(accounts: &Accounts, uid: u32, gid_of_file: u32) -> Self {
         let is_of_this_system = gid_of_file == 0 || accounts.knows_group(gid_of_file);
         let (gid, groups) = accounts.groups_of(uid).unwrap_or_else(|| {
             let own = if is_of_this_system {

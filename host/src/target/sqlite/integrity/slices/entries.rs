@@ -4,13 +4,14 @@ use std::cmp::Ordering;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter};
 
+use super::super::digits;
 use super::super::shape::Shape;
 use super::super::values::{Owned, hash, owned, refs, stored};
 use super::{
     Came, Coverage, DamagedObject, Gathered, Slice, Stop, UnjudgedPart, is_damage, known_shape,
     row_name, tell,
 };
-use crate::target::sqlite::btree::{Pages, Stored};
+use crate::target::sqlite::btree::{Pages, Stored, too_long};
 use crate::target::sqlite::integrity::rebuildable;
 
 /// The entries of one index, and how far they are read.
@@ -21,6 +22,10 @@ pub(super) struct Entries {
     /// the search for the place astray.
     last: Option<Vec<Owned>>,
     before: Option<Vec<Owned>>,
+    /// Whether it was said that entries are too long to be read.
+    has_long: bool,
+    /// Whether it was said that entries hold numbers in other digits.
+    has_other_digits: bool,
 }
 
 impl Entries {
@@ -30,6 +35,8 @@ impl Entries {
             index: index.to_owned(),
             last: None,
             before: None,
+            has_long: false,
+            has_other_digits: false,
         }
     }
 
@@ -65,39 +72,48 @@ impl Entries {
         let mut further = false;
         // Of this moment alone: between two slices an entry may come to lie anywhere.
         let mut previous: Option<Vec<Owned>> = None;
-        let walked = Pages::open(connection)?.walk_after(
-            shape.root,
-            shape.parts.len(),
-            &place,
-            &mut |entry| {
-                let is_after = previous
-                    .as_ref()
-                    .is_none_or(|previous| shape.order(&refs(previous), entry).is_lt());
-                previous = Some(owned(entry));
-                if self.is_last(entry) {
-                    return Ok(());
+        let mut pages = Pages::open(connection)?;
+        let walked = pages.walk_after(shape.root, shape.parts.len(), &place, &mut |entry| {
+            let is_after = previous
+                .as_ref()
+                .is_none_or(|previous| shape.order(&refs(previous), entry).is_lt());
+            previous = Some(owned(entry));
+            if self.is_last(entry) {
+                return Ok(());
+            }
+            self.follow(&shape, entry);
+            if !is_after {
+                let identity = row_name(&shape_identity(&shape, entry));
+                self.tell(
+                    connection,
+                    found,
+                    format!("{identity} is out of order in index {}", self.index),
+                );
+            }
+            match lookup.fault(&shape, entry, &self.index)? {
+                Judged::Sound => {}
+                Judged::OtherDigits => {
+                    if !self.has_other_digits {
+                        self.has_other_digits = true;
+                        found.unjudged(UnjudgedPart::Index, &self.index, digits::WHY);
+                    }
                 }
-                self.follow(&shape, entry);
-                if !is_after {
-                    let identity = row_name(&shape_identity(&shape, entry));
-                    self.tell(
-                        connection,
-                        found,
-                        format!("{identity} is out of order in index {}", self.index),
-                    );
-                }
-                if let Some(message) = lookup.fault(&shape, entry, &self.index)? {
-                    self.tell(connection, found, message);
-                }
-                coverage.entries += 1;
-                further = true;
-                if slice.is_over() {
-                    Err(Stop::Here)
-                } else {
-                    Ok(())
-                }
-            },
-        );
+                Judged::Fault(message) => self.tell(connection, found, message),
+            }
+            coverage.entries += 1;
+            further = true;
+            if slice.is_over() {
+                Err(Stop::Here)
+            } else {
+                Ok(())
+            }
+        });
+        let long = pages.long_entries();
+        if long > 0 && !self.has_long {
+            self.has_long = true;
+            let why = too_long();
+            found.unjudged(UnjudgedPart::Index, &self.index, &why);
+        }
         match walked {
             Ok(walked) => {
                 if let Some(page) = walked.unreadable.first_page {
@@ -144,6 +160,15 @@ fn shape_identity(shape: &Shape, entry: &[Stored<'_>]) -> Vec<Owned> {
     owned(&identity)
 }
 
+/// What the row of an entry says of it.
+enum Judged {
+    Sound,
+    /// It differs in the digits of a number alone.
+    OtherDigits,
+    /// In words what speaks against it.
+    Fault(String),
+}
+
 /// Finds the rows of entries.
 struct Lookup<'c> {
     row: rusqlite::Statement<'c>,
@@ -161,39 +186,46 @@ impl<'c> Lookup<'c> {
         })
     }
 
-    /// In words what speaks against an entry.
+    /// Judges an entry by its row.
     fn fault(
         &mut self,
         shape: &Shape,
         entry: &[Stored<'_>],
         index: &str,
-    ) -> rusqlite::Result<Option<String>> {
+    ) -> rusqlite::Result<Judged> {
         let identity = shape_identity(shape, entry);
         let name = row_name(&identity);
+        let mut judged = Judged::Sound;
         let row = self
             .row
             .query_row(params_from_iter(&identity), |row| {
-                Ok(hash(&values(row, shape.parts.len())?))
+                Ok(owned(&values(row, shape.parts.len())?))
             })
             .optional();
         match row {
-            Ok(Some(row)) if row != hash(entry) => {
-                return Ok(Some(format!("{name} values differ from index {index}")));
+            Ok(Some(row)) if hash(&refs(&row)) != hash(entry) => {
+                if !shape.are_alike(&row, &owned(entry)) {
+                    let message = format!("{name} values differ from index {index}");
+                    return Ok(Judged::Fault(message));
+                }
+                judged = Judged::OtherDigits;
             }
             Ok(Some(_)) => {}
             Ok(None) => {
-                return Ok(Some(format!("{name} of index {index} is not in its table")));
+                let message = format!("{name} of index {index} is not in its table");
+                return Ok(Judged::Fault(message));
             }
             // A row that cannot be read is its table's fault.
-            Err(error) if is_damage(&error) => return Ok(None),
+            Err(error) if is_damage(&error) => return Ok(Judged::Sound),
             Err(error) => return Err(error),
         }
         if let Some(belongs) = &mut self.belongs
             && !belongs.exists(params_from_iter(&identity))?
         {
-            return Ok(Some(format!("{name} does not belong into index {index}")));
+            let message = format!("{name} does not belong into index {index}");
+            return Ok(Judged::Fault(message));
         }
-        Ok(None)
+        Ok(judged)
     }
 }
 

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _};
 
+use super::super::digits;
 use super::super::sample::{self, Index};
 use super::super::shape::Shape;
 use super::super::values::{Owned, hash, owned, refs};
@@ -13,7 +14,7 @@ use super::{
     Came, Coverage, DamagedObject, Gathered, Slice, Stop, UnjudgedPart, is_damage, known_shape,
     quoted, tell,
 };
-use crate::target::sqlite::btree::{Pages, Stored};
+use crate::target::sqlite::btree::{Pages, Stored, too_long};
 use crate::target::sqlite::integrity::rebuildable;
 
 /// A longer value is not read: it alone could take all the time of a slice.
@@ -175,9 +176,15 @@ impl Rows {
                         Some(pages) => pages,
                         none => none.insert(Pages::open(connection)?),
                     };
-                    if !index.has(id, pages)? {
-                        let message = missing(id, &index.name);
-                        self.tell_index(connection, found, &index.name, message);
+                    match index.has(id, pages)? {
+                        Has::Entry => {}
+                        Has::NotKnown(why) => {
+                            found.unjudged(UnjudgedPart::Index, &index.name, &why);
+                        }
+                        Has::None => {
+                            let message = missing(id, &index.name);
+                            self.tell_index(connection, found, &index.name, message);
+                        }
                     }
                 }
             }
@@ -314,11 +321,11 @@ fn missing(id: i64, index: &str) -> String {
 
 impl Computed<'_> {
     /// Whether the row has its entry, or should have none.
-    fn has(&mut self, id: i64, pages: &mut Pages<'_>) -> rusqlite::Result<bool> {
+    fn has(&mut self, id: i64, pages: &mut Pages<'_>) -> rusqlite::Result<Has> {
         if let Some(belongs) = &mut self.belongs
             && !belongs.exists([id])?
         {
-            return Ok(true);
+            return Ok(Has::Entry);
         }
         let count = self.shape.parts.len();
         let entry: Vec<Owned> = self
@@ -340,10 +347,29 @@ impl Computed<'_> {
             Err(Stop::Here)
         });
         match walked {
-            Ok(_) | Err(Stop::Here) => Ok(is_there),
-            Err(Stop::Sqlite(error)) => Err(error),
+            Ok(_) | Err(Stop::Here) => {}
+            Err(Stop::Sqlite(error)) => return Err(error),
         }
+        Ok(if is_there {
+            Has::Entry
+        } else if pages.long_entries() > 0 {
+            Has::NotKnown(too_long())
+        } else if shape.may_differ(&entry) {
+            // The entry may lie elsewhere: its text is another one.
+            Has::NotKnown(digits::WHY.to_owned())
+        } else {
+            Has::None
+        })
     }
+}
+
+/// Whether a row has its entry.
+enum Has {
+    /// It has, or should have none.
+    Entry,
+    /// It cannot be said, and why.
+    NotKnown(String),
+    None,
 }
 
 /// The name of the row number and those of the columns; none when all its names are taken.

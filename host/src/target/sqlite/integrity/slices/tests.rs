@@ -415,3 +415,81 @@ fn what_lasts_for_a_moment_is_told_from_what_does_not() {
         assert_eq!(super::is_for_a_moment(&error), is_for_a_moment, "{code}");
     }
 }
+
+#[test]
+fn entries_that_are_too_long_to_be_read_are_not_judged() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    let connection = Connection::open(&path).unwrap();
+    connection
+        .execute_batch(
+            "CREATE TABLE t(id INTEGER PRIMARY KEY, y BLOB);
+             WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < 6000)
+             INSERT INTO t SELECT i, CAST(printf('%05d', i) AS BLOB) FROM n;
+             UPDATE t SET y = CAST('03000' AS BLOB) || zeroblob(17 << 20) WHERE id = 3000;
+             CREATE INDEX plain ON t(y);
+             CREATE INDEX computed ON t(y, id + 0);
+             CREATE INDEX part ON t(y) WHERE id > 5;",
+        )
+        .unwrap();
+    let found = checked(&path);
+    assert_eq!((&found.faults, &found.error), (&Vec::new(), &None));
+    for index in ["plain", "computed", "part"] {
+        let named = found.unjudged.iter().find(|one| one.name == index);
+        assert!(named.unwrap().reason.contains("16 MiB"), "{named:?}");
+        let compared = super::super::compare(&connection, index, "t").unwrap();
+        let compared = compared.comparison;
+        assert!(compared.unproven.unwrap().contains("16 MiB"));
+        assert_eq!((compared.unreadable, compared.missing_entries), (0, 0));
+    }
+    // SQLite reads it.
+    let full = Check {
+        mode: Mode::Full,
+        ..CHECK
+    };
+    let whole = super::super::check(&path, Access::InPlace, full).integrity;
+    assert_eq!((&whole.faults, &whole.error), (&Vec::new(), &None));
+}
+
+#[test]
+fn numbers_as_text_in_other_digits_are_not_judged() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    let connection = Connection::open(&path).unwrap();
+    connection
+        .execute_batch(
+            "CREATE TABLE t(id INTEGER PRIMARY KEY, x REAL, old TEXT, made TEXT AS (old));
+             WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < 6000)
+             INSERT INTO t(x, old) SELECT i / 7.0, printf('%!.15g', i / 7.0) FROM n;
+             CREATE INDEX made ON t(made);
+             CREATE INDEX joined ON t(old || old);
+             PRAGMA writable_schema = ON;
+             UPDATE sqlite_schema
+             SET sql = replace(replace(sql, 'AS (old)', 'AS (x)'), 'old || old', 'x || x');
+             PRAGMA writable_schema = RESET;",
+        )
+        .unwrap();
+    let found = checked(&path);
+    assert_eq!((&found.faults, &found.error), (&Vec::new(), &None));
+    for index in ["made", "joined"] {
+        let named = found.unjudged.iter().find(|one| one.name == index);
+        assert!(named.unwrap().reason.contains("digits"), "{named:?}");
+    }
+    // Another number is damage all the same.
+    connection
+        .execute_batch(
+            "PRAGMA writable_schema = ON;
+             UPDATE sqlite_schema SET sql = replace(sql, 'AS (x)', 'AS (x + (id = 77))');
+             PRAGMA writable_schema = RESET;",
+        )
+        .unwrap();
+    let found = checked(&path);
+    let faults = &found.faults;
+    assert!(!faults.is_empty());
+    assert!(
+        faults
+            .iter()
+            .all(|fault| fault.message.contains("rowid 77 ")),
+        "{faults:?}"
+    );
+}
