@@ -96,7 +96,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "target",
         &[
-            "clock", "digest", "journal", "model", "repair", "snapshot", "source",
+            "clock",
+            "digest",
+            "journal",
+            "model",
+            "path_trust",
+            "repair",
+            "snapshot",
+            "source",
         ],
     ),
     (
