@@ -113,7 +113,7 @@ impl fmt::Display for Unjudgeable {
             ),
             Self::PlaceOfAnother { user } => write!(
                 f,
-                "{} can put another file in its place, and it is of another user: give the file and its directories to one user",
+                "{} can put another file in its place: give the file and its directories to one user, and take the right to write to them from others",
                 who(*user)
             ),
         }
