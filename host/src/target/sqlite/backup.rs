@@ -39,14 +39,25 @@ pub struct Bounds {
     pub log: Option<(PathBuf, u64)>,
     /// In rollback mode: how long writers may be held out, milliseconds.
     pub most_lock_ms: Option<u64>,
+    /// The file, where it is read without a lock: until somebody writes to it.
+    #[serde(default)]
+    pub at_rest: Option<PathBuf>,
 }
 
 impl Bounds {
     /// Those of rollback mode: how long writers may be held out.
     pub fn of_lock(max_lock: Duration) -> Self {
         Self {
-            log: None,
             most_lock_ms: u64::try_from(max_lock.as_millis()).ok(),
+            ..Self::default()
+        }
+    }
+
+    /// Those of a file that is read without a lock.
+    pub fn at_rest(file: &Path) -> Self {
+        Self {
+            at_rest: Some(file.to_owned()),
+            ..Self::default()
         }
     }
 }
@@ -97,6 +108,9 @@ pub enum BackupError {
         /// How long it may take, milliseconds.
         most_ms: u64,
     },
+    /// Somebody wrote to the file, which was read without a lock.
+    #[error("it changed meanwhile")]
+    Changed,
     /// A page cannot be read as one.
     #[error("a page cannot be read")]
     Page,
@@ -123,7 +137,9 @@ pub fn back_up(from: &Connection, to: &Path, bounds: &Bounds) -> Result<Connecti
     let written = File::open(to)?;
     let transaction = from.unchecked_transaction()?;
     transaction.query_row("SELECT count(*) FROM main.sqlite_schema", [], |_| Ok(()))?;
-    let lock = OwnLock::for_("copy");
+    let stamp = || bounds.at_rest.as_deref().and_then(connection::stamp);
+    let before = stamp();
+    let lock = bounds.at_rest.is_none().then(|| OwnLock::for_("copy"));
     let page_bytes = number(&transaction, "page_size")?;
     let mut synced_pages = 0;
     let done = {
@@ -133,6 +149,9 @@ pub fn back_up(from: &Connection, to: &Path, bounds: &Bounds) -> Result<Connecti
                 StepResult::Done => break Ok(()),
                 StepResult::More => {}
                 _ => break Err(BackupError::Busy),
+            }
+            if stamp() != before {
+                break Err(BackupError::Changed);
             }
             let progress = backup.progress();
             let all = u64::try_from(progress.pagecount).unwrap_or(0).max(1);
@@ -299,6 +318,22 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_without_a_lock_is_given_up_as_soon_as_somebody_writes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("db");
+        drop(database(&path, 20_000_000));
+        let open = || connection::open(&path, connection::Access::Alone, None).unwrap();
+        let bounds = Bounds::at_rest(&path);
+        let whole = directory.path().join("whole");
+        drop(back_up(&open(), &whole, &bounds).unwrap());
+        // The file that changes meanwhile is the copy itself here: so it always does.
+        let given_up = directory.path().join("given up");
+        let error = back_up(&open(), &given_up, &Bounds::at_rest(&given_up)).unwrap_err();
+        assert!(matches!(error, BackupError::Changed), "{error}");
+        assert!(fs::metadata(&given_up).unwrap().len() < fs::metadata(&whole).unwrap().len());
+    }
+
+    #[test]
     fn a_copy_is_given_up_when_the_log_grows_past_its_bound() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("db");
@@ -307,7 +342,7 @@ mod tests {
         fs::write(&log, [0; 100]).unwrap();
         let bounds = |most_bytes| Bounds {
             log: Some((log.clone(), most_bytes)),
-            most_lock_ms: None,
+            ..Bounds::default()
         };
         let to = directory.path().join("copy");
         let error = back_up(&from, &to, &bounds(99)).unwrap_err();

@@ -255,7 +255,7 @@ impl SqliteSource {
         let bytes = std::fs::metadata(&log).map_or(0, |meta| meta.len());
         Bounds {
             log: Some((log, bytes.saturating_add(LOG_GROWTH_BYTES))),
-            most_lock_ms: None,
+            ..Bounds::default()
         }
     }
 
@@ -283,7 +283,7 @@ impl SqliteSource {
                 return self.take(&place, None, Access::InPlace, bounds, target, now, rules);
             }
             if state.locks.is_empty() && log_is_void(state) && !set::journal_is_hot(state) {
-                let bounds = Bounds::default();
+                let bounds = Bounds::at_rest(self.path());
                 return self.take(&place, None, Access::Alone, bounds, target, now, rules);
             }
         } else if !set::journal_is_hot(state) && !rollback::shuts_readers_out(state) {
@@ -295,7 +295,7 @@ impl SqliteSource {
                 return self.take_of_copy(&place, readable, target, now, rules);
             }
             if state.locks.is_empty() {
-                let bounds = Bounds::default();
+                let bounds = Bounds::at_rest(self.path());
                 let alone = self.take(&place, None, Access::Alone, bounds, target, now, rules);
                 return alone.map_err(|_| why);
             }
