@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use sysinfo::{CpuRefreshKind, System};
 
 use crate::constraint::Constraint;
-use crate::source::Sample;
+use crate::source::{Sample, float};
 
 mod filling;
 
@@ -231,15 +231,6 @@ fn descriptors_used_percent(pid: u32) -> Option<f64> {
     // "Max open files            1024                 524288               files"
     let soft: u64 = line.split_whitespace().nth(3)?.parse().ok()?;
     (soft > 0).then(|| float(open as u64) * 100.0 / float(soft))
-}
-
-/// Exact up to 2^53.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "bytes and counts stay far below 2^53"
-)]
-fn float(value: u64) -> f64 {
-    value as f64
 }
 
 #[cfg(test)]

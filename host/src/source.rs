@@ -14,6 +14,12 @@ pub struct Sample {
     pub value: f64,
 }
 
+/// As a value: exact up to 2^53, and sizes, counts and durations stay far below it.
+#[expect(clippy::cast_precision_loss, reason = "see above")]
+pub(crate) fn float(value: u64) -> f64 {
+    value as f64
+}
+
 /// One look at one target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Observation {

@@ -9,7 +9,11 @@ use crate::health::{self, CheckKind, CheckReport, CheckState, Health, Level, Sig
 impl Live {
     /// Keeps what a check came to, and tells when the target's health changed with it.
     pub(super) fn checked(&mut self, target: &str, report: CheckReport, tell: &mut Listener<'_>) {
-        if !matches!(report.state, CheckState::Passed | CheckState::Failed(_)) {
+        let reports = self.reports.entry(target.to_owned()).or_default();
+        let before = reports.get(&report.check);
+        // Once, not with each check.
+        let is_new = before.is_none_or(|before| before.state != report.state);
+        if is_new && !matches!(report.state, CheckState::Passed | CheckState::Failed(_)) {
             let text = format!("{target}: {} check {}", report.check.name(), report.state);
             tell(now_ms(), Told::Note("check", &text));
         }
@@ -21,9 +25,6 @@ impl Live {
             let text = format!("{target}: full check passed in {took_s:.1} s: {proved}");
             tell(now_ms(), Told::Note("check", &text));
         }
-        let reports = self.reports.entry(target.to_owned()).or_default();
-        let before = reports.get(&report.check);
-        // Once, not with each check.
         for note in &report.notes {
             if before.is_none_or(|before| !before.notes.contains(note)) {
                 tell(now_ms(), Told::Note("note", &format!("{target}: {note}")));

@@ -5,7 +5,7 @@
 
 use super::ErrorKind;
 use super::histogram::Histogram;
-use crate::source::Sample;
+use crate::source::{Sample, float};
 
 /// One operation in one bucket.
 #[derive(Debug, Clone, PartialEq)]
@@ -147,15 +147,6 @@ impl Bucket {
         }
         samples
     }
-}
-
-/// Exact up to 2^53.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "counts and durations stay far below 2^53, or may be rounded"
-)]
-fn float(value: u64) -> f64 {
-    value as f64
 }
 
 /// A part of a whole; none when the whole is nothing.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Lock, LockHolder, SqliteState, rollback};
-use crate::source::Sample;
+use crate::source::{Sample, float};
 
 /// The numbers of a look. `elapsed_ms` is the time since `previous`. Series whose value is not
 /// known are left out; every value is finite.
@@ -105,15 +105,6 @@ fn corruption_count(state: &SqliteState) -> Option<u64> {
         .filter(|wal| wal.scanned)
         .map(|wal| u64::from(wal.first_bad_frame.is_some()));
     (checked.is_some() || scanned.is_some()).then(|| checked.unwrap_or(0) + scanned.unwrap_or(0))
-}
-
-/// Exact up to 2^53.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "sizes and counts stay far below 2^53"
-)]
-fn float(value: u64) -> f64 {
-    value as f64
 }
 
 #[cfg(test)]

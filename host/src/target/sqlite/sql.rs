@@ -205,7 +205,7 @@ impl Session {
                 .map_err(|error| Failure::new(FailureKind::Snapshot, &error)),
             Request::ProbeTransaction(path) => probe_transaction::make(&path)
                 .map(Answer::Probed)
-                .map_err(|error| Failure::new(FailureKind::Snapshot, &error)),
+                .map_err(|error| Failure::new(FailureKind::File, &error)),
             Request::Slices {
                 path,
                 check,

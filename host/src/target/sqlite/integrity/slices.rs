@@ -14,11 +14,10 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering as Atomic};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, ffi};
+use rusqlite::{Connection, ErrorCode, ffi};
 
 use super::messages::Schema;
 use super::shape::Shape;
@@ -33,46 +32,23 @@ use crate::target::sqlite::own_lock::OwnLock;
 use crate::target::sqlite::writers::Writers;
 use entries::Entries;
 use rows::Rows;
+use small::whole_table;
+use turns::{LIMIT, Limits, Slice, Turns, WRITER_PAUSE, micros};
 
 mod entries;
 mod rows;
+mod small;
+mod turns;
 
-/// How long a slice reads on. With what opening and ending a transaction takes it stays under the 20 ms
-/// that a check may keep anybody waiting.
-const SLICE: Duration = Duration::from_millis(6);
-/// A statement that runs this long after the beginning of its slice is interrupted.
-const LIMIT: Duration = Duration::from_millis(12);
 /// Instructions between two looks at the time and the writers: about 0.1 ms.
 const PROGRESS_OPS: i32 = 2000;
-/// Between two slices at least.
-const LEAST_REST: Duration = Duration::from_millis(2);
-/// How many times as long as a slice the rest after it is while others commit: a sixteenth of the time.
-const REST_BESIDE_COMMITS: u32 = 15;
-/// That rest at least: a slice that a writer cuts short is short, and each slice may meet a commit.
-const LEAST_REST_BESIDE_COMMITS: Duration = Duration::from_millis(60);
-/// How long a slice reads on while others commit. It begins right after a commit, when the next is
-/// least likely.
-const SLICE_BESIDE_COMMITS: Duration = Duration::from_millis(2);
-/// How long the next commit is waited for.
-const COMMIT_WAIT: Duration = Duration::from_millis(50);
-/// Between two looks whether it came.
-const COMMIT_PAUSE: Duration = Duration::from_micros(200);
-/// For how long after a commit others count as committing.
-const COMMITS_GO_ON: Duration = Duration::from_secs(10);
 /// How long reading the schema may take at most, and no table can be looked at without it. It begins with
 /// [`LIMIT`] and has more time each time that it was not enough.
 const MOST_PLAN: Duration = Duration::from_millis(200);
-/// Between two looks whether a writer is done.
-const WRITER_PAUSE: Duration = Duration::from_millis(2);
-/// A transaction that writes for longer than this, and whose owner does not wait for anybody, is not
-/// waited for: it may be open for hours.
-const LONG_WRITE: Duration = Duration::from_millis(500);
 /// How long nothing can be read before the check is given up for this time.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Slices in a row that come no further before an object is left.
 const MOST_STUCK: u32 = 40;
-/// Tables whose numbers span no more than this are checked by SQLite itself, in one slice.
-const SMALL_SPAN: u64 = 4000;
 /// Faults of one object that are told one by one.
 const MOST_TOLD: usize = 1000;
 
@@ -87,11 +63,7 @@ pub struct Slices {
     schema: Schema,
     /// How long reading it may take.
     plan_limit: Duration,
-    /// What the file's header counted last, and when that changed.
-    commits: Option<u32>,
-    committed: Option<Instant>,
-    /// How many times as long as a slice, and how long at least.
-    rest_beside_commits: (u32, Duration),
+    turns: Turns,
     work: VecDeque<Work>,
     /// Tables that were begun and ended.
     done: BTreeSet<String>,
@@ -139,60 +111,6 @@ enum Came {
     On { further: bool },
 }
 
-/// When a slice must end.
-struct Limits {
-    base: Instant,
-    /// Microseconds since `base`; 0: no slice is under way.
-    until_us: AtomicU64,
-    writers: Option<Writers>,
-}
-
-impl Limits {
-    fn set(&self, until: Option<Instant>) {
-        let us = until.map_or(0, |until| {
-            micros(until.saturating_duration_since(self.base))
-        });
-        self.until_us.store(us, Atomic::Relaxed);
-    }
-
-    /// Whether a statement is to be interrupted.
-    fn is_over(&self) -> bool {
-        let until = self.until_us.load(Atomic::Relaxed);
-        until > 0 && (micros(self.base.elapsed()) > until || self.somebody_waits())
-    }
-
-    fn somebody_waits(&self) -> bool {
-        let writers = self.writers.as_ref();
-        writers.is_some_and(|writers| writers.wait().unwrap_or(true))
-    }
-
-    fn somebody_writes(&self) -> bool {
-        let writers = self.writers.as_ref();
-        writers.is_some_and(|writers| writers.write().unwrap_or(true))
-    }
-}
-
-/// One slice, as long as it may read.
-struct Slice<'a> {
-    connection: &'a Connection,
-    limits: &'a Limits,
-    until: Instant,
-    /// Whether somebody was writing already when it began.
-    beside_a_writer: bool,
-}
-
-impl Slice<'_> {
-    fn is_over(&self) -> bool {
-        Instant::now() > self.until
-            || self.limits.somebody_waits()
-            || (!self.beside_a_writer && self.limits.somebody_writes())
-    }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
 impl Slices {
     /// A check that has read nothing yet.
     pub fn new(check: Check) -> Self {
@@ -203,9 +121,7 @@ impl Slices {
             schema_version: None,
             schema: Schema::default(),
             plan_limit: LIMIT,
-            commits: None,
-            committed: None,
-            rest_beside_commits: (REST_BESIDE_COMMITS, LEAST_REST_BESIDE_COMMITS),
+            turns: Turns::new(),
             work: VecDeque::new(),
             done: BTreeSet::new(),
             found: Gathered::default(),
@@ -222,11 +138,8 @@ impl Slices {
     /// In words: the database cannot be read now. The check may go on later.
     pub fn go_on(&mut self, database: &Path, time: Duration) -> Result<bool, String> {
         // It is closed after the connection: see [`Writers`].
-        let limits = Arc::new(Limits {
-            base: Instant::now(),
-            until_us: AtomicU64::new(0),
-            writers: Writers::of(database).map_err(|error| error.to_string())?,
-        });
+        let writers = Writers::of(database).map_err(|error| error.to_string())?;
+        let limits = Arc::new(Limits::of(writers));
         let words = |error: rusqlite::Error| without_values(&error);
         let mut connection = match open(database, Access::InPlace, None) {
             Ok(connection) => connection,
@@ -279,28 +192,9 @@ impl Slices {
     ) -> Result<bool, String> {
         let mut stuck = 0;
         while Instant::now() < until {
-            let is_written = self.is_written();
-            if is_written {
-                self.wait_for_commit(limits);
-            }
-            let beside_a_writer = wait_for_writers(limits);
-            let begun = Instant::now();
-            limits.set(Some(begun + LIMIT));
-            let slice = Slice {
-                connection,
-                limits,
-                until: begun
-                    + if is_written {
-                        SLICE_BESIDE_COMMITS
-                    } else {
-                        SLICE
-                    },
-                beside_a_writer,
-            };
+            let slice = self.turns.begin(connection, limits);
             let came = self.slice(&slice);
-            limits.set(None);
-            self.see_commits(limits);
-            let held = begun.elapsed();
+            let held = self.turns.end(&slice);
             self.slicing.slices += 1;
             self.slicing.longest_us = self.slicing.longest_us.max(micros(held));
             match came {
@@ -330,43 +224,9 @@ impl Slices {
                 self.leave();
                 stuck = 0;
             }
-            thread::sleep(self.rest_after(held));
+            thread::sleep(self.turns.rest_after(held));
         }
         Ok(false)
-    }
-
-    /// Notes whether others commit.
-    fn see_commits(&mut self, limits: &Limits) {
-        let writers = limits.writers.as_ref();
-        let commits = writers.and_then(|writers| writers.commits().ok().flatten());
-        if self.commits.is_some() && commits != self.commits {
-            self.committed = Some(Instant::now());
-        }
-        self.commits = commits;
-    }
-
-    /// Whether others commit.
-    fn is_written(&self) -> bool {
-        self.committed
-            .is_some_and(|committed| committed.elapsed() < COMMITS_GO_ON)
-    }
-
-    fn wait_for_commit(&mut self, limits: &Limits) {
-        let before = self.commits;
-        let begun = Instant::now();
-        while self.commits == before && begun.elapsed() < COMMIT_WAIT {
-            thread::sleep(COMMIT_PAUSE);
-            self.see_commits(limits);
-        }
-    }
-
-    fn rest_after(&self, held: Duration) -> Duration {
-        if self.is_written() {
-            let (times, least) = self.rest_beside_commits;
-            held.saturating_mul(times).max(least)
-        } else {
-            held.max(LEAST_REST)
-        }
     }
 
     /// After an interruption: where the schema was not read in its time, it has more.
@@ -554,22 +414,6 @@ fn is_for_a_moment(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// Waits until nobody writes; says whether somebody does all the same, who is at it for long.
-fn wait_for_writers(limits: &Limits) -> bool {
-    let begun = Instant::now();
-    loop {
-        let waits = limits.somebody_waits();
-        let writes = waits || limits.somebody_writes();
-        if !writes {
-            return false;
-        }
-        if begun.elapsed() > LONG_WRITE && (!waits || begun.elapsed() > PATIENCE) {
-            return true;
-        }
-        thread::sleep(WRITER_PAUSE);
-    }
-}
-
 /// Takes a fault down, unless there are many of this object: then their number alone.
 fn tell(found: &mut Gathered, object: DamagedObject, message: String) {
     let fault = IntegrityFault { object, message };
@@ -578,81 +422,6 @@ fn tell(found: &mut Gathered, object: DamagedObject, message: String) {
     if told < MOST_TOLD && !found.faults.contains(&fault) {
         found.faults.push(fault);
     }
-}
-
-/// Has SQLite check a table with its indexes where that can be short; else says what to read instead.
-fn whole_table(
-    connection: &Connection,
-    check: Check,
-    schema: &Schema,
-    table: &str,
-    found: &mut Gathered,
-    coverage: &mut Coverage,
-) -> rusqlite::Result<Came> {
-    let kind: Option<(bool, bool)> = connection
-        .prepare(
-            "SELECT type = 'virtual', wr FROM pragma_table_list WHERE schema = 'main' AND name = ?1",
-        )?
-        .query_row([table], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let Some((is_virtual, without_rowid)) = kind else {
-        return Ok(Came::Ended(Vec::new()));
-    };
-    let by_rows = !is_virtual && !without_rowid;
-    let is_small = match Rows::span(connection, table) {
-        _ if !by_rows => true,
-        Ok(span) => span.is_some_and(|span| span <= SMALL_SPAN),
-        Err(error) if is_damage(&error) => false,
-        Err(error) => return Err(error),
-    };
-    if is_small {
-        let mut alone = Gathered::default();
-        let checked = objects::run_one(connection, schema, check, &mut alone, table);
-        let in_time = match checked {
-            Ok(()) => true,
-            Err(error) if is_interrupted(&error) => false,
-            Err(error) => return Err(error),
-        };
-        if in_time {
-            leave_key_order_to_application(connection, &mut alone);
-            compare_damaged(connection, &mut alone);
-            rules::settle_shared(connection, &mut alone)?;
-            found.join(alone);
-            if by_rows {
-                let sql = format!("SELECT count(*) FROM main.{}", quoted(table));
-                let rows: i64 = connection.query_row(&sql, [], |row| row.get(0))?;
-                coverage.rows += u64::try_from(rows).unwrap_or(0);
-            }
-            return Ok(Came::Ended(Vec::new()));
-        }
-    }
-    let mut next = Vec::new();
-    if by_rows {
-        next.push(Work::Rows(Rows::new(table)));
-    } else {
-        let part = if is_virtual {
-            UnjudgedPart::VirtualTable
-        } else {
-            UnjudgedPart::Table
-        };
-        found.unjudged(
-            part,
-            table,
-            "it is too large to be checked in the few milliseconds for which writers may be kept \
-             waiting; a check of a copy, or while nobody writes, judges it",
-        );
-    }
-    if !is_virtual {
-        let indexes: Vec<String> = connection
-            .prepare(
-                "SELECT name FROM pragma_index_list(?1) WHERE NOT (origin = 'pk' AND ?2) ORDER BY name",
-            )?
-            .query_map(rusqlite::params![table, without_rowid], |row| row.get(0))?
-            .collect::<Result<_, _>>()?;
-        let entries = |index: &String| Work::Entries(Entries::new(table, index));
-        next.extend(indexes.iter().map(entries));
-    }
-    Ok(Came::Ended(next))
 }
 
 fn is_interrupted(error: &rusqlite::Error) -> bool {

@@ -21,6 +21,9 @@ use crate::target::sqlite::integrity::rebuildable;
 const LONGEST_BYTES: u32 = 1 << 18;
 /// Rows out of order after which the rest of a table is not read.
 const MOST_DISORDER: u32 = 1000;
+/// Rows in a row beyond the end after which all others came since, too: fewer may be rows in the middle
+/// of which the numbers are damaged. A page of 64 KiB holds no more rows than that.
+const SURELY_BEYOND: u32 = 20_000;
 /// Longest step over rows that cannot be read, as a power of 2.
 const MOST_STEP: u32 = 62;
 
@@ -31,9 +34,10 @@ pub(super) struct Rows {
     /// damaged would lead the search for the place astray.
     last: Option<i64>,
     before: Option<i64>,
-    /// The largest number when reading began; what comes behind it since is left to the next check, or a
-    /// fast writer would never be caught up with.
+    /// The largest number when reading began, and how many rows in a row lie beyond it: they came since,
+    /// and are left to the next check, or a fast writer would never be caught up with.
     end: Option<i64>,
+    beyond: u32,
     disorder: u32,
     /// Indexes of which it was said that they cannot be compared.
     left: bool,
@@ -77,6 +81,7 @@ impl Rows {
             last: None,
             before: None,
             end: None,
+            beyond: 0,
             disorder: 0,
             left: false,
         }
@@ -148,11 +153,12 @@ impl Rows {
                 }
             }
             previous = Some(id);
-            if id > end {
-                return Ok(Came::Ended(Vec::new()));
-            }
             if self.last == Some(id) {
                 continue;
+            }
+            self.beyond = if id > end { self.beyond + 1 } else { 0 };
+            if self.beyond > SURELY_BEYOND {
+                return Ok(Came::Ended(Vec::new()));
             }
             let is_long: bool = row.get(columns + 1)?;
             if is_long {
@@ -189,10 +195,20 @@ impl Rows {
                 }
             }
             coverage.rows += 1;
-            self.before = self.last.replace(id);
+            self.follow(id);
             if slice.is_over() {
                 return Ok(Came::On { further: true });
             }
+        }
+    }
+
+    /// Goes on to a row, so that the next slice finds the place.
+    fn follow(&mut self, id: i64) {
+        if self.last.is_none_or(|last| last < id) {
+            self.before = self.last.replace(id);
+        } else if self.before.is_none_or(|before| before < id) {
+            // The number of the last one is damaged.
+            self.last = Some(id);
         }
     }
 
@@ -386,4 +402,30 @@ fn columns(
         .into_iter()
         .find(|id| !is_taken(id));
     Ok(id.map(|id| (id, columns)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Rows;
+
+    #[test]
+    fn a_damaged_number_does_not_lead_the_next_slice_astray() {
+        let mut rows = Rows::new("t");
+        let mut places = Vec::new();
+        // The third is damaged, the sixth as well.
+        for id in [1, 2, 9000, 4, 5, -7, 7] {
+            rows.follow(id);
+            places.push((rows.before, rows.last));
+        }
+        let expected = [
+            (None, 1),
+            (Some(1), 2),
+            (Some(2), 9000),
+            (Some(2), 4),
+            (Some(4), 5),
+            (Some(4), 5),
+            (Some(5), 7),
+        ];
+        assert_eq!(places, expected.map(|(before, last)| (before, Some(last))));
+    }
 }

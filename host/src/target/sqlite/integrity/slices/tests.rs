@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rusqlite::Connection;
 
+use super::turns::{LEAST_REST, LEAST_REST_BESIDE_COMMITS, REST_BESIDE_COMMITS};
 use super::*;
 use crate::target::sqlite::integrity::Mode;
 
@@ -43,10 +44,9 @@ fn checked(path: &Path) -> Integrity {
 
 /// Slices that rest no longer beside others than without them.
 fn slices() -> Slices {
-    Slices {
-        rest_beside_commits: (1, LEAST_REST),
-        ..Slices::new(CHECK)
-    }
+    let mut slices = Slices::new(CHECK);
+    slices.turns.beside_commits = (1, LEAST_REST);
+    slices
 }
 
 fn to_the_end(mut slices: Slices, path: &Path) -> Integrity {
@@ -174,33 +174,34 @@ fn rows_that_cannot_be_read_are_stepped_over() {
 
 #[test]
 fn a_row_whose_number_is_damaged_is_named_and_the_rest_is_read() {
-    let (_directory, path) = database();
-    let mut bytes = std::fs::read(&path).unwrap();
-    let page: i64 = Connection::open(&path)
-        .unwrap()
-        .query_row(
-            "SELECT pageno FROM dbstat WHERE name = 't' AND pagetype = 'leaf' LIMIT 1 OFFSET 20",
-            [],
-            |row| row.get(0),
-        )
-        .unwrap();
-    let start = usize::try_from(page - 1).unwrap() * 4096;
-    let place = start + 8 + 20;
-    let cell = start + usize::from(u16::from_be_bytes([bytes[place], bytes[place + 1]]));
-    // The highest bits of a rowid of two bytes.
-    assert!(bytes[cell + 1] >= 0x80);
-    bytes[cell + 1] = 0xff;
-    std::fs::write(&path, bytes).unwrap();
-    let found = checked(&path);
-    assert!(
-        found
-            .faults
-            .iter()
-            .any(|fault| fault.message.ends_with("is out of order")),
-        "{:?}",
-        found.faults
-    );
-    assert!(found.coverage.unwrap().rows > 19_900);
+    // Of two bytes it stays among the numbers of the table, of three it lies beyond them all.
+    for (tenth, length) in [(2, 2), (9, 3)] {
+        let (_directory, path) = database();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let page: i64 = Connection::open(&path)
+            .unwrap()
+            .query_row(
+                "SELECT pageno FROM dbstat WHERE name = 't' AND pagetype = 'leaf' LIMIT 1
+                 OFFSET (SELECT count(*) * ?1 / 10 FROM dbstat WHERE name = 't')",
+                [tenth],
+                |row| row.get(0),
+            )
+            .unwrap();
+        let start = usize::try_from(page - 1).unwrap() * 4096;
+        let place = start + 8 + 20;
+        let cell = start + usize::from(u16::from_be_bytes([bytes[place], bytes[place + 1]]));
+        let number = &mut bytes[cell + 1..];
+        assert_eq!(
+            number.iter().take_while(|byte| **byte >= 0x80).count() + 1,
+            length
+        );
+        number[0] = 0xff;
+        std::fs::write(&path, bytes).unwrap();
+        let found = checked(&path);
+        let is_disorder = |fault: &IntegrityFault| fault.message.ends_with("is out of order");
+        assert!(found.faults.iter().any(is_disorder), "{:?}", found.faults);
+        assert!(found.coverage.unwrap().rows > 19_900);
+    }
 }
 
 #[test]
@@ -320,13 +321,16 @@ fn while_others_commit_slices_take_a_small_part_of_the_time() {
     let mut slices = Slices::new(CHECK);
     let held = Duration::from_millis(12);
     assert!(!slices.go_on(&path, Duration::from_millis(1)).unwrap());
-    assert_eq!(slices.rest_after(held), held);
+    assert_eq!(slices.turns.rest_after(held), held);
     application
         .execute_batch("UPDATE t SET a = a WHERE id = 1")
         .unwrap();
     assert!(!slices.go_on(&path, Duration::from_millis(1)).unwrap());
-    assert_eq!(slices.rest_after(held), held * REST_BESIDE_COMMITS);
-    assert_eq!(slices.rest_after(Duration::ZERO), LEAST_REST_BESIDE_COMMITS);
+    assert_eq!(slices.turns.rest_after(held), held * REST_BESIDE_COMMITS);
+    assert_eq!(
+        slices.turns.rest_after(Duration::ZERO),
+        LEAST_REST_BESIDE_COMMITS
+    );
 }
 
 #[test]
@@ -338,18 +342,24 @@ fn rows_that_come_faster_than_they_are_read_are_left_to_the_next_check() {
         .unwrap();
     let mut slices = slices();
     let until = Instant::now() + Duration::from_mins(2);
+    let mut is_begun = false;
     while !slices.go_on(&path, Duration::from_millis(1)).unwrap() {
         assert!(Instant::now() < until, "it does not end");
-        application
-            .execute_batch(
-                "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < 9000)
-                 INSERT INTO t(a, b) SELECT i, 'new' FROM n",
-            )
-            .unwrap();
+        if !is_begun && slices.coverage.rows > 100 {
+            is_begun = true;
+            application
+                .execute_batch(
+                    "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < 60000)
+                     INSERT INTO t(a, b) SELECT i, 'new' FROM n",
+                )
+                .unwrap();
+        }
     }
+    assert!(is_begun);
     let integrity = slices.checked(None).integrity;
     assert_eq!((&integrity.faults, &integrity.error), (&Vec::new(), &None));
-    assert!(integrity.coverage.unwrap().rows >= 20_000);
+    let rows = integrity.coverage.unwrap().rows;
+    assert!((40_000..50_000).contains(&rows), "{rows}");
 }
 
 /// Files as they lie beside each other in the middle of a transaction, of which a part was written: the
