@@ -96,9 +96,15 @@ fn entries_without_a_row_are_proven_to_hold_nothing() {
 /// transaction gives their values.
 #[test]
 fn a_locked_database_shows_in_the_error_rate_where_probes_are_asked_for() {
+    for journal in ["wal", "delete"] {
+        shows_in_the_error_rate(journal);
+    }
+}
+
+fn shows_in_the_error_rate(journal: &str) {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("app.db");
-    database(&path, "wal", "SELECT 1");
+    database(&path, journal, "SELECT 1");
     let application = Connection::open(&path).unwrap();
     application.execute_batch("BEGIN IMMEDIATE").unwrap();
     let config = home.path().join("dbmedic.toml");
@@ -119,7 +125,7 @@ fn a_locked_database_shows_in_the_error_rate_where_probes_are_asked_for() {
         let of_errors = |sign: &Value| sign.to_string().contains("error_rate");
         signs.into_iter().find(of_errors)
     });
-    assert_eq!(sign["status"], "unhealthy", "{sign}");
+    assert_eq!(sign["status"], "unhealthy", "{journal}: {sign}");
     application.execute_batch("COMMIT").unwrap();
     watcher.kill().unwrap();
     watcher.wait().unwrap();

@@ -169,25 +169,23 @@ impl SqliteSource {
         Ok(self.check_looked(&looked, check))
     }
 
-    /// Makes a probe transaction, where somebody uses the database and SQLite would change nothing but
-    /// locks.
+    /// Makes a probe transaction, where SQLite would change nothing but locks for it.
     ///
     /// # Errors
     ///
     /// In words: why none was made.
     pub fn probe_transaction(&mut self) -> Result<ProbeTransaction, String> {
         let looked = self.raw_look().map_err(|error| with_causes(&error))?;
-        match self.readable(&looked)? {
-            Readable::InPlace(path) if !looked.state.locks.is_empty() => {
-                let probe = self.sql.probe_transaction(&path);
-                probe.map_err(|error| with_causes(&error))
-            }
-            Readable::InPlace(_) => Err("nobody uses the database".into()),
-            copy @ Readable::Copy(_) => {
-                self.let_go(copy);
-                Err("nobody could begin one now without repairing the files first".into())
-            }
+        let (_, in_place) = self.place_to_read(&looked)?;
+        if !in_place {
+            return Err(
+                "SQLite would have to write first: nobody has the database open, or a journal waits \
+                 to be played back; or others can put files beside it"
+                    .into(),
+            );
         }
+        let probe = self.sql.probe_transaction(&self.path);
+        probe.map_err(|error| with_causes(&error))
     }
 
     /// Checks the tables in which one of these pages lies, and renews the account when all is well;
@@ -420,14 +418,21 @@ impl SqliteSource {
         set::objection(&looked.state).or_else(|| rollback::kept_by_another(&looked.state))
     }
 
-    /// Where the database can be read without a trace: in place, or as a copy.
-    fn readable(&mut self, looked: &Looked) -> Result<Readable, String> {
+    /// Where the database lies, and whether SQLite can read it there without a trace.
+    fn place_to_read(&self, looked: &Looked) -> Result<(Place, bool), String> {
         if let Some(why) = self.objection(looked) {
             return Err(why);
         }
         let place = Place::of(&self.path).map_err(|error| error.to_string())?;
         // Where others can put files beside it, SQLite is not let near them.
-        if !needs_copy(looked) && place.only_to_look_at().is_none() {
+        let in_place = !needs_copy(looked) && place.only_to_look_at().is_none();
+        Ok((place, in_place))
+    }
+
+    /// Where the database can be read without a trace: in place, or as a copy.
+    fn readable(&mut self, looked: &Looked) -> Result<Readable, String> {
+        let (place, in_place) = self.place_to_read(looked)?;
+        if in_place {
             return Ok(Readable::InPlace(self.path.clone()));
         }
         self.copy_to_read(&place, false)
