@@ -224,7 +224,7 @@ pub struct Health {
     pub levels: Levels,
     /// Everything that is not healthy, the worst first.
     pub signs: Vec<Sign>,
-    /// What is worth knowing although it makes nothing unhealthy, of the latest full check.
+    /// What is worth knowing although it makes nothing unhealthy; see [`notes_of_checks`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -316,9 +316,11 @@ pub fn sign_of(plan: &CheckPlan, report: Option<&CheckReport>, now_ms: u64) -> S
 
 /// What a report says, however old it is.
 ///
-/// Damage that was found makes a target unhealthy. A check that could not be made leaves it unknown;
-/// one that was cut off says nothing about the data either, but that nobody can tell in time is not
-/// as it should be.
+/// Damage that was found makes a target unhealthy. A check that could not be made leaves it unknown: a
+/// program that keeps others out on purpose (`locking_mode=EXCLUSIVE`) is healthy, and lets nobody see
+/// it. One that was cut off says nothing about the data either, but that nobody can tell in time is not
+/// as it should be. That there is no snapshot, for the size of the database or for want of room, says
+/// nothing of the database: it is a note.
 fn sign_of_report(check: CheckKind, report: Option<&CheckReport>) -> Sign {
     let sign = |status, reason| Sign {
         level: Level::Subsystem,
@@ -329,9 +331,8 @@ fn sign_of_report(check: CheckKind, report: Option<&CheckReport>) -> Sign {
     match report.map(|report| &report.state) {
         None => sign(Status::Checking, "not looked at yet".into()),
         Some(CheckState::Passed) => sign(Status::Healthy, String::new()),
-        // That no snapshot could be made breaks nothing that is.
-        Some(CheckState::Failed(what)) if check == CheckKind::Snapshot => {
-            sign(Status::Degraded, what.clone())
+        Some(CheckState::Failed(_)) if check == CheckKind::Snapshot => {
+            sign(Status::Healthy, String::new())
         }
         Some(CheckState::Failed(what)) => sign(Status::Unhealthy, what.clone()),
         // What was written is not always known: then the full check looks at it.
@@ -339,12 +340,23 @@ fn sign_of_report(check: CheckKind, report: Option<&CheckReport>) -> Sign {
             sign(Status::Healthy, String::new())
         }
         Some(CheckState::NotDone(why)) => {
-            sign(Status::Degraded, format!("could not be made: {why}"))
+            sign(Status::Checking, format!("could not be made: {why}"))
         }
         Some(CheckState::TimedOut { timeout_ms }) => {
             sign(Status::Degraded, format!("cut off after {timeout_ms} ms"))
         }
     }
+}
+
+/// What is worth knowing although it makes nothing unhealthy: what the latest full check noted, and why
+/// there is no snapshot.
+pub fn notes_of_checks(reports: &BTreeMap<CheckKind, CheckReport>) -> Vec<String> {
+    let full = reports.get(&CheckKind::Full);
+    let mut notes = full.map(|full| full.notes.clone()).unwrap_or_default();
+    if let Some(CheckState::Failed(why)) = reports.get(&CheckKind::Snapshot).map(|one| &one.state) {
+        notes.push(format!("no snapshot was taken: {why}"));
+    }
+    notes
 }
 
 /// How a bound stands.

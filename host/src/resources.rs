@@ -14,6 +14,9 @@ use crate::constraint::Constraint;
 use crate::source::{Sample, float};
 
 mod filling;
+mod holders;
+
+use holders::Holders;
 
 pub use filling::{FULL_IN_MOST_S, Filling, Outlook};
 
@@ -42,6 +45,7 @@ pub struct Resources {
     system: Option<System>,
     /// Whether the processor was asked before: its use is a difference.
     asked_before: bool,
+    holders: Holders,
 }
 
 impl Resources {
@@ -59,10 +63,11 @@ impl Resources {
             disks: BTreeMap::new(),
             system: System::new().ok(),
             asked_before: false,
+            holders: Holders::default(),
         }
     }
 
-    /// Measures. `processes` are watched beside this one; those that may not be asked are left out.
+    /// Measures. `processes` hold locks of the target; those that may not be asked are left out.
     /// A place that has come to lie on another disk is logged: from then on that one is measured.
     ///
     /// | series | value |
@@ -70,7 +75,9 @@ impl Resources {
     /// | `disk_free_bytes`, `disk_free_percent`, `disk_used_percent` | of what this user may use |
     /// | `disk_fill_bytes_per_s`, `disk_full_in_s` | see [`Filling`]; left out while it is not known |
     /// | `memory_free_bytes`, `memory_used_percent` | of the host, or of the control group if that is less |
-    /// | `fd_used_percent` | file descriptors, of the process that is nearest to its limit |
+    /// | `fd_used_percent` | file descriptors, of the process that is nearest to its limit, this one included |
+    /// | `holders_memory_bytes` | resident memory of `processes` together |
+    /// | `holders_cache_hit_percent` | of what `processes` read, what did not come from the disk |
     /// | `cpu_percent` | of all processors since the last measurement |
     /// | `load_1m` | runnable processes, mean of a minute |
     pub fn measure(&mut self, at_ms: u64, processes: &[u32]) -> Vec<Sample> {
@@ -145,6 +152,12 @@ impl Resources {
             });
         if let Some(used) = descriptors {
             add("fd_used_percent".into(), used);
+        }
+        if let Some(bytes) = Holders::memory_bytes(processes) {
+            add("holders_memory_bytes".into(), bytes);
+        }
+        if let Some(share) = self.holders.cache_hit_percent(processes) {
+            add("holders_cache_hit_percent".into(), share);
         }
         samples
     }

@@ -14,6 +14,19 @@ pub struct Sample {
     pub value: f64,
 }
 
+/// Series that are recorded and held against bounds, and of which nothing is learned: they follow what an
+/// application is asked to do, so that a value that was never seen before is no sign of trouble.
+const NOT_LEARNED: [&str; 3] = [
+    "transaction_pages",
+    "holders_memory_bytes",
+    "holders_cache_hit_percent",
+];
+
+/// Whether a baseline of a series is kept, and its values are compared with it.
+pub fn is_learned(series: &str) -> bool {
+    !NOT_LEARNED.contains(&series)
+}
+
 /// As a value: exact up to 2^53, and sizes, counts and durations stay far below it.
 #[expect(clippy::cast_precision_loss, reason = "see above")]
 pub(crate) fn float(value: u64) -> f64 {

@@ -161,10 +161,13 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// Whether some reader keeps the log from being checkpointed to its end, for however short.
+    /// Whether some reader keeps the log from being checkpointed to its end, for however short: dbmedic
+    /// itself while it takes a snapshot, too.
     fn is_pinned(&self) -> bool {
+        let others = self.state.locks.iter().map(|holder| holder.lock);
+        let mut held = others.chain(self.state.own_read_locks.iter().copied());
         let index = self.state.wal_index.as_ref();
-        index.is_some_and(|index| self.state.locks.iter().any(|h| index.is_pinned_by(h.lock)))
+        index.is_some_and(|index| held.any(|lock| index.is_pinned_by(lock)))
     }
 
     fn snapshot_facts(&self) -> Vec<Fact> {
@@ -180,10 +183,19 @@ impl Look<'_> {
 
     fn log_facts(&self, backlog: u64) -> Vec<Fact> {
         let bytes = self.state.wal.as_ref().map_or(0, |wal| wal.bytes);
-        vec![
+        let mut facts = vec![
             integer("wal_bytes", bytes),
             integer("backlog_frames", backlog),
-        ]
+        ];
+        let index = self.state.wal_index.as_ref();
+        let own = |index: &WalIndexState| {
+            let mut own = self.state.own_read_locks.iter();
+            own.any(|lock| index.is_pinned_by(*lock))
+        };
+        if index.is_some_and(own) {
+            facts.push(boolean("dbmedic_reads", true));
+        }
+        facts
     }
 }
 

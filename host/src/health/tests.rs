@@ -79,7 +79,7 @@ fn every_check_counts_and_what_a_full_one_saw_need_not_be_seen_again() {
     for check in [Quick, Incremental, Full] {
         assert_eq!(all(check, failed()), Status::Unhealthy, "{check:?}");
     }
-    assert_eq!(all(Snapshot, failed()), Status::Degraded);
+    assert_eq!(all(Snapshot, failed()), Status::Healthy, "a note says it");
     let cut_off = TimedOut { timeout_ms: 1000 };
     for check in [Quick, Incremental, Full, Resource, Snapshot] {
         assert_eq!(all(check, Passed), Status::Healthy);
@@ -128,8 +128,8 @@ fn what_was_not_looked_at_for_three_intervals_is_not_called_healthy() {
     let late = of_checks(280_001, &made(Passed));
     assert_eq!(late.signs.len(), 5, "{late:?}");
     // Age makes nothing better.
-    let failed = made(Failed("no room".into()));
-    assert_eq!(of_checks(280_001, &failed).status, Status::Degraded);
+    let failed = [(Full, 0, Failed("2 faults".into()))];
+    assert_eq!(of_checks(280_001, &failed).status, Status::Unhealthy);
 }
 
 #[test]
@@ -172,9 +172,9 @@ fn a_failed_full_check_is_unhealthy_and_one_that_was_cut_off_is_not() {
         (
             Full,
             Some(CheckState::NotDone("busy".into())),
-            Status::Degraded,
+            Status::Checking,
         ),
-        (Snapshot, Some(failed), Status::Degraded),
+        (Snapshot, Some(failed), Status::Healthy),
     ];
     for (check, state, expected) in table {
         let report = state.map(|state| report(check, state));
@@ -184,4 +184,18 @@ fn a_failed_full_check_is_unhealthy_and_one_that_was_cut_off_is_not() {
             "{report:?}"
         );
     }
+}
+
+#[test]
+fn a_note_says_why_there_is_no_snapshot() {
+    use CheckKind::{Full, Snapshot};
+    let failed = report(Snapshot, CheckState::Failed("no room".into()));
+    let notes = vec!["12 free pages".to_owned()];
+    let full = CheckReport {
+        notes,
+        ..report(Full, CheckState::Passed)
+    };
+    let reports = BTreeMap::from([(Full, full), (Snapshot, failed)]);
+    let expected = ["12 free pages", "no snapshot was taken: no room"];
+    assert_eq!(notes_of_checks(&reports), expected);
 }

@@ -61,9 +61,7 @@ impl Live {
             });
         }
         let mut health = health::roll_up(signs);
-        if let Some(full) = reports.get(&CheckKind::Full) {
-            health.notes.clone_from(&full.notes);
-        }
+        health.notes = health::notes_of_checks(reports);
         Some(health)
     }
 

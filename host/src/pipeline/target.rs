@@ -9,7 +9,7 @@ use crate::model::{Anomaly, BaselineSummary, Context, EscalationLevel, Metric, P
 use crate::pattern::Pattern;
 use crate::policy::{Line, Telemetry, TelemetryCopy};
 use crate::series::{SERIES_LIMIT, SeriesTable};
-use crate::source::Observation;
+use crate::source::{Observation, is_learned};
 
 /// Main metrics that a policy is handed with each event.
 const CONTEXT_METRICS: usize = 64;
@@ -84,7 +84,9 @@ impl Target {
                 value: sample.value,
             };
             self.readings.series.record(&sample.series, point);
-            if let Some(id) = self.readings.detector.series(&sample.series) {
+            if is_learned(&sample.series)
+                && let Some(id) = self.readings.detector.series(&sample.series)
+            {
                 if id >= self.row.len() {
                     self.row.resize(id + 1, None);
                 }

@@ -60,6 +60,10 @@ pub struct SqliteState {
     pub wal_index: Option<WalIndexState>,
     /// Processes that hold a lock on one of the files, dbmedic's own excepted.
     pub locks: Vec<LockHolder>,
+    /// Read locks of the log that dbmedic's own processes hold, for a check or a snapshot: they are in the
+    /// way of a checkpoint like anybody's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub own_read_locks: Vec<Lock>,
     /// What probing showed of those locks that stand in somebody's way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub probes: Vec<Probe>,

@@ -116,6 +116,23 @@ fn a_checkpoint_is_offered_where_the_bound_allows_a_repair() {
 }
 
 #[test]
+fn while_dbmedic_reads_the_log_nobody_is_offered_a_checkpoint_for_it() {
+    let bounds = [violated_bound("wal_size", "wal_bytes", true)];
+    let kinds = |own: &[Lock]| {
+        let mut state = state(Vec::new(), 1);
+        state.own_read_locks = own.to_vec();
+        let seen = observed(0, &state);
+        let found = Memory::default().diagnose(&seen, &state, &bounds, &OPTIONS);
+        let problems = found.problems.into_iter();
+        problems.map(|problem| problem.kind).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(&[]), ["wal.oversized"]);
+    // At the last frame nothing is held back, behind it all that follows.
+    assert_eq!(kinds(&[Lock::WalRead(2)]), ["wal.oversized"]);
+    assert!(kinds(&[Lock::WalRead(1), Lock::WalRead(2)]).is_empty());
+}
+
+#[test]
 fn a_hidden_use_is_reported_where_descriptors_were_looked_at_and_stops_every_repair() {
     let used = |hidden| HiddenUse {
         hidden,

@@ -14,7 +14,8 @@ use std::{
 use rustix::fs::FileType;
 
 use super::{
-    HeaderFault, Lock, Process, SqliteState, WalIndexState, WalState, beside, hidden_uses,
+    HeaderFault, Lock, LockHolder, Process, SqliteState, WalIndexState, WalState, beside,
+    hidden_uses,
     inspect::{inspect, journal_header},
     libraries,
     locks::{self, LockFile},
@@ -109,11 +110,14 @@ pub fn look(path: &Path, full: bool, ignore_pids: &[u32]) -> Result<Looked, File
     carriers.extend(database.as_ref().map(|file| (LockFile::Database, file)));
     carriers.extend(shm.as_ref().map(|file| (LockFile::WalIndex, file)));
     // All holders, dbmedic's own too: they say whether the log may be growing right now.
-    let in_use = !locks::holders(&carriers, &[])
-        .at("ask for the locks of", &files.database)?
-        .is_empty();
-    let locks =
-        locks::holders(&carriers, ignore_pids).at("ask for the locks of", &files.database)?;
+    let all = locks::holders(&carriers, &[]).at("ask for the locks of", &files.database)?;
+    let in_use = !all.is_empty();
+    let is_own = |holder: &LockHolder| ignore_pids.contains(&holder.process.pid);
+    let (own, locks): (Vec<_>, Vec<_>) = all.into_iter().partition(is_own);
+    let own_read_locks = own.iter().map(|holder| holder.lock);
+    let own_read_locks = own_read_locks
+        .filter(|lock| matches!(lock, Lock::WalRead(_)))
+        .collect();
 
     let (wal, wal_index) = look_at_log(&files, shm.as_ref(), full, in_use)?;
     let mut probes = match (&shm, &wal_index) {
@@ -134,6 +138,7 @@ pub fn look(path: &Path, full: bool, ignore_pids: &[u32]) -> Result<Looked, File
             wal,
             wal_index,
             locks,
+            own_read_locks,
             probes,
             ..SqliteState::default()
         },

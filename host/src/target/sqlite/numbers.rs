@@ -39,6 +39,9 @@ pub fn samples(
             f64::from(commits) * 1000.0 / float(elapsed_ms),
         );
     }
+    if let Some(pages) = pages_of_a_transaction(state, previous) {
+        add("transaction_pages", pages);
+    }
     let uses_log = rollback::uses_log(state);
     let reads = |holder: &&LockHolder| match holder.lock {
         Lock::WalRead(_) => !holder.exclusive,
@@ -90,6 +93,16 @@ fn commits_since(state: &SqliteState, previous: Option<&SqliteState>) -> Option<
         is_counted.then_some((count(previous)?, count(state)?))?
     };
     Some(now.wrapping_sub(before)).filter(|&commits| commits <= u32::MAX / 2)
+}
+
+/// Pages that a transaction wrote in the mean since the previous look, by the frames that were added to
+/// the log. None without a commit, and when the log was begun anew in between.
+fn pages_of_a_transaction(state: &SqliteState, previous: Option<&SqliteState>) -> Option<f64> {
+    let (before, now) = (previous?.wal_index.as_ref()?, state.wal_index.as_ref()?);
+    let commits = now.change_counter.wrapping_sub(before.change_counter);
+    let is_counted = before.salts == now.salts && (1..=u32::MAX / 2).contains(&commits);
+    let frames = now.max_frame.checked_sub(before.max_frame)?;
+    is_counted.then(|| f64::from(frames) / f64::from(commits))
 }
 
 /// What was found damaged; none when nothing was checked in this look.

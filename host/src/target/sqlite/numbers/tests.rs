@@ -45,3 +45,27 @@ fn corruption_only_when_checked() {
     });
     assert_eq!(corruption_count(&state), Some(1));
 }
+
+#[test]
+fn pages_of_a_transaction_are_the_frames_of_one_log() {
+    let at = |change_counter, max_frame, salts| {
+        let index = WalIndexState {
+            change_counter,
+            max_frame,
+            salts,
+            ..WalIndexState::default()
+        };
+        SqliteState {
+            wal_index: Some(index),
+            ..SqliteState::default()
+        }
+    };
+    let pages = |before: &SqliteState, now: &SqliteState| pages_of_a_transaction(now, Some(before));
+    let first = at(10, 100, (1, 2));
+    assert_eq!(pages(&first, &at(14, 110, (1, 2))), Some(2.5));
+    assert_eq!(pages(&first, &at(10, 100, (1, 2))), None, "no commit");
+    assert_eq!(pages(&first, &at(14, 110, (2, 3))), None, "another log");
+    assert_eq!(pages(&first, &at(14, 90, (1, 2))), None, "rolled back");
+    assert_eq!(pages(&first, &at(3, 110, (1, 2))), None, "counted anew");
+    assert_eq!(pages_of_a_transaction(&first, None), None);
+}
