@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ffi};
 
 use super::virtuals::{self, Virtual};
 use super::{HEADLINE, rebuildable};
@@ -38,8 +38,15 @@ pub(super) struct Run {
     pub(super) unjudged: BTreeMap<String, String>,
 }
 
+/// What SQLite gives as its last message when it could not read on: what follows was not checked.
+const BROKEN_OFF: &str = "database disk image is malformed";
+
 impl Run {
     /// Runs a pragma of the kind until it ends or has found so many faults.
+    ///
+    /// # Errors
+    ///
+    /// SQLite's own; that the image is malformed, also where SQLite says so in a message.
     pub(super) fn collect(
         &mut self,
         connection: &Connection,
@@ -65,6 +72,10 @@ impl Run {
             for line in lines {
                 if line == "ok" || line.is_empty() || line.starts_with(HEADLINE) {
                     continue;
+                }
+                if line == BROKEN_OFF {
+                    let code = ffi::Error::new(ffi::SQLITE_CORRUPT);
+                    return Err(rusqlite::Error::SqliteFailure(code, None));
                 }
                 self.messages += 1;
                 let said = match &last {

@@ -11,7 +11,7 @@ use super::messages::{Run, Schema};
 use super::shape::Shape;
 use super::values::{owned, refs};
 use super::virtuals::Virtual;
-use super::{Check, Gathered, compare, is_damage, quoted, rebuildable};
+use super::{Check, Gathered, Mode, compare, is_damage, quoted, rebuildable, slices};
 use crate::target::sqlite::btree::Pages;
 use crate::target::sqlite::connection::without_values;
 use crate::target::sqlite::judged::UnjudgedPart;
@@ -146,6 +146,9 @@ fn one(
     }
     if let Some(error) = error.as_ref().filter(|error| is_damage(error)) {
         let named = |fault: &IntegrityFault| fault.object.table() == Some(name);
+        if check.mode != Mode::Quick && !table.without_rowid {
+            slices::read_through(connection, name, found, check.most_faults())?;
+        }
         if !found.faults.iter().any(named) {
             found.faults.push(IntegrityFault {
                 object: DamagedObject::Table {

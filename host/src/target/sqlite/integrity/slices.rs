@@ -88,6 +88,34 @@ impl Work {
             Self::Entries(entries) => &entries.table,
         }
     }
+
+    /// Takes an error that is about this object: it is damaged, or cannot be judged.
+    ///
+    /// # Errors
+    ///
+    /// The error itself, where it is about more than one object.
+    fn take_error(&self, error: rusqlite::Error, found: &mut Gathered) -> rusqlite::Result<()> {
+        let words = without_values(&error);
+        let (part, name) = match self {
+            Self::Entries(entries) => (UnjudgedPart::Index, entries.index.as_str()),
+            Self::Table(table) => (UnjudgedPart::Table, table.as_str()),
+            Self::Rows(rows) => (UnjudgedPart::Table, rows.table.as_str()),
+        };
+        if is_damage(&error) {
+            let object = match self {
+                Self::Entries(entries) => entries.damaged(false),
+                _ => DamagedObject::Table {
+                    table: name.to_owned(),
+                },
+            };
+            tell(found, object, words);
+        } else if objects::concerns_an_object(&error) {
+            found.unjudged(part, name, &words);
+        } else {
+            return Err(error);
+        }
+        Ok(())
+    }
 }
 
 /// Why reading ended before its end.
@@ -109,6 +137,45 @@ enum Came {
     Ended(Vec<Work>),
     /// Further, or not at all.
     On { further: bool },
+}
+
+/// Reads each row of a table with numbered rows, and each entry of its indexes, where SQLite's own check
+/// breaks off at a row that it cannot read: what cannot be read is named and stepped over. Stops between
+/// two objects when there are so many faults. Takes as long as it takes.
+///
+/// # Errors
+///
+/// SQLite's own where it concerns all of the database: it is busy, or the time is over.
+pub(super) fn read_through(
+    connection: &Connection,
+    table: &str,
+    found: &mut Gathered,
+    most_faults: usize,
+) -> rusqlite::Result<()> {
+    let limits = Limits::of(None);
+    let slice = Slice::without_end(connection, &limits);
+    let mut coverage = Coverage::default();
+    for mut work in small::parts(connection, table, true)? {
+        loop {
+            let came = match &mut work {
+                Work::Table(_) => break,
+                Work::Rows(rows) => rows.slice(&slice, found, &mut coverage),
+                Work::Entries(entries) => entries.slice(&slice, found, &mut coverage),
+            };
+            match came {
+                Ok(Came::On { .. }) => {}
+                Ok(Came::Ended(_)) => break,
+                Err(error) => {
+                    work.take_error(error, found)?;
+                    break;
+                }
+            }
+        }
+        if found.faults.len() >= most_faults {
+            break;
+        }
+    }
+    Ok(())
 }
 
 impl Slices {
@@ -217,7 +284,7 @@ impl Slices {
                         stuck += 1;
                         self.give_plan_time(held)?;
                     }
-                    _ => self.fail(&error)?,
+                    _ => self.fail(error)?,
                 },
             }
             if stuck >= MOST_STUCK {
@@ -350,32 +417,13 @@ impl Slices {
     }
 
     /// Takes an error that is about one object, and goes on with the next.
-    fn fail(&mut self, error: &rusqlite::Error) -> Result<(), String> {
-        let words = without_values(error);
-        if !is_damage(error) && !objects::concerns_an_object(error) {
-            return Err(words);
-        }
-        let (part, name, object) = match self.work.front() {
+    fn fail(&mut self, error: rusqlite::Error) -> Result<(), String> {
+        let taken = match self.work.front() {
             // The schema itself, which was read a moment ago.
-            None => return Err(words),
-            Some(Work::Entries(entries)) => (
-                UnjudgedPart::Index,
-                entries.index.clone(),
-                entries.damaged(false),
-            ),
-            Some(work) => (
-                UnjudgedPart::Table,
-                work.table().to_owned(),
-                DamagedObject::Table {
-                    table: work.table().to_owned(),
-                },
-            ),
+            None => return Err(without_values(&error)),
+            Some(work) => work.take_error(error, &mut self.found),
         };
-        if is_damage(error) {
-            tell(&mut self.found, object, words);
-        } else {
-            self.found.unjudged(part, &name, &words);
-        }
+        taken.map_err(|error| without_values(&error))?;
         self.end(Vec::new());
         Ok(())
     }

@@ -57,10 +57,7 @@ pub(super) fn whole_table(
             return Ok(Came::Ended(Vec::new()));
         }
     }
-    let mut next = Vec::new();
-    if by_rows {
-        next.push(Work::Rows(Rows::new(table)));
-    } else {
+    if !by_rows {
         let part = if is_virtual {
             UnjudgedPart::VirtualTable
         } else {
@@ -73,15 +70,29 @@ pub(super) fn whole_table(
              waiting; a check of a copy, or while nobody writes, judges it",
         );
     }
-    if !is_virtual {
-        let indexes: Vec<String> = connection
-            .prepare(
-                "SELECT name FROM pragma_index_list(?1) WHERE NOT (origin = 'pk' AND ?2) ORDER BY name",
-            )?
-            .query_map(rusqlite::params![table, without_rowid], |row| row.get(0))?
-            .collect::<Result<_, _>>()?;
-        let entries = |index: &String| Work::Entries(Entries::new(table, index));
-        next.extend(indexes.iter().map(entries));
-    }
-    Ok(Came::Ended(next))
+    Ok(Came::Ended(if is_virtual {
+        Vec::new()
+    } else {
+        parts(connection, table, by_rows)?
+    }))
+}
+
+/// The rows of a table, where they have numbers, and the entries of each of its indexes.
+pub(super) fn parts(
+    connection: &Connection,
+    table: &str,
+    by_rows: bool,
+) -> rusqlite::Result<Vec<Work>> {
+    let indexes: Vec<String> = connection
+        .prepare(
+            "SELECT name FROM pragma_index_list(?1) WHERE NOT (origin = 'pk' AND NOT ?2) ORDER BY name",
+        )?
+        .query_map(rusqlite::params![table, by_rows], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let rows = by_rows.then(|| Work::Rows(Rows::new(table)));
+    let entries = |index: &String| Work::Entries(Entries::new(table, index));
+    Ok(rows
+        .into_iter()
+        .chain(indexes.iter().map(entries))
+        .collect())
 }

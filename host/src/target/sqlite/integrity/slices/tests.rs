@@ -57,6 +57,10 @@ fn to_the_end(mut slices: Slices, path: &Path) -> Integrity {
     slices.checked(None).integrity
 }
 
+fn execute(path: &Path, sql: &str) {
+    Connection::open(path).unwrap().execute_batch(sql).unwrap();
+}
+
 /// Changes rows while their indexes are not looked after.
 fn behind_the_indexes(path: &Path, sql: &str) {
     let connection = Connection::open(path).unwrap();
@@ -137,11 +141,10 @@ fn each_row_and_each_entry_that_disagrees_is_named() {
     assert_eq!(objects, BTreeSet::from(["computed", "plain"]));
 }
 
-#[test]
-fn rows_that_cannot_be_read_are_stepped_over() {
-    let (_directory, path) = database();
-    // In every tenth page of the table the first cell's header says what no record can be.
-    let leaves: Vec<i64> = Connection::open(&path)
+/// Makes the first row of every tenth page of the table `t` unreadable: its header says what no record
+/// can be. Gives how many.
+fn damage_rows(path: &Path) -> usize {
+    let leaves: Vec<i64> = Connection::open(path)
         .unwrap()
         .prepare("SELECT pageno FROM dbstat WHERE name = 't' AND pagetype = 'leaf'")
         .unwrap()
@@ -149,7 +152,7 @@ fn rows_that_cannot_be_read_are_stepped_over() {
         .unwrap()
         .collect::<Result<_, _>>()
         .unwrap();
-    let mut bytes = std::fs::read(&path).unwrap();
+    let mut bytes = std::fs::read(path).unwrap();
     let damaged: Vec<i64> = leaves.into_iter().step_by(10).collect();
     for page in &damaged {
         let start = usize::try_from(page - 1).unwrap() * 4096;
@@ -161,15 +164,49 @@ fn rows_that_cannot_be_read_are_stepped_over() {
             .count();
         bytes[start + cell + 1 + rowid_bytes] = 0x7f;
     }
-    std::fs::write(&path, bytes).unwrap();
+    std::fs::write(path, bytes).unwrap();
+    damaged.len()
+}
+
+fn is_unreadable(fault: &&IntegrityFault) -> bool {
+    fault.message.ends_with("cannot be read")
+}
+
+#[test]
+fn rows_that_cannot_be_read_are_stepped_over() {
+    let (_directory, path) = database();
+    let damaged = damage_rows(&path);
     let found = checked(&path);
-    let unreadable = |fault: &&IntegrityFault| fault.message.ends_with("cannot be read");
-    assert_eq!(
-        found.faults.iter().filter(unreadable).count(),
-        damaged.len()
-    );
+    assert_eq!(found.faults.iter().filter(is_unreadable).count(), damaged);
     let rows = found.coverage.unwrap().rows;
-    assert_eq!(rows, 20_003 - damaged.len() as u64);
+    assert_eq!(rows, 20_003 - damaged as u64);
+}
+
+#[test]
+fn where_sqlite_breaks_off_at_a_row_the_rest_is_read_all_the_same() {
+    let (_directory, path) = database();
+    behind_the_indexes(&path, "DELETE FROM t WHERE id > 19990");
+    execute(&path, "CREATE TABLE z(x); CREATE INDEX z_x ON z(x)");
+    behind_the_indexes(&path, "INSERT INTO z VALUES (1), (2), (3)");
+    let damaged = damage_rows(&path);
+    let full = Check {
+        mode: Mode::Full,
+        max_faults: 1000,
+        ..CHECK
+    };
+    let found = super::super::check(&path, Access::InPlace, full).integrity;
+    assert_eq!(found.error, None);
+    assert_eq!(found.faults.iter().filter(is_unreadable).count(), damaged);
+    let of = |ending: &str| {
+        let faults = found.faults.iter();
+        faults
+            .filter(|fault| fault.message.ends_with(ending))
+            .count()
+    };
+    assert_eq!(of(" of index plain is not in its table"), 10);
+    assert_eq!(of(" missing from index z_x"), 3);
+    let nowhere = |fault: &IntegrityFault| fault.object == DamagedObject::Pages;
+    assert!(!found.faults.iter().any(nowhere), "{:?}", found.faults);
 }
 
 #[test]

@@ -86,7 +86,20 @@ pub(super) struct Slice<'a> {
     beside_a_writer: bool,
 }
 
-impl Slice<'_> {
+impl<'a> Slice<'a> {
+    /// One that nobody waits for: of a copy, or of a log that others write on.
+    pub(super) fn without_end(connection: &'a Connection, limits: &'a Limits) -> Self {
+        const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
+        let begun = Instant::now();
+        Self {
+            connection,
+            limits,
+            begun,
+            until: begun + FOR_EVER,
+            beside_a_writer: true,
+        }
+    }
+
     pub(super) fn is_over(&self) -> bool {
         Instant::now() > self.until
             || self.limits.somebody_waits()
