@@ -66,7 +66,7 @@ const RULES: [Rule; 3] = [
             let count = case
                 .metric("corruption_count")
                 .filter(|count| *count > 0.0)?;
-            Some(format!("the latest check found {count} faults"))
+            Some(format!("faults that the latest check found: {count}"))
         },
         count: |_| (1, 5_000),
     },
