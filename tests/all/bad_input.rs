@@ -114,7 +114,7 @@ fn configurations_with_mistakes() {
         let file = write(dir.path(), "dbmedic.toml", text);
         fails(&["config", "check", &file], 1, expected);
     }
-    fails(&["config", "check", "/no/such.toml"], 1, "/no/such.toml");
+    fails(&["config", "check", "/no/such.toml"], 2, "/no/such.toml");
     fails(&["run", "-c", "/no/such.toml"], 2, "/no/such.toml");
 }
 

@@ -44,8 +44,14 @@ pub(crate) fn run(command: &ConfigCommand) -> Ended {
         ConfigCommand::Check { file, json } => match Config::load(file) {
             Err(errors) if *json => {
                 say_json(&errors)?;
-                Ok(ExitCode::FAILURE)
+                Ok(if std::fs::File::open(file).is_err() {
+                    ExitCode::from(2)
+                } else {
+                    ExitCode::FAILURE
+                })
             }
+            // Of a file that is not there nothing can be said.
+            Err(errors) if std::fs::File::open(file).is_err() => Err(errors.into()),
             Err(errors) => Ok(wrong(&errors.into())),
             Ok(loaded) => {
                 let known = SignatureDir::at(&loaded.config.signature_dir).load();

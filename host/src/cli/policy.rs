@@ -17,6 +17,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::{Ended, StateArgs, complain, say, say_json, with_causes};
+use crate::assemble::DEFAULT_POLICY as DEFAULT_COMPONENT;
 use crate::clock::now_ms;
 use crate::gate::{self, AskError, GateRecord, Reply, Request};
 use crate::path_trust;
@@ -172,6 +173,12 @@ fn keygen(args: &KeygenArgs) -> Ended {
     let password = if args.no_password {
         Password::None
     } else {
+        if fs::File::open("/dev/tty").is_err() {
+            bail!(
+                "there is no terminal on which to ask for a password: run this in one, or give \
+                 `--no-password` for a key that needs none"
+            );
+        }
         Password::Ask
     };
     let keys = signing::generate(&password)?;
@@ -375,8 +382,14 @@ fn signing_file(policy: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     }
 }
 
+/// What stands for the built-in policy where a component's file is named.
+const BUILT_IN: &str = "built-in";
+
 /// Reads a component, no larger than one that may come into service by default.
 pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    if path == Path::new(BUILT_IN) {
+        return Ok(DEFAULT_COMPONENT.to_vec());
+    }
     let most_bytes = (Limits::default().component_mib as u64) << 20;
     regular_file::read(path, most_bytes)
         .with_context(|| format!("reading policy {}", path.display()))

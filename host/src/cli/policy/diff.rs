@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::replay::{chain, skipped};
 use super::show::essence;
-use crate::assemble::{DEFAULT_POLICY as DEFAULT_COMPONENT, merge_settings};
+use crate::assemble::merge_settings;
 use crate::cli::progress::ProgressLine;
 use crate::cli::{Ended, complain, say, say_json};
 use crate::decision_log::{Diffed, Sides, diff, newest_begin, patient};
@@ -18,9 +18,6 @@ use crate::model::Setting;
 use crate::pipeline::DEFAULT_POLICY;
 use crate::policy::{Policy, Runtime};
 use crate::signing::Verified;
-
-/// The word for the policy that is part of this binary.
-const BUILT_IN: &str = "built-in";
 
 /// Arguments of `policy diff`.
 #[derive(Debug, Args)]
@@ -153,12 +150,7 @@ fn load(
     in_force: &[Setting],
     typed: &[String],
 ) -> anyhow::Result<(Policy, Vec<Setting>)> {
-    let component = if path == Path::new(BUILT_IN) {
-        Verified::built_in(DEFAULT_COMPONENT)
-    } else {
-        let bytes = super::read(path)?;
-        Verified::unsigned(bytes)
-    };
+    let component = Verified::unsigned(super::read(path)?);
     let compiled = runtime
         .compile(&component, None)
         .with_context(|| format!("loading {}", path.display()))?;

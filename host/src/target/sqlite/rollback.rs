@@ -244,7 +244,7 @@ pub fn kept_by_another(state: &SqliteState) -> Option<String> {
         Why::Unclear => "either on purpose (locking_mode=EXCLUSIVE) or in a transaction",
     };
     Some(format!(
-        "{} has the database for itself, {why}: nobody else can read it meanwhile, and a copy of the file could hold half a transaction",
+        "{} has the database for itself, {why}: nobody else can read it meanwhile, and a copy of the file could hold half a transaction; look again when it has let go of it",
         named(&alone.process)
     ))
 }
