@@ -13,7 +13,10 @@ impl Live {
         let before = reports.get(&report.check);
         // Once, not with each check.
         let is_new = before.is_none_or(|before| before.state != report.state);
-        if is_new && !matches!(report.state, CheckState::Passed | CheckState::Failed(_)) {
+        let is_told = !matches!(report.state, CheckState::Passed | CheckState::Failed(_))
+            // After each start, and in rollback mode, the full check is what counts.
+            && report.check != CheckKind::Incremental;
+        if is_new && is_told {
             let text = format!("{target}: {} check {}", report.check.name(), report.state);
             tell(now_ms(), Told::Note("check", &text));
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Pace, Site};
 use crate::clock::Moment;
@@ -122,6 +122,11 @@ fn all_but_unjudged(integrity: &Integrity) -> Share {
     }
 }
 
+/// For how long a sample that could not be read is tried again.
+const SAMPLE_TRIES: Duration = Duration::from_millis(200);
+/// Between two tries.
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
+
 /// Makes the checks that need the target for themselves, with a helper process of its own.
 pub(super) struct Examiner {
     site: Arc<Site>,
@@ -155,11 +160,16 @@ impl Examiner {
         let _turn = self.site.turn();
         let repairs = self.site.repairs();
         let check = check(mode, timeout_ms);
-        let checked = self.source.check(check);
-        Found::Integrity(
-            checked.unwrap_or_else(|error| not_made(mode, told(&error))),
-            repairs,
-        )
+        let begun = Instant::now();
+        loop {
+            let checked = self.source.check(check);
+            let checked = checked.unwrap_or_else(|error| not_made(mode, told(&error)));
+            // In rollback mode a commit is in the way for a moment.
+            if checked.error.is_none() || begun.elapsed() > SAMPLE_TRIES {
+                return Found::Integrity(checked, repairs);
+            }
+            std::thread::sleep(BETWEEN_TRIES);
+        }
     }
 
     /// Checks what was written since the last proof; `touched` are the pages, none when that is not

@@ -374,7 +374,14 @@ impl SqliteSource {
     fn check_alone(&mut self, looked: &Looked, check: Check) -> Result<Integrity, String> {
         let state = &looked.state;
         if state.wal.is_some() || set::journal_is_hot(state) || !state.locks.is_empty() {
-            return Err("nobody keeps the log: only a copy could be read".into());
+            let why = if state.wal.is_some() {
+                "it has a log that nobody keeps: only a copy could be read"
+            } else if state.locks.is_empty() {
+                "a journal waits to be played back: only a copy could be read"
+            } else {
+                "a transaction is being written: look again in a moment"
+            };
+            return Err(why.into());
         }
         self.check_file_alone(looked, check)
     }
