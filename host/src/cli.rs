@@ -26,6 +26,7 @@ mod policy;
 mod progress;
 mod recorded_incident;
 mod replay;
+mod status;
 mod table;
 mod watch;
 
@@ -52,6 +53,8 @@ enum Command {
     Check(oneshot::CheckArgs),
     /// Show what would be repaired, or repair it with --apply
     Repair(oneshot::RepairArgs),
+    /// How healthy each target of a run is, and when it was checked last
+    Status(status::StatusArgs),
     /// What happened, and why
     Incidents(history::IncidentsArgs),
     /// Approve the repair that an incident waits for (mode approve)
@@ -91,6 +94,7 @@ impl Command {
             | Self::Check(_)
             | Self::Repair(_)
             | Self::Incidents(_)
+            | Self::Status(_)
             | Self::Approve(_)
             | Self::Release(_)
             | Self::Worker => true,
@@ -194,6 +198,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Run(args) => watch::run(&args),
         Command::Check(args) => oneshot::check(&args),
         Command::Repair(args) => oneshot::repair(&args),
+        Command::Status(args) => status::run(&args),
         Command::Incidents(args) => history::incidents(&args),
         Command::Approve(args) => history::approve(&args),
         Command::Release(args) => history::release(&args),

@@ -439,6 +439,18 @@ pub fn signs_of_context(context: &Context) -> Vec<Sign> {
     bounds.chain(incidents).chain(unknown).collect()
 }
 
+impl CheckState {
+    /// In a word or two.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed(_) => "failed",
+            Self::NotDone(_) => "not made",
+            Self::TimedOut { .. } => "cut off",
+        }
+    }
+}
+
 impl fmt::Display for CheckState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -229,6 +229,15 @@ struct Told {
 }
 
 impl Journal {
+    /// Whether a dbmedic works with a state directory now; false also where that cannot be told.
+    pub fn is_in_use(state_dir: &Path) -> bool {
+        let file = OwnDir::existing(state_dir)
+            .ok()
+            .and_then(|dir| dir.open_file(FILE_NAME).ok());
+        let lock = file.map(|file| file.try_lock_shared());
+        matches!(lock, Some(Err(TryLockError::WouldBlock)))
+    }
+
     /// Opens the journal of a state directory, for this process alone, and makes it if there is none.
     ///
     /// # Errors

@@ -321,6 +321,17 @@ pub fn seconds(ms: u64) -> String {
     }
 }
 
+/// How long ago something was, for a person: `12 s ago`, `3 h ago`.
+pub fn ago(ms: u64) -> String {
+    const STEPS: [(u64, &str); 3] = [(86_400, "days"), (3_600, "h"), (60, "min")];
+    let seconds = ms / 1000;
+    let step = STEPS.iter().find(|(length, _)| seconds >= 2 * length);
+    match step {
+        Some((length, name)) => format!("{} {name} ago", seconds / length),
+        None => format!("{seconds} s ago"),
+    }
+}
+
 fn class_name(class: Classification) -> &'static str {
     match class {
         Classification::Hiccup => "hiccup",

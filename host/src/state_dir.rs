@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use crate::clock::{Moment, TimeMark, now_ms};
 use crate::detect::Detector;
 use crate::digest::hex;
-use crate::health::Health;
+use crate::health::{CheckReport, Health};
 use crate::model::Candidate;
 use crate::operations::Learned;
 use crate::own_dir::OwnDir;
@@ -185,10 +185,20 @@ struct CarriedFile<T> {
     carried: T,
 }
 
-/// What `health.json` holds.
-#[derive(Serialize)]
-struct HealthOfTargets<'a> {
-    targets: &'a BTreeMap<String, Health>,
+/// The file of what others may know of a run.
+const HEALTH: &str = "health.json";
+
+/// What `health.json` holds: how healthy each target is, and the latest run of each check on it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct HealthOfTargets {
+    /// When it was written, milliseconds since the Unix epoch.
+    #[serde(default)]
+    pub written_ms: u64,
+    /// By target.
+    pub targets: BTreeMap<String, Health>,
+    /// By target.
+    #[serde(default)]
+    pub checks: BTreeMap<String, Vec<CheckReport>>,
 }
 
 /// The directory.
@@ -365,14 +375,39 @@ impl StateDir {
     }
 
     /// Writes how healthy each target is, for others to read (`health.json`).
-    pub fn save_health(&self, targets: &BTreeMap<String, Health>) -> Result<(), StateError> {
+    pub fn save_health(&self, health: &HealthOfTargets) -> Result<(), StateError> {
         self.write_whole(
-            "health.json",
+            HEALTH,
             &Versioned {
                 v: VERSION,
-                content: HealthOfTargets { targets },
+                content: health,
             },
         )
+    }
+
+    /// What the latest run wrote of its targets; none when none did.
+    ///
+    /// # Errors
+    /// [`StateError::Damaged`] when the file is not what it should be.
+    pub fn load_health(root: &Path) -> Result<Option<HealthOfTargets>, StateError> {
+        let path = root.join(HEALTH);
+        let own = OwnDir::existing(root)?;
+        let Some(bytes) = own.read(HEALTH, LARGEST_BYTES).map_err(io(&path))? else {
+            return Ok(None);
+        };
+        let damaged = |what: String| StateError::Damaged {
+            path: path.clone(),
+            what,
+        };
+        let read: Versioned<HealthOfTargets> =
+            serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        if read.v != VERSION {
+            return Err(damaged(format!(
+                "version {}, this dbmedic reads {VERSION}",
+                read.v
+            )));
+        }
+        Ok(Some(read.content))
     }
 
     /// Leaves a person's word for the running dbmedic.

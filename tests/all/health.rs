@@ -121,6 +121,27 @@ fn a_run_keeps_the_health_of_each_target() {
     is_rolled_up(&targets["sound"]);
     assert_eq!(targets["damaged"]["status"], "unhealthy");
     assert_eq!(of_files(&targets["sound"]), None, "{targets}");
+    let status = |more: &[&str]| {
+        let state = home.path().join("state");
+        let told = Command::new(dbmedic())
+            .args(["status", "--state-dir", state.to_str().unwrap()])
+            .args(more)
+            .output()
+            .unwrap();
+        (told.status.code(), String::from_utf8(told.stdout).unwrap())
+    };
+    let (code, text) = status(&[]);
+    assert_eq!(code, Some(1));
+    assert!(
+        text.contains("damaged  unhealthy  full check failed "),
+        "{text}"
+    );
+    let (code, text) = status(&["sound"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.starts_with("sound  healthy  full check passed "),
+        "{text}"
+    );
 
     let db = rusqlite::Connection::open(&damaged).unwrap();
     db.execute_batch("REINDEX").unwrap();

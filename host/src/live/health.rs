@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{Listener, Live, Told};
 use crate::clock::now_ms;
 use crate::health::{self, CheckKind, CheckReport, CheckState, Health, Level, Sign, Status};
+use crate::state_dir::HealthOfTargets;
 
 impl Live {
     /// Keeps what a check came to, and tells when the target's health changed with it.
@@ -33,8 +34,26 @@ impl Live {
                 tell(now_ms(), Told::Note("note", &format!("{target}: {note}")));
             }
         }
+        let is_kept = matches!(report.check, CheckKind::Full | CheckKind::Snapshot);
         reports.insert(report.check, report);
         self.tell_health(target, tell);
+        // When it was checked last is worth knowing although nothing changed.
+        if is_kept {
+            let health = self.health_of_targets();
+            self.written.save_health(&health, tell);
+        }
+    }
+
+    /// What others may know of the targets.
+    pub(super) fn health_of_targets(&self) -> HealthOfTargets {
+        let of_target = |(target, reports): (&String, &BTreeMap<CheckKind, CheckReport>)| {
+            (target.clone(), reports.values().cloned().collect())
+        };
+        HealthOfTargets {
+            written_ms: now_ms(),
+            targets: self.health.clone(),
+            checks: self.reports.iter().map(of_target).collect(),
+        }
     }
 
     /// How healthy a target is, given the latest run of each check on it; none when there is no
@@ -97,7 +116,8 @@ impl Live {
         }
         self.health.insert(target.to_owned(), health);
         if !is_kept {
-            self.written.save_health(&self.health, tell);
+            let health = self.health_of_targets();
+            self.written.save_health(&health, tell);
         }
     }
 }

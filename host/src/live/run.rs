@@ -109,7 +109,8 @@ impl Live {
             }
             if now_ms() >= next_tick_ms {
                 next_tick_ms = now_ms() + self.pace.tick_interval_ms;
-                self.written.retry(&self.pipeline, &self.health, tell)?;
+                let health = self.health_of_targets();
+                self.written.retry(&self.pipeline, &health, tell)?;
                 events.extend(self.learned(tell));
                 events.push(Event::Tick { at_ms: now_ms() });
             }

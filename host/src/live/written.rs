@@ -4,17 +4,16 @@
 //! told once, kept in memory, and written when that works again. Only a repair needs the journal
 //! there and then; [`crate::repair::run`] begins none without it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use anyhow::bail;
 
 use super::{Listener, Told};
 use crate::clock::now_ms;
-use crate::health::Health;
 use crate::journal::{Journal, JournalEntry, JournalError};
 use crate::pipeline::{Carried, Pipeline};
-use crate::state_dir::{StateDir, StateError};
+use crate::state_dir::{HealthOfTargets, StateDir, StateError};
 
 /// Entries of the journal at most that wait to be written; later ones are lost, and counted.
 const WAITING: usize = 1024;
@@ -97,11 +96,7 @@ impl Written {
         self.noted(Due::Carried, saved, tell);
     }
 
-    pub(super) fn save_health(
-        &mut self,
-        health: &BTreeMap<String, Health>,
-        tell: &mut Listener<'_>,
-    ) {
+    pub(super) fn save_health(&mut self, health: &HealthOfTargets, tell: &mut Listener<'_>) {
         let saved = self.dir.save_health(health);
         self.noted(Due::Health, saved, tell);
     }
@@ -119,7 +114,7 @@ impl Written {
     pub(super) fn retry(
         &mut self,
         pipeline: &Pipeline,
-        health: &BTreeMap<String, Health>,
+        health: &HealthOfTargets,
         tell: &mut Listener<'_>,
     ) -> Result<(), JournalError> {
         if !self.ill {

@@ -168,8 +168,10 @@ fn damage_rows(path: &Path) -> usize {
     damaged.len()
 }
 
-fn is_unreadable(fault: &&IntegrityFault) -> bool {
-    fault.message.ends_with("cannot be read")
+/// Faults whose message ends so.
+fn count(found: &Integrity, ending: &str) -> usize {
+    let ends = |fault: &&IntegrityFault| fault.message.ends_with(ending);
+    found.faults.iter().filter(ends).count()
 }
 
 #[test]
@@ -177,7 +179,7 @@ fn rows_that_cannot_be_read_are_stepped_over() {
     let (_directory, path) = database();
     let damaged = damage_rows(&path);
     let found = checked(&path);
-    assert_eq!(found.faults.iter().filter(is_unreadable).count(), damaged);
+    assert_eq!(count(&found, "cannot be read"), damaged);
     let rows = found.coverage.unwrap().rows;
     assert_eq!(rows, 20_003 - damaged as u64);
 }
@@ -196,15 +198,9 @@ fn where_sqlite_breaks_off_at_a_row_the_rest_is_read_all_the_same() {
     };
     let found = super::super::check(&path, Access::InPlace, full).integrity;
     assert_eq!(found.error, None);
-    assert_eq!(found.faults.iter().filter(is_unreadable).count(), damaged);
-    let of = |ending: &str| {
-        let faults = found.faults.iter();
-        faults
-            .filter(|fault| fault.message.ends_with(ending))
-            .count()
-    };
-    assert_eq!(of(" of index plain is not in its table"), 10);
-    assert_eq!(of(" missing from index z_x"), 3);
+    assert_eq!(count(&found, "cannot be read"), damaged);
+    assert_eq!(count(&found, " of index plain is not in its table"), 10);
+    assert_eq!(count(&found, " missing from index z_x"), 3);
     let nowhere = |fault: &IntegrityFault| fault.object == DamagedObject::Pages;
     assert!(!found.faults.iter().any(nowhere), "{:?}", found.faults);
 }
