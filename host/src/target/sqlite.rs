@@ -351,6 +351,14 @@ pub struct IndexComparison {
     pub computed: u64,
     /// The first of them.
     pub examples: Vec<Disagreement>,
+    /// Entries without a row of which another index of the table has one as well: the table has lost these
+    /// rows, and what the indexes hold is all that is left of them.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub lost_rows: u64,
+    /// Entries without a row where the table has no other index that could tell whether the row was deleted
+    /// or lost. They are counted among [`RemovableEntries::without_row`].
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub unasked_rows: u64,
     /// Keys that several rows share although the index is to be unique: it cannot be built.
     pub shared_keys: u64,
     /// Whether the entries and the rows were compared with each other.
@@ -381,7 +389,7 @@ fn is_none(count: &u64) -> bool {
 /// Entries that a rebuild removes and that hold no value which is not also in a row, by why.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemovableEntries {
-    /// There is no row of this identity.
+    /// There is no row of this identity, and no other index of the table has an entry of it.
     pub without_row: u64,
     /// The same entry is there another time.
     pub duplicates: u64,

@@ -299,6 +299,24 @@ fn disagreement(compared: &IndexComparison) -> Diagnosis {
     }
 }
 
+/// What is proven of the entries that a rebuild removes.
+fn what_goes(compared: &IndexComparison) -> String {
+    let all = compared.removable.total();
+    match (compared.removable.without_row, compared.unasked_rows) {
+        (0, _) => {
+            format!("each of the {all} entries that go is proven to hold nothing that no row holds")
+        }
+        (rows, 0) => format!(
+            "of the {all} entries that go, {rows} have no row, and no other index of the table names one; \
+             the others hold nothing that no row holds"
+        ),
+        (rows, _) => format!(
+            "of the {all} entries that go, {rows} have no row, and the table has no other index that could \
+             tell whether it was deleted or lost; a copy keeps them"
+        ),
+    }
+}
+
 /// An index that is at fault, and not its table as far as is known.
 struct IndexFault<'a> {
     index: &'a str,
@@ -383,10 +401,7 @@ impl IndexFault<'_> {
             }) => (false, format!("not proven: {why}")),
             Some(compared) => (
                 true,
-                format!(
-                    "each of the {} entries that go is proven to hold nothing that no row holds",
-                    compared.removable.total()
-                ),
+                what_goes(compared),
             ),
         };
         let shared = self.compared.map_or(0, |compared| compared.shared_keys);

@@ -91,7 +91,7 @@ pub struct Checked {
 }
 
 /// What is gathered while a check runs; it counts even when the check is cut off.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Gathered {
     faults: Vec<IntegrityFault>,
     comparisons: Vec<IndexComparison>,
@@ -554,6 +554,8 @@ fn rebuildable(connection: &Connection, index: &str) -> bool {
 
 #[cfg(test)]
 mod judging_tests;
+#[cfg(test)]
+mod lost_rows_tests;
 #[cfg(test)]
 mod own_ways_tests;
 #[cfg(test)]

@@ -234,12 +234,12 @@ impl Session {
     fn go_on(&mut self, path: PathBuf, check: Check, time: Duration, is_over: bool) -> Answer {
         let known = self.slices.take().filter(|(of, _)| *of == path);
         let mut slices = known.map_or_else(|| Slices::new(check), |(_, slices)| slices);
-        let went = if is_over {
-            Err("the time for the check is over; the next one begins anew".to_owned())
-        } else {
-            slices.go_on(&path, time)
-        };
-        let checked = match went {
+        if is_over {
+            let checked = slices.so_far();
+            self.slices = Some((path, slices));
+            return Answer::Checked(checked.integrity, checked.values);
+        }
+        let checked = match slices.go_on(&path, time) {
             Ok(false) => {
                 self.slices = Some((path, slices));
                 return Answer::Sliced;

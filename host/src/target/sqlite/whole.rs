@@ -25,6 +25,8 @@ use crate::snapshot::{Moment, SnapshotInfo};
 /// begun anew.
 const LOG_GROWTH_BYTES: u64 = 64 << 20;
 
+/// How long before its deadline a check in slices says what it found until then, at most.
+const MOST_HEARD_IN: Duration = Duration::from_mins(1);
 /// How long slices go on in one request: between two, a quick check or a repair has its turn.
 const SLICES_TIME: Duration = Duration::from_secs(1);
 
@@ -136,9 +138,11 @@ impl SqliteSource {
             mode: Mode::Sliced,
             ..whole.check
         };
-        let is_over = check
-            .deadline
-            .is_some_and(|deadline| whole.begun.elapsed() > deadline);
+        // A little earlier, so that what was found until then is heard before the check is given up.
+        let is_over = check.deadline.is_some_and(|deadline| {
+            let heard_in = (deadline / 20).min(MOST_HEARD_IN);
+            whole.begun.elapsed() > deadline.saturating_sub(heard_in)
+        });
         match self.sql().slices(&path, check, SLICES_TIME, is_over) {
             Ok(None) => None,
             Ok(Some(found)) => Some(self.confirmed(whole, found)),

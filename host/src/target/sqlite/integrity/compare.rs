@@ -55,6 +55,8 @@ pub struct Compared {
     pub(super) of_expressions: u64,
     /// Whether which rows belong into the index is the application's to say.
     pub(super) filter_is_left: bool,
+    /// Why another version of SQLite may compute something else for it.
+    pub(super) is_versioned: Option<String>,
     /// How many disagreements lie in the digits of numbers that versions of SQLite write differently.
     pub(super) of_digits: u64,
     /// Why computed entries that no row agrees with were not looked at one by one: there are too many.
@@ -225,8 +227,10 @@ impl From<String> for Trouble {
 fn compare_into(connection: &Connection, compared: &mut Compared) -> Result<(), Trouble> {
     let found = &mut compared.comparison;
     let shape = Shape::read(connection, &found.index, &found.table)??;
-    found.left_to_application = shape.left_to_application();
-    compared.filter_is_left = shape.filter_is_left();
+    compared.is_versioned = shape.differs_by_version(connection)?;
+    let versioned = compared.is_versioned.clone();
+    found.left_to_application = shape.left_to_application().or(versioned);
+    compared.filter_is_left = shape.filter_is_left() || shape.filter_hangs_on_digits(connection)?;
     let found = &mut compared.comparison;
     for sql in [
         Some(shape.rows_sql("")),
@@ -252,8 +256,9 @@ fn compare_into(connection: &Connection, compared: &mut Compared) -> Result<(), 
     // Whether the application's own order and functions are SQLite's shows in what it wrote.
     let mut witness = found
         .left_to_application
-        .is_some()
-        .then(|| Witness::new(sides.shape.clone()));
+        .as_ref()
+        .filter(|_| compared.is_versioned.is_none())
+        .map(|_| Witness::new(sides.shape.clone()));
     let walked = sides.entries(&mut |entry| {
         entries.add(hash(entry));
         if let Some(witness) = &mut witness {
@@ -494,6 +499,7 @@ impl Sides<'_> {
         let mut between = between
             .map(|sql| self.connection.prepare(&sql))
             .transpose()?;
+        let mut without_row: HashSet<Hash> = HashSet::new();
         for unconfirmed in &entries {
             let identity: Vec<Owned> = self.identity(&unconfirmed.entry);
             let keyed = candidates.get(&self.key_hash(&refs(&unconfirmed.entry)));
@@ -533,7 +539,10 @@ impl Sides<'_> {
                         }
                         self.disagree(unconfirmed, &row, false, false, compared);
                     }
-                    None => removable.without_row += 1,
+                    None => {
+                        removable.without_row += 1;
+                        without_row.insert(hash(&refs(&identity)));
+                    }
                 }
                 continue;
             };
@@ -554,6 +563,67 @@ impl Sides<'_> {
             } else {
                 self.disagree(unconfirmed, &row, has_own_entry, !is_in, compared);
             }
+        }
+        self.look_for_lost_rows(&without_row, compared)
+    }
+
+    /// Looks for entries of these rows, which the table does not have, in its other indexes. Where another
+    /// one has them too, the table has lost the rows. Where none has, they were deleted.
+    fn look_for_lost_rows(
+        &self,
+        rows: &HashSet<Hash>,
+        compared: &mut Compared,
+    ) -> Result<(), Trouble> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let found = &mut compared.comparison;
+        let others: Vec<String> = self
+            .connection
+            .prepare(
+                "SELECT name FROM pragma_index_list(?1)
+                 WHERE name <> ?2 AND NOT (origin = 'pk' AND ?3) ORDER BY name",
+            )?
+            .query_map(
+                rusqlite::params![found.table, found.index, !self.shape.has_rowid],
+                |row| row.get(0),
+            )?
+            .collect::<Result<_, _>>()?;
+        let (mut named_in, mut asked) = (Vec::new(), false);
+        let mut lost: HashSet<Hash> = HashSet::new();
+        for other in others {
+            let Ok(shape) = Shape::read(self.connection, &other, &found.table)? else {
+                continue;
+            };
+            let mut named: HashSet<Hash> = HashSet::new();
+            let mut visit = |entry: &[Stored<'_>]| {
+                let identity: Vec<Stored<'_>> =
+                    shape.identity.iter().map(|at| entry[*at]).collect();
+                let identity = hash(&identity);
+                if rows.contains(&identity) {
+                    named.insert(identity);
+                }
+                Ok::<(), Trouble>(())
+            };
+            let mut pages = Pages::open(self.connection)?;
+            let walked = pages.walk(shape.root, shape.parts.len(), &mut visit)?;
+            let is_whole = walked.unreadable.is_nothing() && walked.long == 0;
+            asked |= is_whole && shape.has_every_row();
+            if !named.is_empty() {
+                lost.extend(named);
+                named_in.push(other);
+            }
+        }
+        found.lost_rows = lost.len() as u64;
+        found.removable.without_row -= found.lost_rows.min(found.removable.without_row);
+        if let Some(first) = named_in.first() {
+            found.unproven = Some(format!(
+                "{} entries without a row are in index `{first}` as well: the table has lost these \
+                 rows, and the indexes are all that is left of them",
+                found.lost_rows
+            ));
+        } else if !asked {
+            found.unasked_rows = found.removable.without_row;
         }
         Ok(())
     }
@@ -691,8 +761,9 @@ impl Sides<'_> {
             if hash(&[of_row.into()]) == hash(&[of_entry.into()]) {
                 continue;
             }
-            is_computed &= part.is_expression();
-            may_be_own &= part.is_expression() && is_beyond_ascii(of_row, of_entry);
+            is_computed &= part.is_computed();
+            may_be_own &= part.is_computed()
+                && (compared.is_versioned.is_some() || is_beyond_ascii(of_row, of_entry));
             columns.push(ColumnDifference {
                 column: part.name.clone(),
                 row: value_shape(&of_row.into()),

@@ -85,7 +85,27 @@ pub(super) fn compare_damaged(connection: &Connection, found: &mut Gathered) {
         if compared.comparison.shared_keys > 0 {
             found.shared.insert((index.to_owned(), table.to_owned()));
         }
+        if compared.comparison.lost_rows > 0 {
+            name_lost_rows(found, table, compared.comparison.lost_rows);
+        }
         found.compared(compared);
+    }
+}
+
+/// Names rows that several indexes of a table have entries of, and the table does not hold: a page of the
+/// table was lost, or never written, and is well formed all the same.
+fn name_lost_rows(found: &mut Gathered, table: &str, rows: u64) {
+    const ENDING: &str = " rows that several of its indexes name are not in it";
+    let object = DamagedObject::Table {
+        table: table.to_owned(),
+    };
+    let is_known =
+        |fault: &IntegrityFault| fault.object == object && fault.message.ends_with(ENDING);
+    if !found.faults.iter().any(is_known) {
+        found.faults.push(IntegrityFault {
+            message: format!("{rows}{ENDING}"),
+            object,
+        });
     }
 }
 
@@ -108,6 +128,9 @@ fn leave_to_application(compared: &Compared, found: &mut Gathered) -> bool {
     let is_value = |fault: &IntegrityFault| {
         is_order(fault)
             || fault.message.contains(" differ from ")
+            || fault
+                .message
+                .contains(" stores an imprecise floating-point value")
             || fault.message.contains(" missing from index ")
             || fault.message.starts_with("wrong # of entries in index ")
     };

@@ -220,3 +220,97 @@ fn another_number_beside_them_is_told_and_not_built_over() {
     let compared = compare(&Connection::open(&database.path).unwrap(), "i", "t").unwrap();
     assert!(!compared.comparison.proves_no_loss());
 }
+
+/// Rows with what an application, or another version, made of them in `other`, and an index that is said to
+/// make it itself.
+fn made_otherwise(table: &str, index: &str, rows: &str, said: [&str; 2]) -> Database {
+    Database::new(
+        &format!(
+            "CREATE TABLE t(id INTEGER PRIMARY KEY, {table});
+             {NUMBERS} {rows}
+             {index}"
+        ),
+        &format!(
+            "UPDATE sqlite_schema SET sql = replace(sql, '{}', '{}')",
+            said[0], said[1]
+        ),
+    )
+}
+
+#[test]
+fn what_an_application_or_another_version_computes_otherwise_is_not_judged() {
+    let days = "INSERT INTO t(day, other)
+                SELECT '2023-0' || (i % 5 + 1) || '-11', '2023-0' || (i % 5 + 1) || '-11' FROM n;
+                INSERT INTO t(day, other) VALUES ('2023-02-29', '2023-02-29');";
+    let names = "INSERT INTO t(day, other) SELECT 'ann' || i, 'ann' || i FROM n;
+                 INSERT INTO t(day, other) VALUES ('C', 'x');";
+    let digits =
+        "INSERT INTO t(day, other) SELECT i / 7.0, length(printf('%!.15g', i / 7.0)) FROM n;";
+    let column = "day, other";
+    let computed = "day, other, made AS (other)";
+    for (table, index, rows, said) in [
+        (
+            column,
+            "CREATE INDEX i ON t(id) WHERE other >= '2023-03-01';",
+            days,
+            ["other >=", "date(day) >="],
+        ),
+        (
+            column,
+            "CREATE INDEX i ON t((other));",
+            days,
+            ["((other))", "(date(day))"],
+        ),
+        // The keys say nothing of what decides which rows belong into it.
+        (
+            column,
+            "CREATE INDEX i ON t(id) WHERE other = 'c' OR id < 2900;",
+            names,
+            ["other =", "lower(day) ="],
+        ),
+        (
+            column,
+            "CREATE INDEX i ON t(id) WHERE other > 'ann2';",
+            "INSERT INTO t(day, other) SELECT 'ANN' || i, 'ann' || i FROM n;",
+            ["other > ''ann2''", "day > ''ann1'' COLLATE NOCASE"],
+        ),
+        (
+            computed,
+            "CREATE INDEX i ON t(made);",
+            "INSERT INTO t(day, other) SELECT 'ann' || i, 'ann' || i FROM n;
+             INSERT INTO t(day, other) VALUES ('Änne', 'änne');",
+            ["AS (other)", "AS (lower(day))"],
+        ),
+        (
+            computed,
+            "CREATE INDEX i ON t(id) WHERE made = 'c' OR id < 2900;",
+            names,
+            ["AS (other)", "AS (lower(day))"],
+        ),
+        (
+            column,
+            "CREATE INDEX i ON t((other));",
+            digits,
+            ["((other))", "(length(day))"],
+        ),
+    ] {
+        let database = made_otherwise(table, index, rows, said);
+        let integrity = database.check();
+        assert_eq!(integrity.faults, [], "{said:?}");
+        let unjudged = database.unjudged();
+        let of_index = |one: &String| one.contains("index `i`");
+        assert!(unjudged.iter().any(of_index), "{said:?}: {unjudged:?}");
+    }
+    for check in ["day IS date(day)", "day + 0.0 > 1e30"] {
+        let database = Database::new(
+            &format!(
+                "CREATE TABLE t(day CHECK ({check})); PRAGMA ignore_check_constraints = ON;
+                 INSERT INTO t VALUES ('2023-02-29');"
+            ),
+            "",
+        );
+        assert_eq!(database.broken(), []);
+        let unjudged = database.unjudged();
+        assert!(unjudged[0].contains("versions of SQLite"), "{unjudged:?}");
+    }
+}

@@ -56,7 +56,8 @@ fn differs(connection: &Connection, index: &str, table: &str) -> rusqlite::Resul
         return Ok(false);
     };
     let sql = shape.count_sql();
-    if shape.filter_is_left() || !shape.reads_the_table(connection, &sql)? {
+    let is_left = shape.filter_is_left() || shape.filter_hangs_on_digits(connection)?;
+    if is_left || !shape.reads_the_table(connection, &sql)? {
         return Ok(false);
     }
     let rows: i64 = connection.query_row(&sql, [], |row| row.get(0))?;

@@ -4,8 +4,9 @@
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _};
 
-use super::application::{collated_columns, in_expression};
+use super::application::{Terms, collated_columns, hang_on_digits};
 use super::definition::tokens;
+use super::digits;
 use super::objects::concerns_an_object;
 use super::shape::Shape;
 use super::{Gathered, is_damage, quoted, rebuildable};
@@ -206,9 +207,17 @@ fn checks(connection: &Connection, found: &mut Gathered) -> rusqlite::Result<()>
             Err(error) if is_damage(&error) => continue,
             Err(error) => return Err(error),
         };
-        let collated = collated_columns(&definition);
-        let mut own = conditions.iter();
-        if let Some(why) = own.find_map(|condition| in_expression(condition, &collated)) {
+        let terms = Terms::of(&definition);
+        let own = conditions.iter().find_map(|sql| terms.in_expression(sql));
+        let all: Vec<&str> = conditions
+            .iter()
+            .flat_map(|sql| terms.with_computed(sql))
+            .collect();
+        let own = match own {
+            None if hang_on_digits(connection, &table, &all)? => Some(digits::WHY.to_owned()),
+            own => own,
+        };
+        if let Some(why) = own {
             let why = format!("{rows} rows break one by SQLite's own definitions, and {why}");
             found.unjudged(UnjudgedPart::Checks, &table, &why);
             continue;

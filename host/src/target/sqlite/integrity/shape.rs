@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::application::in_expression;
+use super::application::{Terms, calls, hang_on_digits, of_versions, takes_text, versioned_in};
 use super::definition::Definition;
 use super::values::{Owned, hash};
 use super::{digits, quoted};
@@ -34,6 +34,7 @@ pub(super) struct Shape {
     pub(super) unique: bool,
     /// Whether text is UTF-16: SQLite would give it as UTF-8, and what is no text would change.
     utf16: bool,
+    terms: Terms,
 }
 
 /// One value of an entry.
@@ -63,12 +64,12 @@ enum Origin {
 
 impl Part {
     /// Whether it is computed, and no column.
-    pub(super) fn is_expression(&self) -> bool {
+    fn is_expression(&self) -> bool {
         self.origin == Origin::Expression
     }
 
     /// Whether it is computed whenever a row is read: an expression, or a column that is not stored.
-    fn is_computed(&self) -> bool {
+    pub(super) fn is_computed(&self) -> bool {
         self.origin != Origin::Stored
     }
 }
@@ -94,18 +95,26 @@ impl Shape {
         index: &str,
         table: &str,
     ) -> rusqlite::Result<Result<Self, NotComparable>> {
-        let found: Option<(u32, Option<String>, u32, bool)> = connection
+        let found: Option<(u32, Option<String>, u32, bool, String)> = connection
             .query_row(
-                "SELECT i.rootpage, i.sql, t.rootpage, l.wr
+                "SELECT i.rootpage, i.sql, t.rootpage, l.wr, coalesce(t.sql, '')
                  FROM main.sqlite_schema AS i
                  JOIN main.sqlite_schema AS t ON t.type = 'table' AND t.name = i.tbl_name
                  JOIN pragma_table_list AS l ON l.schema = 'main' AND l.name = t.name
                  WHERE i.type = 'index' AND i.name = ?1 AND i.tbl_name = ?2",
                 [index, table],
-                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+                |row| {
+                    Ok((
+                        row.get(0)?,
+                        row.get(1)?,
+                        row.get(2)?,
+                        row.get(3)?,
+                        row.get(4)?,
+                    ))
+                },
             )
             .optional()?;
-        let Some((root, sql, table_root, without_rowid)) = found else {
+        let Some((root, sql, table_root, without_rowid, table_sql)) = found else {
             return Ok(Err(format!("index `{index}` is not in the schema")));
         };
         let encoding: String =
@@ -144,6 +153,7 @@ impl Shape {
             partial: None,
             unique,
             utf16: encoding != "UTF-8",
+            terms: Terms::of(&table_sql),
         };
         if is_partial {
             shape.partial.clone_from(&text.filter);
@@ -423,6 +433,11 @@ impl Shape {
                 .all(|part| part.collation != Collation::Unknown)
     }
 
+    /// Whether each row of the table has an entry in it.
+    pub(super) fn has_every_row(&self) -> bool {
+        self.partial.is_none()
+    }
+
     /// Whether a key in it is computed whenever a row is read.
     pub(super) fn is_computed(&self) -> bool {
         self.parts.iter().any(Part::is_computed)
@@ -458,27 +473,62 @@ impl Shape {
                 part.collation_name
             ));
         }
-        let calls = |sql: &str| {
-            // An expression stands in brackets of its own.
-            let inner = sql.strip_prefix('(').and_then(|sql| sql.strip_suffix(')'));
-            let upper = sql.to_ascii_uppercase();
-            inner.unwrap_or(sql).contains('(')
-                || [" LIKE ", " GLOB ", " REGEXP ", " MATCH ", " COLLATE ", "->"]
-                    .iter()
-                    .any(|word| upper.contains(word))
-        };
-        let sql = self.parts.iter().map(|part| part.sql.as_str());
-        sql.chain(self.partial.as_deref())
-            .any(calls)
-            .then(|| "the application may define the functions in it in its own way".to_owned())
+        if let Some(function) = self.texts().into_iter().find_map(versioned_in) {
+            return Some(of_versions(&function));
+        }
+        if self.texts().into_iter().any(calls) {
+            return Some(
+                "the application may define the functions in it in its own way".to_owned(),
+            );
+        }
+        let filter = self.partial.as_deref();
+        filter.and_then(|filter| self.terms.in_expression(filter))
+    }
+
+    /// The expressions that are computed for it: keys, which rows belong into it, and the columns that
+    /// these name.
+    fn texts(&self) -> Vec<&str> {
+        let keys = self.parts.iter().filter(|part| part.is_expression());
+        let own = keys.map(|part| part.sql.as_str());
+        let own = own.chain(self.partial.as_deref());
+        let mut texts: Vec<&str> = own.flat_map(|sql| self.terms.with_computed(sql)).collect();
+        if self.parts.iter().any(|part| part.origin == Origin::Virtual) {
+            texts.extend(self.terms.computed());
+        }
+        texts
+    }
+
+    /// Why another version of SQLite may compute other keys, or other rows that belong into it; none when
+    /// every version computes the same from the rows that are there.
+    ///
+    /// # Errors
+    ///
+    /// SQLite's own.
+    pub(super) fn differs_by_version(
+        &self,
+        connection: &Connection,
+    ) -> rusqlite::Result<Option<String>> {
+        let texts = self.texts();
+        if let Some(function) = texts.iter().find_map(|sql| versioned_in(sql)) {
+            return Ok(Some(of_versions(&function)));
+        }
+        let takes = hang_on_digits(connection, &self.table, &texts)?;
+        Ok(takes.then(|| digits::WHY.to_owned()))
+    }
+
+    /// Whether which rows belong into it is computed by anything that an application, or another version
+    /// of SQLite, may compute in its own way, whatever the rows hold.
+    pub(super) fn filter_calls(&self) -> bool {
+        let filter = self.partial.as_deref();
+        filter.is_some_and(|sql| {
+            self.terms.in_expression(sql).is_some() || self.terms.with_computed(sql).any(takes_text)
+        })
     }
 
     /// The same index with keys that are equal only to the byte; none where it computes something that
     /// an application may define.
     pub(super) fn by_bytes(&self) -> Option<Self> {
-        let computes = self.parts.iter().any(Part::is_expression);
-        let filter = self.partial.as_deref();
-        if computes || filter.is_some_and(|sql| in_expression(sql, &[]).is_some()) {
+        if self.is_computed() || self.filter_is_left() {
             return None;
         }
         let mut exact = self.clone();
@@ -489,10 +539,25 @@ impl Shape {
         Some(exact)
     }
 
-    /// Whether which rows belong into it is computed by functions that an application may define.
+    /// Whether which rows belong into it is computed by what an application, or another version of SQLite,
+    /// may compute in its own way.
     pub(super) fn filter_is_left(&self) -> bool {
         let filter = self.partial.as_deref();
-        filter.is_some_and(|sql| in_expression(sql, &[]).is_some())
+        filter.is_some_and(|sql| self.terms.in_expression(sql).is_some())
+    }
+
+    /// Whether which rows belong into it hangs on the digits in which a version of SQLite writes or reads
+    /// numbers.
+    ///
+    /// # Errors
+    ///
+    /// SQLite's own.
+    pub(super) fn filter_hangs_on_digits(&self, connection: &Connection) -> rusqlite::Result<bool> {
+        let Some(filter) = self.partial.as_deref() else {
+            return Ok(false);
+        };
+        let texts: Vec<&str> = self.terms.with_computed(filter).collect();
+        hang_on_digits(connection, &self.table, &texts)
     }
 
     /// How two entries compare in the order of the index.

@@ -428,17 +428,33 @@ impl Slices {
         Ok(())
     }
 
-    /// What was found until now; with `error` the check is not at its end.
-    pub fn checked(mut self, error: Option<String>) -> Checked {
-        settle(&mut self.found.faults);
-        self.coverage.slicing = Some(self.slicing);
-        let found = self.found;
+    /// What was found until now, when the time is over. The check may go on later.
+    pub fn so_far(&self) -> Checked {
+        let (rows, entries) = (self.coverage.rows, self.coverage.entries);
+        let why = format!(
+            "its time was over after {rows} rows and {entries} entries of indexes: the next check goes on there"
+        );
+        self.with(Some(why))
+    }
+
+    /// What was found; with `error` the check is not at its end.
+    pub fn checked(self, error: Option<String>) -> Checked {
+        self.with(error)
+    }
+
+    fn with(&self, error: Option<String>) -> Checked {
+        let mut found = self.found.clone();
+        settle(&mut found.faults);
+        let coverage = Coverage {
+            slicing: Some(self.slicing),
+            ..self.coverage
+        };
         let duration = self.begun.elapsed();
         Checked {
             integrity: Integrity {
                 duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
                 faults: found.faults,
-                coverage: Some(self.coverage),
+                coverage: Some(coverage),
                 comparisons: found.comparisons,
                 broken_rules: found.broken_rules,
                 unjudged: found.unjudged.into_iter().collect(),

@@ -350,7 +350,9 @@ impl Repair for Rebuild {
             let detail = format!("{} is not what the rehearsal made", self.derived.name());
             return Err(RepairError::Unproven(detail));
         }
-        let loss = if unchanged {
+        let loss = if let Some(doubt) = &proven.doubt {
+            Loss::NotProven(doubt.clone())
+        } else if unchanged {
             Loss::Nothing
         } else {
             Loss::NotProven("others wrote to the table since".to_owned())

@@ -175,6 +175,29 @@ fn count(found: &Integrity, ending: &str) -> usize {
 }
 
 #[test]
+fn a_check_whose_time_is_over_says_what_it_found_and_goes_on_later() {
+    let (_directory, path) = database();
+    behind_the_indexes(&path, "DELETE FROM t WHERE id = 5 OR id = 19999");
+    let mut slices = slices();
+    while slices.coverage.rows == 0 {
+        assert!(!slices.go_on(&path, Duration::from_millis(1)).unwrap());
+    }
+    let read = slices.coverage.rows;
+    assert!(read < 20_000, "{read}");
+    let so_far = slices.so_far().integrity;
+    assert!(
+        so_far
+            .error
+            .unwrap()
+            .contains(&format!("after {read} rows"))
+    );
+    let found = to_the_end(slices, &path);
+    assert_eq!(found.error, None);
+    assert_eq!(found.coverage.unwrap().rows, 20_001);
+    assert_eq!(count(&found, " of index plain is not in its table"), 2);
+}
+
+#[test]
 fn rows_that_cannot_be_read_are_stepped_over() {
     let (_directory, path) = database();
     let damaged = damage_rows(&path);

@@ -10,7 +10,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::super::text_fact;
-use super::proven::{Derived, Rows, faults};
+use super::proven::{Derived, Goes, Rows, faults};
 use crate::model::Finding;
 use crate::repair::RepairError;
 use crate::target::sqlite::integrity::{FullTextTable, full_text, quoted};
@@ -223,7 +223,7 @@ impl Derived for FullText {
         }
     }
 
-    fn may_go(&self, _: &Connection, faults: &[IntegrityFault]) -> Result<String, RepairError> {
+    fn may_go(&self, _: &Connection, faults: &[IntegrityFault]) -> Result<Goes, RepairError> {
         let mut own = faults.iter().filter(|fault| self.is_of(fault)).peekable();
         let unmet = |name, detail| Err(RepairError::Unmet { name, detail });
         if own.peek().is_none() {
@@ -242,7 +242,9 @@ impl Derived for FullText {
         if let Some(fault) = own.find(broken) {
             return unmet("rebuildable", fault.message.clone());
         }
-        Ok("of the index only what is made of the text went".to_owned())
+        Ok(Goes::from(
+            "of the index only what is made of the text went".to_owned(),
+        ))
     }
 
     fn is_as_built(&self, before: &Connection, after: &Connection) -> Result<(), RepairError> {

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::super::text_fact;
-use super::proven::{Derived, Rows};
+use super::proven::{Derived, Goes, Rows};
 use crate::model::Finding;
 use crate::repair::RepairError;
 use crate::target::sqlite::integrity::{compare, quoted, rows_of};
@@ -75,10 +75,10 @@ impl Derived for Index {
             || fault.object == DamagedObject::Schema
     }
 
-    fn may_go(&self, db: &Connection, _: &[IntegrityFault]) -> Result<String, RepairError> {
+    fn may_go(&self, db: &Connection, _: &[IntegrityFault]) -> Result<Goes, RepairError> {
         let compared = compare(db, &self.index, &self.table)?.comparison;
         may_go(&compared)?;
-        Ok(what_goes(compared.removable, compared.missing_entries))
+        Ok(what_goes(&compared))
     }
 
     fn is_as_built(&self, _: &Connection, _: &Connection) -> Result<(), RepairError> {
@@ -145,13 +145,13 @@ fn may_go(compared: &IndexComparison) -> Result<(), RepairError> {
 }
 
 /// What a rebuild removes and adds, in words.
-fn what_goes(removable: RemovableEntries, missing_entries: u64) -> String {
+fn what_goes(compared: &IndexComparison) -> Goes {
     let RemovableEntries {
         without_row,
         duplicates,
         misnamed,
         out_of_place,
-    } = removable;
+    } = compared.removable;
     let kinds = [
         (without_row, "without a row"),
         (duplicates, "that stood there twice"),
@@ -171,8 +171,16 @@ fn what_goes(removable: RemovableEntries, missing_entries: u64) -> String {
             went.join(", ")
         )
     };
-    match missing_entries {
+    let text = match compared.missing_entries {
         0 => went,
         missing => format!("{went}; {missing} missing ones came"),
-    }
+    };
+    let doubt = (compared.unasked_rows > 0).then(|| {
+        format!(
+            "{} entries had no row, and the table has no other index that could tell whether these rows \
+             were deleted or lost",
+            compared.unasked_rows
+        )
+    });
+    Goes { text, doubt }
 }

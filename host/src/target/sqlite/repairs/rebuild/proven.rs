@@ -42,7 +42,7 @@ pub(super) trait Derived {
     fn is_of_source(&self, fault: &IntegrityFault) -> bool;
     /// Proves on a copy that nothing is lost by what a rebuild removes, and says what that is;
     /// [`RepairError::Unmet`] if it is not so.
-    fn may_go(&self, db: &Connection, faults: &[IntegrityFault]) -> Result<String, RepairError>;
+    fn may_go(&self, db: &Connection, faults: &[IntegrityFault]) -> Result<Goes, RepairError>;
     /// Proves on two copies, one from before a rebuild and one from after it, that the application
     /// would have built the same; [`RepairError::Unmet`] if that is not known.
     fn is_as_built(&self, before: &Connection, after: &Connection) -> Result<(), RepairError>;
@@ -54,12 +54,31 @@ pub(super) trait Derived {
     fn rows(&self, db: &Connection) -> Result<Rows, RepairError>;
 }
 
+/// What a rebuild removes and adds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Goes {
+    /// In words.
+    pub(super) text: String,
+    /// Why it is not known that nothing is lost by it; none when that is proven.
+    pub(super) doubt: Option<String>,
+}
+
+impl From<String> for Goes {
+    /// Of which it is proven that nothing is lost by it.
+    fn from(text: String) -> Self {
+        Self { text, doubt: None }
+    }
+}
+
 /// What was proven on a copy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Proven {
     v: u32,
     /// What the rebuild removes and adds, in words.
     pub(super) went: String,
+    /// Why it is not known that nothing is lost by what it removes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) doubt: Option<String>,
     /// The rows of the table.
     pub(super) rows: Rows,
     /// What the check says of everything else: it may stay, but nothing may come to it.
@@ -215,9 +234,11 @@ pub(super) fn prove_without_rebuild(
             detail: fault.message.clone(),
         });
     }
+    let Goes { text, doubt } = derived.may_go(&db, &found)?;
     Ok(Proven {
         v: 1,
-        went: derived.may_go(&db, &found)?,
+        went: text,
+        doubt,
         rows: derived.rows(&db)?,
         faults_elsewhere: found
             .iter()
