@@ -18,6 +18,9 @@ mod arbitrary;
 /// The direction of imports in host/src, and who may make what.
 mod architecture;
 
+/// Programs at work that look idle.
+mod at_work;
+
 /// Hostile components, one file each, and how each ends.
 mod attacks;
 

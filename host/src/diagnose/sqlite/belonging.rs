@@ -15,6 +15,8 @@ pub(super) struct Belonging {
     /// The companion with which the file is at fault and without which it is sound, where its own
     /// commits may have made that fault as well.
     doubtful: Option<Companion>,
+    /// Whether a process has the files open and holds no lock, as far as was asked last.
+    is_open: bool,
 }
 
 /// By what a companion of the file is known again.
@@ -50,10 +52,13 @@ impl Belonging {
         self.doubtful = self
             .doubtful
             .filter(|known| Some(*known) == now && look.state.locks.is_empty());
+        if let Some(openers) = &look.state.set.openers {
+            self.is_open = !openers.is_empty();
+        }
         let companion = now?;
         self.judge(look, companion);
         match &self.foreign {
-            Some(foreign) => Some(foreign.problem(look)),
+            Some(foreign) => Some(foreign.problem(look, self.is_open)),
             None => hot_journal(look),
         }
     }
@@ -144,7 +149,7 @@ impl Belonging {
 }
 
 impl Foreign {
-    fn problem(&self, look: &Look<'_>) -> Diagnosis {
+    fn problem(&self, look: &Look<'_>, is_open: bool) -> Diagnosis {
         let state = look.state;
         let mut facts = vec![
             text("evidence", &self.evidence),
@@ -171,7 +176,7 @@ impl Foreign {
             }
         };
         facts.extend(look.snapshot_facts());
-        let unused = state.locks.is_empty();
+        let unused = state.locks.is_empty() && !is_open;
         Diagnosis {
             kind: kind.into(),
             subject: subject.into(),

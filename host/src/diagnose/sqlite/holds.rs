@@ -137,6 +137,7 @@ fn is_candidate(process: &Process, conduct: &Conduct) -> bool {
     !is_outside(process)
         && process.start_ticks > 0
         && on_purpose::purpose(&process.name).is_none()
+        && !conduct.is_at_work()
         && matches!(
             conduct.state(),
             Some(RunState::Sleeping | RunState::Stopped)

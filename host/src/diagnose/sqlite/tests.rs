@@ -34,6 +34,7 @@ pub(super) fn probe(holder: &LockHolder) -> Probe {
         runs: 1,
         cpu_us: 1000,
         read_bytes: Some(0),
+        descendants: None,
     };
     Probe {
         lock: holder.lock,
@@ -366,7 +367,8 @@ fn a_journal_waits_only_when_its_writer_is_gone() {
     let mut integrity = checked(&["row 7 missing from index i"], Some(true));
     integrity.faults[0].object = DamagedObject::Table { table: "t".into() };
     state.integrity = Some(integrity);
-    let (kinds, offered) = diagnosed(&mut Memory::default(), 0, &state);
+    let mut memory = Memory::default();
+    let (kinds, offered) = diagnosed(&mut memory, 0, &state);
     assert_eq!(
         (kinds, offered),
         (
@@ -374,6 +376,22 @@ fn a_journal_waits_only_when_its_writer_is_gone() {
             vec!["journal.set-aside".into()]
         )
     );
+    // Who has the files open and holds no lock may take none: what is beside them is not moved, also
+    // in the looks that do not ask.
+    let user = holder(Lock::Shared, 7).process;
+    for (openers, may_go) in [
+        (Some(vec![user]), false),
+        (None, false),
+        (Some(vec![]), true),
+        (None, true),
+    ] {
+        state.set.openers = openers;
+        let problems = memory
+            .diagnose(&observed(0, &state), &state, &[], &OPTIONS)
+            .problems;
+        let mut conditions = problems[0].candidates[0].preconditions.iter();
+        assert_eq!(conditions.all(|condition| condition.holds), may_go);
+    }
 }
 
 #[test]

@@ -4,12 +4,19 @@
 //! processor between two observations held between them whatever it held in both: that is proof,
 //! where any number of samples of the lock alone is not.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use serde::{Deserialize, Serialize};
 
 /// With more threads than this a process is not followed thread by thread.
 const MOST_THREADS: usize = 1024;
+
+/// With more processes than this nobody is asked for descendants.
+const MOST_PROCESSES: usize = 1 << 16;
+
+/// With more descendants than this they are not followed one by one.
+const MOST_DESCENDANTS: usize = 256;
 
 /// Marks are facts for policies too, where integers have 53 bits.
 const MARK_BITS: u64 = (1 << 53) - 1;
@@ -49,48 +56,51 @@ pub struct Activity {
     /// Bytes that it has read with system calls such as `pread`, from files and pipes; none where
     /// that may not be seen (another user's process).
     pub read_bytes: Option<u64>,
+    /// What the processes that it started have done; none where there are none, or where nobody
+    /// asked: see [`Processes`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub descendants: Option<Descendants>,
 }
 
-/// Of a processor's time, from which on a process is at work: 1 part in 200. A timer that wakes a
-/// process once a second uses less than a thousandth.
-const WORK_SHARE: u64 = 200;
-
-/// How often a second a process may be given a processor before it is at work: more than a heartbeat
-/// needs, fewer than a slow reading of rows takes.
-const RUNS_PER_S: u64 = 10;
-
-/// So many runs are never work: a heartbeat of several threads comes in a bunch.
-const FEW_RUNS: u64 = 5;
-
-/// Bytes read from files that are work: SQLite reads whole pages, and its usual page has this size.
-const READ_BYTES: u64 = 4096;
+/// What the processes that a process started, and those that these started, have done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Descendants {
+    /// A number that is another one whenever one of them has run, begun or ended meanwhile; at most
+    /// 53 bits.
+    pub run_mark: u64,
+    /// Whether one of them runs, or waits for a processor or a disk, or cannot be seen.
+    pub at_work: bool,
+}
 
 impl Activity {
-    /// Whether the process did more since an earlier moment than a heartbeat does, or is at work now.
-    /// What cannot be seen counts as work.
-    pub fn has_worked_since(&self, before: &Self, elapsed_ms: u64) -> bool {
-        if self.is_at_work() {
-            return true;
-        }
-        if self.run_mark == before.run_mark {
-            return false;
-        }
-        let cpu_us = self.cpu_us.saturating_sub(before.cpu_us);
-        let runs = self.runs.saturating_sub(before.runs);
-        let read = match (before.read_bytes, self.read_bytes) {
-            (Some(before), Some(now)) => now.saturating_sub(before) >= READ_BYTES,
-            _ => true,
-        };
-        // A thread that ended takes its share with it: what the others did is not known.
-        before.threads != self.threads
-            || cpu_us.saturating_mul(WORK_SHARE) >= elapsed_ms.saturating_mul(1000)
-            || runs > FEW_RUNS.max(elapsed_ms.saturating_mul(RUNS_PER_S) / 1000)
-            || read
+    /// Whether the process, or one that it started, ran since an earlier moment or is at work now.
+    ///
+    /// No measure of how much it did tells work from a heartbeat: whoever streams two rows a second
+    /// over a socket uses less of a processor than a timer does, and reads no file. So whoever runs at
+    /// all is at work.
+    pub fn has_run_since(&self, before: &Self) -> bool {
+        self.is_at_work()
+            || self.run_mark != before.run_mark
+            || self.descendants != before.descendants
     }
 
-    /// Whether a thread runs, waits for a processor, or waits for a disk.
+    /// A number that is another one whenever the process, or one that it started, has run meanwhile; at
+    /// most 53 bits.
+    pub fn mark(&self) -> u64 {
+        let Some(descendants) = self.descendants else {
+            return self.run_mark;
+        };
+        let mut mark = Mark::default();
+        mark.take(self.run_mark);
+        mark.take(descendants.run_mark);
+        mark.0 & MARK_BITS
+    }
+
+    /// Whether a thread runs, waits for a processor, or waits for a disk; or one of a process that it
+    /// started: who waits for its own child is at work.
     pub fn is_at_work(&self) -> bool {
         matches!(self.state, RunState::Running | RunState::Disk)
+            || self.descendants.is_some_and(|others| others.at_work)
     }
 }
 
@@ -132,7 +142,110 @@ pub fn activity(pid: u32) -> Option<Activity> {
         runs,
         cpu_us: cpu_ns / 1000,
         read_bytes: read_bytes(pid),
+        descendants: None,
     })
+}
+
+/// Which process started which, as `/proc` of this pid namespace shows it at one moment.
+///
+/// One whose parent has ended belongs to nobody any more.
+#[derive(Debug)]
+pub struct Processes {
+    /// The children of each parent; none when there are too many processes.
+    children: Option<BTreeMap<u32, Vec<u32>>>,
+}
+
+impl Processes {
+    /// Looks at all processes. `ignore` are dbmedic's own, which are nobody's helpers, and neither is
+    /// what they started.
+    pub fn now(ignore: &[u32]) -> Self {
+        let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        for (count, pid) in pids.enumerate() {
+            if count == MOST_PROCESSES {
+                return Self { children: None };
+            }
+            if ignore.contains(&pid) {
+                continue;
+            }
+            if let Some(parent) = parent_of(pid) {
+                children.entry(parent).or_default().push(pid);
+            }
+        }
+        Self {
+            children: Some(children),
+        }
+    }
+
+    /// What the descendants of a process have done; none when it has none. What cannot be followed is
+    /// at work.
+    pub fn descendants(&self, pid: u32) -> Option<Descendants> {
+        let unseen = Descendants {
+            run_mark: 0,
+            at_work: true,
+        };
+        let Some(children) = &self.children else {
+            return Some(unseen);
+        };
+        let (mut found, mut parents) = (BTreeSet::new(), vec![pid]);
+        while let Some(parent) = parents.pop() {
+            for child in children.get(&parent).into_iter().flatten() {
+                if *child != pid && found.insert(*child) {
+                    parents.push(*child);
+                }
+            }
+            if found.len() > MOST_DESCENDANTS {
+                return Some(unseen);
+            }
+        }
+        let mut mark = Mark::default();
+        let (mut any, mut at_work) = (false, false);
+        for child in found {
+            let Some(done) = activity(child) else {
+                // It has ended and waits to be asked for its end, or it changes its threads.
+                if !has_ended(child) {
+                    any = true;
+                    at_work = true;
+                }
+                continue;
+            };
+            any = true;
+            at_work |= done.is_at_work();
+            mark.take(u64::from(child));
+            mark.take(done.run_mark);
+        }
+        any.then_some(Descendants {
+            run_mark: mark.0 & MARK_BITS,
+            at_work,
+        })
+    }
+}
+
+/// What a process has done, and those that it started; see [`activity`] and [`Processes`].
+pub fn with_descendants(pid: u32, ignore: &[u32]) -> Option<Activity> {
+    let own = activity(pid)?;
+    Some(Activity {
+        descendants: Processes::now(ignore).descendants(pid),
+        ..own
+    })
+}
+
+/// Whether a process is gone, or waits for its parent to ask for its end.
+fn has_ended(pid: u32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return true;
+    };
+    let state = stat
+        .rsplit_once(')')
+        .and_then(|(_, after)| after.trim_start().chars().next());
+    matches!(state, Some('Z' | 'X'))
+}
+
+/// Which process started another one, or took it over; none when that cannot be seen.
+pub(super) fn parent_of(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(super::locks::parse_fork(&stat)?.0)
 }
 
 fn thread(pid: u32, number: u32) -> Option<Thread> {
@@ -333,6 +446,67 @@ mod tests {
         sleeper.signal(rustix::process::Signal::CONT);
         let again = sleeper.at_rest(RunState::Sleeping);
         assert_ne!(again.run_mark, stopped.run_mark);
+    }
+
+    /// A shell that waits for a shell that waits for a process which sleeps until it is sent a line.
+    fn waiting_for_a_grandchild() -> Sleeper {
+        let mut child = Command::new("sh")
+            .args(["-c", "sh -c 'cat; :'; :"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let mut sleeper = Sleeper(child, input, BufReader::new(output));
+        sleeper.wake();
+        sleeper
+    }
+
+    #[test]
+    fn who_waits_for_its_child_rests_only_while_the_child_and_its_children_rest() {
+        let mut shell = waiting_for_a_grandchild();
+        let pid = shell.0.id();
+        let rests = || {
+            let until = Instant::now() + Duration::from_secs(10);
+            loop {
+                let [one, other] = [(); 2].map(|()| with_descendants(pid, &[]).unwrap());
+                if one == other && !one.is_at_work() {
+                    return one;
+                }
+                assert!(Instant::now() < until, "{one:?}");
+            }
+        };
+        let before = rests();
+        assert!(before.descendants.is_some());
+        shell.wake();
+        let after = rests();
+        // The shells slept on.
+        assert_eq!(after.run_mark, before.run_mark);
+        assert!(after.has_run_since(&before) && after.mark() != before.mark());
+        assert!(!rests().has_run_since(&after));
+        // What cannot be followed counts as work, and dbmedic itself as nothing.
+        let children = Processes::now(&[]).children.unwrap();
+        let is_leaf = |pid: &u32| !children.contains_key(pid);
+        let mut last = children[&pid][0];
+        while !is_leaf(&last) {
+            last = children[&last][0];
+        }
+        assert_eq!(Processes::now(&[children[&pid][0]]).descendants(pid), None);
+        assert_eq!(
+            Processes { children: None }
+                .descendants(pid)
+                .map(|d| d.at_work),
+            Some(true)
+        );
+        // It ends with its input, and they with it.
+        let last = rustix::process::Pid::from_raw(i32::try_from(last).unwrap()).unwrap();
+        rustix::process::kill_process(last, rustix::process::Signal::KILL).unwrap();
+        let ended = |pid: u32| activity(pid).is_none();
+        let until = Instant::now() + Duration::from_secs(10);
+        while !ended(pid) {
+            assert!(Instant::now() < until);
+        }
+        assert_eq!(Processes::now(&[]).descendants(pid), None);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::{
     libraries,
     locks::{self, LockFile},
     openers, probe, rollback,
-    set::{self, FileSet, JournalHeader},
+    set::{self, FileSet, JournalHeader, Unjudgeable},
     wal, wal_index,
 };
 
@@ -122,14 +122,14 @@ pub fn look(path: &Path, full: bool, ignore_pids: &[u32]) -> Result<Looked, File
     let (wal, wal_index) = look_at_log(&files, shm.as_ref(), full, in_use)?;
     let mut probes = match (&shm, &wal_index) {
         (Some(shm), Some(index)) => {
-            probe::probe(shm, &locks, index).at("probe the locks of", &files.shm)?
+            probe::probe(shm, &locks, index, ignore_pids).at("probe the locks of", &files.shm)?
         }
         _ => Vec::new(),
     };
     if let Some(file) = &database {
         // With a log each connection has such a lock as long as it is open.
         let with_readers = !wants_log(file).at("read", &files.database)?;
-        let of_file = probe::probe_database(file, &locks, with_readers);
+        let of_file = probe::probe_database(file, &locks, with_readers, ignore_pids);
         probes.extend(of_file.at("probe the locks of", &files.database)?);
     }
     let mut looked = Looked {
@@ -159,15 +159,8 @@ pub fn look(path: &Path, full: bool, ignore_pids: &[u32]) -> Result<Looked, File
             }
         }
     }
-    if let Some(journal) = looked.state.set.journal
-        && !in_use
-    {
-        // A writer may have begun meanwhile: then it has a lock now, or the journal is another one.
-        let unlocked = locks::holders(&carriers, &[])
-            .at("ask for the locks of", &files.database)?
-            .is_empty();
-        let is_left = unlocked && journal_header(&files)? == Some(journal);
-        looked.state.set.journal = Some(JournalHeader { is_left, ..journal });
+    if !in_use {
+        look_at_what_is_left(&files, &carriers, full, &mut looked, ignore_pids)?;
     }
     // Each descriptor of each process is looked at: not in every light look.
     if full {
@@ -191,6 +184,61 @@ pub(super) fn wants_log(file: &File) -> io::Result<bool> {
     let mut versions = [0; 2];
     fill_at(file, &mut versions, VERSIONS_AT)?;
     Ok(versions.contains(&2))
+}
+
+/// Looks at a log or a journal that lies beside a database on which nobody holds a lock: was it left, or
+/// is it used by somebody who takes no locks (`nolock=1`, `unix-none`)?
+///
+/// Each descriptor of each process is looked at: in a light look for a journal only.
+fn look_at_what_is_left(
+    files: &Files,
+    carriers: &[(LockFile, &File)],
+    full: bool,
+    looked: &mut Looked,
+    ignore: &[u32],
+) -> Result<(), FileError> {
+    let journal = looked.state.set.journal;
+    if journal.is_none() && !(full && set::log_has_content(&looked.state)) {
+        return Ok(());
+    }
+    let who = |paths: &[&Path]| {
+        openers::who_has_open(paths, ignore).at("ask who has it open", &files.database)
+    };
+    // Whoever writes a transaction has its journal open. A program at rest has the database open and
+    // holds no lock either, so that the database alone tells nothing of whose the journal is.
+    let writers = match journal {
+        Some(_) => who(&[&files.journal])?,
+        None => Vec::new(),
+    };
+    let openers = who(&[&files.database, &files.wal, &files.journal])?;
+    // A writer may have begun meanwhile: then it has a lock now, or the journal is another one.
+    let now = locks::holders(carriers, &[]).at("ask for the locks of", &files.database)?;
+    let unlocked = now.is_empty();
+    if let Some(journal) = journal {
+        let is_same = unlocked && journal_header(files)? == Some(journal);
+        let has_it_still = |writer: &&Process| {
+            let open = fs::metadata(&files.journal).is_ok_and(|meta| {
+                openers::has_open(writer.pid, &[(meta.dev(), meta.ino())]) == Some(true)
+            });
+            open && !journal.is_void
+        };
+        let writer = writers.iter().find(has_it_still).filter(|_| is_same);
+        let set = &mut looked.state.set;
+        set.journal = Some(JournalHeader {
+            is_left: is_same && writer.is_none(),
+            ..journal
+        });
+        if let Some(writer) = writer {
+            set.unjudgeable = set.unjudgeable.or(Some(Unjudgeable::NoLocks {
+                pid: writer.pid,
+                start_ticks: writer.start_ticks,
+            }));
+        }
+    }
+    if unlocked {
+        looked.state.set.openers = Some(openers);
+    }
+    Ok(())
 }
 
 /// Looks at what a writer that keeps all others out has, and who has the database open beside it.

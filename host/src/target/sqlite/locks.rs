@@ -240,7 +240,7 @@ fn ranges_on<'a>(file: &File, held: &'a [HeldRange]) -> io::Result<Vec<&'a HeldR
     let of_file = |range: &&HeldRange| {
         own(range)
             || range.file.inode == id.inode
-                && openers::has_open(range.pid, (meta.dev(), meta.ino())) == Some(true)
+                && openers::has_open(range.pid, &[(meta.dev(), meta.ino())]) == Some(true)
     };
     Ok(held.iter().filter(of_file).collect())
 }

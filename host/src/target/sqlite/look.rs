@@ -5,7 +5,7 @@ use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -16,6 +16,7 @@ use super::{
     copies::{self, ToRead},
     files::Looked,
     integrity::{Access, Check, DisagreeingValues, Mode},
+    locks,
     probe_transaction::ProbeTransaction,
     raw::{RawError, RawProcess},
     rollback,
@@ -56,6 +57,8 @@ pub struct SqliteSource {
     sql: SqlProcess,
     /// Whether somebody was seen who takes locks that cannot be seen.
     hidden_locks: Arc<AtomicBool>,
+    /// Who was seen to write without a lock.
+    unlocked: Arc<Mutex<Option<Unjudgeable>>>,
 }
 
 impl SqliteSource {
@@ -68,6 +71,7 @@ impl SqliteSource {
             sql: SqlProcess::new(raw.exe()),
             raw,
             hidden_locks: Arc::default(),
+            unlocked: Arc::default(),
         }
     }
 
@@ -76,6 +80,7 @@ impl SqliteSource {
     pub fn beside(self, other: &Self) -> Self {
         Self {
             hidden_locks: Arc::clone(&other.hidden_locks),
+            unlocked: Arc::clone(&other.unlocked),
             ..self
         }
     }
@@ -110,7 +115,25 @@ impl SqliteSource {
         let integrity = integrity.map(|check| self.check_looked(&looked, check));
         let mut state = looked.state;
         state.integrity = integrity;
+        state.set.unjudgeable = state
+            .set
+            .unjudgeable
+            .or_else(|| self.writes_without_locks());
         Ok(state)
+    }
+
+    /// Who was seen to write without a lock and still runs: between two of its transactions nothing shows
+    /// it, and it may write at any moment.
+    fn writes_without_locks(&self) -> Option<Unjudgeable> {
+        let mut known = self.unlocked.lock().unwrap_or_else(PoisonError::into_inner);
+        let runs = |why: &Unjudgeable| match why {
+            Unjudgeable::NoLocks { pid, start_ticks } => {
+                locks::process(*pid).is_some_and(|seen| seen.start_ticks == *start_ticks)
+            }
+            _ => false,
+        };
+        *known = known.filter(runs);
+        *known
     }
 
     /// What a look shows of a database that is left alone for where it lies.
@@ -421,6 +444,13 @@ impl SqliteSource {
         }
         if self.hidden_locks.load(Ordering::Relaxed) {
             return Some(Unjudgeable::LockDirectory.to_string());
+        }
+        if let Some(why @ Unjudgeable::NoLocks { .. }) = looked.state.set.unjudgeable {
+            let mut known = self.unlocked.lock().unwrap_or_else(PoisonError::into_inner);
+            *known = Some(why);
+        }
+        if let Some(why) = self.writes_without_locks() {
+            return Some(why.to_string());
         }
         set::objection(&looked.state).or_else(|| rollback::kept_by_another(&looked.state))
     }

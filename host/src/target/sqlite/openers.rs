@@ -110,7 +110,7 @@ fn journal(files: &Files, holder: &Process) -> Result<Option<JournalSeen>, FileE
     Ok(Some(JournalSeen {
         begin: JournalBegin::of(&bytes[..read]),
         born_ns,
-        is_open: has_open(holder.pid, id_of(&meta)),
+        is_open: has_open(holder.pid, &[id_of(&meta)]),
     }))
 }
 
@@ -148,11 +148,37 @@ pub(super) fn who_may_have_torn(path: &Path) -> Result<Option<Process>, FileErro
     Ok((!takes_back).then_some(owner))
 }
 
-/// Whether a process has a file open; none when its descriptors may not be seen.
-pub(super) fn has_open(pid: u32, id: Id) -> Option<bool> {
+/// Whether a process has one of these files open; none when its descriptors may not be seen.
+pub(super) fn has_open(pid: u32, ids: &[Id]) -> Option<bool> {
     let mut entries = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
     // Of the open file itself, whatever lies under its name by now.
-    Some(entries.any(|entry| fs::metadata(entry.path()).is_ok_and(|meta| id_of(&meta) == id)))
+    Some(
+        entries
+            .any(|entry| fs::metadata(entry.path()).is_ok_and(|meta| ids.contains(&id_of(&meta)))),
+    )
+}
+
+/// All processes but those of `ignore`.
+fn pids(ignore: &[u32]) -> io::Result<impl Iterator<Item = u32>> {
+    let entries = fs::read_dir("/proc")?.flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    Ok(pids.filter(|pid| !ignore.contains(pid)))
+}
+
+/// The processes that have one of these files open, as far as their descriptors may be seen; a file
+/// that is not there is open nowhere.
+///
+/// # Errors
+///
+/// `/proc` cannot be read.
+pub(super) fn who_has_open(paths: &[&Path], ignore: &[u32]) -> io::Result<Vec<Process>> {
+    let metas = paths.iter().filter_map(|path| fs::metadata(path).ok());
+    let ids: Vec<Id> = metas.map(|meta| id_of(&meta)).collect();
+    let open = pids(ignore)?.filter(|pid| has_open(*pid, &ids) == Some(true));
+    Ok(open
+        .filter_map(locks::process)
+        .take(MOST_FOLLOWED)
+        .collect())
 }
 
 /// The processes that have the database open and may wait for the lock: they read and write nothing.
@@ -170,11 +196,9 @@ fn others(
         let mut held = locks.iter().filter(|held| held.process.pid == pid);
         held.any(|held| !(uses_index && matches!(held.lock, Lock::Shared | Lock::WalOpen)))
     };
-    let entries = fs::read_dir("/proc")?.flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let found = pids
-        .filter(|&pid| pid != holder.process.pid && !ignore.contains(&pid) && !is_at_work(pid))
-        .filter(|&pid| has_open(pid, id) == Some(true) || blocked.contains(&pid))
+    let found = pids(ignore)?
+        .filter(|&pid| pid != holder.process.pid && !is_at_work(pid))
+        .filter(|&pid| has_open(pid, &[id]) == Some(true) || blocked.contains(&pid))
         .filter_map(|pid| {
             Some(Opener {
                 process: locks::process(pid)?,

@@ -14,8 +14,9 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::activity::{self, Processes};
 use super::locks::{self, LockFile};
-use super::{Lock, LockHolder, Probe, Process, WalIndexState, activity, files, rollback};
+use super::{Lock, LockHolder, Probe, Process, WalIndexState, files, rollback};
 
 /// How long the write lock's byte is asked for.
 const WRITER_WINDOW: Duration = Duration::from_millis(30);
@@ -37,11 +38,14 @@ const MOST_PROBED: usize = 16;
 /// Probes the locks on the wal-index that stand in somebody's way: the write lock, and the read
 /// locks that keep frames from being checkpointed.
 ///
+/// What the holders started is followed too, but for the processes `ignore`, dbmedic's own.
+///
 /// A lock whose log went on meanwhile (a commit, another read mark) is left out: it is in use.
 pub(super) fn probe(
     shm: &File,
     holders: &[LockHolder],
     index: &WalIndexState,
+    ignore: &[u32],
 ) -> io::Result<Vec<Probe>> {
     let followed: Vec<&LockHolder> = holders
         .iter()
@@ -55,7 +59,7 @@ pub(super) fn probe(
     if followed.is_empty() {
         return Ok(Vec::new());
     }
-    let mut probes = follow(shm, LockFile::WalIndex, &followed)?;
+    let mut probes = follow(shm, LockFile::WalIndex, &followed, ignore, &|_| true)?;
     let Some(now) = files::read_index(Some(shm))? else {
         return Ok(Vec::new());
     };
@@ -79,6 +83,7 @@ pub(super) fn probe_database(
     database: &File,
     holders: &[LockHolder],
     with_readers: bool,
+    ignore: &[u32],
 ) -> io::Result<Vec<Probe>> {
     let writer = rollback::write_lock(holders);
     let waits = rollback::waits_for_readers(holders);
@@ -96,7 +101,10 @@ pub(super) fn probe_database(
         return Ok(Vec::new());
     }
     let before = change_counter(database)?;
-    let mut probes = follow(database, LockFile::Database, &followed)?;
+    // A reader is in nobody's way until a writer waits.
+    let is_in_the_way = |holder: &LockHolder| holder.exclusive || waits.is_some();
+    let kind = LockFile::Database;
+    let mut probes = follow(database, kind, &followed, ignore, &is_in_the_way)?;
     if change_counter(database)? != before {
         probes.retain(|probe| probe.lock == Lock::Shared);
     }
@@ -115,8 +123,16 @@ fn change_counter(database: &File) -> io::Result<[u8; 4]> {
     Ok(bytes)
 }
 
-/// Asks for the bytes of these locks, and notes what their holders did meanwhile.
-fn follow(file: &File, kind: LockFile, followed: &[&LockHolder]) -> io::Result<Vec<Probe>> {
+/// Asks for the bytes of these locks, and notes what their holders did meanwhile. Of a holder that did
+/// nothing and is in the way, what it started is looked at as well: that is a look at each process.
+fn follow(
+    file: &File,
+    kind: LockFile,
+    followed: &[&LockHolder],
+    ignore: &[u32],
+    is_in_the_way: &dyn Fn(&LockHolder) -> bool,
+) -> io::Result<Vec<Probe>> {
+    let mut processes = None;
     let before: Vec<_> = followed
         .iter()
         .map(|holder| activity::activity(holder.process.pid))
@@ -138,11 +154,19 @@ fn follow(file: &File, kind: LockFile, followed: &[&LockHolder]) -> io::Result<V
             if holder.lock != lock {
                 continue;
             }
-            let after = activity::activity(holder.process.pid);
+            let mut after = activity::activity(holder.process.pid);
             let ran = match (before, &after) {
                 (Some(before), Some(after)) => before.run_mark != after.run_mark,
                 _ => true,
             };
+            if let Some(after) = &mut after
+                && !(ran || after.is_at_work())
+                && samples.held == samples.taken
+                && is_in_the_way(holder)
+            {
+                let processes = processes.get_or_insert_with(|| Processes::now(ignore));
+                after.descendants = processes.descendants(holder.process.pid);
+            }
             probes.push(Probe {
                 lock,
                 pid: holder.process.pid,

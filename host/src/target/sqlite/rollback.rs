@@ -425,6 +425,7 @@ mod tests {
                 runs,
                 cpu_us,
                 read_bytes: None,
+                descendants: None,
             }),
             is_blocked: false,
         };

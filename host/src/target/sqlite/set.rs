@@ -57,6 +57,10 @@ pub struct FileSet {
     /// The processes that use the database so that others cannot see it; none when it was not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hidden_uses: Option<Vec<HiddenUse>>,
+    /// The processes that have the files open while nobody holds a lock and a log or journal lies beside
+    /// the database; none when it was not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub openers: Option<Vec<super::Process>>,
 }
 
 /// A process that uses the database so that others cannot see it.

@@ -6,27 +6,22 @@ use crate::target::sqlite::activity::{Activity, RunState};
 /// What a holder did since its hold began.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Conduct {
-    /// Since when it is proven not to have run at all.
-    pub(super) unmoved_since_ms: u64,
-    /// Since when it did nothing that could be called work.
+    /// Since when neither it nor a process that it started ran at all.
     pub(super) idle_since_ms: u64,
     cpu_us_at_first: Option<u64>,
     last: Option<Activity>,
-    last_ms: u64,
 }
 
 impl Conduct {
     pub(super) fn begin(at_ms: u64, probe: &Probe) -> Self {
         Self {
-            unmoved_since_ms: at_ms,
             idle_since_ms: at_ms,
             cpu_us_at_first: probe.activity.map(|activity| activity.cpu_us),
             last: probe.activity,
-            last_ms: at_ms,
         }
     }
 
-    /// Takes up the next probe. Says whether the process is proven not to have run since the last.
+    /// Takes up the next probe. Says whether the process is proven not to have run since the last: then it let go of nothing.
     pub(super) fn go_on(&mut self, at_ms: u64, probe: &Probe) -> bool {
         let now = probe.activity;
         let unmoved = !probe.ran
@@ -34,21 +29,21 @@ impl Conduct {
                 .last
                 .zip(now)
                 .is_some_and(|(before, now)| before.run_mark == now.run_mark);
-        if !unmoved {
-            self.unmoved_since_ms = at_ms;
-        }
-        let elapsed_ms = at_ms.saturating_sub(self.last_ms);
         let worked = match (self.last, now) {
-            (Some(before), Some(now)) => now.has_worked_since(&before, elapsed_ms),
+            (Some(before), Some(now)) => now.has_run_since(&before),
             // What cannot be seen is not idle.
             _ => true,
         };
-        if worked {
+        if worked || !unmoved {
             self.idle_since_ms = at_ms;
         }
         self.last = now;
-        self.last_ms = at_ms;
         unmoved
+    }
+
+    /// Whether it is at work right now, or one that it started, or that cannot be seen.
+    pub(super) fn is_at_work(&self) -> bool {
+        self.last.is_none_or(|activity| activity.is_at_work())
     }
 
     /// What the process is doing now; none when that cannot be seen.
@@ -56,9 +51,9 @@ impl Conduct {
         self.last.map(|activity| activity.state)
     }
 
-    /// The mark by which it is seen whether the process ran since; see [`Activity::run_mark`].
+    /// The mark by which it is seen whether the process ran since; see [`Activity::mark`].
     pub(super) fn run_mark(&self) -> Option<u64> {
-        self.last.map(|activity| activity.run_mark)
+        self.last.map(|activity| activity.mark())
     }
 
     /// Processor time since the hold began, milliseconds; none when it cannot be seen.
@@ -72,6 +67,7 @@ impl Conduct {
 mod tests {
     use super::*;
     use crate::target::sqlite::Lock;
+    use crate::target::sqlite::activity::Descendants;
 
     fn probe(run_mark: u64, cpu_us: u64, runs: u64, read: Option<u64>) -> Probe {
         Probe {
@@ -89,26 +85,62 @@ mod tests {
                 runs,
                 cpu_us,
                 read_bytes: read,
+                descendants: None,
             }),
         }
     }
 
-    /// Whether one second after `before` this counts as work, and whether as having run.
+    /// Whether one second later this counts as work, and whether as having run.
     fn after(next: &Probe) -> (bool, bool) {
         let mut conduct = Conduct::begin(0, &probe(1, 0, 0, Some(0)));
         let unmoved = conduct.go_on(1000, next);
-        assert_eq!(conduct.unmoved_since_ms == 1000, !unmoved);
         (conduct.idle_since_ms == 1000, !unmoved)
     }
 
     #[test]
-    fn a_heartbeat_is_no_work_and_yet_a_run() {
+    fn whoever_runs_however_little_is_at_work() {
         assert_eq!(after(&probe(1, 0, 0, Some(0))), (false, false));
-        assert_eq!(after(&probe(2, 4_999, 10, Some(4095))), (false, true));
-        assert_eq!(after(&probe(2, 5_000, 1, Some(0))), (true, true));
-        assert_eq!(after(&probe(2, 1, 11, Some(0))), (true, true));
-        assert_eq!(after(&probe(2, 1, 1, Some(4096))), (true, true));
-        assert_eq!(after(&probe(2, 1, 1, None)), (true, true));
+        assert_eq!(after(&probe(2, 1, 1, Some(0))), (true, true));
+        assert_eq!(after(&probe(2, 9_999, 99, None)), (true, true));
+    }
+
+    /// A stream of two rows a second over a socket: it runs a few times, reads no file and uses next to
+    /// no processor. A heartbeat looks the same, so that neither is idle.
+    #[test]
+    fn a_stream_of_a_few_rows_a_second_is_never_idle() {
+        let mut conduct = Conduct::begin(0, &probe(0, 0, 0, Some(0)));
+        for second in 1..600 {
+            let next = probe(second, second * 100, second * 2, Some(0));
+            conduct.go_on(second * 1000, &next);
+            assert_eq!(conduct.idle_since_ms, second * 1000);
+        }
+        for second in 600..610 {
+            conduct.go_on(second * 1000, &probe(599, 59_900, 1198, Some(0)));
+        }
+        assert_eq!(conduct.idle_since_ms, 599_000);
+    }
+
+    #[test]
+    fn who_waits_for_a_child_at_work_is_at_work_and_lets_go_of_nothing() {
+        for (marks, at_work, idle) in [
+            ([Some(1), Some(2)], false, false),
+            ([None, Some(1)], false, false),
+            ([Some(1), None], false, false),
+            ([Some(1), Some(1)], true, false),
+            ([Some(1), Some(1)], false, true),
+            ([None, None], false, true),
+        ] {
+            let [before, now] = marks.map(|mark| {
+                let mut seen = probe(1, 0, 0, None);
+                let descendants = mark.map(|run_mark| Descendants { run_mark, at_work });
+                seen.activity.as_mut().unwrap().descendants = descendants;
+                seen
+            });
+            let mut conduct = Conduct::begin(0, &before);
+            assert!(conduct.go_on(1000, &now));
+            assert_eq!(conduct.idle_since_ms == 0, idle, "{marks:?} {at_work}");
+            assert_eq!(conduct.is_at_work(), at_work, "{marks:?}");
+        }
     }
 
     #[test]
@@ -132,6 +164,7 @@ mod tests {
         assert_eq!(after(&hidden), (true, true));
         let mut ran = probe(1, 0, 0, Some(0));
         ran.ran = true;
-        assert_eq!(after(&ran), (false, true));
+        // Who ran during the look is not idle either.
+        assert_eq!(after(&ran), (true, true));
     }
 }

@@ -18,7 +18,6 @@ use super::{
     resume, seconds, standstill,
 };
 use crate::model::{Candidate, CascadeLevel, Precondition};
-use crate::target::sqlite::activity::RunState;
 use crate::target::sqlite::{Lock, LockHolder, SqliteState, WalIndexState, on_purpose};
 
 /// How long a program that holds the log on purpose must hold it until that is reported: longer
@@ -260,13 +259,9 @@ impl ReadHold {
         idle_ms: u64,
     ) -> Vec<Candidate> {
         let process = &holder.process;
-        let at_work = matches!(
-            self.conduct.state(),
-            None | Some(RunState::Running | RunState::Disk)
-        );
         // A person is told of a reader at work; it is not ended in the middle of its reading.
         let rests_ms = look.options.reader_hold_ms;
-        if at_work || age_ms < rests_ms || !is_candidate(process, &self.conduct) {
+        if age_ms < rests_ms || !is_candidate(process, &self.conduct) {
             return Vec::new();
         }
         let resume = resume("reader", process, &self.conduct, look.options);

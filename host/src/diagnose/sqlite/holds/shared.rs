@@ -13,7 +13,6 @@ use super::{
     writer::STALE,
 };
 use crate::model::{Candidate, CascadeLevel, Precondition};
-use crate::target::sqlite::activity::RunState;
 use crate::target::sqlite::{Lock, LockHolder, Process, SqliteState, rollback};
 
 /// How long a reader is held to be in the way after a writer waited for it last: writers give up after
@@ -141,14 +140,11 @@ impl SharedHold {
     /// Since when it is proven to be one hold that is in the way.
     fn stood_since_ms(&self) -> u64 {
         let first_ms = self.hinders.map_or(u64::MAX, |(first_ms, _)| first_ms);
-        self.conduct.unmoved_since_ms.max(first_ms)
+        self.conduct.idle_since_ms.max(first_ms)
     }
 
     fn is_at_rest(&self) -> bool {
-        !matches!(
-            self.conduct.state(),
-            None | Some(RunState::Running | RunState::Disk)
-        )
+        !self.conduct.is_at_work()
     }
 
     fn is_proven(&self, at_ms: u64, hold_ms: u64) -> bool {
@@ -202,7 +198,7 @@ impl SharedHold {
             format!(
                 "{who} reads and keeps {for_whom} from committing, in every sample for {found:.1} s; it ran {ago:.1} s ago",
                 found = seconds(found_ms),
-                ago = seconds(at_ms.saturating_sub(self.conduct.unmoved_since_ms))
+                ago = seconds(at_ms.saturating_sub(self.conduct.idle_since_ms))
             )
         };
         let mut facts = holder_facts("holder", &holder.process, &self.conduct, look.options);

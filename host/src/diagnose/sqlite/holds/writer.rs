@@ -7,7 +7,6 @@ use super::{
     may_be_ended, named, resume, seconds, standstill,
 };
 use crate::model::{Candidate, CascadeLevel};
-use crate::target::sqlite::activity::RunState;
 use crate::target::sqlite::rollback::{self, Alone, Why};
 use crate::target::sqlite::{Lock, LockHolder, SqliteState};
 
@@ -148,12 +147,9 @@ impl WriteHold {
     pub(super) fn diagnose(&mut self, look: &Look<'_>, waiting: u64) -> Option<Diagnosis> {
         let at_ms = look.seen.at_ms;
         let holder = write_lock(look.state)?;
-        let stood_ms = at_ms.saturating_sub(self.conduct.unmoved_since_ms);
+        let stood_ms = at_ms.saturating_sub(self.conduct.idle_since_ms);
         let found_ms = at_ms.saturating_sub(self.since_ms);
-        let at_rest = !matches!(
-            self.conduct.state(),
-            None | Some(RunState::Running | RunState::Disk)
-        );
+        let at_rest = !self.conduct.is_at_work();
         let kind = match self.reported {
             Some(STALE) => STALE,
             _ if at_rest && stood_ms >= look.options.lock_hold_ms => STALE,
@@ -184,7 +180,7 @@ impl WriteHold {
     fn summary(&self, look: &Look<'_>, holder: &LockHolder, kind: &str, proven: bool) -> String {
         let at_ms = look.seen.at_ms;
         let found = seconds(at_ms.saturating_sub(self.since_ms));
-        let stood = seconds(at_ms.saturating_sub(self.conduct.unmoved_since_ms));
+        let stood = seconds(at_ms.saturating_sub(self.conduct.idle_since_ms));
         let who = named(&holder.process);
         let lock = lock_in_words(look.state, holder);
         if is_outside(&holder.process) {
@@ -204,7 +200,7 @@ impl WriteHold {
         let works = at_ms.saturating_sub(self.conduct.idle_since_ms) == 0;
         match self.conduct.cpu_ms() {
             Some(cpu_ms) if works => format!(
-                "{who} holds {lock}, in every sample for {found:.1} s, and is at work: it used {:.1} s of processor time",
+                "{who} holds {lock}, in every sample for {found:.1} s, and is at work, or what it started is: it used {:.1} s of processor time",
                 seconds(cpu_ms)
             ),
             _ => format!(

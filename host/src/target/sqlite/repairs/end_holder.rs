@@ -70,7 +70,7 @@ impl EndHolder {
         match lock.change_counter(&standing.state) {
             Some(change_counter) => Ok(Before {
                 change_counter,
-                run_mark: Some(standing.activity.run_mark),
+                run_mark: Some(standing.activity.mark()),
             }),
             // A holder that changes the index right now is at work.
             None => Err(self.commits()),

@@ -5,7 +5,6 @@
 //! process and never its successor, right before each signal. What is left is the moment between
 //! the check and the signal: a transaction committed in it is committed all the same.
 
-use std::fs;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -39,9 +38,12 @@ pub(super) struct Culprit {
 /// what it does.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Between two looks at a process that runs after SIGTERM, milliseconds.
-const PAUSE_MS: u64 = 200;
-const PAUSE: Duration = Duration::from_millis(PAUSE_MS);
+/// How long a process must not run at all after SIGTERM before it is killed: one that runs again and
+/// again, however little, heeds the signal in its own time.
+const REST: Duration = Duration::from_secs(1);
+
+/// Between two looks at a process that runs after SIGTERM.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// How the attempt went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,18 +144,24 @@ impl Culprit {
             return Ok(Ending::AfterTerm);
         }
         let until = Instant::now() + PATIENCE;
+        let mut rested = Duration::ZERO;
         loop {
-            let before = activity::activity(self.pid);
+            let before = activity::with_descendants(self.pid, &[]);
             if has_ended(&process, PAUSE)? {
                 return Ok(Ending::AfterTerm);
             }
-            let now = activity::activity(self.pid);
+            let now = activity::with_descendants(self.pid, &[]);
             let works = match (before, now) {
-                (Some(before), Some(now)) => now.has_worked_since(&before, PAUSE_MS),
+                (Some(before), Some(now)) => now.has_run_since(&before),
                 _ => true,
             };
+            rested = if works {
+                Duration::ZERO
+            } else {
+                rested + PAUSE
+            };
             match in_the_way(Moment::Last) {
-                Ok(()) if !works => break,
+                Ok(()) if rested >= REST => break,
                 // It heeds the signal, only slowly.
                 Err(RepairError::Unmet { name, .. }) if name == STILL_HOLDS => {
                     return Ok(Ending::LetGo);
@@ -254,18 +262,11 @@ fn has_ended(process: &OwnedFd, wait: Duration) -> Result<bool, RepairError> {
 /// A process and all that it came from, as far as can be seen.
 fn ancestry(pid: u32) -> Vec<u32> {
     let mut line = vec![pid];
-    while let Some(parent) = line.last().and_then(|pid| parent_of(*pid)) {
+    while let Some(parent) = line.last().and_then(|pid| activity::parent_of(*pid)) {
         if parent == 0 || line.contains(&parent) {
             break;
         }
         line.push(parent);
     }
     line
-}
-
-fn parent_of(pid: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold blanks and parentheses itself: the last one ends it.
-    let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_whitespace().nth(1)?.parse().ok()
 }

@@ -147,6 +147,10 @@ pub(super) fn standing(
         };
         return Err(unmet("is-at-rest", detail));
     }
+    if activity.is_at_work() {
+        let detail = format!("process {pid} waits for a process that it started, which is at work");
+        return Err(unmet("is-at-rest", detail));
+    }
     let ran = probe.ran;
     Ok(Standing {
         state,

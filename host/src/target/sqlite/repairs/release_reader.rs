@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::end_process::{Culprit, Ending, GRACE, Moment};
 use super::frames::{self, Noted};
 use super::hold::{STILL_HOLDS, standing};
-use super::{Scene, step, wal_checkpoint};
+use super::{Scene, integer_fact, step, wal_checkpoint};
 use crate::journal::{Intent, PlannedStep};
 use crate::repair::{Proof, Repair, RepairError, Resume};
 use crate::target::sqlite::activity::Activity;
@@ -21,8 +21,8 @@ use crate::target::sqlite::{Lock, LockHolder, SqliteState, WalIndexState};
 /// How often verification looks for a moment without a frame that was appended since.
 const LOOKS: u32 = 20;
 
-/// Between two looks that show whether the reader is at work, milliseconds.
-const PAUSE_MS: u64 = 200;
+/// Between two looks that show whether the reader runs.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// The read mark by which the reader pins the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,11 +37,23 @@ struct Pin {
     backfilled: Option<u32>,
 }
 
+/// What must not move before the first signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Before {
+    #[serde(flatten)]
+    pin: Pin,
+    /// By which it is seen whether the reader ran since; none in what older versions wrote down.
+    #[serde(default)]
+    run_mark: Option<u64>,
+}
+
 /// The repair.
 pub(super) struct ReleaseReader {
     scene: Scene,
     reader: Culprit,
-    before: Option<Pin>,
+    /// The reader's run mark when the finding was made, if it says.
+    found_mark: Option<u64>,
+    before: Option<Before>,
     /// How the process was ended, in this run of dbmedic.
     ending: Option<Ending>,
     /// What the log held, when this process checkpointed it.
@@ -53,6 +65,7 @@ impl ReleaseReader {
         Ok(Self {
             scene,
             reader: Culprit::of(&intent.finding, "reader")?,
+            found_mark: integer_fact(&intent.finding, "reader_run_mark").ok(),
             before: Deserialize::deserialize(&intent.before)?,
             ending: None,
             noted: None,
@@ -73,39 +86,60 @@ impl ReleaseReader {
         Ok((pin, standing.activity))
     }
 
-    /// The same while it does no work.
-    fn idle(&mut self) -> Result<Pin, RepairError> {
+    /// The same while it does not run at all: neither during the look nor between two.
+    fn idle(&mut self) -> Result<Before, RepairError> {
         let (_, before) = self.pinned()?;
-        thread::sleep(Duration::from_millis(PAUSE_MS));
+        thread::sleep(PAUSE);
         let (pin, now) = self.pinned()?;
-        if now.has_worked_since(&before, PAUSE_MS) {
-            return Err(RepairError::Unmet {
-                name: "is-at-rest",
-                detail: format!("process {} is at work", self.reader.pid),
-            });
+        if now.has_run_since(&before) {
+            return Err(self.works());
         }
-        Ok(pin)
+        Ok(Before {
+            pin,
+            run_mark: Some(now.mark()),
+        })
     }
 
-    /// The same right before a signal: it still is the transaction that the repair was begun for.
+    /// The same right before a signal: it still is the transaction that the repair was begun for, and
+    /// before the first one nobody ran since.
     fn in_the_way(&mut self, moment: Moment) -> Result<(), RepairError> {
         let now = match moment {
             Moment::First => self.idle()?,
-            Moment::Last => self.pinned()?.0,
+            Moment::Last => Before {
+                pin: self.pinned()?.0,
+                run_mark: None,
+            },
         };
-        if self.before.is_some_and(|before| before != now) {
+        let Some(before) = self.before else {
+            return Ok(());
+        };
+        if before.pin != now.pin {
             return Err(RepairError::Unmet {
                 name: STILL_HOLDS,
                 detail: format!("process {} began to read anew", self.reader.pid),
             });
         }
+        // The first signal made it run.
+        if moment == Moment::First && before.run_mark.is_some() && before.run_mark != now.run_mark {
+            return Err(self.works());
+        }
         Ok(())
+    }
+
+    fn works(&self) -> RepairError {
+        RepairError::Unmet {
+            name: "is-at-rest",
+            detail: format!(
+                "process {} ran since the finding: it is at work",
+                self.reader.pid
+            ),
+        }
     }
 
     /// Who pins the log now, if it was checkpointed further than this reader let it.
     fn further(&self, state: &SqliteState) -> Option<String> {
         let index = state.wal_index.as_ref()?;
-        let before = self.before?;
+        let before = self.before?.pin;
         let is_further = index.salts != before.salts
             || index.backfilled > before.backfilled.unwrap_or(before.mark);
         let is_other =
@@ -120,7 +154,11 @@ impl Repair for ReleaseReader {
     fn precondition(&mut self) -> Result<serde_json::Value, RepairError> {
         self.reader.may_be_ended(&self.scene.site.may_end)?;
         self.scene.sound_log()?;
-        Ok(serde_json::to_value(self.idle()?)?)
+        let now = self.idle()?;
+        if self.found_mark.is_some() && self.found_mark != now.run_mark {
+            return Err(self.works());
+        }
+        Ok(serde_json::to_value(now)?)
     }
 
     fn plan(&self) -> Vec<PlannedStep> {
@@ -151,7 +189,7 @@ impl Repair for ReleaseReader {
     fn verify(&mut self) -> Result<Proof, RepairError> {
         let pid = self.reader.pid;
         let pinned = pin(&self.reader, &self.scene.look(false)?);
-        if self.before.is_some() && pinned == self.before {
+        if pinned.is_some() && pinned == self.before.map(|before| before.pin) {
             let detail = format!("process {pid} still pins the log");
             return Err(RepairError::Unproven(detail));
         }

@@ -182,8 +182,10 @@ impl SetAside {
 impl Repair for SetAside {
     fn precondition(&mut self) -> Result<serde_json::Value, RepairError> {
         let state = self.scene.look(true)?;
-        if let Some(other) = state.locks.first() {
-            let process = &other.process;
+        // Also one that holds no lock: it may take none, and would write on under the other name.
+        let mut users = state.locks.iter().map(|held| &held.process);
+        let mut openers = state.set.openers.iter().flatten();
+        if let Some(process) = users.next().or_else(|| openers.next()) {
             let detail = format!("open in {} (pid {})", process.name, process.pid);
             return Self::unmet("no-other-process", detail);
         }

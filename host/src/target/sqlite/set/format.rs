@@ -55,6 +55,13 @@ pub enum Unjudgeable {
     /// A lock is held as a directory beside the database (SQLite's `unix-dotfile`), where nobody
     /// who uses the usual locks sees it.
     LockDirectory,
+    /// A process writes a transaction and holds no lock (`nolock=1`, SQLite's `unix-none`).
+    NoLocks {
+        /// Its pid.
+        pid: u32,
+        /// When it started, clock ticks since boot.
+        start_ticks: u64,
+    },
     /// Somebody else than root and the owner of the file can change a symbolic link in its path.
     LinkOfAnother {
         /// Who; none where it is a group or everybody.
@@ -76,6 +83,7 @@ impl Unjudgeable {
             Self::FormatVersion { .. } => "format-version",
             Self::ReservedBytes { .. } => "reserved-bytes",
             Self::LockDirectory => "lock-directory",
+            Self::NoLocks { .. } => "no-locks",
             Self::LinkOfAnother { .. } => "link-of-another",
             Self::PlaceOfAnother { .. } => "place-of-another",
         }
@@ -105,6 +113,10 @@ impl fmt::Display for Unjudgeable {
             ),
             Self::LockDirectory => f.write_str(
                 "a lock is held as a directory beside the database (unix-dotfile): locks cannot be seen",
+            ),
+            Self::NoLocks { pid, .. } => write!(
+                f,
+                "process {pid} has a transaction open and holds no lock (nolock=1, unix-none): locks cannot be seen"
             ),
             Self::LinkOfAnother { user } => write!(
                 f,

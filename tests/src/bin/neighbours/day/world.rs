@@ -235,6 +235,7 @@ impl Actor {
                 runs: self.runs,
                 cpu_us: self.cpu_us,
                 read_bytes: Some(self.runs * 4096),
+                descendants: None,
             }),
         }
     }

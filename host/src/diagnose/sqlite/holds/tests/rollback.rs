@@ -240,6 +240,7 @@ fn who_waits_is_counted() {
                     runs,
                     cpu_us: second,
                     read_bytes: None,
+                    descendants: None,
                 }),
                 is_blocked: false,
             }],
