@@ -151,6 +151,9 @@ struct Table<'c> {
     left: u64,
 }
 
+/// A row's number and its values, none where one is long; none in place of text that cannot be asked for.
+type DrawnRow = (i64, Option<Vec<Option<Owned>>>);
+
 /// An index that can be compared: of columns alone, and of all rows.
 pub(super) struct Index<'c> {
     name: String,
@@ -266,7 +269,7 @@ impl<'c> Table<'c> {
     }
 
     /// The rows from a number on; those with a long value without their values.
-    fn read(&mut self, place: i64) -> rusqlite::Result<Vec<(i64, Option<Vec<Option<Owned>>>)>> {
+    fn read(&mut self, place: i64) -> rusqlite::Result<Vec<DrawnRow>> {
         let (columns, encoding) = (self.columns, self.encoding);
         self.rows
             .query_map([place], |row| {
