@@ -1,6 +1,6 @@
 //! Damage of pages, rows and indexes, as a check found it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::virtuals::{self, FullText};
 use super::{Diagnosis, Look, NO_LOSS, boolean, first_of, integer, text};
@@ -26,19 +26,32 @@ impl Comparisons {
     }
 }
 
-/// The full-text indexes of which a tree is damaged: that is one problem, whatever else is said of
-/// them.
-fn not_rebuildable<'a>(objects: impl Iterator<Item = &'a DamagedObject>) -> BTreeSet<&'a str> {
-    objects
-        .filter_map(|object| match object {
-            DamagedObject::FullText {
-                table,
-                rebuildable: false,
-                ..
-            } => Some(table.as_str()),
-            _ => None,
-        })
-        .collect()
+/// Of what is said of each full-text index, what weighs most: that is one problem, whatever else is said
+/// of it.
+fn weightiest<'a>(
+    objects: impl Iterator<Item = &'a DamagedObject>,
+) -> BTreeMap<&'a str, (u64, bool)> {
+    let mut weightiest = BTreeMap::new();
+    for object in objects {
+        if let Some((table, weight)) = weight(object) {
+            let known = weightiest.entry(table).or_insert(weight);
+            *known = weight.max(*known);
+        }
+    }
+    weightiest
+}
+
+/// A full-text index, how many documents only it knows, and whether it cannot be made again.
+fn weight(object: &DamagedObject) -> Option<(&str, (u64, bool))> {
+    match object {
+        DamagedObject::FullText {
+            table,
+            rebuildable,
+            documents_without_text,
+            ..
+        } => Some((table, (*documents_without_text, !rebuildable))),
+        _ => None,
+    }
 }
 
 impl Look<'_> {
@@ -70,10 +83,9 @@ impl Look<'_> {
                 | DamagedObject::VirtualTable { .. } => false,
             })
         };
-        let not_rebuildable = not_rebuildable(by_object.keys().copied());
+        let weightiest = weightiest(by_object.keys().copied());
         let is_said_of_its_whole = |object: &DamagedObject| {
-            matches!(object, DamagedObject::FullText { table, rebuildable: true, .. }
-                if not_rebuildable.contains(table.as_str()))
+            weight(object).is_some_and(|(table, weight)| weight < weightiest[table])
         };
         by_object
             .iter()
@@ -105,6 +117,7 @@ impl Look<'_> {
                     module,
                     content,
                     rebuildable,
+                    documents_without_text,
                 } => {
                     let text = content.clone().unwrap_or(format!("{table}_content"));
                     FullText {
@@ -112,6 +125,7 @@ impl Look<'_> {
                         module,
                         content: content.as_deref(),
                         rebuildable: *rebuildable,
+                        documents_without_text: *documents_without_text,
                         content_sound: !unclean(&text),
                         messages,
                         check_ms: integrity.duration_ms,

@@ -11,6 +11,8 @@ pub(super) struct FullText<'a> {
     /// As in [`DamagedObject::FullText`](crate::target::sqlite::DamagedObject::FullText).
     pub(super) content: Option<&'a str>,
     pub(super) rebuildable: bool,
+    /// Documents that the index knows, and the table with the text does not have.
+    pub(super) documents_without_text: u64,
     /// Whether nothing is known against the table that holds the text.
     pub(super) content_sound: bool,
     pub(super) messages: &'a [&'a str],
@@ -37,8 +39,19 @@ impl FullText<'_> {
             ),
             Some(other) => (other, format!("it can be made again from table `{other}`")),
         };
+        let documents = self.documents_without_text;
         let how = if rebuildable || content == "none" {
             how
+        } else if documents > 0 {
+            let source = match self.content {
+                Some(other) => other.to_owned(),
+                None => format!("{table}_content"),
+            };
+            format!(
+                "it knows {documents} documents of which table `{source}` has no row: either the \
+                 table lost these rows, or the index kept what was deleted. A rebuild would delete \
+                 the last trace of them; compare with a backup first"
+            )
         } else if self.content_sound {
             "it cannot be made again in place: drop the full-text table, create and fill it again"
                 .to_owned()
@@ -60,7 +73,10 @@ impl FullText<'_> {
                 boolean("content_sound", self.content_sound),
                 boolean("rebuildable", rebuildable),
                 integer("faults", self.messages.len() as u64),
-            ],
+            ]
+            .into_iter()
+            .chain((documents > 0).then(|| integer("documents_without_text", documents)))
+            .collect(),
             series: &["corruption_count"],
             candidates: self.candidate(rebuildable).into_iter().collect(),
         }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::is_zero;
+
 /// One line of the integrity check, laid to the object it speaks of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct IntegrityFault {
@@ -84,6 +86,9 @@ pub enum DamagedObject {
         content: Option<String>,
         /// Whether it can be made again from its content.
         rebuildable: bool,
+        /// Documents that the index knows and of which the table with the text has no row.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        documents_without_text: u64,
     },
     /// A virtual table of another module.
     VirtualTable {

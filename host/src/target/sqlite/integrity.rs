@@ -27,6 +27,8 @@ mod compare;
 mod definition;
 mod digits;
 mod disagreements;
+mod encoding;
+mod full_text;
 mod incremental;
 mod messages;
 mod objects;
@@ -41,6 +43,7 @@ mod virtuals;
 
 pub use compare::{Compared, compare, rows_of};
 use disagreements::{compare_damaged, leave_key_order_to_application};
+pub use full_text::against_rebuild;
 pub use incremental::Proven;
 pub use slices::Slices;
 pub use values::{DisagreeingValues, ShownValue};
@@ -353,6 +356,7 @@ fn run(connection: &Connection, check: Check, found: &mut Gathered) -> rusqlite:
         }
         other => other?,
     }
+    full_text::settle(connection, &schema, found)?;
     if check.mode == Mode::Full {
         partial::count(connection, found)?;
         found.sound_tables = sound_tables(connection, &schema, check, found)?;

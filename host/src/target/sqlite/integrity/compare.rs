@@ -224,13 +224,20 @@ impl From<String> for Trouble {
     }
 }
 
-fn compare_into(connection: &Connection, compared: &mut Compared) -> Result<(), Trouble> {
+/// What the index is made of; says also what of it the application, or another version of SQLite, may compute
+/// in its own way.
+fn shape_of(connection: &Connection, compared: &mut Compared) -> Result<Shape, Trouble> {
     let found = &mut compared.comparison;
     let shape = Shape::read(connection, &found.index, &found.table)??;
     compared.is_versioned = shape.differs_by_version(connection)?;
     let versioned = compared.is_versioned.clone();
     found.left_to_application = shape.left_to_application().or(versioned);
     compared.filter_is_left = shape.filter_is_left() || shape.filter_hangs_on_digits(connection)?;
+    Ok(shape)
+}
+
+fn compare_into(connection: &Connection, compared: &mut Compared) -> Result<(), Trouble> {
+    let shape = shape_of(connection, compared)?;
     let found = &mut compared.comparison;
     for sql in [
         Some(shape.rows_sql("")),
@@ -530,19 +537,16 @@ impl Sides<'_> {
                         break;
                     }
                 }
-                match moved {
+                if let Some(candidate) = moved {
                     // The same key under another identity: the row's may be the damaged one.
-                    Some(candidate) => {
-                        let mut row = unconfirmed.entry.clone();
-                        for (place, value) in self.shape.identity.iter().zip(&candidate.identity) {
-                            row[*place] = value.clone();
-                        }
-                        self.disagree(unconfirmed, &row, false, false, compared);
+                    let mut row = unconfirmed.entry.clone();
+                    for (place, value) in self.shape.identity.iter().zip(&candidate.identity) {
+                        row[*place] = value.clone();
                     }
-                    None => {
-                        removable.without_row += 1;
-                        without_row.insert(hash(&refs(&identity)));
-                    }
+                    self.disagree(unconfirmed, &row, false, false, compared);
+                } else {
+                    removable.without_row += 1;
+                    without_row.insert(hash(&refs(&identity)));
                 }
                 continue;
             };

@@ -348,6 +348,7 @@ fn a_full_text_index_is_damaged_apart_from_its_text() {
         module: module.into(),
         content: content.map(Into::into),
         rebuildable,
+        documents_without_text: 0,
     };
     let own = "CREATE VIRTUAL TABLE f USING fts5(body); INSERT INTO f SELECT body FROM text;";
     assert_eq!(damaged_index(own, block), [object("fts5", None, true)]);
@@ -506,4 +507,155 @@ fn an_index_in_an_order_that_the_application_defines_is_left_to_it() {
     let parts: Vec<_> = whole.unjudged.iter().map(|one| one.part).collect();
     assert_eq!(parts, [UnjudgedPart::IndexOrder], "{whole:?}");
     assert_eq!(ask(Mode::Sampled { seed: 1 }).faults, []);
+}
+
+#[test]
+fn words_that_another_version_of_sqlite_makes_are_not_judged() {
+    let tables = [
+        ("fts3(a)", "f_content", "c0a"),
+        ("fts4(a)", "f_content", "c0a"),
+        ("fts5(a)", "f_content", "c0"),
+    ];
+    for encoding in ["UTF-8", "UTF-16le", "UTF-16be"] {
+        for (using, content, column) in tables {
+            // The words stay those of the text: as if another version had made them of the value.
+            for odd in ["1.0 / 3", "CAST(x'd800' AS TEXT)", "CAST(x'00d8' AS TEXT)"] {
+                let is_valid = match (encoding, odd) {
+                    ("UTF-16le", odd) => odd.contains("d800"),
+                    ("UTF-16be", odd) => odd.contains("00d8"),
+                    _ => false,
+                };
+                let database = Database::new(
+                    &format!(
+                        "PRAGMA encoding='{encoding}'; CREATE VIRTUAL TABLE f USING {using};
+                         INSERT INTO f VALUES ('some words'), ('0.333333333333333');
+                         UPDATE {content} SET {column} = {odd} WHERE rowid = 2;"
+                    ),
+                    "",
+                );
+                let case = format!("{encoding} {using} {odd}");
+                if is_valid {
+                    assert_eq!(database.faults().len(), 1, "{case}");
+                    continue;
+                }
+                let unjudged = database.unjudged();
+                assert_eq!(unjudged.len(), 1, "{case}");
+                assert!(unjudged[0].starts_with("virtual table `f`: it"), "{case}");
+                let connection = Connection::open(&database.path).unwrap();
+                let against = against_rebuild(&connection, "f").unwrap();
+                assert!(against.is_some(), "{case}");
+            }
+        }
+    }
+    // A column without words says nothing of them.
+    for (using, content, numbers) in [
+        ("fts5(a, n UNINDEXED)", "f_content", ("c0", "c1")),
+        ("fts4(a, n, notindexed=n)", "f_content", ("c0a", "c1n")),
+    ] {
+        let (text, number) = numbers;
+        let database = Database::new(
+            &format!(
+                "CREATE VIRTUAL TABLE f USING {using}; INSERT INTO f VALUES ('some words', 1.0 / 3);
+                 UPDATE {content} SET {text} = 'others', {number} = 2.0 / 3;"
+            ),
+            "",
+        );
+        assert_eq!(database.faults().len(), 1, "{using}");
+        let connection = Connection::open(&database.path).unwrap();
+        assert_eq!(against_rebuild(&connection, "f").unwrap(), None);
+    }
+    // The blocks of the index are damaged, whatever the text.
+    let database = Database::new(
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, n);
+         INSERT INTO t VALUES (1, 1.0 / 3);
+         CREATE VIRTUAL TABLE f USING fts5(n, content='t', content_rowid='id');
+         INSERT INTO f(f) VALUES ('rebuild');
+         UPDATE f_data SET block = x'00' WHERE id > 10;",
+        "",
+    );
+    let faults = database.faults();
+    let is_left = |fault: &DamagedObject| {
+        matches!(
+            fault,
+            DamagedObject::FullText {
+                rebuildable: false,
+                ..
+            }
+        )
+    };
+    assert!(
+        !faults.is_empty() && faults.iter().all(is_left),
+        "{faults:?}"
+    );
+}
+
+#[test]
+fn documents_that_only_the_full_text_index_knows_are_counted() {
+    let own = |module: &str| {
+        format!(
+            "CREATE VIRTUAL TABLE f USING {module}(a);
+             {NUMBERS} INSERT INTO f SELECT 'number ' || i FROM n;
+             DELETE FROM f_content WHERE rowid > 2970;"
+        )
+    };
+    let other = format!(
+        "CREATE TABLE t(number, a); {NUMBERS} INSERT INTO t SELECT i, 'number ' || i FROM n;
+         CREATE VIRTUAL TABLE f USING fts5(a, content=t, content_rowid='number');
+         INSERT INTO f(f) VALUES ('rebuild'); DELETE FROM t WHERE number > 2970;
+         UPDATE f_data SET block = x'00' WHERE id > 10;"
+    );
+    for make in [own("fts4"), own("fts5"), other] {
+        let database = Database::new(&make, "");
+        let faults = database.faults();
+        let counted = |fault: &DamagedObject| {
+            matches!(
+                fault,
+                DamagedObject::FullText {
+                    rebuildable: false,
+                    documents_without_text: 30,
+                    ..
+                }
+            )
+        };
+        assert!(
+            !faults.is_empty() && faults.iter().all(counted),
+            "{make}: {faults:?}"
+        );
+        let connection = Connection::open(&database.path).unwrap();
+        let against = against_rebuild(&connection, "f").unwrap().unwrap();
+        assert!(against.contains("knows 30 documents"), "{against}");
+    }
+}
+
+#[test]
+fn a_sample_takes_text_that_is_not_valid() {
+    // As stored: lone surrogates, what is no UTF-8, and numbers that are no characters.
+    for encoding in ["UTF-8", "UTF-16le", "UTF-16be"] {
+        let database = Database::new(
+            &format!(
+                "PRAGMA encoding='{encoding}'; CREATE TABLE o(id INTEGER PRIMARY KEY, a, b);
+                 CREATE INDEX i ON o(a, b); CREATE INDEX j ON o(b COLLATE NOCASE);
+                 {NUMBERS} INSERT INTO o(a, b) SELECT CAST(v AS TEXT), i FROM n JOIN (
+                     SELECT x'3dd84100' AS v UNION SELECT x'd83d0041' UNION SELECT x'feff4100'
+                     UNION SELECT x'ffff4100' UNION SELECT x'4dfc6c6c' UNION SELECT x'4100fffe'
+                     UNION SELECT x'41004200' UNION SELECT x'3dd8') WHERE i < 100;"
+            ),
+            "",
+        );
+        let sampled = || {
+            let check = Check {
+                mode: Mode::Sampled { seed: 1 },
+                ..CHECK
+            };
+            super::check(&database.path, Access::InPlace, check).integrity
+        };
+        let integrity = sampled();
+        assert_eq!(
+            (&integrity.faults, &integrity.error),
+            (&vec![], &None),
+            "{encoding}"
+        );
+        assert!(integrity.coverage.unwrap().entries > 0);
+        assert_eq!(database.faults(), []);
+    }
 }

@@ -11,7 +11,7 @@ use super::messages::{Run, Schema};
 use super::shape::Shape;
 use super::values::{owned, refs};
 use super::virtuals::Virtual;
-use super::{Check, Gathered, Mode, compare, is_damage, quoted, rebuildable, slices};
+use super::{Check, Gathered, Mode, compare, full_text, is_damage, quoted, rebuildable, slices};
 use crate::target::sqlite::btree::Pages;
 use crate::target::sqlite::connection::without_values;
 use crate::target::sqlite::judged::UnjudgedPart;
@@ -60,7 +60,14 @@ pub(super) fn run_one(
     name: &str,
 ) -> rusqlite::Result<()> {
     match tables(connection)?.iter().find(|table| table.name == name) {
-        Some(table) => one(connection, schema, check, found, table),
+        Some(table) => {
+            let known = found.faults.len();
+            one(connection, schema, check, found, table)?;
+            if found.faults.len() > known {
+                full_text::settle(connection, schema, found)?;
+            }
+            Ok(())
+        }
         None => Ok(()),
     }
 }

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, Statement, ffi, params_from_iter};
 
+use super::encoding::Encoding;
+use super::values::Owned;
 use super::{Coverage, DamagedObject, IntegrityFault, quoted, rebuildable};
 use crate::target::sqlite::own_lock::OwnLock;
 
@@ -142,6 +143,7 @@ fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
 struct Table<'c> {
     name: String,
     rows: Statement<'c>,
+    encoding: Encoding,
     columns: usize,
     indexes: Vec<Index<'c>>,
     first: i64,
@@ -149,9 +151,13 @@ struct Table<'c> {
     left: u64,
 }
 
+/// A row's number and its values, none where one is long; none in place of text that cannot be asked for.
+type DrawnRow = (i64, Option<Vec<Option<Owned>>>);
+
 /// An index that can be compared: of columns alone, and of all rows.
 pub(super) struct Index<'c> {
     name: String,
+    encoding: Encoding,
     /// The places of its columns among the table's.
     columns: Vec<usize>,
     /// Counts the entries with these values and this row number.
@@ -187,7 +193,8 @@ impl<'c> Table<'c> {
         let (Some(first), Some(last)) = (first, last) else {
             return Ok(None);
         };
-        let (values, long) = without_long(&columns, LONGEST_BYTES);
+        let encoding = Encoding::of(connection)?;
+        let (values, long) = without_long(&columns, LONGEST_BYTES, encoding);
         let sql = format!(
             "SELECT {id}{values}, {long} FROM {table} NOT INDEXED WHERE {id} >= ?1 ORDER BY {id} LIMIT {RUN}"
         );
@@ -198,7 +205,8 @@ impl<'c> Table<'c> {
         Ok(Some(Self {
             name: name.into(),
             rows,
-            indexes: indexes(connection, name, id, &columns)?,
+            encoding,
+            indexes: indexes(connection, name, id, &columns, encoding)?,
             columns: columns.len(),
             first,
             last,
@@ -261,13 +269,12 @@ impl<'c> Table<'c> {
     }
 
     /// The rows from a number on; those with a long value without their values.
-    fn read(&mut self, place: i64) -> rusqlite::Result<Vec<(i64, Option<Vec<Value>>)>> {
-        let columns = self.columns;
+    fn read(&mut self, place: i64) -> rusqlite::Result<Vec<DrawnRow>> {
+        let (columns, encoding) = (self.columns, self.encoding);
         self.rows
             .query_map([place], |row| {
-                let values = (1..=columns).map(|column| row.get(column));
-                let values = values.collect::<rusqlite::Result<Vec<Value>>>()?;
-                let long: bool = row.get(columns + 1)?;
+                let values = encoding.read(row, 1, columns)?;
+                let long: bool = row.get(1 + columns * encoding.width())?;
                 Ok((row.get(0)?, (!long).then_some(values)))
             })?
             .collect()
@@ -276,14 +283,19 @@ impl<'c> Table<'c> {
 
 /// The columns for a SELECT, each behind a comma: a value of more bytes comes out as nothing. And the
 /// condition that there is such a value.
-pub(super) fn without_long(columns: &[String], longest_bytes: u32) -> (String, String) {
+pub(super) fn without_long(
+    columns: &[String],
+    longest_bytes: u32,
+    encoding: Encoding,
+) -> (String, String) {
     let mut values = String::new();
     let mut long = String::from("0");
     for column in columns {
         let column = quoted(column);
         let is_long = format!("coalesce(octet_length({column}), 0) > {longest_bytes}");
         // Writing to a String cannot fail.
-        let _infallible = write!(values, ", CASE WHEN {is_long} THEN NULL ELSE {column} END");
+        let value = encoding.sql(&format!("CASE WHEN {is_long} THEN NULL ELSE {column} END"));
+        let _infallible = write!(values, ", {value}");
         let _infallible = write!(long, " OR {is_long}");
     }
     (values, long)
@@ -295,6 +307,7 @@ pub(super) fn indexes<'c>(
     table: &str,
     id: &str,
     columns: &[String],
+    encoding: Encoding,
 ) -> rusqlite::Result<Vec<Index<'c>>> {
     let names: Vec<String> = connection
         .prepare("SELECT name FROM pragma_index_list(?1) WHERE NOT partial")?
@@ -337,7 +350,9 @@ pub(super) fn indexes<'c>(
             })
             .collect();
         let equal = equal.join(" AND ");
-        let listed: Vec<String> = (0..parts.len()).map(|number| part(number).0).collect();
+        let listed: Vec<String> = (0..parts.len())
+            .map(|number| encoding.sql(&part(number).0))
+            .collect();
         let listed = listed.join(", ");
         let (first, collation) = part(0);
         let from = format!("main.{} INDEXED BY {}", quoted(table), quoted(&name));
@@ -356,6 +371,7 @@ pub(super) fn indexes<'c>(
         if let (Ok(has), Ok(from), Ok(row)) = statements {
             indexes.push(Index {
                 name,
+                encoding,
                 columns: places,
                 has,
                 from,
@@ -367,8 +383,8 @@ pub(super) fn indexes<'c>(
 }
 
 /// A row number and a key, as the statements of an index take them.
-fn with_id(id: i64, key: &[Value]) -> Vec<Value> {
-    let id = std::iter::once(Value::Integer(id));
+fn with_id(id: i64, key: &[Owned]) -> Vec<Owned> {
+    let id = std::iter::once(Owned::Integer(id));
     id.chain(key.iter().cloned()).collect()
 }
 
@@ -377,39 +393,60 @@ impl Index<'_> {
         &self.name
     }
 
-    /// Whether the index has exactly one entry for the row with these values.
-    pub(super) fn has(&mut self, id: i64, values: &[Value]) -> rusqlite::Result<bool> {
-        let parameters = params_from_iter(with_id(id, &self.key(values)));
+    /// Whether the index has exactly one entry for the row with these values; none where one of them
+    /// cannot be asked for.
+    pub(super) fn has(
+        &mut self,
+        id: i64,
+        values: &[Option<Owned>],
+    ) -> rusqlite::Result<Option<bool>> {
+        let key = self.key(values);
+        key.map(|key| self.has_key(id, &key)).transpose()
+    }
+
+    fn has_key(&mut self, id: i64, key: &[Owned]) -> rusqlite::Result<bool> {
+        let parameters = params_from_iter(with_id(id, key));
         let has: i64 = self.has.query_row(parameters, |row| row.get(0))?;
         Ok(has == 1)
     }
 
-    fn key(&self, values: &[Value]) -> Vec<Value> {
+    fn key(&self, values: &[Option<Owned>]) -> Option<Vec<Owned>> {
         let columns = self.columns.iter();
         columns.map(|at| values[*at].clone()).collect()
     }
 
     /// Whether the index has an entry for the row, and the table has a row for the entries that
     /// follow. How many entries were compared, and the fault in words.
-    fn compare(&mut self, id: i64, values: &[Value]) -> rusqlite::Result<(u64, Option<String>)> {
-        if !self.has(id, values)? {
+    fn compare(
+        &mut self,
+        id: i64,
+        values: &[Option<Owned>],
+    ) -> rusqlite::Result<(u64, Option<String>)> {
+        let Some(key) = self.key(values) else {
+            return Ok((0, None));
+        };
+        if !self.has_key(id, &key)? {
             let name = &self.name;
             return Ok((0, Some(format!("rowid {id} missing from index {name}"))));
         }
         let name = &self.name;
-        let key = self.key(values);
-        let width = key.len();
-        let entries: Vec<(i64, Vec<Value>)> = self
+        let (width, encoding) = (key.len(), self.encoding);
+        let entries: Vec<(i64, Option<Vec<Owned>>)> = self
             .from
             .query_map([&key[0]], |row| {
-                let key = (1..=width).map(|column| row.get(column));
-                Ok((row.get(0)?, key.collect::<rusqlite::Result<_>>()?))
+                let key = encoding.read(row, 1, width)?;
+                Ok((row.get(0)?, key.into_iter().collect()))
             })?
             .collect::<Result<_, _>>()?;
+        let mut compared = 1;
         for (id, key) in &entries {
+            let Some(key) = key else {
+                continue;
+            };
             if key.iter().any(is_long) {
                 continue;
             }
+            compared += 1;
             let parameters = params_from_iter(with_id(*id, key));
             let mut found = self.row.query(parameters)?;
             let fault = match found.next()? {
@@ -423,14 +460,14 @@ impl Index<'_> {
                 return Ok((1, fault));
             }
         }
-        Ok((1 + entries.len() as u64, None))
+        Ok((compared, None))
     }
 }
 
-fn is_long(value: &Value) -> bool {
+fn is_long(value: &Owned) -> bool {
     match value {
-        Value::Text(text) => text.len() > LONGEST_BYTES as usize,
-        Value::Blob(bytes) => bytes.len() > LONGEST_BYTES as usize,
+        Owned::Text(text) => text.len() > LONGEST_BYTES as usize,
+        Owned::Blob(bytes) => bytes.len() > LONGEST_BYTES as usize,
         _ => false,
     }
 }

@@ -95,28 +95,16 @@ impl Shape {
         index: &str,
         table: &str,
     ) -> rusqlite::Result<Result<Self, NotComparable>> {
-        let found: Option<(u32, Option<String>, u32, bool, String)> = connection
-            .query_row(
-                "SELECT i.rootpage, i.sql, t.rootpage, l.wr, coalesce(t.sql, '')
-                 FROM main.sqlite_schema AS i
-                 JOIN main.sqlite_schema AS t ON t.type = 'table' AND t.name = i.tbl_name
-                 JOIN pragma_table_list AS l ON l.schema = 'main' AND l.name = t.name
-                 WHERE i.type = 'index' AND i.name = ?1 AND i.tbl_name = ?2",
-                [index, table],
-                |row| {
-                    Ok((
-                        row.get(0)?,
-                        row.get(1)?,
-                        row.get(2)?,
-                        row.get(3)?,
-                        row.get(4)?,
-                    ))
-                },
-            )
-            .optional()?;
-        let Some((root, sql, table_root, without_rowid, table_sql)) = found else {
+        let Some(entry) = SchemaEntry::read(connection, index, table)? else {
             return Ok(Err(format!("index `{index}` is not in the schema")));
         };
+        let SchemaEntry {
+            root,
+            sql,
+            table_root,
+            table_sql,
+            without_rowid,
+        } = entry;
         let encoding: String =
             connection.query_row("PRAGMA main.encoding", [], |row| row.get(0))?;
         let columns = columns(connection, table)?;
@@ -574,6 +562,39 @@ impl Shape {
             }
         }
         Ordering::Equal
+    }
+}
+
+/// What the schema says of an index and its table.
+struct SchemaEntry {
+    root: u32,
+    sql: Option<String>,
+    table_root: u32,
+    table_sql: String,
+    without_rowid: bool,
+}
+
+impl SchemaEntry {
+    fn read(connection: &Connection, index: &str, table: &str) -> rusqlite::Result<Option<Self>> {
+        connection
+            .query_row(
+                "SELECT i.rootpage, i.sql, t.rootpage, coalesce(t.sql, ''), l.wr
+                 FROM main.sqlite_schema AS i
+                 JOIN main.sqlite_schema AS t ON t.type = 'table' AND t.name = i.tbl_name
+                 JOIN pragma_table_list AS l ON l.schema = 'main' AND l.name = t.name
+                 WHERE i.type = 'index' AND i.name = ?1 AND i.tbl_name = ?2",
+                [index, table],
+                |row| {
+                    Ok(Self {
+                        root: row.get(0)?,
+                        sql: row.get(1)?,
+                        table_root: row.get(2)?,
+                        table_sql: row.get(3)?,
+                        without_rowid: row.get(4)?,
+                    })
+                },
+            )
+            .optional()
     }
 }
 

@@ -14,15 +14,27 @@ pub(super) struct Virtual {
     /// In lower case.
     pub(super) module: String,
     /// What is said of `content`: none for a table with its own, empty for one without any.
-    content: Option<String>,
+    pub(super) content: Option<String>,
+    /// The column of that table with the number of the row, where one is named.
+    pub(super) content_rowid: Option<String>,
+    /// The columns of a full-text table, as far as the definition names them.
+    pub(super) columns: Vec<Column>,
     /// What cuts its text into words, where that is said.
     tokenizer: Option<String>,
     /// Whether what it reads its content from is a table of the database, not a view.
-    content_is_table: bool,
+    pub(super) content_is_table: bool,
     /// The tables it is made of that are not there.
     pub(super) missing: Vec<String>,
     /// Whether this SQLite has the module.
     pub(super) is_known: bool,
+}
+
+/// A column of a full-text table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Column {
+    pub(super) name: String,
+    /// Whether its words are in the index.
+    pub(super) is_indexed: bool,
 }
 
 /// The virtual tables of the database.
@@ -129,22 +141,41 @@ impl Virtual {
             table: name.to_owned(),
             module,
             content: None,
+            content_rowid: None,
+            columns: Vec::new(),
             tokenizer: None,
             content_is_table: false,
             missing: Vec::new(),
             is_known: false,
         };
+        let mut not_indexed: Vec<String> = Vec::new();
         for at in using + 2..tokens.len() {
             let begins = is(at - 1, "(") || is(at - 1, ",");
-            if !begins || !is(at + 1, "=") {
+            if !begins {
+                continue;
+            }
+            if !is(at + 1, "=") {
+                let name = text(at).map(unquoted).unwrap_or_default();
+                one.columns.push(Column {
+                    name,
+                    is_indexed: !is(at + 1, "UNINDEXED"),
+                });
                 continue;
             }
             let value = text(at + 2).map(unquoted).unwrap_or_default();
             if is(at, "content") {
                 one.content = Some(value);
+            } else if is(at, "content_rowid") {
+                one.content_rowid = Some(value);
+            } else if is(at, "notindexed") {
+                not_indexed.push(value);
             } else if is(at, "tokenize") {
                 one.tokenizer = value.split_whitespace().next().map(str::to_owned);
             }
+        }
+        for column in &mut one.columns {
+            let mut names = not_indexed.iter();
+            column.is_indexed &= !names.any(|name| name.eq_ignore_ascii_case(&column.name));
         }
         Some(one)
     }
@@ -213,6 +244,7 @@ impl Virtual {
                 module: self.module.clone(),
                 content: self.content.clone(),
                 rebuildable,
+                documents_without_text: 0,
             }
         } else {
             DamagedObject::VirtualTable {

@@ -2,10 +2,10 @@
 
 use std::cmp::Ordering;
 
-use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::super::digits;
+use super::super::encoding::Encoding;
 use super::super::sample::{self, Index};
 use super::super::shape::Shape;
 use super::super::values::{Owned, hash, owned, refs};
@@ -27,6 +27,10 @@ const SURELY_BEYOND: u32 = 20_000;
 /// Longest step over rows that cannot be read, as a power of 2.
 const MOST_STEP: u32 = 62;
 
+/// Why an index with a row is not judged of which a value cannot be bound as it was read.
+const NOT_ASKED_FOR: &str = "rows hold text that is not valid in the encoding of the database: in rollback \
+                             mode only a check of a copy judges it";
+
 /// The rows of one table, and how far they are read.
 pub(super) struct Rows {
     pub(super) table: String,
@@ -47,6 +51,7 @@ pub(super) struct Rows {
 struct Reader<'c> {
     id: &'static str,
     columns: usize,
+    encoding: Encoding,
     rows: rusqlite::Statement<'c>,
     plain: Vec<Index<'c>>,
     computed: Vec<Computed<'c>>,
@@ -122,10 +127,11 @@ impl Rows {
             id: id_name,
             rows,
             columns,
+            encoding,
             plain,
             computed,
         } = &mut reader;
-        let (id_name, columns) = (*id_name, *columns);
+        let (id_name, columns, encoding) = (*id_name, *columns, *encoding);
         let end = match self.end {
             Some(end) => end,
             None => largest(connection, &self.table, id_name)?,
@@ -160,16 +166,18 @@ impl Rows {
             if self.beyond > SURELY_BEYOND {
                 return Ok(Came::Ended(Vec::new()));
             }
-            let is_long: bool = row.get(columns + 1)?;
+            let is_long: bool = row.get(1 + columns * encoding.width())?;
             if is_long {
                 coverage.long_rows += 1;
             } else {
-                let values: Vec<Value> = (1..=columns)
-                    .map(|column| row.get(column))
-                    .collect::<rusqlite::Result<_>>()?;
+                let values = encoding.read(row, 1, columns)?;
                 for index in plain.iter_mut() {
                     let fault = match index.has(id, &values) {
-                        Ok(has) => (!has).then(|| missing(id, index.name())),
+                        Ok(Some(has)) => (!has).then(|| missing(id, index.name())),
+                        Ok(None) => {
+                            found.unjudged(UnjudgedPart::Index, index.name(), NOT_ASKED_FOR);
+                            None
+                        }
                         Err(error) if is_damage(&error) => Some(error.to_string()),
                         Err(error) => return Err(error),
                     };
@@ -265,13 +273,14 @@ impl Rows {
         let Some((id, columns)) = columns(connection, &self.table)? else {
             return Ok(None);
         };
-        let (values, long) = sample::without_long(&columns, LONGEST_BYTES);
+        let encoding = Encoding::of(connection)?;
+        let (values, long) = sample::without_long(&columns, LONGEST_BYTES, encoding);
         let sql = format!(
             "SELECT {id}{values}, {long} FROM main.{} NOT INDEXED WHERE {id} > ?1 ORDER BY {id}",
             quoted(&self.table)
         );
         let rows = connection.prepare(&sql)?;
-        let mut plain = sample::indexes(connection, &self.table, id, &columns)?;
+        let mut plain = sample::indexes(connection, &self.table, id, &columns, encoding)?;
         let names: Vec<String> = connection
             .prepare("SELECT name FROM pragma_index_list(?1) ORDER BY name")?
             .query_map([&self.table], |row| row.get(0))?
@@ -303,6 +312,7 @@ impl Rows {
         Ok(Some(Reader {
             id,
             columns: columns.len(),
+            encoding,
             rows,
             plain,
             computed,

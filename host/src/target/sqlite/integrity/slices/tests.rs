@@ -559,3 +559,27 @@ fn numbers_as_text_in_other_digits_are_not_judged() {
         "{faults:?}"
     );
 }
+
+#[test]
+fn text_that_is_not_valid_is_looked_up_as_it_is() {
+    let (_directory, path) = database();
+    execute(
+        &path,
+        "UPDATE t SET b = CAST(x'4dfc6c6c6572' AS TEXT) WHERE id % 7 = 0",
+    );
+    let found = checked(&path);
+    assert_eq!((&found.faults, &found.error), (&Vec::new(), &None));
+    assert_eq!(found.unjudged, []);
+    behind_the_indexes(
+        &path,
+        "UPDATE t SET b = CAST(x'4dfc6c6c6573' AS TEXT) WHERE id = 7",
+    );
+    let found = checked(&path);
+    assert!(
+        found
+            .faults
+            .iter()
+            .all(|fault| fault.object.index() == Some("plain"))
+    );
+    assert!(!found.faults.is_empty());
+}

@@ -13,7 +13,7 @@ use super::super::text_fact;
 use super::proven::{Derived, Goes, Rows, faults};
 use crate::model::Finding;
 use crate::repair::RepairError;
-use crate::target::sqlite::integrity::{FullTextTable, full_text, quoted};
+use crate::target::sqlite::integrity::{FullTextTable, against_rebuild, full_text, quoted};
 use crate::target::sqlite::{DamagedObject, IntegrityFault};
 
 /// Words that are looked up in the damaged index at most, spread over all words.
@@ -51,6 +51,17 @@ impl FullText {
             is_own,
             table,
         })
+    }
+
+    /// Whether its words can be made again, and no document is known to it alone.
+    fn may_be_rebuilt(&self, db: &Connection) -> Result<(), RepairError> {
+        match against_rebuild(db, &self.table)? {
+            None => Ok(()),
+            Some(detail) => Err(RepairError::Unmet {
+                name: "text-whole",
+                detail,
+            }),
+        }
     }
 
     fn command(&self, command: &str, rank: bool) -> String {
@@ -199,7 +210,7 @@ impl Derived for FullText {
             Err(why) => unmet(why),
             Ok(FullTextTable { module, source }) => {
                 if module == self.module && source == self.source {
-                    Ok(())
+                    self.may_be_rebuilt(db)
                 } else {
                     unmet(format!(
                         "`{}` has its text in table `{source}` now, not in `{}`",
@@ -223,7 +234,7 @@ impl Derived for FullText {
         }
     }
 
-    fn may_go(&self, _: &Connection, faults: &[IntegrityFault]) -> Result<Goes, RepairError> {
+    fn may_go(&self, db: &Connection, faults: &[IntegrityFault]) -> Result<Goes, RepairError> {
         let mut own = faults.iter().filter(|fault| self.is_of(fault)).peekable();
         let unmet = |name, detail| Err(RepairError::Unmet { name, detail });
         if own.peek().is_none() {
@@ -242,6 +253,7 @@ impl Derived for FullText {
         if let Some(fault) = own.find(broken) {
             return unmet("rebuildable", fault.message.clone());
         }
+        self.may_be_rebuilt(db)?;
         Ok(Goes::from(
             "of the index only what is made of the text went".to_owned(),
         ))
