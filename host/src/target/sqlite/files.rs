@@ -201,13 +201,17 @@ fn look_at_what_is_left(
     if journal.is_none() && !(full && set::log_has_content(&looked.state)) {
         return Ok(());
     }
+    // One that is kept for the next transaction (journal_mode PERSIST) lies there all the time.
+    let is_asked = full || journal.is_some_and(|journal| !journal.is_void);
     let who = |paths: &[&Path]| {
-        openers::who_has_open(paths, ignore).at("ask who has it open", &files.database)
+        let found = is_asked.then(|| openers::who_has_open(paths, ignore));
+        let found = found.transpose();
+        found.at("ask who has it open", &files.database)
     };
     // Whoever writes a transaction has its journal open. A program at rest has the database open and
     // holds no lock either, so that the database alone tells nothing of whose the journal is.
     let writers = match journal {
-        Some(_) => who(&[&files.journal])?,
+        Some(_) => who(&[&files.journal])?.unwrap_or_default(),
         None => Vec::new(),
     };
     let openers = who(&[&files.database, &files.wal, &files.journal])?;
@@ -236,7 +240,7 @@ fn look_at_what_is_left(
         }
     }
     if unlocked {
-        looked.state.set.openers = Some(openers);
+        looked.state.set.openers = openers;
     }
     Ok(())
 }
