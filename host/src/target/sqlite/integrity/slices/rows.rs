@@ -24,6 +24,8 @@ const MOST_DISORDER: u32 = 1000;
 /// Rows in a row beyond the end after which all others came since, too: fewer may be rows in the middle
 /// of which the numbers are damaged. A page of 64 KiB holds no more rows than that.
 const SURELY_BEYOND: u32 = 20_000;
+/// Places that cannot be read after which the rest of a table is not read.
+const MOST_STEPS: u32 = 2000;
 /// Longest step over rows that cannot be read, as a power of 2.
 const MOST_STEP: u32 = 62;
 
@@ -38,6 +40,10 @@ pub(super) struct Rows {
     /// damaged would lead the search for the place astray.
     last: Option<i64>,
     before: Option<i64>,
+    /// Behind which number reading went on after what could not be read, and how often it did: where rows
+    /// are out of order, the same would come again and again.
+    passed: Option<i64>,
+    steps: u32,
     /// The largest number when reading began, and how many rows in a row lie beyond it: they came since,
     /// and are left to the next check, or a fast writer would never be caught up with.
     end: Option<i64>,
@@ -85,6 +91,8 @@ impl Rows {
             table: table.to_owned(),
             last: None,
             before: None,
+            passed: None,
+            steps: 0,
             end: None,
             beyond: 0,
             disorder: 0,
@@ -231,7 +239,12 @@ impl Rows {
             "SELECT {id} FROM main.{} NOT INDEXED WHERE {id} > ?1 ORDER BY {id} LIMIT 1",
             quoted(&self.table)
         );
-        let from = self.last.or(self.before).unwrap_or(i64::MIN);
+        self.steps += 1;
+        if self.steps > MOST_STEPS {
+            return Ok(Came::Ended(Vec::new()));
+        }
+        let place = self.last.or(self.before).max(self.passed);
+        let from = place.unwrap_or(i64::MIN);
         let next = |after: i64| {
             let mut statement = connection.prepare(&sql)?;
             statement
@@ -241,7 +254,7 @@ impl Rows {
         match next(from) {
             Ok(Some(bad)) => {
                 self.tell(found, format!("the row of rowid {bad} cannot be read"));
-                (self.before, self.last) = (Some(bad), None);
+                self.pass(bad.max(from.saturating_add(1)));
                 return Ok(Came::On { further: true });
             }
             Ok(None) => return Ok(Came::Ended(Vec::new())),
@@ -254,7 +267,7 @@ impl Rows {
             let after = from.saturating_add(1_i64 << power);
             match next(after) {
                 Ok(Some(good)) => {
-                    (self.before, self.last) = (Some(good.saturating_sub(1)), None);
+                    self.pass(good.saturating_sub(1).max(after));
                     return Ok(Came::On { further: true });
                 }
                 Ok(None) => return Ok(Came::Ended(Vec::new())),
@@ -263,6 +276,12 @@ impl Rows {
             }
         }
         Ok(Came::Ended(Vec::new()))
+    }
+
+    /// Goes on behind a number.
+    fn pass(&mut self, number: i64) {
+        (self.before, self.last) = (Some(number), None);
+        self.passed = Some(number);
     }
 
     fn reader<'c>(
