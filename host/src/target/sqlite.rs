@@ -351,8 +351,8 @@ pub struct IndexComparison {
     pub computed: u64,
     /// The first of them.
     pub examples: Vec<Disagreement>,
-    /// Entries without a row of which another index of the table has one as well: the table has lost these
-    /// rows, and what the indexes hold is all that is left of them.
+    /// Entries without a row of which another index of the table has one as well: the table seems to have
+    /// lost these rows, and what the indexes hold is all that is left of them.
     #[serde(default, skip_serializing_if = "is_none")]
     pub lost_rows: u64,
     /// Entries without a row where the table has no other index that could tell whether the row was deleted

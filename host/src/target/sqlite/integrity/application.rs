@@ -312,16 +312,13 @@ pub(super) fn of_versions(function: &str) -> String {
     format!("versions of SQLite compute {function} differently")
 }
 
-/// The columns of a `CREATE TABLE` that are computed whenever a row is read, each with its expression.
-fn virtual_columns(sql: &str) -> Vec<(String, String)> {
-    let Some(tokens) = tokens(sql) else {
-        return Vec::new();
-    };
-    let text = |at: usize| tokens.get(at).map_or("", |token| &sql[token.0..token.1]);
+/// Each token of a column's definition in a `CREATE TABLE` that stands in no brackets of its own: its place
+/// among the tokens, and the place of the column's name.
+fn of_columns(sql: &str, tokens: &[(usize, usize)]) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     let (mut depth, mut column) = (0_usize, None);
-    for at in 0..tokens.len() {
-        match text(at) {
+    for (at, token) in tokens.iter().enumerate() {
+        match &sql[token.0..token.1] {
             "(" => {
                 depth += 1;
                 if depth == 1 {
@@ -330,59 +327,55 @@ fn virtual_columns(sql: &str) -> Vec<(String, String)> {
             }
             ")" => depth = depth.saturating_sub(1),
             "," if depth == 1 => column = Some(at + 1),
-            word if depth == 1 && word.eq_ignore_ascii_case("AS") && text(at + 1) == "(" => {
-                let mut inner = 0_usize;
-                let close = (at + 1..tokens.len()).find(|&at| {
-                    match text(at) {
-                        "(" => inner += 1,
-                        ")" => inner -= 1,
-                        _ => {}
-                    }
-                    inner == 0
-                });
-                let Some(close) = close else { continue };
-                if let Some(column) = column
-                    && !text(close + 1).eq_ignore_ascii_case("STORED")
-                {
-                    let expression = &sql[tokens[at + 1].0..tokens[close].1];
-                    found.push((unquoted(text(column)), expression.to_owned()));
-                }
-            }
+            _ if depth == 1 => found.extend(column.map(|column| (at, column))),
             _ => {}
         }
     }
     found
 }
 
+/// The columns of a `CREATE TABLE` that are computed whenever a row is read, each with its expression.
+fn virtual_columns(sql: &str) -> Vec<(String, String)> {
+    let tokens = tokens(sql).unwrap_or_default();
+    let text = |at: usize| tokens.get(at).map_or("", |token| &sql[token.0..token.1]);
+    // The bracket that closes the one at a place.
+    let closes = |open: usize| {
+        let mut depth = 0_usize;
+        (open..tokens.len()).find(|&at| {
+            match text(at) {
+                "(" => depth += 1,
+                ")" => depth -= 1,
+                _ => {}
+            }
+            depth == 0
+        })
+    };
+    let computed = |(at, column): (usize, usize)| {
+        if !text(at).eq_ignore_ascii_case("AS") || text(at + 1) != "(" {
+            return None;
+        }
+        let close = closes(at + 1)?;
+        let expression = &sql[tokens[at + 1].0..tokens[close].1];
+        let is_stored = text(close + 1).eq_ignore_ascii_case("STORED");
+        (!is_stored).then(|| (unquoted(text(column)), expression.to_owned()))
+    };
+    of_columns(sql, &tokens)
+        .into_iter()
+        .filter_map(computed)
+        .collect()
+}
+
 /// The columns of a `CREATE TABLE` that have a collation other than `BINARY`.
 pub(super) fn collated_columns(sql: &str) -> Vec<String> {
-    let Some(tokens) = tokens(sql) else {
-        return Vec::new();
-    };
+    let tokens = tokens(sql).unwrap_or_default();
     let text = |at: usize| tokens.get(at).map_or("", |token| &sql[token.0..token.1]);
-    let mut found = Vec::new();
-    let (mut depth, mut column) = (0_usize, None);
-    for at in 0..tokens.len() {
-        match text(at) {
-            "(" => {
-                depth += 1;
-                if depth == 1 {
-                    column = Some(at + 1);
-                }
-            }
-            ")" => depth = depth.saturating_sub(1),
-            "," if depth == 1 => column = Some(at + 1),
-            word if depth == 1 && word.eq_ignore_ascii_case("COLLATE") => {
-                if let Some(column) = column
-                    && !is_binary(text(at + 1))
-                {
-                    found.push(unquoted(text(column)));
-                }
-            }
-            _ => {}
-        }
-    }
-    found
+    let is_collated =
+        |at: usize| text(at).eq_ignore_ascii_case("COLLATE") && !is_binary(text(at + 1));
+    of_columns(sql, &tokens)
+        .into_iter()
+        .filter(|(at, _)| is_collated(*at))
+        .map(|(_, column)| unquoted(text(column)))
+        .collect()
 }
 
 /// That a collation is the application's to define.
