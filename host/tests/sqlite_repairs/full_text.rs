@@ -99,7 +99,13 @@ fn a_full_text_index_is_built_again_and_every_row_stays() {
         assert!(!is_sound(&place), "{}", form.schema);
         let before = contents(&place).0;
         let outcome = place.run(REPAIR, facts);
-        assert_result(&outcome, OutcomeResult::Verified, "nothing lost");
+        // Without the number of words of each row nobody knows whether rows were lost before.
+        let loss = if form.schema.contains("columnsize = 0") {
+            "does not keep which rows it knows"
+        } else {
+            "nothing lost"
+        };
+        assert_result(&outcome, OutcomeResult::Verified, loss);
         assert_result(
             &outcome,
             OutcomeResult::Verified,

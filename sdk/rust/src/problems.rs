@@ -202,6 +202,8 @@ problems! {
         content_sound: bool,
         /// Whether it can be made again from that text.
         rebuildable: bool,
+        /// Documents that it knows and that table has no row of: a rebuild would delete their last trace.
+        documents_without_text: u64,
         /// Faults found.
         faults: u64,
     }

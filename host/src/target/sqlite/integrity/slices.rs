@@ -9,7 +9,7 @@
 //!
 //! A slice is given up as soon as somebody begins to write, so that a commit seldom meets one. A writer
 //! with a busy timeout then waits for a moment; one without fails. So while others commit, slices take a
-//! small part of the time.
+//! small part of the time, and more only where they are seen to keep nobody from committing.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;

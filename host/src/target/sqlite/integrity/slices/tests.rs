@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rusqlite::Connection;
 
-use super::turns::{LEAST_REST, LEAST_REST_BESIDE_COMMITS, REST_BESIDE_COMMITS};
+use super::turns::{LEAST_REST, LEAST_REST_BESIDE_COMMITS, REST_BESIDE_COMMITS, Rest};
 use super::*;
 use crate::target::sqlite::integrity::Mode;
 
@@ -45,7 +45,8 @@ fn checked(path: &Path) -> Integrity {
 /// Slices that rest no longer beside others than without them.
 fn slices() -> Slices {
     let mut slices = Slices::new(CHECK);
-    slices.turns.beside_commits = (1, LEAST_REST);
+    slices.turns.beside_commits.times = 1;
+    slices.turns.beside_commits.least = LEAST_REST;
     slices
 }
 
@@ -385,8 +386,30 @@ fn while_others_commit_slices_take_a_small_part_of_the_time() {
     assert_eq!(slices.turns.rest_after(held), held * REST_BESIDE_COMMITS);
     assert_eq!(
         slices.turns.rest_after(Duration::ZERO),
-        LEAST_REST_BESIDE_COMMITS
+        LEAST_REST_BESIDE_COMMITS * REST_BESIDE_COMMITS
     );
+}
+
+#[test]
+fn slices_rest_shorter_while_nobody_is_kept_from_committing_and_longer_when_somebody_is() {
+    let mut rest = Rest::new();
+    let after = |rest: &mut Rest, did_harm: bool, slices: usize| {
+        (0..slices).for_each(|_| rest.learn(did_harm));
+        rest.times
+    };
+    assert_eq!(after(&mut rest, false, 59), 15);
+    assert_eq!(after(&mut rest, false, 1), 7);
+    assert!(rest.is_short());
+    assert_eq!(after(&mut rest, false, 60), 3);
+    assert_eq!(after(&mut rest, false, 600), 2);
+    assert_eq!(after(&mut rest, true, 1), 15);
+    assert!(!rest.is_short());
+    assert_eq!(after(&mut rest, true, 1), 30);
+    assert_eq!(after(&mut rest, true, 5), 60);
+    assert_eq!(after(&mut rest, false, 59), 60);
+    assert_eq!(after(&mut rest, true, 1), 60);
+    assert_eq!(after(&mut rest, false, 59), 60);
+    assert_eq!(after(&mut rest, false, 1), 30);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! When slices may begin, how long they last, and how long they rest: so that a commit seldom meets one.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,12 +16,20 @@ const SLICE: Duration = Duration::from_millis(6);
 pub(super) const LIMIT: Duration = Duration::from_millis(12);
 /// Between two slices at least.
 pub(super) const LEAST_REST: Duration = Duration::from_millis(2);
-/// How many times as long as a slice the rest after it is while others commit: a sixteenth of the time.
+/// How many times as long as a slice the rest after it is while others commit, at the beginning: a
+/// sixteenth of the time.
 pub(super) const REST_BESIDE_COMMITS: u32 = 15;
-/// That rest at least: a slice that a writer cuts short is short, and each slice may meet a commit.
-pub(super) const LEAST_REST_BESIDE_COMMITS: Duration = Duration::from_millis(60);
-/// How long a slice reads on while others commit. It begins right after a commit, when the next is
-/// least likely.
+/// The same where slices were never seen to keep anybody from committing: a third of the time.
+const SHORTEST_REST: u32 = 2;
+/// The same where they were: a sixtieth of the time.
+const LONGEST_REST: u32 = 60;
+/// That rest at least, for each time: a slice that a writer cuts short is short, and each slice may meet
+/// a commit.
+pub(super) const LEAST_REST_BESIDE_COMMITS: Duration = Duration::from_millis(4);
+/// So many slices in a row that kept nobody from committing halve the rest.
+const HARMLESS_SLICES: u32 = 60;
+/// How long a slice reads on while others commit, and how it meets them is not known yet. It begins right
+/// after a commit, when the next is least likely.
 const SLICE_BESIDE_COMMITS: Duration = Duration::from_millis(2);
 /// How long the next commit is waited for.
 const COMMIT_WAIT: Duration = Duration::from_millis(50);
@@ -40,6 +48,8 @@ pub(super) struct Limits {
     base: Instant,
     /// Microseconds since `base`; 0: no slice is under way.
     until_us: AtomicU64,
+    /// Whether somebody came to write during the slice.
+    met: AtomicBool,
     writers: Option<Writers>,
 }
 
@@ -48,6 +58,7 @@ impl Limits {
         Self {
             base: Instant::now(),
             until_us: AtomicU64::new(0),
+            met: AtomicBool::new(false),
             writers,
         }
     }
@@ -67,12 +78,19 @@ impl Limits {
 
     fn somebody_waits(&self) -> bool {
         let writers = self.writers.as_ref();
-        writers.is_some_and(|writers| writers.wait().unwrap_or(true))
+        self.meets(writers.is_some_and(|writers| writers.wait().unwrap_or(true)))
     }
 
     fn somebody_writes(&self) -> bool {
         let writers = self.writers.as_ref();
-        writers.is_some_and(|writers| writers.write().unwrap_or(true))
+        self.meets(writers.is_some_and(|writers| writers.write().unwrap_or(true)))
+    }
+
+    fn meets(&self, somebody: bool) -> bool {
+        if somebody {
+            self.met.store(true, Ordering::Relaxed);
+        }
+        somebody
     }
 }
 
@@ -111,13 +129,57 @@ pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
+/// How long slices rest while others commit: shorter while nobody is kept from it, longer when somebody
+/// is. A writer that syncs its journal before it asks the readers to leave finds them gone. One that
+/// does not sync, and has no busy timeout, fails when it meets one.
+pub(super) struct Rest {
+    /// How many times as long as a slice.
+    pub(super) times: u32,
+    /// For each time, at least.
+    pub(super) least: Duration,
+    /// Slices in a row that kept nobody from committing.
+    harmless: u32,
+}
+
+impl Rest {
+    pub(super) fn new() -> Self {
+        Self {
+            times: REST_BESIDE_COMMITS,
+            least: LEAST_REST_BESIDE_COMMITS,
+            harmless: 0,
+        }
+    }
+
+    /// Takes in that a slice kept somebody from committing, or nobody.
+    pub(super) fn learn(&mut self, did_harm: bool) {
+        if did_harm {
+            self.harmless = 0;
+            self.times = (self.times * 2).clamp(REST_BESIDE_COMMITS, LONGEST_REST);
+            return;
+        }
+        self.harmless += 1;
+        if self.harmless >= HARMLESS_SLICES {
+            self.harmless = 0;
+            self.times = (self.times / 2).max(SHORTEST_REST);
+        }
+    }
+
+    /// Whether it is known by now that slices and commits get along.
+    pub(super) fn is_short(&self) -> bool {
+        self.times < REST_BESIDE_COMMITS
+    }
+
+    fn after(&self, held: Duration) -> Duration {
+        held.max(self.least).saturating_mul(self.times)
+    }
+}
+
 /// Whether others commit, and what follows from it.
 pub(super) struct Turns {
     /// What the file's header counted last, and when that changed.
     commits: Option<u32>,
     committed: Option<Instant>,
-    /// The rest while others commit: how many times as long as a slice, and how long at least.
-    pub(super) beside_commits: (u32, Duration),
+    pub(super) beside_commits: Rest,
 }
 
 impl Turns {
@@ -125,7 +187,7 @@ impl Turns {
         Self {
             commits: None,
             committed: None,
-            beside_commits: (REST_BESIDE_COMMITS, LEAST_REST_BESIDE_COMMITS),
+            beside_commits: Rest::new(),
         }
     }
 
@@ -135,14 +197,16 @@ impl Turns {
         connection: &'a Connection,
         limits: &'a Limits,
     ) -> Slice<'a> {
-        let is_written = self.is_written();
-        if is_written {
+        let is_gentle = self.is_written() && !self.beside_commits.is_short();
+        if is_gentle {
             self.wait_for_commit(limits);
         }
         let beside_a_writer = wait_for_writers(limits);
+        self.see_commits(limits);
+        limits.met.store(false, Ordering::Relaxed);
         let begun = Instant::now();
         limits.set(Some(begun + LIMIT));
-        let time = if is_written {
+        let time = if is_gentle || beside_a_writer {
             SLICE_BESIDE_COMMITS
         } else {
             SLICE
@@ -156,11 +220,25 @@ impl Turns {
         }
     }
 
-    /// Ends it, and says how long it was.
+    /// Ends it, and says how long it was. The transaction must have ended.
     pub(super) fn end(&mut self, slice: &Slice<'_>) -> Duration {
+        let held = slice.begun.elapsed();
         slice.limits.set(None);
-        self.see_commits(slice.limits);
-        slice.begun.elapsed()
+        let before = self.commits;
+        if slice.limits.met.load(Ordering::Relaxed) || slice.beside_a_writer {
+            // Whoever was at it has committed when the counter moves, and else was kept from it, or went
+            // back by itself: nothing tells one from the other.
+            if has_ended_writing(slice.limits) {
+                self.see_commits(slice.limits);
+                self.beside_commits.learn(self.commits == before);
+            }
+        } else {
+            self.see_commits(slice.limits);
+            if self.is_written() {
+                self.beside_commits.learn(false);
+            }
+        }
+        held
     }
 
     /// Notes whether others commit.
@@ -190,12 +268,23 @@ impl Turns {
 
     pub(super) fn rest_after(&self, held: Duration) -> Duration {
         if self.is_written() {
-            let (times, least) = self.beside_commits;
-            held.saturating_mul(times).max(least)
+            self.beside_commits.after(held)
         } else {
             held.max(LEAST_REST)
         }
     }
+}
+
+/// Waits for whoever writes; says whether nobody does any more.
+fn has_ended_writing(limits: &Limits) -> bool {
+    let begun = Instant::now();
+    while limits.somebody_waits() || limits.somebody_writes() {
+        if begun.elapsed() > LONG_WRITE {
+            return false;
+        }
+        thread::sleep(COMMIT_PAUSE);
+    }
+    true
 }
 
 /// Waits until nobody writes; says whether somebody does all the same, who is at it for long.

@@ -79,17 +79,27 @@ impl FullText {
             "fts5" => ("id", "sz"),
             _ => ("docid", "size"),
         };
-        let table = format!("{}_docsize", self.table);
-        let is_there: bool = db.query_row(
-            "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = ?1",
-            [&table],
-            |row| row.get(0),
-        )?;
         let sql = format!(
             "SELECT {id}, {sizes} FROM main.{} ORDER BY {id}",
-            quoted(&table)
+            quoted(&self.sizes_table())
         );
-        is_there.then(|| Rows::of(db, &sql)).transpose()
+        self.keeps_sizes(db)?
+            .then(|| Rows::of(db, &sql))
+            .transpose()
+    }
+
+    /// The table in which the index keeps which rows it knows, and how many words each has.
+    fn sizes_table(&self) -> String {
+        format!("{}_docsize", self.table)
+    }
+
+    /// Whether it does; without it nobody knows of a row that was lost.
+    fn keeps_sizes(&self, db: &Connection) -> Result<bool, RepairError> {
+        Ok(db.query_row(
+            "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = ?1",
+            [self.sizes_table()],
+            |row| row.get(0),
+        )?)
     }
 
     /// Makes the words of the index readable at [`WORDS`]; the columns are the word, in how many rows it
@@ -254,9 +264,17 @@ impl Derived for FullText {
             return unmet("rebuildable", fault.message.clone());
         }
         self.may_be_rebuilt(db)?;
-        Ok(Goes::from(
-            "of the index only what is made of the text went".to_owned(),
-        ))
+        let doubt = (!self.keeps_sizes(db)?).then(|| {
+            format!(
+                "`{}` does not keep which rows it knows (columnsize=0), so it is not known whether rows of \
+                 `{}` were lost before",
+                self.table, self.source
+            )
+        });
+        Ok(Goes {
+            text: "of the index only what is made of the text went".to_owned(),
+            doubt,
+        })
     }
 
     fn is_as_built(&self, before: &Connection, after: &Connection) -> Result<(), RepairError> {
