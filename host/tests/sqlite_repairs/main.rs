@@ -600,6 +600,58 @@ fn an_index_of_a_damaged_table_is_not_rebuilt() {
     assert_result(&outcome, OutcomeResult::Refused, "table-clean");
 }
 
+/// Rows 100 to 120 deleted behind the indexes of these names.
+fn deleted_behind(indexes: &[&str]) -> Place {
+    let place = Place::new(&format!(
+        "{WAL} CREATE TABLE t(id INTEGER PRIMARY KEY, x);
+         CREATE INDEX i ON t(x); CREATE INDEX j ON t(x);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)
+         INSERT INTO t(x) SELECT i FROM n;"
+    ));
+    let names = format!("('{}')", indexes.join("', '"));
+    Connection::open(&place.database)
+        .unwrap()
+        .execute_batch(&format!(
+            "PRAGMA writable_schema = ON;
+             CREATE TEMP TABLE kept AS SELECT * FROM main.sqlite_schema WHERE name IN {names};
+             DELETE FROM main.sqlite_schema WHERE name IN {names};
+             PRAGMA writable_schema = RESET;
+             DELETE FROM t WHERE id BETWEEN 100 AND 120;
+             PRAGMA writable_schema = ON;
+             INSERT INTO main.sqlite_schema SELECT * FROM kept;
+             PRAGMA writable_schema = RESET;"
+        ))
+        .unwrap();
+    place
+}
+
+#[test]
+fn an_index_that_may_know_the_last_of_lost_rows_is_not_rebuilt() {
+    let place = deleted_behind(&["i", "j"]);
+    let outcome = place.run("index.rebuild", index_facts());
+    assert_result(&outcome, OutcomeResult::Refused, "the table seems to have lost these rows");
+    // One that knows more than the other does is stale.
+    let place = deleted_behind(&["i"]);
+    let outcome = place.run("index.rebuild", index_facts());
+    assert_result(&outcome, OutcomeResult::Verified, "nothing lost");
+}
+
+#[test]
+fn where_no_other_index_tells_of_rows_nothing_is_said_of_their_loss() {
+    let place = deleted_behind(&["i"]);
+    Connection::open(&place.database)
+        .unwrap()
+        .execute_batch("DROP INDEX j")
+        .unwrap();
+    let outcome = place.run("index.rebuild", index_facts());
+    assert_result(
+        &outcome,
+        OutcomeResult::Verified,
+        "21 entries had no row, and the table has no other index",
+    );
+    assert!(!outcome.reason.contains("nothing lost"), "{outcome:?}");
+}
+
 #[test]
 fn a_busy_database_keeps_its_index() {
     let place = with_bad_index(false);
