@@ -209,7 +209,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Learn(args) => learn::run(&args),
         Command::Diagnose(args) => diagnose::run(&args),
         Command::Config(command) => config::run(&command),
-        Command::Worker => crate::target::sqlite::worker::serve()
+        Command::Worker => crate::sqlite::worker::serve()
             .map(|()| ExitCode::SUCCESS)
             .map_err(Into::into),
         Command::DemoProcess(process) => process.run().map(|()| ExitCode::SUCCESS),

@@ -405,7 +405,7 @@ mod tests {
         let unreachable = State::Unreachable {
             reason: "gone".into(),
         };
-        let sqlite = State::Sqlite(crate::target::sqlite::SqliteState::default());
+        let sqlite = State::Sqlite(crate::sqlite_state::SqliteState::default());
         for (state, examined) in [(State::Samples, true), (sqlite, true), (unreachable, false)] {
             let seen = Observation {
                 target: "shop".into(),
@@ -429,7 +429,7 @@ mod tests {
         };
         for (state, subjects) in [
             (
-                State::Sqlite(crate::target::sqlite::SqliteState::default()),
+                State::Sqlite(crate::sqlite_state::SqliteState::default()),
                 &["queue"][..],
             ),
             (unreachable, &["queue"]),

@@ -22,10 +22,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::digest::hex;
 use crate::escape::escaped_json;
-use crate::model::{Candidate, Finding, Outcome};
+use crate::model::Outcome;
 use crate::own_dir::OwnDir;
 use crate::path_trust::TrustError;
 use crate::pipeline::Effect;
+use crate::repair::Intent;
 use crate::state_dir::Word;
 
 use lines::Lines;
@@ -140,40 +141,6 @@ pub enum JournalEntry {
         /// How it ended.
         outcome: Outcome,
     },
-}
-
-/// A repair that is about to begin.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Intent {
-    /// Unique within the journal.
-    pub repair_id: String,
-    /// The target's name.
-    pub target: String,
-    /// The database file.
-    pub path: PathBuf,
-    /// Names of processes that the repair may end.
-    pub may_end: Vec<String>,
-    /// How long the repair may hold writers out, milliseconds; 0 in what older
-    /// versions wrote.
-    #[serde(default)]
-    pub max_lock_ms: u64,
-    /// The problem.
-    pub finding: Finding,
-    /// The repair.
-    pub candidate: Candidate,
-    /// What it will do, step by step.
-    pub plan: Vec<PlannedStep>,
-    /// What was seen right before, as far as the repair needs it to know its work again.
-    pub before: serde_json::Value,
-}
-
-/// A step of a repair, as it is shown beforehand.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlannedStep {
-    /// Stable name.
-    pub name: String,
-    /// What it does, in one line.
-    pub what: String,
 }
 
 /// A line of the journal.

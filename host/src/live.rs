@@ -23,17 +23,19 @@ use crate::decision_log::DecisionLog;
 use crate::gate::{Gate, KnownStanding};
 use crate::guard::ApprovedRepair;
 use crate::health::{CheckKind, CheckReport, Health};
-use crate::journal::{Intent, Journal, JournalEntry};
+use crate::journal::{Journal, JournalEntry};
 use crate::pipeline::{
     BreakerRecords, Carried, Effect, Event, Pipeline, PipelineOptions, Policies,
 };
 use crate::policy::{BreakerRecord, BreakerState, PolicyFailure, ServiceChange};
 use crate::recording::{Header, RecordingWriter};
-use crate::repair::{self, RecoveredRepair, StepReport};
+use crate::repair::{self, Intent};
+use crate::repair_run::{self, RecoveredRepair, StepReport};
 use crate::signature::SignatureWatch;
+use crate::sqlite::raw::RawProcess;
+use crate::sqlite::repairs::SqliteRepairs;
+use crate::sqlite::worker::{Areas, Place};
 use crate::state_dir::{StateDir, StateError};
-use crate::target::sqlite::raw::RawProcess;
-use crate::target::sqlite::worker::{Areas, Place};
 use crate::watch::{Pace, Site};
 
 use preserve::{OfTarget, Preserver};
@@ -205,9 +207,15 @@ impl Live {
                 .collect();
             Some(self.acts_on(&site.path, &may_end))
         };
-        let recovered = repair::recover(&self.written.journal, &site_of, &now_ms, &mut |step| {
-            steps.push(step.clone());
-        })
+        let recovered = repair_run::recover(
+            &self.written.journal,
+            &SqliteRepairs,
+            &site_of,
+            &now_ms,
+            &mut |step| {
+                steps.push(step.clone());
+            },
+        )
         .context("closing the repairs that an earlier run left open")?;
         for step in &steps {
             tell(step.at_ms, Told::Step(step));
@@ -368,6 +376,7 @@ impl Live {
                 target: target.to_owned(),
                 incident: incident.to_owned(),
                 database: site.path.clone(),
+                most_lock: Duration::from_millis(self.pace.snapshot_max_lock_ms),
             };
             self.preserver.begin(of, self.areas(), &self.exe);
         }
@@ -381,12 +390,13 @@ impl Live {
         &self,
         approved: &ApprovedRepair,
         tell: &mut Listener<'_>,
-    ) -> anyhow::Result<repair::Ended> {
+    ) -> anyhow::Result<repair_run::Ended> {
         let (site, place) = self.place(approved)?;
         let _turn = site.turn_to_repair();
         let on_step = &mut |step: &StepReport| tell(step.at_ms, Told::Step(step));
-        Ok(repair::run(
+        Ok(repair_run::run(
             &self.written.journal,
+            &SqliteRepairs,
             approved,
             &place,
             &now_ms,

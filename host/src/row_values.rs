@@ -4,6 +4,7 @@
 //! `values/TARGET` of the state directory, a file for each index, for its owner alone. A full check
 //! writes them, and removes those of indexes that agree again.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -12,14 +13,100 @@ use sha2::{Digest as _, Sha256};
 use crate::digest::hex;
 use crate::own_dir::OwnDir;
 use crate::path_trust::TrustError;
-use crate::target::sqlite::integrity::DisagreeingValues;
 
 /// The directory in the state directory.
 pub const DIRECTORY: &str = "values";
 /// The version of the files.
 const VERSION: u32 = 1;
+/// What is kept of a text or a blob for a person, bytes.
+pub const MOST_SHOWN_BYTES: usize = 1024;
 /// What is read of a file at most, bytes: values are cut long before.
 const LARGEST_BYTES: u64 = 16 << 20;
+
+/// The values of an entry and its row. Not for logs, recordings or policies.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DisagreeingValues {
+    /// The index.
+    pub index: String,
+    /// Its table.
+    pub table: String,
+    /// Which entry, as in [`Disagreement::entry`](crate::sqlite_state::Disagreement::entry).
+    pub entry: u64,
+    /// What identifies the row: the rowid, or the primary key.
+    pub row: BTreeMap<String, ShownValue>,
+    /// By column: the row's value and the entry's.
+    pub columns: BTreeMap<String, (ShownValue, ShownValue)>,
+}
+
+impl std::fmt::Debug for DisagreeingValues {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "DisagreeingValues(entry {} of {})",
+            self.entry, self.index
+        )
+    }
+}
+
+/// A value as a person reads it.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShownValue {
+    /// NULL.
+    Null,
+    /// A whole number.
+    Integer(i64),
+    /// A floating-point number.
+    Real(f64),
+    /// Text that is valid UTF-8.
+    Text(String),
+    /// Bytes, or text that is no UTF-8, in hexadecimal.
+    Hex(String),
+    /// The first 1024 bytes of a longer text or blob, in hexadecimal where it is no UTF-8.
+    Cut {
+        /// How it begins.
+        begin: String,
+        /// The length of the whole, bytes.
+        bytes: u64,
+    },
+}
+
+impl ShownValue {
+    /// Bytes of text or of a blob, cut to [`MOST_SHOWN_BYTES`].
+    pub fn of_bytes(value: &[u8], is_text: bool) -> Self {
+        let begin = &value[..value.len().min(MOST_SHOWN_BYTES)];
+        let is_whole = begin.len() == value.len();
+        let text = is_text.then(|| match str::from_utf8(begin) {
+            Ok(text) => Some(text),
+            // The cut may lie within a character.
+            Err(error) if !is_whole && error.error_len().is_none() => {
+                str::from_utf8(&begin[..error.valid_up_to()]).ok()
+            }
+            Err(_) => None,
+        });
+        match (text.flatten(), is_whole) {
+            (Some(text), true) => Self::Text(text.to_owned()),
+            (None, true) => Self::Hex(hex(value)),
+            (text, false) => Self::Cut {
+                begin: text.map_or_else(|| hex(begin), str::to_owned),
+                bytes: value.len() as u64,
+            },
+        }
+    }
+}
+
+impl std::fmt::Display for ShownValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Null => f.write_str("NULL"),
+            Self::Integer(value) => write!(f, "{value}"),
+            Self::Real(value) => write!(f, "{value:?}"),
+            Self::Text(value) => write!(f, "'{value}'"),
+            Self::Hex(value) => write!(f, "x'{value}'"),
+            Self::Cut { begin, bytes } => write!(f, "'{begin}'... ({bytes} bytes)"),
+        }
+    }
+}
 
 /// Why values cannot be kept or read.
 #[derive(Debug, thiserror::Error)]
@@ -157,7 +244,6 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::target::sqlite::integrity::ShownValue;
 
     fn of(index: &str, value: &str) -> DisagreeingValues {
         let shown = ShownValue::Text(value.into());

@@ -57,7 +57,7 @@ pub struct Observation {
 )]
 pub enum State {
     /// A SQLite database file with its companions.
-    Sqlite(crate::target::sqlite::SqliteState),
+    Sqlite(crate::sqlite_state::SqliteState),
     /// A target of which only the numbers are known: one that embeds dbmedic, or telemetry that was
     /// imported.
     Samples,

@@ -19,8 +19,7 @@ use std::time::{Duration, Instant};
 use crate::clock::now_ms;
 use crate::health::{CheckKind, CheckReport, CheckState, Due, Schedule};
 use crate::source::{Observation, Sample};
-use crate::target::sqlite::Integrity;
-use crate::target::sqlite::integrity::Mode;
+use crate::sqlite_state::{Integrity, Mode};
 use examine::Found;
 
 pub use look::Looker;

@@ -15,11 +15,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dbmedic::target::sqlite::{
-    IndexComparison, ValueKind,
-    connection::{self, Access},
-    integrity::{Compared, ShownValue, compare},
-};
+use dbmedic::row_values::ShownValue;
+use dbmedic::sqlite::connection::{self, Access};
+use dbmedic::sqlite::integrity::{Compared, compare};
+use dbmedic::sqlite_state::{IndexComparison, ValueKind};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use rusqlite::Connection;
 

@@ -13,9 +13,8 @@ use std::time::{Duration, Instant};
 use dbmedic::clock::now_ms;
 use dbmedic::health::{CheckKind, CheckReport, CheckState};
 use dbmedic::source::{Observation, State};
+use dbmedic::sqlite_state::{Integrity, Mode};
 use dbmedic::state_dir::StateDir;
-use dbmedic::target::sqlite::Integrity;
-use dbmedic::target::sqlite::integrity::Mode;
 use dbmedic::watch::{Looker, Pace, Site, Watched, Watcher};
 use rusqlite::Connection;
 

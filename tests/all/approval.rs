@@ -6,9 +6,8 @@ use dbmedic::pipeline::{Carried, Effect, Event, Pipeline, RulingSummary};
 use dbmedic::policy::{Limits, Runtime};
 use dbmedic::signing::Verified;
 use dbmedic::source::{Observation, State};
-use dbmedic::target::sqlite::activity::{Activity, RunState};
-use dbmedic::target::sqlite::{
-    Lock, LockHolder, Probe, Process, SqliteState, WalIndexState, WalState,
+use dbmedic::sqlite_state::{
+    Activity, Lock, LockHolder, Probe, Process, RunState, SqliteState, WalIndexState, WalState,
 };
 use dbmedic_tests::observed;
 

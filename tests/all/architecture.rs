@@ -1,38 +1,36 @@
 //! The direction of imports: a stage knows the model and the stage before it, never its driver.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Module of `host/src`, and the modules of the crate that it may use besides itself.
+/// Module of `host/src`, and the modules of the crate that it may use besides itself, each of them named
+/// before it: so there is no circle.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &[]),
+    ("constraint", &["model"]),
+    ("sqlite_state", &[]),
+    ("source", &["sqlite_state"]),
+    ("admission", &["constraint", "source"]),
     ("clock", &[]),
+    ("baseline", &["model"]),
+    ("escape", &[]),
+    ("document", &["escape", "model"]),
     ("digest", &[]),
     ("path_trust", &[]),
-    ("escape", &[]),
-    ("regular_file", &["path_trust"]),
     ("own_dir", &["path_trust"]),
-    ("row_values", &["digest", "own_dir", "path_trust", "target"]),
-    ("baseline", &["model"]),
-    ("constraint", &["model"]),
-    ("source", &["model", "target"]),
-    ("operations", &["baseline", "source"]),
-    ("admission", &["constraint", "source"]),
-    ("resources", &["constraint", "model", "source"]),
-    ("health", &["constraint", "model"]),
-    ("series", &["model", "policy"]),
     ("detect", &["baseline", "constraint", "model", "source"]),
+    ("signature", &["path_trust"]),
     (
         "diagnose",
-        &["constraint", "model", "signature", "source", "target"],
+        &["constraint", "model", "signature", "source", "sqlite_state"],
     ),
-    ("signature", &["path_trust"]),
-    ("pattern", &["detect", "model", "signature"]),
+    ("guard", &["model"]),
     ("incident", &["diagnose", "model"]),
+    ("pattern", &["detect", "model", "signature"]),
     ("signing", &["digest"]),
     ("policy", &["digest", "model", "own_dir", "signing"]),
-    ("guard", &["model"]),
+    ("series", &["model", "policy"]),
     (
         "pipeline",
         &[
@@ -48,6 +46,75 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "signature",
             "source",
         ],
+    ),
+    ("regular_file", &["path_trust"]),
+    (
+        "recording",
+        &["model", "pipeline", "policy", "regular_file"],
+    ),
+    (
+        "policy_tests",
+        &[
+            "document",
+            "model",
+            "pipeline",
+            "policy",
+            "recording",
+            "regular_file",
+        ],
+    ),
+    (
+        "gate",
+        &[
+            "clock",
+            "digest",
+            "model",
+            "own_dir",
+            "path_trust",
+            "pipeline",
+            "policy",
+            "policy_tests",
+            "regular_file",
+            "signing",
+        ],
+    ),
+    (
+        "config",
+        &[
+            "baseline",
+            "constraint",
+            "document",
+            "gate",
+            "guard",
+            "model",
+            "path_trust",
+            "pipeline",
+            "policy",
+            "signing",
+        ],
+    ),
+    (
+        "decision_log",
+        &[
+            "clock",
+            "digest",
+            "gate",
+            "model",
+            "own_dir",
+            "path_trust",
+            "pipeline",
+            "policy",
+            "policy_tests",
+            "regular_file",
+            "signing",
+        ],
+    ),
+    ("repair", &["model"]),
+    ("health", &["constraint", "model"]),
+    ("operations", &["baseline", "source"]),
+    (
+        "row_values",
+        &["digest", "own_dir", "path_trust", "sqlite_state"],
     ),
     (
         "state_dir",
@@ -74,97 +141,26 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "own_dir",
             "path_trust",
             "pipeline",
+            "repair",
             "state_dir",
         ],
     ),
+    ("repair_run", &["guard", "journal", "model", "repair"]),
     (
-        "recording",
-        &["model", "pipeline", "policy", "regular_file"],
-    ),
-    (
-        "snapshot",
+        "sqlite",
         &[
             "clock",
             "digest",
             "model",
             "own_dir",
-            "path_trust",
-            "target",
-        ],
-    ),
-    ("repair", &["guard", "journal", "model", "target"]),
-    (
-        "target",
-        &[
-            "clock",
-            "digest",
-            "journal",
-            "model",
             "path_trust",
             "repair",
-            "snapshot",
+            "row_values",
             "source",
+            "sqlite_state",
         ],
     ),
-    (
-        "config",
-        &[
-            "baseline",
-            "constraint",
-            "document",
-            "gate",
-            "guard",
-            "model",
-            "path_trust",
-            "pipeline",
-            "policy",
-            "signing",
-        ],
-    ),
-    ("table", &[]),
-    (
-        "gate",
-        &[
-            "clock",
-            "digest",
-            "model",
-            "own_dir",
-            "path_trust",
-            "pipeline",
-            "policy",
-            "policy_tests",
-            "regular_file",
-            "signing",
-        ],
-    ),
-    ("document", &["escape", "model"]),
-    (
-        "policy_tests",
-        &[
-            "document",
-            "model",
-            "pipeline",
-            "policy",
-            "recording",
-            "regular_file",
-        ],
-    ),
-    (
-        "decision_log",
-        &[
-            "clock",
-            "digest",
-            "gate",
-            "model",
-            "own_dir",
-            "path_trust",
-            "pipeline",
-            "policy",
-            "policy_tests",
-            "regular_file",
-            "signing",
-        ],
-    ),
+    ("resources", &["constraint", "model", "source"]),
     (
         "watch",
         &[
@@ -172,10 +168,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "health",
             "resources",
             "row_values",
-            "snapshot",
             "source",
+            "sqlite",
+            "sqlite_state",
             "state_dir",
-            "target",
         ],
     ),
     (
@@ -188,37 +184,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "guard",
             "health",
             "journal",
-            "model",
             "pipeline",
             "policy",
             "recording",
             "repair",
+            "repair_run",
             "signature",
-            "source",
+            "sqlite",
             "state_dir",
-            "target",
             "watch",
         ],
     ),
-    (
-        "embedded",
-        &[
-            "admission",
-            "assemble",
-            "clock",
-            "config",
-            "constraint",
-            "health",
-            "operations",
-            "pipeline",
-            "recording",
-            "resources",
-            "source",
-            "state_dir",
-        ],
-    ),
-    ("replay", &["pipeline", "policy", "recording"]),
-    ("report", &["escape", "live", "model", "pipeline", "policy"]),
     (
         "assemble",
         &[
@@ -240,6 +216,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "watch",
         ],
     ),
+    ("report", &["escape", "live", "model", "pipeline", "policy"]),
     (
         "demo",
         &[
@@ -252,11 +229,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "live",
             "model",
             "pipeline",
-            "repair",
+            "repair_run",
             "report",
             "state_dir",
         ],
     ),
+    ("replay", &["pipeline", "policy", "recording"]),
+    ("table", &[]),
     (
         "cli",
         &[
@@ -288,10 +267,28 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "signature",
             "signing",
             "source",
+            "sqlite",
+            "sqlite_state",
             "state_dir",
             "table",
-            "target",
             "watch",
+        ],
+    ),
+    (
+        "embedded",
+        &[
+            "admission",
+            "assemble",
+            "clock",
+            "config",
+            "constraint",
+            "health",
+            "operations",
+            "pipeline",
+            "recording",
+            "resources",
+            "source",
+            "state_dir",
         ],
     ),
 ];
@@ -351,6 +348,17 @@ fn data_flows_one_way() {
 }
 
 #[test]
+fn there_is_no_circle() {
+    let mut before = BTreeSet::new();
+    for (module, uses) in MAY_USE {
+        for used in *uses {
+            assert!(before.contains(used), "{module} is named before {used}");
+        }
+        assert!(before.insert(module), "{module} is named twice");
+    }
+}
+
+#[test]
 fn only_the_guard_makes_an_approved_repair() {
     for (module, path, text) in sources() {
         if module != "guard" {
@@ -376,6 +384,8 @@ fn only_the_guard_makes_an_approved_repair() {
 fn the_pure_stages_read_no_clock() {
     let pure = [
         "model",
+        "sqlite_state",
+        "repair",
         "baseline",
         "constraint",
         "admission",

@@ -20,7 +20,7 @@ use crate::model::{Finding, Outcome, OutcomeResult, Verdict};
 use crate::pipeline::{Effect, Event, RulingSummary};
 use crate::report::{Narrator, outcome_line, plan_lines, seconds, verdict_line};
 use crate::source::State;
-use crate::target::sqlite::set::NOT_JUDGEABLE;
+use crate::sqlite_state::set::NOT_JUDGEABLE;
 use crate::watch::Looker;
 
 /// What both visits take.

@@ -30,7 +30,7 @@ use crate::guard::Mode;
 use crate::live::{Live, Told};
 use crate::model::{Classification, OutcomeResult, Setting, Value, Verdict};
 use crate::pipeline::Effect;
-use crate::repair::StepReport;
+use crate::repair_run::StepReport;
 use crate::report::{Narrator, result_name, seconds, verdict_line};
 use crate::state_dir::{StateDir, Word};
 

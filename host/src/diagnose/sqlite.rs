@@ -17,8 +17,7 @@ use super::{DiagnoseOptions, Diagnosis, Findings, Part, boolean, integer, number
 use crate::constraint::CheckedConstraint;
 use crate::model::{DataLoss, Fact};
 use crate::source::Observation;
-use crate::target::sqlite::integrity::Mode;
-use crate::target::sqlite::{SqliteState, WalIndexState, set};
+use crate::sqlite_state::{Mode, SqliteState, WalIndexState, set};
 use belonging::Belonging;
 use files::FileMemory;
 use holds::Holds;

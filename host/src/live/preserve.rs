@@ -8,11 +8,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use super::{Listener, Told};
 use crate::clock::now_ms;
-use crate::target::sqlite::raw::RawProcess;
-use crate::target::sqlite::worker::{Areas, Place};
+use crate::sqlite::raw::RawProcess;
+use crate::sqlite::worker::{Areas, Place};
 
 /// Copies under way, and what came of those that ended.
 pub(super) struct Preserver {
@@ -29,6 +30,8 @@ pub(super) struct OfTarget {
     pub(super) target: String,
     pub(super) incident: String,
     pub(super) database: PathBuf,
+    /// How long its writers may be kept waiting, in rollback mode.
+    pub(super) most_lock: Duration,
 }
 
 impl OfTarget {
@@ -37,7 +40,7 @@ impl OfTarget {
         let rights = Place::of(&self.database)?.rights();
         let area = areas.of(rights.as_ref())?;
         let into = area.preserved(&self.target, &self.incident);
-        let copy = RawProcess::spawn(exe)?.copy(&self.database, &into)?;
+        let copy = RawProcess::spawn(exe)?.copy(&self.database, &into, Some(self.most_lock))?;
         Ok((into, copy.stable))
     }
 }

@@ -15,7 +15,8 @@ use crate::gate::{GateHandle, GateRecord, Order};
 use crate::guard::ApprovedRepair;
 use crate::journal::{JournalEntry, JournalError};
 use crate::pipeline::{Carried, Event};
-use crate::repair::{self, StepReport};
+use crate::repair_run::{self, StepReport};
+use crate::sqlite::repairs::SqliteRepairs;
 use crate::state_dir::LeftWord;
 use crate::watch::{Looker, Watched, Watcher};
 
@@ -31,7 +32,7 @@ enum Message {
     Step(StepReport),
     RepairEnded {
         target: String,
-        ended: Result<repair::Ended, JournalError>,
+        ended: Result<repair_run::Ended, JournalError>,
     },
     Gate(Order),
     /// A step of a policy that could not be written down when it was taken.
@@ -88,7 +89,7 @@ impl Live {
                 // Without a journal nothing may be done: the next start closes what is open.
                 Ok(Message::RepairEnded { target, ended }) => {
                     running -= 1;
-                    let repair::Ended { outcome, begun } = ended?;
+                    let repair_run::Ended { outcome, begun } = ended?;
                     events.push(Event::RepairEnded {
                         target,
                         at_ms: now_ms(),
@@ -251,9 +252,16 @@ impl Live {
         let work = move || {
             let turn = site.turn_to_repair();
             let steps = send.clone();
-            let ended = repair::run(&journal, &approved, &place, &now_ms, &mut |step| {
-                drop(steps.send(Message::Step(step.clone())));
-            });
+            let ended = repair_run::run(
+                &journal,
+                &SqliteRepairs,
+                &approved,
+                &place,
+                &now_ms,
+                &mut |step| {
+                    drop(steps.send(Message::Step(step.clone())));
+                },
+            );
             drop(turn);
             let target = approved.target().to_owned();
             drop(send.send(Message::RepairEnded { target, ended }));

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::pipeline::Effect;
-use crate::repair::StepReport;
+use crate::repair_run::StepReport;
 
 /// The label of a note on a repair that an earlier run left open, of a database that is not under
 /// care here.

@@ -2,7 +2,7 @@
 //!
 //! A full disk must not end the watch in the very hour that it is needed: what cannot be written is
 //! told once, kept in memory, and written when that works again. Only a repair needs the journal
-//! there and then; [`crate::repair::run`] begins none without it.
+//! there and then; [`crate::repair_run::run`] begins none without it.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;

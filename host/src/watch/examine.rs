@@ -9,16 +9,15 @@ use super::{Pace, Site};
 use crate::clock::Moment;
 use crate::health::{CheckState, Proved, Share};
 use crate::row_values;
-use crate::snapshot::SnapshotInfo;
 use crate::source::Sample;
+use crate::sqlite::integrity::Check;
+use crate::sqlite::look::SqliteSource;
+use crate::sqlite::probe_transaction::ProbeTransaction;
+use crate::sqlite::raw::{RawError, RawProcess};
+use crate::sqlite::snapshot::SnapshotInfo;
+use crate::sqlite::whole::{SnapshotRules, WholeRules};
+use crate::sqlite_state::{Integrity, Mode, UnjudgedPart};
 use crate::state_dir::StateDir;
-use crate::target::sqlite::Integrity;
-use crate::target::sqlite::integrity::{Check, Mode};
-use crate::target::sqlite::judged::UnjudgedPart;
-use crate::target::sqlite::look::SqliteSource;
-use crate::target::sqlite::probe_transaction::ProbeTransaction;
-use crate::target::sqlite::raw::{RawError, RawProcess};
-use crate::target::sqlite::whole::{SnapshotRules, WholeRules};
 
 /// Complaints of a check that are listed at most; SQLite's own default.
 const FAULT_LIMIT: u32 = 100;
@@ -265,8 +264,8 @@ fn not_made(mode: Mode, why: String) -> Integrity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::sqlite::Coverage;
-    use crate::target::sqlite::judged::Unjudged;
+    use crate::sqlite_state::Coverage;
+    use crate::sqlite_state::Unjudged;
 
     fn passed(mode: Mode, unjudged: &[(UnjudgedPart, &str)], long_rows: u64) -> Found {
         let unjudged = unjudged.iter().map(|&(part, name)| Unjudged {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::source::Sample;
-use crate::target::sqlite::probe_transaction::ProbeTransaction;
+use crate::sqlite::probe_transaction::ProbeTransaction;
 
 /// Probe transactions that the series rest on at most.
 const MOST: usize = 100;

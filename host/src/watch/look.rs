@@ -10,18 +10,15 @@ use super::{Pace, Site, notes};
 use crate::clock::now_ms;
 use crate::health::{CheckKind, CheckReport, CheckState, Proved};
 use crate::resources::{Places, Resources};
-use crate::snapshot::SnapshotInfo;
 use crate::source::{Observation, Sample, State};
+use crate::sqlite::look::SqliteSource;
+use crate::sqlite::numbers::samples;
+use crate::sqlite::raw::{RawError, RawProcess};
+use crate::sqlite::snapshot::SnapshotInfo;
+use crate::sqlite::trail::Mark;
+use crate::sqlite_state::set::SnapshotSeen;
+use crate::sqlite_state::{Integrity, Library, Mode, SqliteState, rollback};
 use crate::state_dir::StateDir;
-use crate::target::sqlite::integrity::Mode;
-use crate::target::sqlite::libraries::Library;
-use crate::target::sqlite::look::SqliteSource;
-use crate::target::sqlite::numbers::samples;
-use crate::target::sqlite::raw::{RawError, RawProcess};
-use crate::target::sqlite::rollback;
-use crate::target::sqlite::set::SnapshotSeen;
-use crate::target::sqlite::trail::Mark;
-use crate::target::sqlite::{Integrity, SqliteState};
 
 /// Pages of which it is remembered that they were written; with more, everything is to be checked.
 const MOST_TOUCHED: usize = 1 << 18;

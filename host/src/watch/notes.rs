@@ -1,9 +1,8 @@
 //! What a person may want to know of a healthy database: what could not be judged, space that could
 //! be given back, a log that nobody checkpoints. No problem, so no incident and no policy.
 
-use crate::target::sqlite::libraries::Library;
-use crate::target::sqlite::rollback::{self, Why};
-use crate::target::sqlite::{Integrity, Space, SqliteState, WalState};
+use crate::sqlite_state::rollback::{self, Why};
+use crate::sqlite_state::{Integrity, Library, Space, SqliteState, WalState};
 
 /// Free pages are noted from this share of the file on, and from so many bytes on.
 const FREE_SHARE_PERCENT: u64 = 25;
@@ -135,7 +134,7 @@ fn megabytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::sqlite::WalIndexState;
+    use crate::sqlite_state::WalIndexState;
 
     #[test]
     fn free_pages_are_noted_where_they_are_much() {

@@ -1,7 +1,7 @@
 //! Logs and journals that belong to the file beside them, and such that do not.
 
-use dbmedic::target::sqlite::Integrity;
-use dbmedic::target::sqlite::set::{self, Contradiction};
+use dbmedic::sqlite_state::Integrity;
+use dbmedic::sqlite_state::set::{self, Contradiction};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 

@@ -1,7 +1,7 @@
 use std::fs::File;
 use std::os::unix::fs::symlink;
 
-use dbmedic::target::sqlite::set::{self, Hidden};
+use dbmedic::sqlite_state::set::{self, Hidden};
 
 use super::*;
 

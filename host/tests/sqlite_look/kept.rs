@@ -1,4 +1,4 @@
-use dbmedic::target::sqlite::copies::ToRead;
+use dbmedic::sqlite::copies::ToRead;
 
 use super::*;
 

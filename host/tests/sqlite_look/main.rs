@@ -27,14 +27,12 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use dbmedic::target::sqlite::{
-    HeaderFault, Lock, SqliteState,
-    integrity::{Check, Mode},
-    look::SqliteSource,
-    numbers::samples,
-    raw::{FailureKind, RawError, RawProcess, Request},
-    worker::{self, Role, first_line},
-};
+use dbmedic::sqlite::integrity::Check;
+use dbmedic::sqlite::look::SqliteSource;
+use dbmedic::sqlite::numbers::samples;
+use dbmedic::sqlite::raw::{FailureKind, RawError, RawProcess, Request};
+use dbmedic::sqlite::worker::{self, Role, first_line};
+use dbmedic::sqlite_state::{HeaderFault, Lock, Mode, SqliteState};
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -406,10 +404,10 @@ fn copy_and_put_back() {
     let copy = place.directory.path().join("copies/one");
     Owner::start(&place.database, WAL, None).kill();
     let mut before = place.contents();
-    let manifest = helper.copy(&place.database, &copy).unwrap();
+    let manifest = helper.copy(&place.database, &copy, None).unwrap();
     assert!(manifest.stable);
     assert_eq!(manifest.files.len(), 3);
-    let error = helper.copy(&place.database, &copy).unwrap_err();
+    let error = helper.copy(&place.database, &copy, None).unwrap_err();
     assert!(
         matches!(&error, RawError::Failed(f) if f.kind == FailureKind::CopyExists),
         "{error}"
@@ -465,7 +463,7 @@ fn put_back_can_be_cut_off_anywhere() {
     Owner::start(&place.database, &format!("{ROLLBACK} {fill}"), None).leave();
     let before = place.contents();
     let copy = place.directory.path().join("copy");
-    raw().copy(&place.database, &copy).unwrap();
+    raw().copy(&place.database, &copy, None).unwrap();
     let request = Request::Restore {
         path: place.database.clone(),
         from: copy.clone(),

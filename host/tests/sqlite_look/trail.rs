@@ -3,7 +3,8 @@
 
 use std::{collections::BTreeSet, fs};
 
-use dbmedic::target::sqlite::{look::SqliteSource, trail::Mark};
+use dbmedic::sqlite::look::SqliteSource;
+use dbmedic::sqlite::trail::Mark;
 use rusqlite::{Connection, backup::Progress};
 
 use crate::Place;

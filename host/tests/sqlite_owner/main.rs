@@ -26,8 +26,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use dbmedic::target::sqlite::raw::RawProcess;
-use dbmedic::target::sqlite::worker::{self, Rights};
+use dbmedic::sqlite::raw::RawProcess;
+use dbmedic::sqlite::worker::{self, Rights};
 use rusqlite::Connection;
 
 const EXE: &str = env!("CARGO_BIN_EXE_dbmedic");

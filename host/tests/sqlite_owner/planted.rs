@@ -9,10 +9,10 @@ use std::{
     process::Command,
 };
 
-use dbmedic::target::sqlite::look::SqliteSource;
-use dbmedic::target::sqlite::raw::RawError;
-use dbmedic::target::sqlite::set::Unjudgeable;
-use dbmedic::target::sqlite::worker::{self, PlaceError};
+use dbmedic::sqlite::look::SqliteSource;
+use dbmedic::sqlite::raw::RawError;
+use dbmedic::sqlite::worker::{self, PlaceError};
+use dbmedic::sqlite_state::set::Unjudgeable;
 use rusqlite::Connection;
 
 use super::{EXE, OTHER, Place, raw, seen};
@@ -81,7 +81,9 @@ fn root_is_led_to_nothing_outside_by_whoever_can_change_the_path() {
         let state_dir = place.root.path().join("state");
         let mut helper = raw();
         helper.look(&place.database, true, &[]).unwrap();
-        helper.copy(&place.database, &place.copy("before")).unwrap();
+        helper
+            .copy(&place.database, &place.copy("before"), None)
+            .unwrap();
         let over = helper.digest(&place.database).unwrap();
 
         // The same worker is asked again: what was decided before does not hold any more.
@@ -91,7 +93,7 @@ fn root_is_led_to_nothing_outside_by_whoever_can_change_the_path() {
         let copy = place.copy("copy");
         let errors = [
             helper.look(&place.database, true, &[]).unwrap_err(),
-            helper.copy(&place.database, &copy).unwrap_err(),
+            helper.copy(&place.database, &copy, None).unwrap_err(),
             helper
                 .copy_to_read(&place.database, &copy, false)
                 .unwrap_err(),

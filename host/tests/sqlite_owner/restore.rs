@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dbmedic::target::sqlite::raw::{FailureKind, RawError, Request};
-use dbmedic::target::sqlite::worker::{Role, SUBCOMMAND, first_line};
+use dbmedic::sqlite::raw::{FailureKind, RawError, Request};
+use dbmedic::sqlite::worker::{Role, SUBCOMMAND, first_line};
 use rustix::fs::{CWD, Mode, mkfifoat};
 
 use super::{EXE, Place, raw, seen};
@@ -28,7 +28,7 @@ fn what_is_put_back_is_the_applications_own_and_it_can_write() {
     fs::write(place.companion("-wal"), "").unwrap();
     fs::write(place.companion("-journal"), "").unwrap();
     give(&place);
-    helper.copy(&place.database, &copy).unwrap();
+    helper.copy(&place.database, &copy, None).unwrap();
     fs::remove_file(place.companion("-wal")).unwrap();
     fs::remove_file(place.companion("-journal")).unwrap();
     let over = helper.digest(&place.database).unwrap();
@@ -57,7 +57,7 @@ fn links_pipes_and_devices_beside_a_database_stop_everything() {
     let mut helper = raw();
     fs::write(place.companion("-wal"), "").unwrap();
     give(&place);
-    helper.copy(&place.database, &copy).unwrap();
+    helper.copy(&place.database, &copy, None).unwrap();
     let over = helper.digest(&place.database).unwrap();
     let sentinel = place.sentinel("of-root");
     let before = seen(&sentinel);
@@ -79,7 +79,7 @@ fn links_pipes_and_devices_beside_a_database_stop_everything() {
             let errors = [
                 helper.look(&place.database, true, &[]).unwrap_err(),
                 helper
-                    .copy(&place.database, &place.copy("other"))
+                    .copy(&place.database, &place.copy("other"), None)
                     .unwrap_err(),
                 helper
                     .restore_over(&place.database, &copy, &over)
@@ -116,7 +116,7 @@ fn a_database_under_another_number_is_not_overwritten() {
     let place = Place::new(WITH_LOG);
     let copy = place.copy("copy");
     let mut helper = raw();
-    helper.copy(&place.database, &copy).unwrap();
+    helper.copy(&place.database, &copy, None).unwrap();
     let over = helper.digest(&place.database).unwrap();
     // The same content, another file.
     let other = place.data().join("other.db");
@@ -145,7 +145,7 @@ fn a_restore_that_is_cut_off_leaves_nothing_that_the_next_does_not_remove() {
     fs::write(place.companion("-wal"), &log).unwrap();
     give(&place);
     let copy = place.copy("copy");
-    raw().copy(&place.database, &copy).unwrap();
+    raw().copy(&place.database, &copy, None).unwrap();
     let whole = place.names();
     let request = Request::Restore {
         path: place.database.clone(),
@@ -200,7 +200,7 @@ fn copies_are_for_their_owner_alone_and_end_with_the_room() {
     let place = Place::new(WITH_LOG);
     let copy = place.copy("one");
     let mut helper = raw();
-    helper.copy(&place.database, &copy).unwrap();
+    helper.copy(&place.database, &copy, None).unwrap();
     for entry in fs::read_dir(&copy).unwrap() {
         let path = entry.unwrap().path();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
@@ -216,7 +216,7 @@ fn copies_are_for_their_owner_alone_and_end_with_the_room() {
         return;
     }
     let error = helper
-        .copy(&place.database, &place.copy("two"))
+        .copy(&place.database, &place.copy("two"), None)
         .unwrap_err();
     assert!(
         matches!(&error, RawError::Failed(f) if f.kind == FailureKind::NoRoom),

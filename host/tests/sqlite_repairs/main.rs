@@ -29,18 +29,18 @@ use std::{
     time::Duration,
 };
 
-use dbmedic::{
-    guard::{ApprovedRepair, Choice, Guard, GuardLimits, Mode, Ruling},
-    journal::{Journal, JournalEntry},
-    model::{Candidate, CascadeLevel, DataLoss, Fact, Finding, Outcome, OutcomeResult, Value},
-    repair::{self, Site, StepReport},
-    target::sqlite::{
-        Lock, SqliteState, locks,
-        raw::RawProcess,
-        wal,
-        worker::{self, Areas},
-    },
+use dbmedic::guard::{ApprovedRepair, Choice, Guard, GuardLimits, Mode, Ruling};
+use dbmedic::journal::{Journal, JournalEntry};
+use dbmedic::model::{
+    Candidate, CascadeLevel, DataLoss, Fact, Finding, Outcome, OutcomeResult, Value,
 };
+use dbmedic::repair::Site;
+use dbmedic::repair_run::{self, StepReport};
+use dbmedic::sqlite::raw::RawProcess;
+use dbmedic::sqlite::repairs::SqliteRepairs;
+use dbmedic::sqlite::worker::{self, Areas};
+use dbmedic::sqlite::{locks, wal};
+use dbmedic::sqlite_state::{Lock, SqliteState};
 use rusqlite::Connection;
 
 const EXE: &str = env!("CARGO_BIN_EXE_dbmedic");
@@ -251,8 +251,15 @@ impl Place {
         on_step: &mut dyn FnMut(&StepReport),
     ) -> Outcome {
         let journal = Journal::open(&self.state()).unwrap();
-        let outcome =
-            repair::run(&journal, &approved(id, facts), &self.site, &|| 7, on_step).unwrap();
+        let outcome = repair_run::run(
+            &journal,
+            &SqliteRepairs,
+            &approved(id, facts),
+            &self.site,
+            &|| 7,
+            on_step,
+        )
+        .unwrap();
         assert_eq!(journal.open_repairs(), [], "{outcome:?}");
         outcome.outcome
     }
@@ -629,7 +636,11 @@ fn deleted_behind(indexes: &[&str]) -> Place {
 fn an_index_that_may_know_the_last_of_lost_rows_is_not_rebuilt() {
     let place = deleted_behind(&["i", "j"]);
     let outcome = place.run("index.rebuild", index_facts());
-    assert_result(&outcome, OutcomeResult::Refused, "the table seems to have lost these rows");
+    assert_result(
+        &outcome,
+        OutcomeResult::Refused,
+        "the table seems to have lost these rows",
+    );
     // One that knows more than the other does is stale.
     let place = deleted_behind(&["i"]);
     let outcome = place.run("index.rebuild", index_facts());
@@ -801,16 +812,30 @@ fn killed() {
     let site = site(&place);
     let mut journal = Journal::open(&place.join("state")).unwrap();
     journal.kill_at(number("KILL_BEFORE"), number("KILL_AFTER"));
-    let recovered = repair::recover(&journal, &|_| Some(site.clone()), &|| 7, &mut |_| {}).unwrap();
+    let recovered = repair_run::recover(
+        &journal,
+        &SqliteRepairs,
+        &|_| Some(site.clone()),
+        &|| 7,
+        &mut |_| {},
+    )
+    .unwrap();
     if recovered.ended.is_empty() {
         let facts = serde_json::from_str(&env::var("KILLED_FACTS").unwrap()).unwrap();
         let repair = env::var("KILLED_REPAIR").unwrap();
         let approved = approved(&repair, facts);
-        repair::run(&journal, &approved, &site, &|| 7, &mut |step| {
-            if step.step == "replay" {
-                spoil_rehearsal(&site.copies);
-            }
-        })
+        repair_run::run(
+            &journal,
+            &SqliteRepairs,
+            &approved,
+            &site,
+            &|| 7,
+            &mut |step| {
+                if step.step == "replay" {
+                    spoil_rehearsal(&site.copies);
+                }
+            },
+        )
         .unwrap();
     }
 }

@@ -3,8 +3,7 @@
 use super::files::LogMark;
 use super::{Diagnosis, Look, NO_LOSS, boolean, first_of, integer, text};
 use crate::model::{Candidate, CascadeLevel, DataLoss, Fact, Precondition};
-use crate::target::sqlite::integrity::Mode;
-use crate::target::sqlite::{DamagedObject, IndexComparison, Integrity, IntegrityFault, set};
+use crate::sqlite_state::{DamagedObject, IndexComparison, Integrity, IntegrityFault, Mode, set};
 
 /// What is remembered of what lies beside the file.
 #[derive(Debug, Clone, Default)]

@@ -2,11 +2,8 @@
 
 use super::{Diagnosis, Look, boolean, integer, text};
 use crate::model::Fact;
-use crate::target::sqlite::integrity::Mode;
-use crate::target::sqlite::set::{
-    self, FileIdentity, Hidden, HiddenUse, NOT_JUDGEABLE, Unjudgeable,
-};
-use crate::target::sqlite::{HeaderFault, SqliteState, WalState};
+use crate::sqlite_state::set::{self, FileIdentity, Hidden, HiddenUse, NOT_JUDGEABLE, Unjudgeable};
+use crate::sqlite_state::{HeaderFault, Mode, SqliteState, WalState};
 
 /// What is remembered of the files from one observation to the next.
 #[derive(Debug, Clone, Default)]

@@ -19,9 +19,8 @@ use std::collections::BTreeMap;
 
 use super::{DiagnoseOptions, Diagnosis, Look, NO_LOSS, boolean, integer, text};
 use crate::model::{Candidate, CascadeLevel, Fact, Precondition};
-use crate::target::sqlite::activity::RunState;
-use crate::target::sqlite::rollback::{self, Opener};
-use crate::target::sqlite::{Lock, LockHolder, Probe, Process, SqliteState, on_purpose};
+use crate::sqlite_state::rollback::{self, Opener};
+use crate::sqlite_state::{Lock, LockHolder, Probe, Process, RunState, SqliteState, on_purpose};
 use conduct::Conduct;
 use reader::{Habit, ReadHold};
 use shared::{SharedHold, WaitingWriter};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Diagnosis, LOG_BYTES, Look, NO_LOSS, backlog_frames, integer, number, share_percent};
 use crate::constraint::CheckedConstraint;
 use crate::model::{Candidate, CascadeLevel, ConstraintStatus, DataLoss, Precondition};
-use crate::target::sqlite::WalState;
+use crate::sqlite_state::WalState;
 
 impl Look<'_> {
     /// A log past its bound that nobody holds back: it only has to be checkpointed, where the bound

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use super::virtuals::{self, FullText};
 use super::{Diagnosis, Look, NO_LOSS, boolean, first_of, integer, text};
 use crate::model::{Candidate, CascadeLevel, EXPECTED_LOCK_MS, Fact, Precondition, Value};
-use crate::target::sqlite::integrity::Mode;
-use crate::target::sqlite::{
-    DamagedObject, HeaderFault, IndexComparison, Integrity, SchemaEntry, SoundTables,
+use crate::sqlite_state::{
+    DamagedObject, HeaderFault, IndexComparison, Integrity, Mode, SchemaEntry, SoundTables,
 };
 
 /// What the last checks found when they compared an index with its table, by index. A check of a

@@ -3,8 +3,7 @@
 
 use super::{Diagnosis, integer, text};
 use crate::model::{Fact, Value};
-use crate::target::sqlite::Integrity;
-use crate::target::sqlite::judged::{BrokenRule, Rule};
+use crate::sqlite_state::{BrokenRule, Integrity, Rule};
 
 /// Broken rules that are reported one by one.
 const MOST_REPORTED: usize = 50;

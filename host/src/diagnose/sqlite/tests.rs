@@ -2,11 +2,10 @@ use super::*;
 use crate::diagnose::tests::{OPTIONS, violated_bound};
 use crate::source::Observation;
 use crate::source::State;
-use crate::target::sqlite::activity::{Activity, RunState};
-use crate::target::sqlite::set::{Hidden, HiddenUse};
-use crate::target::sqlite::{
-    DamagedObject, HeaderFault, IndexComparison, Integrity, IntegrityFault, Lock, LockHolder,
-    Probe, Process, WalState,
+use crate::sqlite_state::set::{Hidden, HiddenUse};
+use crate::sqlite_state::{
+    Activity, DamagedObject, HeaderFault, IndexComparison, Integrity, IntegrityFault, Lock,
+    LockHolder, Probe, Process, RunState, WalState,
 };
 
 pub(super) fn holder(lock: Lock, pid: u32) -> LockHolder {

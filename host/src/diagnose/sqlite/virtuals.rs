@@ -8,7 +8,7 @@ use crate::model::{Candidate, CascadeLevel, Precondition};
 pub(super) struct FullText<'a> {
     pub(super) table: &'a str,
     pub(super) module: &'a str,
-    /// As in [`DamagedObject::FullText`](crate::target::sqlite::DamagedObject::FullText).
+    /// As in [`DamagedObject::FullText`](crate::sqlite_state::DamagedObject::FullText).
     pub(super) content: Option<&'a str>,
     pub(super) rebuildable: bool,
     /// Documents that the index knows, and the table with the text does not have.

@@ -23,7 +23,7 @@ use dbmedic::policy::{Limits, Policy, Runtime};
 use dbmedic::recording::{Header, RecordingWriter};
 use dbmedic::signing::Verified;
 use dbmedic::source::{Observation, State};
-use dbmedic::target::sqlite::numbers::samples;
+use dbmedic::sqlite::numbers::samples;
 use dbmedic_tests::{observed, recording_header};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};

@@ -1,7 +1,6 @@
 //! What the holder of a lock does while it holds it.
 
-use crate::target::sqlite::Probe;
-use crate::target::sqlite::activity::{Activity, RunState};
+use crate::sqlite_state::{Activity, Probe, RunState};
 
 /// What a holder did since its hold began.
 #[derive(Debug, Clone, Copy)]
@@ -66,8 +65,8 @@ impl Conduct {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::sqlite::Lock;
-    use crate::target::sqlite::activity::Descendants;
+    use crate::sqlite_state::Descendants;
+    use crate::sqlite_state::Lock;
 
     fn probe(run_mark: u64, cpu_us: u64, runs: u64, read: Option<u64>) -> Probe {
         Probe {

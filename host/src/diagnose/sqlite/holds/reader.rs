@@ -18,7 +18,7 @@ use super::{
     resume, seconds, standstill,
 };
 use crate::model::{Candidate, CascadeLevel, Precondition};
-use crate::target::sqlite::{Lock, LockHolder, SqliteState, WalIndexState, on_purpose};
+use crate::sqlite_state::{Lock, LockHolder, SqliteState, WalIndexState, on_purpose};
 
 /// How long a program that holds the log on purpose must hold it until that is reported: longer
 /// than any of them does while it is well (Litestream checkpoints at least once a minute).

@@ -13,7 +13,7 @@ use super::{
     writer::STALE,
 };
 use crate::model::{Candidate, CascadeLevel, Precondition};
-use crate::target::sqlite::{Lock, LockHolder, Process, SqliteState, rollback};
+use crate::sqlite_state::{Lock, LockHolder, Process, SqliteState, rollback};
 
 /// How long a reader is held to be in the way after a writer waited for it last: writers give up after
 /// some seconds (the usual busy timeouts are 5 s to 30 s) and try again.

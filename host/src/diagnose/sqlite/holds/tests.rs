@@ -6,8 +6,7 @@ use crate::diagnose::tests::OPTIONS;
 use crate::diagnose::{DiagnoseOptions, Diagnosis};
 use crate::model::Value;
 use crate::source::{Observation, State};
-use crate::target::sqlite::activity::RunState;
-use crate::target::sqlite::{Lock, LockHolder, SqliteState};
+use crate::sqlite_state::{Lock, LockHolder, RunState, SqliteState};
 
 mod rollback;
 

@@ -7,8 +7,8 @@ use super::{
     may_be_ended, named, resume, seconds, standstill,
 };
 use crate::model::{Candidate, CascadeLevel};
-use crate::target::sqlite::rollback::{self, Alone, Why};
-use crate::target::sqlite::{Lock, LockHolder, SqliteState};
+use crate::sqlite_state::rollback::{self, Alone, Why};
+use crate::sqlite_state::{Lock, LockHolder, SqliteState};
 
 /// How long a process that runs now and then must be found holding the lock, in every sample, until
 /// it is reported: a worker that takes the lock again and again is nearly always found letting go

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use dbmedic::target::sqlite::WalIndexState;
+use dbmedic::sqlite_state::WalIndexState;
 
 /// A read mark that nobody uses.
 const UNUSED: u32 = u32::MAX;

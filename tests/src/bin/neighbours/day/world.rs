@@ -1,8 +1,7 @@
 //! Processes beside a database, and an observation of them.
 
-use dbmedic::target::sqlite::activity::{Activity, RunState};
-use dbmedic::target::sqlite::{
-    Integrity, Lock, LockHolder, Probe, Process, SqliteState, WalState, integrity,
+use dbmedic::sqlite_state::{
+    Activity, Integrity, Lock, LockHolder, Mode, Probe, Process, RunState, SqliteState, WalState,
 };
 
 use super::wal::{Connection, Wal};
@@ -170,7 +169,7 @@ impl World {
             self.checked_ms = self.now_ms;
             Integrity {
                 duration_ms: 900,
-                ..Integrity::empty(integrity::Mode::Full, None)
+                ..Integrity::empty(Mode::Full, None)
             }
         })
     }

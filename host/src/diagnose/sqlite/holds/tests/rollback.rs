@@ -1,9 +1,9 @@
 //! The same in rollback mode, where the locks lie on the database file.
 
 use super::*;
-use crate::target::sqlite::activity::Activity;
-use crate::target::sqlite::rollback::{Alone, Opener, Standing, Why};
-use crate::target::sqlite::set::{DatabaseHeader, FileIdentity};
+use crate::sqlite_state::Activity;
+use crate::sqlite_state::rollback::{Alone, Opener, Standing, Why};
+use crate::sqlite_state::set::{DatabaseHeader, FileIdentity};
 
 /// One observation of these locks, of which each write lock excludes others.
 fn rolls(locks: &[(Lock, u32, bool)], commits: u32) -> SqliteState {

@@ -1,0 +1,267 @@
+//! What a full-text index is made of: text that each version of SQLite cuts into the same words, and a row
+//! for each document that the index knows.
+//!
+//! Versions of SQLite write REAL numbers as text in different digits, and take bytes that are no text in
+//! different ways. So an index that the application's version made holds other words than this one makes,
+//! and nothing is wrong. A document without a row is a row that was lost, or one whose words were kept by
+//! mistake: the index is then the last that knows of it.
+
+use std::collections::BTreeSet;
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Rows};
+
+use super::encoding::Encoding;
+use super::messages::Schema;
+use super::virtuals::{self, Virtual};
+use super::{Gathered, is_damage, objects, quoted};
+use crate::sqlite_state::{DamagedObject, UnjudgedPart};
+
+const REAL: &str =
+    "its text holds REAL numbers, which versions of SQLite write in different digits";
+const NO_TEXT: &str = "it holds bytes that are no text in the encoding of the database, which versions of \
+                       SQLite cut into different words";
+
+/// Why a full-text index must not be built again; none where nothing speaks against it.
+///
+/// # Errors
+///
+/// SQLite's own.
+pub fn against_rebuild(connection: &Connection, table: &str) -> rusqlite::Result<Option<String>> {
+    let all = virtuals::list(connection)?;
+    let Some(one) = all.iter().find(|one| one.table == table) else {
+        return Ok(None);
+    };
+    let documents = one.documents_without_text(connection)?;
+    Ok(if documents > 0 {
+        Some(format!(
+            "the index knows {documents} documents of which table `{}` has no row: a rebuild would \
+             delete their last trace",
+            one.source()
+        ))
+    } else {
+        one.words_of_others(connection)?
+            .map(|why| format!("it is not known which words are right: {why}"))
+    })
+}
+
+/// Takes back what is said of full-text indexes where another version of SQLite makes other words of the
+/// same text, and says of the others whether they can be built again.
+///
+/// # Errors
+///
+/// SQLite's own; not that a table cannot be read, which is its own fault.
+pub(super) fn settle(
+    connection: &Connection,
+    schema: &Schema,
+    found: &mut Gathered,
+) -> rusqlite::Result<()> {
+    let named = found.faults.iter().filter_map(|fault| match &fault.object {
+        DamagedObject::FullText { table, .. } => Some(table.clone()),
+        _ => None,
+    });
+    for name in named.collect::<BTreeSet<String>>() {
+        let Some(one) = schema.virtuals.iter().find(|one| one.table == name) else {
+            continue;
+        };
+        let documents = one.documents_without_text(connection)?;
+        let odd = one.words_of_others(connection)?;
+        // What is compared with another table's text is judged elsewhere.
+        if let Some(why) = odd
+            && documents == 0
+            && one.content_of_others().is_none()
+        {
+            let count = found.faults.len();
+            found.faults.retain(|fault| {
+                !matches!(&fault.object, DamagedObject::FullText { table, .. } if *table == name)
+                    || !is_of_words(&fault.message)
+            });
+            if found.faults.len() < count {
+                found.unjudged(UnjudgedPart::VirtualTable, &name, why);
+            }
+        }
+        for fault in &mut found.faults {
+            if let DamagedObject::FullText {
+                table,
+                rebuildable,
+                documents_without_text,
+                ..
+            } = &mut fault.object
+                && *table == name
+            {
+                *rebuildable &= odd.is_none() && documents == 0;
+                *documents_without_text = documents;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a message may come of words that differ, and not of pages or blocks that cannot be read.
+fn is_of_words(message: &str) -> bool {
+    [
+        "malformed inverted index for FTS",
+        "unable to validate the inverted index for FTS",
+        "fts5: checksum mismatch",
+        "database disk image is malformed",
+    ]
+    .iter()
+    .any(|begin| message.starts_with(begin))
+}
+
+/// What cannot be asked says nothing: the table is damaged, or not as the definition has it.
+fn where_known<T: Default>(asked: rusqlite::Result<T>) -> rusqlite::Result<T> {
+    match asked {
+        Err(error) if is_damage(&error) || objects::concerns_an_object(&error) => Ok(T::default()),
+        other => other,
+    }
+}
+
+impl Virtual {
+    /// Whether its documents are rows of a table that is known.
+    fn has_source(&self) -> bool {
+        self.is_full_text() && (self.content.is_none() || self.content_is_table)
+    }
+
+    /// The table that holds its text.
+    fn source(&self) -> String {
+        match self.content_of_others() {
+            Some(other) => other.to_owned(),
+            None => format!("{}_content", self.table),
+        }
+    }
+
+    /// Why another version of SQLite may make other words of its text.
+    fn words_of_others(&self, connection: &Connection) -> rusqlite::Result<Option<&'static str>> {
+        if !self.has_source() {
+            return Ok(None);
+        }
+        where_known(self.odd_value(connection))
+    }
+
+    fn odd_value(&self, connection: &Connection) -> rusqlite::Result<Option<&'static str>> {
+        let encoding = Encoding::of(connection)?;
+        let values: Vec<String> = self
+            .text_columns(connection)?
+            .iter()
+            .map(|column| {
+                // Qualified: a name that there is not would be a string.
+                let column = format!("s.{}", quoted(column));
+                format!(
+                    "CASE typeof({column}) WHEN 'real' THEN 0.5 \
+                     WHEN 'text' THEN CAST({column} AS BLOB) WHEN 'blob' THEN {column} END"
+                )
+            })
+            .collect();
+        if values.is_empty() {
+            return Ok(None);
+        }
+        let from = quoted(&self.source());
+        let sql = format!(
+            "SELECT {} FROM main.{from} AS s NOT INDEXED",
+            values.join(", ")
+        );
+        let mut statement = connection.prepare(&sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            for place in 0..values.len() {
+                match row.get_ref(place)? {
+                    ValueRef::Real(_) => return Ok(Some(REAL)),
+                    ValueRef::Blob(bytes) if !encoding.is_valid(bytes) => return Ok(Some(NO_TEXT)),
+                    _ => {}
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The columns with the text that is indexed.
+    fn text_columns(&self, connection: &Connection) -> rusqlite::Result<Vec<String>> {
+        let is_own = self.content.is_none();
+        let indexed = self.columns.iter().enumerate();
+        let indexed = indexed.filter(|(_, column)| column.is_indexed);
+        if self.module == "fts5" {
+            let name = |(number, column): (usize, &virtuals::Column)| {
+                if is_own {
+                    format!("c{number}")
+                } else {
+                    column.name.clone()
+                }
+            };
+            return Ok(indexed.map(name).collect());
+        }
+        let all: Vec<String> = connection
+            .prepare("SELECT name FROM pragma_table_xinfo(?1) WHERE hidden <> 1 ORDER BY cid")?
+            .query_map([self.source()], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        let is_left = |name: &str| {
+            let mut left = self.columns.iter().filter(|column| !column.is_indexed);
+            left.any(|column| column.name.eq_ignore_ascii_case(name))
+        };
+        if is_own {
+            // "c", the number, and the column's name; the others are "docid" and that of the language.
+            let named = |name: &String| {
+                let rest = name.strip_prefix('c')?;
+                let column = rest.trim_start_matches(|digit: char| digit.is_ascii_digit());
+                (column.len() < rest.len() && !is_left(column)).then(|| name.clone())
+            };
+            return Ok(all.iter().filter_map(named).collect());
+        }
+        // Without columns it has all of the other table.
+        let is_listed = |name: &str| {
+            let mut columns = self.columns.iter();
+            !self.columns.iter().any(|column| column.is_indexed)
+                || columns.any(|column| column.name.eq_ignore_ascii_case(name))
+        };
+        let all = all.into_iter();
+        Ok(all
+            .filter(|name| is_listed(name) && !is_left(name))
+            .collect())
+    }
+
+    /// How many documents it keeps the number of words of, although its table has no row of that number.
+    fn documents_without_text(&self, connection: &Connection) -> rusqlite::Result<u64> {
+        if !self.has_source() {
+            return Ok(0);
+        }
+        where_known(self.count_without_text(connection))
+    }
+
+    fn count_without_text(&self, connection: &Connection) -> rusqlite::Result<u64> {
+        let own = if self.module == "fts5" { "id" } else { "docid" };
+        let id = match (self.content_of_others(), &self.content_rowid) {
+            (None, _) => own,
+            (Some(_), Some(id)) => id,
+            (Some(_), None) => "rowid",
+        };
+        // In order of the ids, side by side: nothing has to be kept of either.
+        let sorted = |id: &str, table: &str| {
+            let (id, table) = (quoted(id), quoted(table));
+            connection.prepare(&format!(
+                "SELECT s.{id} FROM main.{table} AS s NOT INDEXED WHERE s.{id} IS NOT NULL ORDER BY s.{id}"
+            ))
+        };
+        let mut documents = sorted(own, &format!("{}_docsize", self.table))?;
+        let mut documents = documents.query([])?;
+        let mut rows = sorted(id, &self.source())?;
+        let mut rows = rows.query([])?;
+        let (mut without, mut row) = (0, next_id(&mut rows)?);
+        while let Some(document) = next_id(&mut documents)? {
+            while row.is_some_and(|row| row < document) {
+                row = next_id(&mut rows)?;
+            }
+            without += u64::from(row != Some(document));
+        }
+        Ok(without)
+    }
+}
+
+/// The next whole number of a statement's first column.
+fn next_id(rows: &mut Rows<'_>) -> rusqlite::Result<Option<i64>> {
+    while let Some(row) = rows.next()? {
+        if let ValueRef::Integer(id) = row.get_ref(0)? {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
+}

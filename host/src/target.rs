@@ -1,3 +1,0 @@
-//! The databases under care. One module for each kind.
-
-pub mod sqlite;
