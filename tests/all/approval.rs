@@ -72,6 +72,7 @@ fn look(at_ms: u64, readers: &[u32]) -> Event {
             cpu_us: 1,
             read_bytes: Some(0),
             descendants: None,
+            waits_for_lock: false,
         }),
     };
     let state = SqliteState {

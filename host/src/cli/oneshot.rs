@@ -1,5 +1,7 @@
 //! `check` and `repair`: one visit to one database.
 
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -218,6 +220,9 @@ pub(crate) fn repair(args: &RepairArgs) -> Ended {
     })
 }
 
+/// What lets others pass through a directory.
+const PASSABLE: u32 = 0o011;
+
 /// Where root's state of a database is kept when nobody says where. Not in the current directory,
 /// which may be anybody's, and apart from that of other databases of the same name.
 fn roots_state_dir(args: &VisitArgs) -> anyhow::Result<PathBuf> {
@@ -234,6 +239,17 @@ fn roots_state_dir(args: &VisitArgs) -> anyhow::Result<PathBuf> {
         .collect();
     let name = format!("{name}-{}", &digest[..16]);
     let dir = Path::new(ROOTS_STATE_DIR).join("repairs").join(name);
+    let above = dir.parent().unwrap_or(Path::new(ROOTS_STATE_DIR));
+    std::fs::create_dir_all(above).with_context(|| format!("making {}", above.display()))?;
+    // A worker with the rights of the database's owner passes through to its own directory.
+    for part in [Path::new(ROOTS_STATE_DIR), above] {
+        let meta = std::fs::symlink_metadata(part).with_context(|| part.display().to_string())?;
+        let mode = meta.mode() & 0o7777;
+        if meta.is_dir() && meta.uid() == 0 && mode & PASSABLE != PASSABLE {
+            std::fs::set_permissions(part, Permissions::from_mode(mode | PASSABLE))
+                .with_context(|| part.display().to_string())?;
+        }
+    }
     complain(&format!("journal and copies are kept in {}", dir.display()));
     Ok(dir)
 }

@@ -57,6 +57,7 @@ pub fn activity(pid: u32) -> Option<Activity> {
         cpu_us: cpu_ns / 1000,
         read_bytes: read_bytes(pid),
         descendants: None,
+        waits_for_lock: false,
     })
 }
 
@@ -67,18 +68,24 @@ pub fn activity(pid: u32) -> Option<Activity> {
 pub struct Processes {
     /// The children of each parent; none when there are too many processes.
     children: Option<BTreeMap<u32, Vec<u32>>>,
+    /// Those that the kernel holds up because they wait for a file lock.
+    waiting: BTreeSet<u32>,
 }
 
 impl Processes {
     /// Looks at all processes. `ignore` are dbmedic's own, which are nobody's helpers, and neither is
     /// what they started.
     pub fn now(ignore: &[u32]) -> Self {
+        let waiting = super::locks::all_waiting_pids();
         let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
         for (count, pid) in pids.enumerate() {
             if count == MOST_PROCESSES {
-                return Self { children: None };
+                return Self {
+                    children: None,
+                    waiting,
+                };
             }
             if ignore.contains(&pid) {
                 continue;
@@ -89,12 +96,19 @@ impl Processes {
         }
         Self {
             children: Some(children),
+            waiting,
         }
+    }
+
+    /// Adds to what a process has done for whom it waits.
+    pub fn complete(&self, pid: u32, activity: &mut Activity) {
+        activity.descendants = self.descendants(pid);
+        activity.waits_for_lock = self.waiting.contains(&pid);
     }
 
     /// What the descendants of a process have done; none when it has none. What cannot be followed is
     /// at work.
-    pub fn descendants(&self, pid: u32) -> Option<Descendants> {
+    fn descendants(&self, pid: u32) -> Option<Descendants> {
         let unseen = Descendants {
             run_mark: 0,
             at_work: true,
@@ -138,11 +152,9 @@ impl Processes {
 
 /// What a process has done, and those that it started; see [`activity`] and [`Processes`].
 pub fn with_descendants(pid: u32, ignore: &[u32]) -> Option<Activity> {
-    let own = activity(pid)?;
-    Some(Activity {
-        descendants: Processes::now(ignore).descendants(pid),
-        ..own
-    })
+    let mut found = activity(pid)?;
+    Processes::now(ignore).complete(pid, &mut found);
+    Some(found)
 }
 
 /// Whether a process is gone, or waits for its parent to ask for its end.
@@ -390,9 +402,12 @@ mod tests {
         }
         assert_eq!(Processes::now(&[children[&pid][0]]).descendants(pid), None);
         assert_eq!(
-            Processes { children: None }
-                .descendants(pid)
-                .map(|d| d.at_work),
+            Processes {
+                children: None,
+                waiting: BTreeSet::new()
+            }
+            .descendants(pid)
+            .map(|d| d.at_work),
             Some(true)
         );
         // It ends with its input, and they with it.

@@ -370,8 +370,23 @@ fn header_fault(found: &FileSet, bytes: u64, state: &SqliteState) -> Option<Head
     if found.unjudgeable.is_some() {
         return None;
     }
+    // SQLite writes the first page before it writes those at the end: a file that somebody is writing
+    // is short for a while, where no journal or log says so (journal_mode MEMORY and OFF) as well.
+    let is_written = state.locks.iter().any(|holder| {
+        holder.exclusive
+            || matches!(
+                holder.lock,
+                Lock::Reserved | Lock::Pending | Lock::WalCheckpoint
+            )
+    });
     let Some(header) = found.header else {
-        return (bytes > 0).then_some(HeaderFault::NotADatabase);
+        // Where the first transaction of a new database is larger than the cache, its pages are written
+        // before the first one. Its journal takes all of it back.
+        let is_new = found.begins_with_zeros && is_written
+            || found
+                .journal
+                .is_some_and(|journal| !journal.is_void && journal.initial_pages == 0);
+        return (bytes > 0 && !is_new).then_some(HeaderFault::NotADatabase);
     };
     let page_bytes = u64::from(header.page_bytes);
     let actual_pages = bytes / page_bytes;
@@ -382,15 +397,6 @@ fn header_fault(found: &FileSet, bytes: u64, state: &SqliteState) -> Option<Head
         (None, None) => 0,
     };
     let missing = expected_pages.saturating_sub(actual_pages);
-    // SQLite writes the first page before it writes those at the end: a file that somebody is writing
-    // is short for a while, where no journal or log says so (journal_mode MEMORY and OFF) as well.
-    let is_written = state.locks.iter().any(|holder| {
-        holder.exclusive
-            || matches!(
-                holder.lock,
-                Lock::Reserved | Lock::Pending | Lock::WalCheckpoint
-            )
-    });
     if is_written {
         return None;
     }

@@ -97,12 +97,29 @@ fn read_format(file: &File, bytes: u64, set: &mut FileSet) -> io::Result<()> {
     }
     // The end of a file may be a page too short to tell anything.
     samples.retain(|sample| sample.len() >= 4096);
-    set.unjudgeable = judge_format(&begin, &samples);
+    set.begins_with_zeros = begin[..begin.len().min(set::DATABASE_HEADER_BYTES)]
+        .iter()
+        .all(|&byte| byte == 0);
+    set.unjudgeable = if is_appended_to(file, bytes)? {
+        Some(Unjudgeable::Appended)
+    } else {
+        judge_format(&begin, &samples)
+    };
     if set.unjudgeable.is_none() {
         samples.push(begin);
         set.other_pages_hold = Some(holds_pages(&samples));
     }
     Ok(())
+}
+
+/// Whether a database lies behind the content of another file.
+fn is_appended_to(file: &File, bytes: u64) -> io::Result<bool> {
+    let mut tail = [0; set::APPENDED_TAIL_BYTES];
+    let Some(at) = bytes.checked_sub(tail.len() as u64) else {
+        return Ok(false);
+    };
+    let read = fill_at(file, &mut tail, at)?;
+    Ok(read == tail.len() && set::is_appended(&tail, bytes))
 }
 
 /// Whether the schema's root page holds anything; none when it is not a page of a table.

@@ -347,6 +347,21 @@ pub(super) fn waiting_pids(file: &File) -> io::Result<BTreeSet<u32>> {
         .collect())
 }
 
+/// The processes that the kernel holds up because they wait for a lock on any file, of any kind
+/// (`fcntl`, `flock`), as far as `/proc/locks` says.
+pub(super) fn all_waiting_pids() -> BTreeSet<u32> {
+    let text = fs::read_to_string("/proc/locks").unwrap_or_default();
+    parse_waiting(&text)
+}
+
+fn parse_waiting(text: &str) -> BTreeSet<u32> {
+    let pid = |line: &str| {
+        let (_, rest) = line.split_once("->")?;
+        rest.split_whitespace().nth(3)?.parse().ok()
+    };
+    text.lines().filter_map(pid).collect()
+}
+
 /// Whether a process holds a lock on the file of this device and inode, as far as `/proc/locks` says.
 pub(super) fn holds_any(pid: u32, (device, inode): (u64, u64)) -> bool {
     let file = FileId {
@@ -397,6 +412,15 @@ fn unknown(pid: u32) -> Process {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_waits_for_a_lock_of_any_kind_is_seen() {
+        let text = "1: FLOCK  ADVISORY  WRITE 700 08:10:99 0 EOF\n\
+                    1: -> FLOCK  ADVISORY  WRITE 701 08:10:99 0 EOF\n\
+                    2: POSIX  ADVISORY  WRITE 702 08:10:98 0 EOF\n\
+                    2: -> POSIX  ADVISORY  WRITE 703 08:10:98 5 9\n";
+        assert_eq!(parse_waiting(text), BTreeSet::from([701, 703]));
+    }
 
     const TEXT: &str = "\
 1: POSIX  ADVISORY  READ  812 fe:01:4711 1073741826 1073742335

@@ -166,7 +166,7 @@ fn follow(
                 && is_in_the_way(holder)
             {
                 let processes = processes.get_or_insert_with(|| Processes::now(ignore));
-                after.descendants = processes.descendants(holder.process.pid);
+                processes.complete(holder.process.pid, after);
             }
             probes.push(Probe {
                 lock,

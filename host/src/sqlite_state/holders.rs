@@ -111,6 +111,10 @@ pub struct Activity {
     /// asked: see [`Processes`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub descendants: Option<Descendants>,
+    /// Whether the kernel holds it up because another process has a lock that it waits for; false where
+    /// nobody asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits_for_lock: bool,
 }
 
 /// What the processes that a process started, and those that these started, have done.
@@ -148,9 +152,10 @@ impl Activity {
     }
 
     /// Whether a thread runs, waits for a processor, or waits for a disk; or one of a process that it
-    /// started: who waits for its own child is at work.
+    /// started: who waits for its own child is at work, and so is who waits for another process's lock.
     pub fn is_at_work(&self) -> bool {
         matches!(self.state, RunState::Running | RunState::Disk)
+            || self.waits_for_lock
             || self.descendants.is_some_and(|others| others.at_work)
     }
 }

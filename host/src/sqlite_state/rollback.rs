@@ -426,6 +426,7 @@ mod tests {
                 cpu_us,
                 read_bytes: None,
                 descendants: None,
+                waits_for_lock: false,
             }),
             is_blocked: false,
         };

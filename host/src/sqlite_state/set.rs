@@ -15,7 +15,7 @@ mod format;
 mod header;
 
 pub use belonging::{Contradiction, contradiction, has_left_journal, has_left_log};
-pub use format::{Unjudgeable, holds_pages, judge_format};
+pub use format::{APPENDED_TAIL_BYTES, Unjudgeable, holds_pages, is_appended, judge_format};
 pub use header::{
     DATABASE_HEADER_BYTES, DatabaseHeader, JOURNAL_HEADER_BYTES, JOURNAL_MAGIC_BYTES,
     JournalHeader, SUPER_JOURNAL_TAIL_BYTES, super_journal_name_bytes,
@@ -51,6 +51,10 @@ pub struct FileSet {
     /// of a SQLite database.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub other_pages_hold: Option<bool>,
+    /// Of a file that does not begin like a database: whether it begins with zeros, as a new database does
+    /// until its first transaction is committed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub begins_with_zeros: bool,
     /// Whether the schema holds anything; none when the newest first page was not read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub has_schema: Option<bool>,

@@ -50,7 +50,7 @@ pub(crate) const OTHER_FORMAT: &str =
     "Check it with the program or extension that writes this format.";
 pub(crate) const CORRECT_ROWS: &str = "Find these rows, decide what they should hold, and correct them in the application; while they stay, rebuilding the table or importing its dump fails.";
 pub(crate) const DUPLICATES: &str = "Decide which of the rows that share a key stays, change or delete the others, and only then run REINDEX.";
-pub(crate) const ORPHANS: &str = "List the rows with PRAGMA foreign_key_check, and decide whether they go or get their parents back; have the application set PRAGMA foreign_keys=ON on each connection.";
+pub(crate) const ORPHANS: &str = "SQLite enforces foreign keys only where a connection asks for it, so the application may mean these rows: ask its maker first. If they are wrong, list them with PRAGMA foreign_key_check, and give them their parents back or remove them in the application.";
 pub(crate) const FULLTEXT_REBUILD: &str = "Take a snapshot, then make the index again from its text: INSERT INTO the_table(the_table) VALUES('rebuild').";
 pub(crate) const FULLTEXT_FILL: &str = "Take a snapshot, drop the full-text table, create it again with the same definition, and have the application fill it.";
 pub(crate) const VIRTUAL_FILL: &str = "Take a snapshot, read from the virtual table what can be read, then drop it, create it again and fill it from the tables it was derived from.";

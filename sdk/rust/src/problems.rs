@@ -457,8 +457,8 @@ problems! {
 
     /// Plain SQLite cannot judge the file, or must not write to it.
     "target.not-judgeable" => NotJudgeable<'a> {
-        /// Why: `encrypted`, `format-version`, `reserved-bytes`, `lock-directory`, `link-of-another` or
-        /// `place-of-another`.
+        /// Why: `encrypted`, `format-version`, `reserved-bytes`, `appended`, `lock-directory`, `no-locks`,
+        /// `link-of-another` or `place-of-another`.
         reason: &'a str,
     }
 

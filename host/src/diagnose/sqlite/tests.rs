@@ -34,6 +34,7 @@ pub(super) fn probe(holder: &LockHolder) -> Probe {
         cpu_us: 1000,
         read_bytes: Some(0),
         descendants: None,
+        waits_for_lock: false,
     };
     Probe {
         lock: holder.lock,

@@ -19,28 +19,8 @@ const LEAST_WITNESSES: u64 = 100;
 /// version of SQLite computes alike: of them what dbmedic's SQLite says counts. All others are the
 /// application's to define, or [`VERSIONED`].
 const PLAIN: &[&str] = &[
-    "abs",
-    "ceil",
-    "ceiling",
-    "char",
-    "coalesce",
-    "floor",
-    "ifnull",
-    "iif",
-    "json",
-    "json_array",
-    "json_array_length",
-    "json_extract",
-    "json_object",
-    "json_type",
-    "json_valid",
-    "max",
-    "min",
-    "mod",
-    "nullif",
-    "sign",
-    "trunc",
-    "typeof",
+    "abs", "ceil", "ceiling", "char", "coalesce", "floor", "ifnull", "iif", "max", "min", "mod",
+    "nullif", "sign", "trunc", "typeof",
 ];
 
 /// Functions that are plain but where they are given a floating-point number: they take it as text, and
@@ -49,6 +29,13 @@ const OF_TEXT: &[&str] = &[
     "cast",
     "hex",
     "instr",
+    "json",
+    "json_array",
+    "json_array_length",
+    "json_extract",
+    "json_object",
+    "json_type",
+    "json_valid",
     "length",
     "ltrim",
     "octet_length",
@@ -266,12 +253,20 @@ pub(super) fn versioned_in(sql: &str) -> Option<String> {
 }
 
 /// Whether an expression takes values as text, so that a floating-point number in them counts by its
-/// digits.
+/// digits. What is not known to take numbers as they are takes them as text.
 pub(super) fn takes_text(sql: &str) -> bool {
     let words = words(sql);
-    let mut pairs = words.iter().zip(words.iter().skip(1));
-    words.windows(2).any(|two| two[0] == "|" && two[1] == "|")
-        || pairs.any(|(word, next)| next == "(" && OF_TEXT.contains(&word.as_str()))
+    let is_call = |two: &[String]| {
+        let is_name = two[0].starts_with(|c: char| c.is_alphanumeric() || "_\"`[".contains(c));
+        let takes_numbers = [PLAIN, KEYWORDS]
+            .iter()
+            .any(|known| known.contains(&two[0].as_str()));
+        is_name && two[1] == "(" && !takes_numbers
+    };
+    let is_operator = |two: &[String]| two[0] == "|" && two[1] == "|";
+    sql.contains("->")
+        || words.iter().any(|word| OPERATORS.contains(&word.as_str()))
+        || words.windows(2).any(|two| is_call(two) || is_operator(two))
 }
 
 /// The names that stand beside an operator which calculates.
@@ -513,7 +508,16 @@ mod tests {
         assert!(
             takes_text("length(t) > 1") && takes_text("a || b") && takes_text("cast(a as text)")
         );
-        assert!(!takes_text("length > 1") && !takes_text("abs(a) > 1"));
+        for sql in [
+            "a LIKE '%5'",
+            "a GLOB '*9'",
+            "concat_ws(',', a, b)",
+            "a->>'$'",
+            "json_array(a)",
+        ] {
+            assert!(takes_text(sql), "{sql}");
+        }
+        assert!(!takes_text("length > 1") && !takes_text("abs(a) > 1 AND b IN (1, 2)"));
         assert!(calls("(a + abs (b))") && calls("a->'$.b'") && calls("a LIKE b"));
         assert!(!calls("(a + (b = 7)) AND (c IN ('lower('))"));
         assert_eq!(operands("a > 'x' AND \"b c\" + 0.0 > 1"), ["b c", "0"]);

@@ -112,10 +112,17 @@ impl Compared {
             && (self.filter_is_left
                 || found.missing_entries <= found.computed && found.rows == found.entries);
         (differs && explained).then(|| {
-            format!(
-                "{} entries hold another value than SQLite's own functions compute, and {why}",
-                found.computed.max(found.rows.abs_diff(found.entries))
-            )
+            let odd = found.computed.max(found.rows.abs_diff(found.entries));
+            if self.filter_is_left {
+                format!(
+                    "by SQLite's own functions {odd} entries are missing, too many, or hold another \
+                     value, and {why}"
+                )
+            } else {
+                format!(
+                    "{odd} entries hold another value than SQLite's own functions compute, and {why}"
+                )
+            }
         })
     }
 }

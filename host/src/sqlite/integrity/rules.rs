@@ -285,7 +285,11 @@ fn foreign_keys(connection: &Connection, found: &mut Gathered) -> rusqlite::Resu
         match orphans(connection, &table) {
             Ok(rules) => {
                 for rule in rules {
-                    match collated_parent(connection, &rule)? {
+                    let meant = match collated_parent(connection, &rule)? {
+                        None => meant_otherwise(connection, &rule)?,
+                        why => why,
+                    };
+                    match meant {
                         Some(why) => found.unjudged(UnjudgedPart::ForeignKeys, &table, &why),
                         None => found.broken(rule),
                     }
@@ -334,6 +338,62 @@ fn collated_parent(connection: &Connection, rule: &BrokenRule) -> rusqlite::Resu
             "{} rows have no parent by SQLite's own definitions, and the application may define the \
              collation of `{parent}`.`{key}` in its own way",
             rule.rows
+        )
+    }))
+}
+
+/// Why rows without a parent may be what the application means. SQLite enforces foreign keys only for
+/// who asks for it on each connection.
+fn meant_otherwise(connection: &Connection, rule: &BrokenRule) -> rusqlite::Result<Option<String>> {
+    let rows = rule.rows;
+    let parent = rule.parent.as_deref().unwrap_or_default();
+    if rule.parent_missing {
+        // Nobody can write such a row who has foreign keys enforced: it is the application that looks
+        // the parent up, in another database perhaps.
+        return Ok(Some(format!(
+            "{rows} rows name rows of table `{parent}`, which is not in this database"
+        )));
+    }
+    let [column] = rule.columns.as_slice() else {
+        return Ok(None);
+    };
+    let (child, table, parent_table) = (quoted(column), quoted(&rule.table), quoted(parent));
+    let keys: Option<String> = connection
+        .query_row(
+            "SELECT coalesce(f.\"to\", x.name) FROM pragma_foreign_key_list(?1) AS f \
+             LEFT JOIN pragma_table_xinfo(f.\"table\") AS x ON f.\"to\" IS NULL AND x.pk > 0 \
+             WHERE f.\"table\" = ?2 COLLATE NOCASE AND f.\"from\" = ?3 COLLATE NOCASE",
+            [&rule.table, parent, column],
+            |row| row.get(0),
+        )
+        .optional()?
+        .flatten();
+    let Some(key) = keys.as_deref().map(quoted) else {
+        return Ok(None);
+    };
+    // Of rows with a value that no parent has, what kinds of values these are.
+    let sql = format!(
+        "SELECT count(*), coalesce(sum(c.{child} = 0 AND typeof(c.{child}) = 'integer'), 0), \
+         coalesce(sum(typeof(c.{child}) = 'real'), 0) FROM main.{table} AS c NOT INDEXED \
+         WHERE c.{child} IS NOT NULL \
+         AND NOT EXISTS (SELECT 1 FROM main.{parent_table} AS p WHERE p.{key} = c.{child})"
+    );
+    let (all, zeros, reals): (i64, i64, i64) =
+        connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    if all > 0 && zeros == all {
+        return Ok(Some(format!(
+            "{rows} rows have 0 in `{column}`, which may stand for no row of `{parent}`"
+        )));
+    }
+    let holds_text: bool = connection.query_row(
+        &format!("SELECT EXISTS (SELECT 1 FROM main.{parent_table} WHERE typeof({key}) = 'text')"),
+        [],
+        |row| row.get(0),
+    )?;
+    Ok((reals > 0 && holds_text).then(|| {
+        format!(
+            "{rows} rows have no parent by this version's digits, and {}",
+            digits::WHY
         )
     }))
 }

@@ -52,6 +52,8 @@ pub enum Unjudgeable {
         /// How many of each page.
         bytes: u8,
     },
+    /// A database behind the content of another file, a program for example (SQLite's `appendvfs`).
+    Appended,
     /// A lock is held as a directory beside the database (SQLite's `unix-dotfile`), where nobody
     /// who uses the usual locks sees it.
     LockDirectory,
@@ -82,6 +84,7 @@ impl Unjudgeable {
             Self::EncryptedPages | Self::Encrypted => "encrypted",
             Self::FormatVersion { .. } => "format-version",
             Self::ReservedBytes { .. } => "reserved-bytes",
+            Self::Appended => "appended",
             Self::LockDirectory => "lock-directory",
             Self::NoLocks { .. } => "no-locks",
             Self::LinkOfAnother { .. } => "link-of-another",
@@ -110,6 +113,9 @@ impl fmt::Display for Unjudgeable {
             Self::ReservedBytes { bytes } => write!(
                 f,
                 "{bytes} bytes of each page are reserved for an extension, for example a checksum or a cipher: what they hold cannot be judged, and a plain writer may break it"
+            ),
+            Self::Appended => f.write_str(
+                "a database is appended to another file's content (appendvfs): cannot be judged, check it with the program that made it",
             ),
             Self::LockDirectory => f.write_str(
                 "a lock is held as a directory beside the database (unix-dotfile): locks cannot be seen",
@@ -165,6 +171,21 @@ pub fn judge_format(begin: &[u8], samples: &[Vec<u8>]) -> Option<Unjudgeable> {
         && is_random(begin)
         && samples.iter().all(|sample| is_random(sample));
     random.then_some(Unjudgeable::Encrypted)
+}
+
+/// How many bytes stand at the end of a file that a database was appended to: a mark, and where it begins,
+/// <https://sqlite.org/src/file/ext/misc/appendvfs.c>.
+pub const APPENDED_TAIL_BYTES: usize = APPENDED_MARK.len() + 8;
+const APPENDED_MARK: &[u8; 17] = b"Start-Of-SQLite3-";
+
+/// Whether a file of this length, which does not begin like a database, ends as one that a database was
+/// appended to.
+pub fn is_appended(tail: &[u8; APPENDED_TAIL_BYTES], file_bytes: u64) -> bool {
+    let Some((mark, [begins @ ..])) = tail.split_first_chunk::<17>() else {
+        return false;
+    };
+    let begins = begins.try_into().map_or(u64::MAX, u64::from_be_bytes);
+    mark == APPENDED_MARK && begins < file_bytes
 }
 
 /// Whether the header from byte 44 on is one of a plain database: a schema format and a text

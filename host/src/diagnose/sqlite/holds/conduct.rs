@@ -85,6 +85,7 @@ mod tests {
                 cpu_us,
                 read_bytes: read,
                 descendants: None,
+                waits_for_lock: false,
             }),
         }
     }

@@ -235,6 +235,7 @@ impl Actor {
                 cpu_us: self.cpu_us,
                 read_bytes: Some(self.runs * 4096),
                 descendants: None,
+                waits_for_lock: false,
             }),
         }
     }

@@ -241,6 +241,7 @@ fn who_waits_is_counted() {
                     cpu_us: second,
                     read_bytes: None,
                     descendants: None,
+                    waits_for_lock: false,
                 }),
                 is_blocked: false,
             }],
