@@ -38,3 +38,10 @@ pub use generated::exports::dbmedic::policy::decision::{
 /// The fact of a finding that says how long its repair is expected to hold writers out,
 /// milliseconds. The guard holds it against its limit.
 pub const EXPECTED_LOCK_MS: &str = "expected_lock_ms";
+
+/// A moment as a person reads it, in UTC; `at_ms` counts milliseconds since the Unix epoch.
+pub fn utc(at_ms: u64) -> String {
+    let at = i64::try_from(at_ms).ok();
+    let at = at.and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
+    at.map_or_else(|| format!("{at_ms} ms after 1970"), |at| format!("{at:.0}"))
+}

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 
 use super::{Ended, StateArgs, complain, say, say_json};
+use crate::clock::wall_ms;
 use crate::journal::{Journal, JournalEntry, JournalLine};
-use crate::model::Value;
+use crate::model::{Value, utc};
 use crate::pipeline::{Effect, RulingSummary};
 use crate::report::{Narrator, outcome_line, seconds, verdict_line};
 use crate::row_values;
@@ -23,12 +25,67 @@ pub(crate) struct IncidentsArgs {
     incident: Option<String>,
     #[command(flatten)]
     state: StateArgs,
+    #[command(flatten)]
+    which: WhichArgs,
     /// Show the values in which the rows and the index of this incident disagree
     #[arg(long, requires = "incident")]
     values: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Which incidents are listed.
+#[derive(Debug, Args)]
+#[group(multiple = true, conflicts_with = "incident")]
+struct WhichArgs {
+    /// Only those of this target
+    #[arg(long, value_name = "NAME")]
+    target: Option<String>,
+    /// Only problems of this kind, or of this group: lock.stale-holder, or lock
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only those that are not resolved
+    #[arg(long)]
+    open: bool,
+    /// Only those that were opened or resolved in the time before now: 30m, 12h, 7d
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    since: Option<Duration>,
+}
+
+impl WhichArgs {
+    fn keeps(&self, row: &Row, now_ms: u64) -> bool {
+        let is_kind = |kind: &String| {
+            let rest = row.kind.strip_prefix(kind.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let is_recent = |since: Duration| {
+            let since_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+            row.resolved_ms.unwrap_or(row.opened_ms) >= now_ms.saturating_sub(since_ms)
+        };
+        self.target
+            .as_ref()
+            .is_none_or(|target| row.target == *target)
+            && self.kind.as_ref().is_none_or(is_kind)
+            && !(self.open && row.resolved_ms.is_some())
+            && self.since.is_none_or(is_recent)
+    }
+}
+
+/// A length of time as a person writes it: a whole number and `s`, `m`, `h` or `d`.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    const USE: &str = "write a whole number and a unit, for example 30m, 12h or 7d";
+    let unit = text.chars().last().ok_or(USE)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86_400,
+        _ => return Err(USE.to_owned()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| USE)?;
+    let seconds = number.checked_mul(seconds).ok_or("that is too long")?;
+    Ok(Duration::from_secs(seconds))
 }
 
 /// Arguments of `approve`.
@@ -136,6 +193,8 @@ fn all(args: &IncidentsArgs, state_dir: &Path) -> Ended {
             _ => {}
         }
     }
+    let now_ms = wall_ms();
+    rows.retain(|_, row| args.which.keeps(row, now_ms));
     if args.json {
         say_json(&rows.values().collect::<Vec<_>>())?;
         return Ok(ExitCode::SUCCESS);
@@ -154,8 +213,11 @@ fn all(args: &IncidentsArgs, state_dir: &Path) -> Ended {
             None => "open".to_owned(),
         };
         say(&format!(
-            "{:<8} {:<12} {:<24} {state}",
-            row.incident, row.target, row.kind
+            "{:<8} {} {:<12} {:<24} {state}",
+            row.incident,
+            utc(row.opened_ms),
+            row.target,
+            row.kind
         ))?;
         say(&format!("         {}", row.summary))?;
         for line in [&row.verdict, &row.outcome].into_iter().flatten() {
@@ -364,6 +426,8 @@ pub(crate) fn release(args: &ReleaseArgs) -> Ended {
 
 fn leave(state_dir: &StateDir, word: &Word) -> Ended {
     state_dir.leave_word(word)?;
-    complain("said; a running dbmedic hears it within a second, another one when it starts");
+    complain(
+        "recorded: a running dbmedic picks it up within a second, otherwise the next one does when it starts",
+    );
     Ok(ExitCode::SUCCESS)
 }

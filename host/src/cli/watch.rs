@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::{Ended, PolicyArgs, complain, complain_lines, say_json};
@@ -36,6 +36,12 @@ pub(crate) fn run(args: &RunArgs) -> Ended {
     let mut loaded = Config::load(&args.config)?;
     loaded.needs_state_dir()?;
     args.policy.lay_over(&mut loaded.config)?;
+    if loaded.config.targets.is_empty() {
+        bail!(
+            "{}: there is no target to watch: add a [[targets]] with `name` and `sqlite`",
+            args.config.display()
+        );
+    }
     for warning in &loaded.warnings {
         complain_lines(&warning.to_string());
     }

@@ -456,6 +456,53 @@ fn copy_and_put_back() {
 }
 
 #[test]
+fn a_long_copy_keeps_writers_waiting_for_no_longer_than_it_may() {
+    let place = Place::new();
+    let writer = Connection::open(&place.database).unwrap();
+    writer.busy_timeout(Duration::from_mins(1)).unwrap();
+    writer.execute_batch("CREATE TABLE t(x)").unwrap();
+    // It is long, and nothing more of it is written than what SQLite puts at its beginning.
+    let file = fs::File::options().write(true).open(&place.database);
+    file.unwrap().set_len(1 << 30).unwrap();
+    let copy = place.directory.path().join("copy");
+    let (path, into) = (place.database.clone(), copy.clone());
+    let most_lock = Some(Duration::from_millis(20));
+    let copying = thread::spawn(move || raw().copy(&path, &into, most_lock));
+    // The lock is taken before the copy is begun.
+    while !copy.join("database").exists() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    writer.execute_batch("INSERT INTO t VALUES (1)").unwrap();
+    assert!(!copying.is_finished(), "the writer waited to the end");
+    assert!(!copying.join().unwrap().unwrap().stable);
+}
+
+#[test]
+fn a_new_database_in_its_first_transaction_is_not_taken_for_a_damaged_one() {
+    let fill = |journal: &str| {
+        format!(
+            "PRAGMA journal_mode={journal}; PRAGMA cache_size=2; BEGIN; CREATE TABLE t(x);
+             INSERT INTO t WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n
+             WHERE i < 200) SELECT randomblob(3000) FROM n;"
+        )
+    };
+    for (journal, when_it_dies) in [
+        ("DELETE", None),
+        ("TRUNCATE", None),
+        ("MEMORY", Some(HeaderFault::NotADatabase)),
+    ] {
+        let place = Place::new();
+        let owner = Owner::start(&place.database, &fill(journal), None);
+        let begin = fs::read(&place.database).unwrap();
+        assert!(begin.len() > 100 && begin[..100] == [0; 100], "{journal}");
+        assert_eq!(place.look().header_fault, None, "{journal}");
+        owner.kill();
+        // A journal takes it back to nothing; without one half of it stays.
+        assert_eq!(place.look().header_fault, when_it_dies, "{journal}");
+    }
+}
+
+#[test]
 fn put_back_can_be_cut_off_anywhere() {
     let place = Place::new();
     let fill = "INSERT INTO t(text) WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n

@@ -1,7 +1,7 @@
 //! Whether the database's files are there, belong together, and begin as they should.
 
 use super::{Diagnosis, Look, boolean, integer, text};
-use crate::model::Fact;
+use crate::model::{Fact, utc};
 use crate::sqlite_state::set::{self, FileIdentity, Hidden, HiddenUse, NOT_JUDGEABLE, Unjudgeable};
 use crate::sqlite_state::{HeaderFault, Mode, SqliteState, WalState};
 
@@ -223,7 +223,7 @@ impl FileMemory {
             reasons.push(format!(
                 "the newest snapshot is {} of {}",
                 snapshot.file.display(),
-                time(snapshot.taken_at_ms)
+                utc(snapshot.taken_at_ms)
             ));
         }
         facts.push(boolean("had_content", had_content));
@@ -393,11 +393,4 @@ fn problem(kind: &str, summary: String, severity: f64, facts: Vec<Fact>) -> Diag
         series: &["database_bytes"],
         candidates: Vec::new(),
     }
-}
-
-/// A moment as a person reads it, in UTC.
-pub(super) fn time(at_ms: u64) -> String {
-    let at = i64::try_from(at_ms).ok();
-    let at = at.and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
-    at.map_or_else(|| format!("{at_ms} ms after 1970"), |at| format!("{at:.0}"))
 }

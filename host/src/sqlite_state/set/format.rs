@@ -181,7 +181,7 @@ const APPENDED_MARK: &[u8; 17] = b"Start-Of-SQLite3-";
 /// Whether a file of this length, which does not begin like a database, ends as one that a database was
 /// appended to.
 pub fn is_appended(tail: &[u8; APPENDED_TAIL_BYTES], file_bytes: u64) -> bool {
-    let Some((mark, [begins @ ..])) = tail.split_first_chunk::<17>() else {
+    let Some((mark, begins)) = tail.split_first_chunk::<17>() else {
         return false;
     };
     let begins = begins.try_into().map_or(u64::MAX, u64::from_be_bytes);

@@ -28,6 +28,21 @@ fn samples(file: &[u8]) -> Vec<Vec<u8>> {
 }
 
 #[test]
+fn a_database_behind_another_files_content_is_known_by_its_end() {
+    let tail = |begins: u64| {
+        let mut tail = [0; APPENDED_TAIL_BYTES];
+        tail[..17].copy_from_slice(b"Start-Of-SQLite3-");
+        tail[17..].copy_from_slice(&begins.to_be_bytes());
+        tail
+    };
+    assert!(is_appended(&tail(4096), 4097));
+    assert!(!is_appended(&tail(4097), 4097));
+    let mut other = tail(0);
+    other[0] = b's';
+    assert!(!is_appended(&other, 4097));
+}
+
+#[test]
 fn headers_of_real_databases_are_plain_at_every_page_size() {
     for bits in 9..=16 {
         let page_bytes = 1_u32 << bits;
