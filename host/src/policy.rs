@@ -15,6 +15,7 @@ mod breaker;
 mod cache;
 mod cautious;
 mod compiled;
+mod contract_0_1;
 mod failure;
 mod foreign;
 mod heard;
@@ -39,9 +40,9 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::generated::PolicyPre;
 use crate::model::{Context, Description, LogLevel, PolicyEvent, Setting, Verdict};
 use crate::signing::Provenance;
+use contract_0_1::generated::PolicyPre;
 
 pub use breaker::{
     Breaker, BreakerOptions, BreakerRecord, BreakerState, Probation, ServiceChange, Standing,
@@ -341,9 +342,7 @@ impl Policy {
             };
             sandbox.allow(limits, allowance);
             let answer = sandbox.call(limits, &self.pre, |policy, store| {
-                policy
-                    .dbmedic_policy_decision()
-                    .call_decide(store, event, context)
+                contract_0_1::decide(policy, store, event, context)
             });
             let answer = answer.and_then(|answer| answer::believe(answer, event));
             (answer, sandbox.settle())

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use wasmtime::component::Component;
 
 use super::cache::CompiledCache;
+use super::contract_0_1::generated::PolicyPre;
 use super::runtime::{self, Inner};
 use super::sandbox::{State, foreign_imports};
 use super::{Common, LoadError, Policy, Runtime, Toolchain};
-use crate::model::generated::PolicyPre;
 use crate::model::{Description, Setting};
 use crate::signing::{Provenance, Verified};
 

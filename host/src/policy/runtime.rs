@@ -10,13 +10,16 @@ use wasmtime::{Config, Engine};
 
 use super::address_space;
 use super::answer::{check_configured, check_description, check_settings};
+use super::contract_0_1::{
+    self,
+    generated::{Policy as World, PolicyPre},
+};
 use super::failure::FRAMES;
 use super::idle::Idle;
 use super::load_error::EngineError;
 use super::sandbox::{Allowance, Sandbox, State};
 use super::ticker::{Ticker, Watched};
 use super::{Limits, LoadError, NoTelemetry, PolicyFailure, RuntimeError};
-use crate::model::generated::{Policy as World, PolicyPre};
 use crate::model::{Description, Setting};
 
 /// Loads policies and holds them to one set of limits. Usually one for the whole process.
@@ -119,9 +122,7 @@ pub(super) fn describe(runtime: &Inner, pre: &PolicyPre<State>) -> Result<Descri
         });
     }
     let mut description = sandbox
-        .call(limits, pre, |policy, store| {
-            policy.dbmedic_policy_decision().call_describe(store)
-        })
+        .call(limits, pre, contract_0_1::describe)
         .map_err(LoadError::Describe)?;
     check_description(&mut description).map_err(|what| LoadError::MalformedDescription { what })?;
     Ok(description)
@@ -139,9 +140,7 @@ pub(super) fn configure(
     let (mut sandbox, _watched) = outside_of_decisions(runtime);
     let answer = sandbox
         .call(&runtime.limits, pre, |policy, store| {
-            policy
-                .dbmedic_policy_decision()
-                .call_configure(store, settings)
+            contract_0_1::configure(policy, store, settings)
         })
         .map_err(LoadError::Configure)?;
     check_configured(answer)

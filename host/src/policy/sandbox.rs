@@ -7,14 +7,13 @@ use wasmtime::component::Component;
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 
 use super::answer::cut;
+use super::contract_0_1::generated::dbmedic::policy as imports;
+use super::contract_0_1::generated::{Policy as Instance, PolicyPre};
 use super::runtime::Inner;
 use super::{
     LOG_LINE_BYTES, LOG_LINES, Limits, LogLine, NoTelemetry, PolicyFailure, RECENT_POINTS,
     Telemetry,
 };
-use crate::model::generated::dbmedic::policy as imports;
-use crate::model::generated::{Policy as Instance, PolicyPre};
-use crate::model::{BaselineSummary, LogLevel, Point};
 
 /// What a store holds of the host's.
 pub(super) struct State {
@@ -216,28 +215,31 @@ impl ResourceLimiter for Ceiling {
 }
 
 impl imports::telemetry::Host for State {
-    fn latest(&mut self, series: String) -> Option<Point> {
-        self.lent.latest(&series)
+    fn latest(&mut self, series: String) -> Option<imports::telemetry::Point> {
+        self.lent.latest(&series).map(Into::into)
     }
 
-    fn baseline(&mut self, series: String) -> Option<BaselineSummary> {
-        self.lent.baseline(&series)
+    fn baseline(&mut self, series: String) -> Option<imports::telemetry::BaselineSummary> {
+        self.lent.baseline(&series).map(Into::into)
     }
 
-    fn recent(&mut self, series: String, limit: u32) -> Vec<Point> {
+    fn recent(&mut self, series: String, limit: u32) -> Vec<imports::telemetry::Point> {
         let limit = RECENT_POINTS.min(limit as usize);
         let mut points = self.lent.recent(&series, limit);
         points.drain(..points.len().saturating_sub(limit));
-        points
+        points.into_iter().map(Into::into).collect()
     }
 }
 
 impl imports::log::Host for State {
-    fn write(&mut self, level: LogLevel, message: String) {
+    fn write(&mut self, level: imports::log::LogLevel, message: String) {
         if self.log.len() < LOG_LINES {
             // One entry is one line: a policy cannot forge its neighbours.
             let message = cut(message.replace(['\n', '\r'], " "), LOG_LINE_BYTES);
-            self.log.push(LogLine { level, message });
+            self.log.push(LogLine {
+                level: level.into(),
+                message,
+            });
         }
     }
 }

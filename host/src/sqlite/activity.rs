@@ -23,6 +23,7 @@ struct Thread {
     state: u8,
     runs: u64,
     cpu_ns: u64,
+    waits_for_lock: bool,
 }
 
 /// What a process has done; none when it has ended, changes its threads right now, has more than
@@ -40,8 +41,10 @@ pub fn activity(pid: u32) -> Option<Activity> {
     let mut mark = Mark::default();
     let mut states = Vec::with_capacity(threads.len());
     let (mut runs, mut cpu_ns) = (0_u64, 0_u64);
+    let mut waits_for_lock = false;
     for number in &threads {
         let thread = thread(pid, *number)?;
+        waits_for_lock |= thread.waits_for_lock;
         for part in [u64::from(*number), thread.runs, thread.cpu_ns] {
             mark.take(part);
         }
@@ -57,7 +60,7 @@ pub fn activity(pid: u32) -> Option<Activity> {
         cpu_us: cpu_ns / 1000,
         read_bytes: read_bytes(pid),
         descendants: None,
-        waits_for_lock: false,
+        waits_for_lock,
     })
 }
 
@@ -103,7 +106,7 @@ impl Processes {
     /// Adds to what a process has done for whom it waits.
     pub fn complete(&self, pid: u32, activity: &mut Activity) {
         activity.descendants = self.descendants(pid);
-        activity.waits_for_lock = self.waiting.contains(&pid);
+        activity.waits_for_lock |= self.waiting.contains(&pid);
     }
 
     /// What the descendants of a process have done; none when it has none. What cannot be followed is
@@ -139,7 +142,7 @@ impl Processes {
                 continue;
             };
             any = true;
-            at_work |= done.is_at_work();
+            at_work |= done.is_at_work() || self.waiting.contains(&child);
             mark.take(u64::from(child));
             mark.take(done.run_mark);
         }
@@ -192,7 +195,35 @@ fn thread(pid: u32, number: u32) -> Option<Thread> {
         state,
         runs,
         cpu_ns,
+        waits_for_lock: state == b'S' && read("syscall").is_ok_and(|text| is_in_lock_call(&text)),
     })
+}
+
+/// The numbers of the system calls `fcntl` and `flock`; none where this architecture's are not known here.
+const LOCK_CALLS: Option<(u64, u64)> = if cfg!(target_arch = "x86_64") {
+    Some((72, 73))
+} else if cfg!(target_arch = "aarch64") {
+    Some((25, 32))
+} else {
+    None
+};
+/// The commands of `fcntl` that wait: `F_SETLKW` and `F_OFD_SETLKW`. `/proc/locks` names nobody who waits
+/// with the second one.
+const WAITING_COMMANDS: [u64; 2] = [7, 38];
+
+/// Whether a thread sleeps in a system call that waits for a file lock, from the text of `syscall`: its
+/// number and its arguments.
+fn is_in_lock_call(text: &str) -> bool {
+    let Some((fcntl, flock)) = LOCK_CALLS else {
+        return false;
+    };
+    let mut words = text.split_whitespace();
+    let number: Option<u64> = words.next().and_then(|word| word.parse().ok());
+    let command = words.nth(1).and_then(|word| word.strip_prefix("0x"));
+    let command = command.and_then(|word| u64::from_str_radix(word, 16).ok());
+    number == Some(flock)
+        || number == Some(fcntl)
+            && command.is_some_and(|command| WAITING_COMMANDS.contains(&command))
 }
 
 /// How often a thread was given a processor and for how long, nanoseconds, from the text of
@@ -265,6 +296,24 @@ fn read_bytes(pid: u32) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn a_thread_that_waits_for_a_file_lock_is_known_by_its_system_call() {
+        for (text, waits) in [
+            (
+                "73 0x4 0x2 0x0 0x0 0x0 0x0 0x7ffd2cd42c58 0x7fed096a42ad",
+                true,
+            ),
+            ("72 0x4 0x7 0x7ffd 0x0 0x0 0x0 0x7ffd 0x7fed", true),
+            ("72 0x4 0x26 0x7ffd 0x0 0x0 0x0 0x7ffd 0x7fed", true),
+            ("72 0x4 0x6 0x7ffd 0x0 0x0 0x0 0x7ffd 0x7fed", false),
+            ("0 0x3 0x7 0x20000 0x0 0x0 0x0 0x7ffd 0x7fed", false),
+            ("running", false),
+        ] {
+            assert_eq!(is_in_lock_call(text), waits, "{text}");
+        }
+    }
     use std::io::{BufRead as _, BufReader, Write as _};
     use std::process::{Child, ChildStdin, Command, Stdio};
     use std::time::{Duration, Instant};

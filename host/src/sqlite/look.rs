@@ -317,7 +317,10 @@ impl SqliteSource {
         let is_whole = matches!(check.mode, Mode::Quick | Mode::Full);
         let in_question = match &checked.error {
             Some(_) => set::contradiction(state).is_some(),
-            None => checked.faults.iter().any(IntegrityFault::is_damage),
+            None => {
+                checked.faults.iter().any(IntegrityFault::is_damage)
+                    || set::journal_empties_file(state)
+            }
         };
         if !is_left || !is_whole || !in_question || set::objection_but_to_log(state).is_some() {
             return checked;

@@ -14,7 +14,9 @@ mod belonging;
 mod format;
 mod header;
 
-pub use belonging::{Contradiction, contradiction, has_left_journal, has_left_log};
+pub use belonging::{
+    Contradiction, contradiction, has_left_journal, has_left_log, journal_empties_file,
+};
 pub use format::{APPENDED_TAIL_BYTES, Unjudgeable, holds_pages, is_appended, judge_format};
 pub use header::{
     DATABASE_HEADER_BYTES, DatabaseHeader, JOURNAL_HEADER_BYTES, JOURNAL_MAGIC_BYTES,

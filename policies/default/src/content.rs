@@ -134,7 +134,10 @@ pub(crate) fn full_text<'a>(
             "fulltext.not-rebuildable",
             "the full-text index {table} is damaged and cannot be made again in place"
         ))
-        .suggest(suggestions::FULLTEXT_FILL)
+        .suggest(match index.documents_without_text {
+            Some(1..) => suggestions::FULLTEXT_LOST,
+            _ => suggestions::FULLTEXT_FILL,
+        })
 }
 
 /// A module contradicts itself; nobody knows whether what it holds can be made again.

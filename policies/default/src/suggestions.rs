@@ -52,6 +52,7 @@ pub(crate) const CORRECT_ROWS: &str = "Find these rows, decide what they should 
 pub(crate) const DUPLICATES: &str = "Decide which of the rows that share a key stays, change or delete the others, and only then run REINDEX.";
 pub(crate) const ORPHANS: &str = "SQLite enforces foreign keys only where a connection asks for it, so the application may mean these rows: ask its maker first. If they are wrong, list them with PRAGMA foreign_key_check, and give them their parents back or remove them in the application.";
 pub(crate) const FULLTEXT_REBUILD: &str = "Take a snapshot, then make the index again from its text: INSERT INTO the_table(the_table) VALUES('rebuild').";
+pub(crate) const FULLTEXT_LOST: &str = "The index knows of documents that its text has lost: copy the files aside, take the text from a backup or snapshot, and do not rebuild or drop the full-text table before.";
 pub(crate) const FULLTEXT_FILL: &str = "Take a snapshot, drop the full-text table, create it again with the same definition, and have the application fill it.";
 pub(crate) const VIRTUAL_FILL: &str = "Take a snapshot, read from the virtual table what can be read, then drop it, create it again and fill it from the tables it was derived from.";
 pub(crate) const VIRTUAL_ENTRY: &str = "Nothing else is concerned. On a copy, take the entry out of the schema (DROP TABLE does not work: PRAGMA writable_schema=ON, DELETE FROM sqlite_schema WHERE name='the_table', PRAGMA writable_schema=RESET), check it, put it in place, and have the application create the table again.";

@@ -120,6 +120,16 @@ impl Belonging {
         if let (Some([_, ..]), Some(true)) = (damage.as_deref(), sound_alone) {
             self.doubtful = Some(companion);
         }
+        if set::journal_empties_file(state) && file_sound == Some(true) {
+            self.foreign = Some(Foreign {
+                companion,
+                evidence: "the database file is sound by itself, and the rollback journal beside it was begun on an empty file: whoever opens both cuts the file to 0 bytes; the journal seems to belong to another file, as it does when a backup is copied over a database".into(),
+                proven: false,
+                file_sound,
+                commits,
+            });
+            return;
+        }
         self.foreign = match damage.as_deref() {
             // Checked together and found whole.
             Some([]) => None,

@@ -315,17 +315,13 @@ fn disagreement(compared: &IndexComparison) -> Diagnosis {
 /// What is proven of the entries that a rebuild removes.
 fn what_goes(compared: &IndexComparison) -> String {
     let all = compared.removable.total();
-    match (compared.removable.without_row, compared.unasked_rows) {
-        (0, _) => {
+    match compared.removable.without_row {
+        0 => {
             format!("each of the {all} entries that go is proven to hold nothing that no row holds")
         }
-        (rows, 0) => format!(
+        rows => format!(
             "of the {all} entries that go, {rows} have no row, and no other index of the table names one; \
              the others hold nothing that no row holds"
-        ),
-        (rows, _) => format!(
-            "of the {all} entries that go, {rows} have no row, and the table has no other index that could \
-             tell whether it was deleted or lost; a copy keeps them"
         ),
     }
 }

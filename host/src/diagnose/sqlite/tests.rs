@@ -395,6 +395,29 @@ fn a_journal_waits_only_when_its_writer_is_gone() {
 }
 
 #[test]
+fn a_journal_of_an_empty_file_beside_a_sound_database_belongs_to_another() {
+    for (sound_alone, counter, kind) in [
+        (Some(true), 12, "journal.foreign"),
+        // The first transaction of a new database, and a copy that was not finished.
+        (Some(true), 1, "journal.hot"),
+        (Some(false), 12, "journal.hot"),
+        (None, 12, "journal.hot"),
+    ] {
+        let mut state = with_left_log(5, (5, 9), vec![]);
+        state.wal = None;
+        state.journal_bytes = Some(1024);
+        state.set.journal = Some(set::JournalHeader {
+            is_left: true,
+            ..set::JournalHeader::default()
+        });
+        state.set.header.as_mut().unwrap().change_counter = counter;
+        state.integrity = Some(checked(&[], sound_alone));
+        let kinds = diagnosed(&mut Memory::default(), 0, &state).0;
+        assert_eq!(kinds, [kind], "{sound_alone:?} {counter}");
+    }
+}
+
+#[test]
 fn a_file_that_was_replaced_or_lost_its_tables_is_reported() {
     let with = |inode, has_schema| {
         let mut state = state(Vec::new(), 1);

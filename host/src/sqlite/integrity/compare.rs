@@ -710,8 +710,13 @@ impl Sides<'_> {
                 continue;
             }
             is_computed &= part.is_computed();
+            // What another definition gives for text shows in the text. Of a number or NULL nobody knows
+            // what it was made of.
+            let are_texts = matches!((of_row, of_entry), (Owned::Text(_), Owned::Text(_)));
             may_be_own &= part.is_computed()
-                && (compared.is_versioned.is_some() || is_beyond_ascii(of_row, of_entry));
+                && (compared.is_versioned.is_some()
+                    || is_beyond_ascii(of_row, of_entry)
+                    || !are_texts && self.shape.calls_of_application());
             columns.push(ColumnDifference {
                 column: part.name.clone(),
                 row: value_shape(&of_row.into()),

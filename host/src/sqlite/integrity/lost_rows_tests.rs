@@ -73,5 +73,6 @@ fn where_no_other_index_can_tell_it_is_said() {
         let compared = &integrity.comparisons[0];
         assert_eq!(compared.removable.without_row, 30, "{schema}");
         assert_eq!((compared.lost_rows, compared.unasked_rows), (0, 30));
+        assert!(!compared.proves_no_loss(), "{schema}: {compared:?}");
     }
 }

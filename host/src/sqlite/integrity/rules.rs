@@ -374,7 +374,8 @@ fn meant_otherwise(connection: &Connection, rule: &BrokenRule) -> rusqlite::Resu
     // Of rows with a value that no parent has, what kinds of values these are.
     let sql = format!(
         "SELECT count(*), coalesce(sum(c.{child} = 0 AND typeof(c.{child}) = 'integer'), 0), \
-         coalesce(sum(typeof(c.{child}) = 'real'), 0) FROM main.{table} AS c NOT INDEXED \
+         coalesce(sum(typeof(c.{child}) = 'real' \
+         AND CAST(printf('%.15g', c.{child}) AS REAL) <> c.{child}), 0) FROM main.{table} AS c NOT INDEXED \
          WHERE c.{child} IS NOT NULL \
          AND NOT EXISTS (SELECT 1 FROM main.{parent_table} AS p WHERE p.{key} = c.{child})"
     );

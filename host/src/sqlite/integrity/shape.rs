@@ -469,8 +469,8 @@ impl Shape {
                 "the application may define the functions in it in its own way".to_owned(),
             );
         }
-        let filter = self.partial.as_deref();
-        filter.and_then(|filter| self.terms.in_expression(filter))
+        let mut texts = self.texts().into_iter();
+        texts.find_map(|sql| self.terms.in_expression(sql))
     }
 
     /// The expressions that are computed for it: keys, which rows belong into it, and the columns that
@@ -484,6 +484,14 @@ impl Shape {
             texts.extend(self.terms.computed());
         }
         texts
+    }
+
+    /// Whether what is computed for it calls a function, or compares by a collation, that the application
+    /// may define in its own way.
+    pub(super) fn calls_of_application(&self) -> bool {
+        let texts = self.texts();
+        let mut texts = texts.iter();
+        texts.any(|sql| self.terms.in_expression(sql).is_some() || takes_text(sql))
     }
 
     /// Why another version of SQLite may compute other keys, or other rows that belong into it; none when

@@ -16,6 +16,7 @@
 //! When another process opened the database between the kill and the next start, SQLite replayed
 //! the same prefix for it. What it wrote since is its own: then nothing is put back.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,9 @@ use crate::model::DataLoss;
 use crate::repair::{Intent, Loss, PlannedStep, Proof, Repair, RepairError, Resume};
 use crate::sqlite::connection::{self, Access};
 use crate::sqlite::copies::{CopiedFile, DATABASE_NAME};
+use crate::sqlite::files::fill_at;
 use crate::sqlite::raw::{FailureKind, RawError};
+use crate::sqlite::wal;
 use crate::sqlite_state::WalState;
 
 /// Room that must be free for the copy and the rehearsal, as a multiple of database and log.
@@ -173,8 +176,68 @@ impl KeepValidPrefix {
         if !manifest.stable || !log.state.wal.is_some_and(|wal| self.damage.is(&wal)) {
             return self.unmet("same-damage", "the log is not damaged as was planned for");
         }
+        if let Some((frame, page)) = self.newer_page()? {
+            let detail = format!(
+                "the database file already holds page {page} as frame {frame} has it, which lies \
+                 behind the damage: the transactions before it would be put over newer pages. \
+                 Whether the file alone is whole, a check of a copy of it without the log tells"
+            );
+            return self.unmet("file-not-newer", &detail);
+        }
         let files = manifest.files;
         write_note(&self.copy, "copied.json", &Fingerprint { v: 1, files })
+    }
+
+    /// The first frame behind what is kept whose page is in the copied database as this frame has it, and
+    /// not as what is kept would leave it, with that page: a checkpoint has moved transactions into the
+    /// file that are to be dropped.
+    fn newer_page(&self) -> Result<Option<(u64, u32)>, RepairError> {
+        let log = File::open(self.copy.join(WAL_NAME))?;
+        let database = File::open(self.copy.join(DATABASE_NAME))?;
+        let header = wal::read_header(&mut &log)?;
+        let page_bytes = header.page_bytes;
+        if page_bytes == 0 {
+            return Ok(None);
+        }
+        let frames = header.bytes.saturating_sub(wal::HEADER_BYTES) / wal::frame_bytes(page_bytes);
+        let read = |file: &File, at: u64| -> std::io::Result<Option<Vec<u8>>> {
+            let mut page = vec![0; page_bytes as usize];
+            let read = fill_at(file, &mut page, at)?;
+            Ok((read == page.len()).then_some(page))
+        };
+        let content = |frame: u64| {
+            let at = wal::frame_offset(page_bytes, frame) + wal::FRAME_HEADER_BYTES;
+            read(&log, at)
+        };
+        // The last frame of each page among those that are kept.
+        let mut kept = HashMap::new();
+        for frame in 1..=frames {
+            let mut header = [0; 16];
+            if fill_at(&log, &mut header, wal::frame_offset(page_bytes, frame))? < header.len() {
+                break;
+            }
+            let word = |at: usize| {
+                u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+            };
+            let (page, salts) = (word(0), (u64::from(word(8)), u64::from(word(12))));
+            if frame <= self.damage.last_commit_frame {
+                kept.insert(page, frame);
+                continue;
+            }
+            if page == 0 || salts != self.damage.salts {
+                continue;
+            }
+            let at = u64::from(page - 1) * u64::from(page_bytes);
+            let in_file = read(&database, at)?;
+            let before = match kept.get(&page) {
+                Some(frame) => content(*frame)?,
+                None => None,
+            };
+            if in_file.is_some() && in_file == content(frame)? && in_file != before {
+                return Ok(Some((frame, page)));
+            }
+        }
+        Ok(None)
     }
 
     /// Replays a copy of the copy, and notes what comes of it.

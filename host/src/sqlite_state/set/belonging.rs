@@ -6,6 +6,7 @@
 use std::fmt;
 
 use super::super::SqliteState;
+use super::DatabaseHeader;
 
 /// What proves that a log cannot belong to the database file beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +92,19 @@ pub fn has_left_log(state: &SqliteState) -> bool {
 pub fn has_left_journal(state: &SqliteState) -> bool {
     let journal = state.set.journal;
     is_unused(state) && journal.is_some_and(|journal| journal.is_left && !journal.is_void)
+}
+
+/// Whether a journal that is left says that the file held nothing before, and the file counts more changes
+/// than one transaction makes: whoever opens both cuts the file to nothing. A copy of another database may
+/// count so too while it is made, so that this alone proves nothing.
+pub fn journal_empties_file(state: &SqliteState) -> bool {
+    let is_first = |header: DatabaseHeader| header.change_counter <= 1;
+    has_left_journal(state)
+        && state
+            .set
+            .journal
+            .is_some_and(|journal| journal.initial_pages == 0)
+        && state.set.header.is_some_and(|header| !is_first(header))
 }
 
 fn is_unused(state: &SqliteState) -> bool {

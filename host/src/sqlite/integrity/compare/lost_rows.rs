@@ -67,6 +67,14 @@ impl Sides<'_> {
             ));
         } else if !asked {
             found.unasked_rows = found.removable.without_row;
+            if found.unasked_rows > 0 {
+                found.unproven = Some(format!(
+                    "{} entries have no row, and the table has no other index that could tell whether \
+                     these rows were deleted or lost: this index may be all that is left of them; \
+                     compare it with a backup, then run REINDEX",
+                    found.unasked_rows
+                ));
+            }
         }
         Ok(())
     }

@@ -221,7 +221,8 @@ impl Rows {
     /// Goes on to a row, so that the next slice finds the place.
     fn follow(&mut self, id: i64) {
         if self.last.is_none_or(|last| last < id) {
-            self.before = self.last.replace(id);
+            // Behind what was passed there is no last row, and the place before stays.
+            self.before = self.last.replace(id).or(self.before);
         } else if self.before.is_none_or(|before| before < id) {
             // The number of the last one is damaged.
             self.last = Some(id);
@@ -436,6 +437,18 @@ fn columns(
 #[cfg(test)]
 mod tests {
     use super::Rows;
+
+    #[test]
+    fn behind_what_was_passed_a_slice_of_one_row_does_not_begin_anew() {
+        let mut rows = Rows::new("t");
+        rows.follow(1);
+        rows.follow(2);
+        rows.pass(3);
+        rows.follow(4);
+        assert_eq!((rows.before, rows.last), (Some(3), Some(4)));
+        rows.follow(5);
+        assert_eq!((rows.before, rows.last), (Some(4), Some(5)));
+    }
 
     #[test]
     fn a_damaged_number_does_not_lead_the_next_slice_astray() {

@@ -37,6 +37,9 @@ const COMMIT_WAIT: Duration = Duration::from_millis(50);
 const COMMIT_PAUSE: Duration = Duration::from_micros(200);
 /// For how long after a commit others count as committing.
 const COMMITS_GO_ON: Duration = Duration::from_secs(10);
+/// How long ago others are taken to have committed when a check begins: for its first second they count as
+/// committing.
+const TAKEN_TO_HAVE_COMMITTED: Duration = Duration::from_secs(9);
 /// Between two looks whether a writer is done.
 pub(super) const WRITER_PAUSE: Duration = Duration::from_millis(2);
 /// A transaction that writes for longer than this, and whose owner does not wait for anybody, is not
@@ -178,7 +181,7 @@ impl Rest {
 pub(super) struct Turns {
     /// What the file's header counted last, and when that changed.
     commits: Option<u32>,
-    committed: Option<Instant>,
+    pub(super) committed: Option<Instant>,
     pub(super) beside_commits: Rest,
 }
 
@@ -186,7 +189,7 @@ impl Turns {
     pub(super) fn new() -> Self {
         Self {
             commits: None,
-            committed: None,
+            committed: Instant::now().checked_sub(TAKEN_TO_HAVE_COMMITTED),
             beside_commits: Rest::new(),
         }
     }

@@ -175,12 +175,5 @@ fn what_goes(compared: &IndexComparison) -> Goes {
         0 => went,
         missing => format!("{went}; {missing} missing ones came"),
     };
-    let doubt = (compared.unasked_rows > 0).then(|| {
-        format!(
-            "{} entries had no row, and the table has no other index that could tell whether these rows \
-             were deleted or lost",
-            compared.unasked_rows
-        )
-    });
-    Goes { text, doubt }
+    Goes::from(text)
 }
