@@ -209,17 +209,24 @@ impl KeepValidPrefix {
             let at = wal::frame_offset(page_bytes, frame) + wal::FRAME_HEADER_BYTES;
             read(&log, at)
         };
+        let mut header = [0; 32];
+        if fill_at(&log, &mut header, 0)? < header.len() {
+            return Ok(None);
+        }
+        let big_endian = header[3] & 1 == 1;
+        let mut before = (word(&header, 24), word(&header, 28));
         // The last frame of each page among those that are kept.
         let mut kept = HashMap::new();
         for frame in 1..=frames {
-            let mut header = [0; 16];
+            let mut header = [0; 24];
             if fill_at(&log, &mut header, wal::frame_offset(page_bytes, frame))? < header.len() {
                 break;
             }
-            let word = |at: usize| {
-                u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-            };
-            let (page, salts) = (word(0), (u64::from(word(8)), u64::from(word(12))));
+            let page = word(&header, 0);
+            let salts = (u64::from(word(&header, 8)), u64::from(word(&header, 12)));
+            let sum = (word(&header, 16), word(&header, 20));
+            let chain = wal::checksum(before, &header[..8], big_endian);
+            before = sum;
             if frame <= self.damage.last_commit_frame {
                 kept.insert(page, frame);
                 continue;
@@ -228,12 +235,17 @@ impl KeepValidPrefix {
                 continue;
             }
             let at = u64::from(page - 1) * u64::from(page_bytes);
-            let in_file = read(&database, at)?;
-            let before = match kept.get(&page) {
-                Some(frame) => content(*frame)?,
-                None => None,
+            let Some(in_file) = read(&database, at)? else {
+                continue;
             };
-            if in_file.is_some() && in_file == content(frame)? && in_file != before {
+            // The sum of a frame is that of the page that was written, also where its copy is damaged.
+            let is_this = wal::checksum(chain, &in_file, big_endian) == sum
+                || content(frame)?.as_ref() == Some(&in_file);
+            let is_kept = match kept.get(&page) {
+                Some(frame) => content(*frame)?.as_ref() == Some(&in_file),
+                None => false,
+            };
+            if is_this && !is_kept {
                 return Ok(Some((frame, page)));
             }
         }
@@ -447,6 +459,10 @@ impl Fingerprint {
 }
 
 /// Opens a database for this process alone, its wal-index in memory.
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
 fn hold(path: &Path) -> Result<Connection, RepairError> {
     // Read before that, the wal-index would be the shared one.
     let db = connection::open_untouched(path, Access::Write, None)?;
