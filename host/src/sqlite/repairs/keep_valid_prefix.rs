@@ -231,7 +231,7 @@ impl KeepValidPrefix {
                 kept.insert(page, frame);
                 continue;
             }
-            if page == 0 || salts != self.damage.salts {
+            if page == 0 {
                 continue;
             }
             let at = u64::from(page - 1) * u64::from(page_bytes);
@@ -240,7 +240,7 @@ impl KeepValidPrefix {
             };
             // The sum of a frame is that of the page that was written, also where its copy is damaged.
             let is_this = wal::checksum(chain, &in_file, big_endian) == sum
-                || content(frame)?.as_ref() == Some(&in_file);
+                || salts == self.damage.salts && content(frame)?.as_ref() == Some(&in_file);
             let is_kept = match kept.get(&page) {
                 Some(frame) => content(*frame)?.as_ref() == Some(&in_file),
                 None => false,

@@ -126,6 +126,33 @@ impl FullText {
         Ok(db.execute_batch(&format!("DROP TABLE {WORDS}"))?)
     }
 
+    /// How many words of the damaged index, as far as it can be read, the rebuilt one does not have.
+    fn words_gone(&self, before: &Connection, after: &Connection) -> Result<u64, RepairError> {
+        // A module that cannot even be opened names no word.
+        let Ok(old) = self.show_words(before) else {
+            return Ok(0);
+        };
+        let new = self.show_words(after)?;
+        let mut gone = 0;
+        {
+            let mut lookup =
+                after.prepare(&format!("SELECT 1 FROM (SELECT {new}) WHERE term = ?1"))?;
+            let words = before.prepare(&format!("SELECT {old}"));
+            if let Ok(mut words) = words
+                && let Ok(mut words) = words.query([])
+            {
+                // What lies on a damaged page names no word either.
+                while let Ok(Some(word)) = words.next() {
+                    let term: Value = word.get(0)?;
+                    gone += u64::from(!lookup.exists([term])?);
+                }
+            }
+        }
+        Self::hide_words(after)?;
+        Self::hide_words(before)?;
+        Ok(gone)
+    }
+
     /// Looks up words of the rebuilt index in the damaged one: how many it answers for, and how many of
     /// these with the same numbers.
     fn words_agreeing(
@@ -277,9 +304,20 @@ impl Derived for FullText {
         })
     }
 
-    fn is_as_built(&self, before: &Connection, after: &Connection) -> Result<(), RepairError> {
+    fn is_as_built(
+        &self,
+        before: &Connection,
+        after: &Connection,
+    ) -> Result<Option<String>, RepairError> {
         if self.is_own {
-            return Ok(());
+            let gone = self.words_gone(before, after)?;
+            return Ok((gone > 0).then(|| {
+                format!(
+                    "{gone} words that the index knew are in no row of `{}`: text may have been lost before, \
+                     or they were damaged",
+                    self.source
+                )
+            }));
         }
         let unmet = |detail: String| {
             Err(RepairError::Unmet {
@@ -318,7 +356,7 @@ impl Derived for FullText {
                 self.table, self.source
             ));
         }
-        Ok(())
+        Ok(None)
     }
 
     fn agrees(&self, db: &Connection) -> Result<Result<String, String>, RepairError> {

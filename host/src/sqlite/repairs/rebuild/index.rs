@@ -81,9 +81,9 @@ impl Derived for Index {
         Ok(what_goes(&compared))
     }
 
-    fn is_as_built(&self, _: &Connection, _: &Connection) -> Result<(), RepairError> {
+    fn is_as_built(&self, _: &Connection, _: &Connection) -> Result<Option<String>, RepairError> {
         // Each entry was compared with its row.
-        Ok(())
+        Ok(None)
     }
 
     fn agrees(&self, db: &Connection) -> Result<Result<String, String>, RepairError> {
@@ -175,5 +175,11 @@ fn what_goes(compared: &IndexComparison) -> Goes {
         0 => went,
         missing => format!("{went}; {missing} missing ones came"),
     };
-    Goes::from(text)
+    let doubt = (without_row > 0).then(|| {
+        format!(
+            "{without_row} entries had no row: no other index of the table names these rows, but one that \
+             was built after they were lost would not either"
+        )
+    });
+    Goes { text, doubt }
 }

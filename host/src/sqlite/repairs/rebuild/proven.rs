@@ -44,8 +44,13 @@ pub(super) trait Derived {
     /// [`RepairError::Unmet`] if it is not so.
     fn may_go(&self, db: &Connection, faults: &[IntegrityFault]) -> Result<Goes, RepairError>;
     /// Proves on two copies, one from before a rebuild and one from after it, that the application
-    /// would have built the same; [`RepairError::Unmet`] if that is not known.
-    fn is_as_built(&self, before: &Connection, after: &Connection) -> Result<(), RepairError>;
+    /// would have built the same; [`RepairError::Unmet`] if that is not known. Gives why it is not known
+    /// that nothing was lost before; none when nothing speaks for it.
+    fn is_as_built(
+        &self,
+        before: &Connection,
+        after: &Connection,
+    ) -> Result<Option<String>, RepairError>;
     /// Whether it agrees with the rows: in words what was seen, or what speaks against it.
     fn agrees(&self, db: &Connection) -> Result<Result<String, String>, RepairError>;
     /// A digest of what it holds, where that is worth comparing with a rehearsal.
@@ -214,7 +219,8 @@ fn rehearse(
         );
         return Err(RepairError::Unproven(detail));
     }
-    derived.is_as_built(&connection::open(copy, Access::Copy, None)?, &db)?;
+    let doubt = derived.is_as_built(&connection::open(copy, Access::Copy, None)?, &db)?;
+    proven.doubt = proven.doubt.take().or(doubt);
     proven.content = derived.content(&db)?;
     Ok(())
 }
