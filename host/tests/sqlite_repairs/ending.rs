@@ -15,8 +15,8 @@ const WORK: &str = "OWNER_AFTER_TERM=INSERT INTO t WITH RECURSIVE n(x) AS (SELEC
 fn a_holder_that_needs_longer_than_the_grace_time_to_end_is_not_killed() {
     let (place, holder) = with_holder(&[
         "OWNER_AFTER_TERM=INSERT INTO t WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 \
-         FROM n WHERE x < 4000000) SELECT count(*) FROM n;",
-        "OWNER_TIMES=4",
+         FROM n WHERE x < 200000) SELECT count(*) FROM n;",
+        "OWNER_SECONDS=4",
     ]);
     let begun = std::time::Instant::now();
     let outcome = place.run("lock.end-holder", process_facts("holder", holder.pid()));

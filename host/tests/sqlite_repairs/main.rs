@@ -50,8 +50,8 @@ const WAL: &str = "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;";
 
 /// The child: opens the database, runs the script, says "ready" and holds what it has until it is
 /// told to go. With `OWNER_STUBBORN`, it does not heed SIGTERM; with `OWNER_AFTER_TERM` it runs that
-/// script at SIGTERM, `OWNER_TIMES` times, and ends with the last; with `OWNER_AFTER_CONT` it runs
-/// that one when it goes on after it was stopped.
+/// script at SIGTERM, `OWNER_TIMES` times or for `OWNER_SECONDS`, and ends with the last; with
+/// `OWNER_AFTER_CONT` it runs that one when it goes on after it was stopped.
 #[test]
 fn owner() {
     let Ok(path) = env::var("OWNER_DATABASE") else {
@@ -89,9 +89,15 @@ fn owner() {
     // It sleeps until then, as whoever has forgotten a transaction: who runs is not ended.
     if let Some((mut told, script)) = at_term {
         told.read_exact(&mut [0]).unwrap();
-        let times: u32 = env::var("OWNER_TIMES").unwrap().parse().unwrap();
+        let number = |name| env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+        let times = number("OWNER_TIMES").unwrap_or(u64::MAX);
+        let seconds = number("OWNER_SECONDS").unwrap_or(u64::from(u32::MAX));
+        let until = std::time::Instant::now() + Duration::from_secs(seconds);
         for _ in 0..times {
             connection.execute_batch(&script).unwrap();
+            if std::time::Instant::now() > until {
+                break;
+            }
         }
         if env::var("OWNER_STUBBORN").is_err() {
             return;
