@@ -1,12 +1,14 @@
 //! A copy of one moment of a database in use, through SQLite's backup interface.
 //!
-//! All pages are read under one read transaction. In write-ahead mode it keeps nobody from writing,
-//! and the log from being begun anew: so the copy is given up when the log grows past a bound. In
-//! rollback mode it keeps writers from committing: so it is given up as soon as it is known that it
-//! takes longer than they may be held out.
+//! A copy shows what one read transaction sees. In write-ahead mode a read transaction keeps nobody from
+//! writing, and the log from being begun anew. So the pages are copied ahead in many short transactions;
+//! then all of them are compared in one, and what changed meanwhile is copied again. The copy is given up
+//! when the log grows past a bound. In rollback mode a read transaction keeps writers from committing: so
+//! the copy is given up as soon as it is known that it takes longer than they may be held out.
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,13 @@ use super::own_lock::OwnLock;
 
 /// Pages that are copied between two looks at the bounds: 1 MiB of the usual size.
 const STEP_PAGES: i32 = 256;
+/// The same where writers are held out meanwhile: 64 KiB, which take some milliseconds even from a slow
+/// disk.
+const LOCKED_STEP_PAGES: u64 = 16;
+/// How long one of the short transactions is in which pages are copied ahead.
+const AHEAD: Duration = Duration::from_millis(20);
+/// Bytes that are written to a copy, or compared with it, at once.
+const CHUNK_BYTES: usize = 1 << 20;
 /// From when on the time that the rest takes is estimated by what was copied: earlier steps mostly
 /// read the schema.
 const MEASURED: Duration = Duration::from_millis(5);
@@ -129,6 +138,15 @@ pub fn back_up(from: &Connection, to: &Path, bounds: &Bounds) -> Result<Connecti
         file.write_all(&pages)?;
         return Ok(copy);
     }
+    if bounds.at_rest.is_none() {
+        let copy = connection::create(to)?;
+        let file = File::options().read(true).write(true).open(to)?;
+        if bounds.log.is_some() {
+            copy_ahead(from, &file)?;
+        }
+        catch_up(from, &file, bounds)?;
+        return Ok(copy);
+    }
     let mut copy = connection::create(to)?;
     // It has no name before it is whole, and is synced by its maker.
     copy.pragma_update(None, "synchronous", "OFF")?;
@@ -139,7 +157,6 @@ pub fn back_up(from: &Connection, to: &Path, bounds: &Bounds) -> Result<Connecti
     transaction.query_row("SELECT count(*) FROM main.sqlite_schema", [], |_| Ok(()))?;
     let stamp = || bounds.at_rest.as_deref().and_then(connection::stamp);
     let before = stamp();
-    let lock = bounds.at_rest.is_none().then(|| OwnLock::for_("copy"));
     let page_bytes = number(&transaction, "page_size")?;
     let mut synced_pages = 0;
     let done = {
@@ -157,14 +174,6 @@ pub fn back_up(from: &Connection, to: &Path, bounds: &Bounds) -> Result<Connecti
             let all = u64::try_from(progress.pagecount).unwrap_or(0).max(1);
             let left = u64::try_from(progress.remaining).unwrap_or(0);
             let pages = all.saturating_sub(left);
-            if let Some((log, most_bytes)) = &bounds.log
-                && fs::metadata(log).map_or(0, |meta| meta.len()) > *most_bytes
-            {
-                break Err(BackupError::LogGrew {
-                    percent: pages.saturating_mul(100) / all,
-                    most_bytes: *most_bytes,
-                });
-            }
             if (pages - synced_pages).saturating_mul(page_bytes) >= SYNC_BYTES {
                 written.sync_data()?;
                 synced_pages = pages;
@@ -172,18 +181,123 @@ pub fn back_up(from: &Connection, to: &Path, bounds: &Bounds) -> Result<Connecti
         }
     };
     drop(transaction);
-    drop(lock);
     done?;
     Ok(copy)
+}
+
+/// Copies the pages in transactions of [`AHEAD`] each: none of them is sure to be of the same moment as
+/// another one.
+fn copy_ahead(from: &Connection, to: &File) -> Result<(), BackupError> {
+    let mut page = from.prepare("SELECT data FROM sqlite_dbpage('main') WHERE pgno = ?1")?;
+    let mut next = 1;
+    let mut unsynced = 0;
+    loop {
+        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+        let transaction = from.unchecked_transaction()?;
+        let lock = OwnLock::for_("copy ahead");
+        let begun = Instant::now();
+        let pages = number(&transaction, "page_count")?;
+        let page_bytes = number(&transaction, "page_size")?;
+        let first = next;
+        while next <= pages && chunk.len() < CHUNK_BYTES && begun.elapsed() < AHEAD {
+            let number = i64::try_from(next).map_err(|_| BackupError::Page)?;
+            page.query_row([number], |row| {
+                if let ValueRef::Blob(page) = row.get_ref(0)? {
+                    chunk.extend_from_slice(page);
+                }
+                Ok(())
+            })?;
+            next += 1;
+        }
+        drop(transaction);
+        drop(lock);
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        if chunk.len() as u64 != (next - first).saturating_mul(page_bytes) {
+            return Err(BackupError::Page);
+        }
+        to.write_all_at(&chunk, (first - 1).saturating_mul(page_bytes))?;
+        unsynced += chunk.len() as u64;
+        if unsynced >= SYNC_BYTES {
+            to.sync_data()?;
+            unsynced = 0;
+        }
+    }
+}
+
+/// Makes a file what one read transaction sees: compares each page, and writes those that differ.
+fn catch_up(from: &Connection, to: &File, bounds: &Bounds) -> Result<(), BackupError> {
+    let transaction = from.unchecked_transaction()?;
+    let lock = OwnLock::for_("copy");
+    let pages = number(&transaction, "page_count")?;
+    let page_bytes = number(&transaction, "page_size")?;
+    let known = to.metadata()?.len();
+    let done = {
+        let mut statement = transaction.prepare("SELECT data FROM sqlite_dbpage('main')")?;
+        let mut rows = statement.query([])?;
+        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+        let mut there = Vec::new();
+        let mut copied = 0_u64;
+        loop {
+            let row = rows.next()?;
+            let is_last = row.is_none();
+            if let Some(row) = row {
+                match row.get_ref(0)? {
+                    ValueRef::Blob(page) if page.len() as u64 == page_bytes => {
+                        chunk.extend_from_slice(page);
+                    }
+                    _ => break Err(BackupError::Page),
+                }
+            }
+            if !is_last && chunk.len() < CHUNK_BYTES {
+                continue;
+            }
+            let end = copied.saturating_add(chunk.len() as u64);
+            there.resize(chunk.len(), 0);
+            let is_there = end <= known;
+            if is_there {
+                to.read_exact_at(&mut there, copied)?;
+            }
+            if !is_there || there != chunk {
+                to.write_all_at(&chunk, copied)?;
+            }
+            // Nobody waits for it, and nothing was copied ahead.
+            if bounds.log.is_none() && end / SYNC_BYTES > copied / SYNC_BYTES {
+                to.sync_data()?;
+            }
+            copied = end;
+            chunk.clear();
+            if is_last {
+                break Ok(copied);
+            }
+            if let Some((log, most_bytes)) = &bounds.log
+                && fs::metadata(log).map_or(0, |meta| meta.len()) > *most_bytes
+            {
+                break Err(BackupError::LogGrew {
+                    percent: copied.saturating_mul(100) / pages.saturating_mul(page_bytes).max(1),
+                    most_bytes: *most_bytes,
+                });
+            }
+        }
+    };
+    drop(transaction);
+    drop(lock);
+    let copied = done?;
+    if copied != pages.saturating_mul(page_bytes) {
+        return Err(BackupError::Page);
+    }
+    to.set_len(copied)?;
+    Ok(())
 }
 
 /// Reads all pages into memory while writers are kept from committing: whoever writes a file at the same
 /// time may have to wait for the disk, and they for it.
 fn read_all(from: &Connection, most_ms: u64) -> Result<Vec<u8>, BackupError> {
     let transaction = from.unchecked_transaction()?;
-    let all = number(&transaction, "page_count")?.max(1);
     let lock = OwnLock::for_("copy");
     let begun = Instant::now();
+    let all = number(&transaction, "page_count")?.max(1);
     let page_bytes = number(&transaction, "page_size")?;
     let bytes = all.saturating_mul(page_bytes);
     let capacity = bytes.min(MOST_IN_MEMORY_BYTES);
@@ -191,7 +305,7 @@ fn read_all(from: &Connection, most_ms: u64) -> Result<Vec<u8>, BackupError> {
     let done = {
         let mut statement = transaction.prepare("SELECT data FROM sqlite_dbpage('main')")?;
         let mut rows = statement.query([])?;
-        let mut pages = 0;
+        let mut pages = 0_u64;
         loop {
             let Some(row) = rows.next()? else {
                 break Ok(());
@@ -201,20 +315,18 @@ fn read_all(from: &Connection, most_ms: u64) -> Result<Vec<u8>, BackupError> {
                 _ => break Err(BackupError::Page),
             }
             pages += 1;
-            if pages % STEP_PAGES.unsigned_abs() != 0 {
+            if !pages.is_multiple_of(LOCKED_STEP_PAGES) {
                 continue;
             }
             let held_us = u64::try_from(begun.elapsed().as_micros())
                 .unwrap_or(u64::MAX)
                 .max(1);
-            let needed_us = held_us.saturating_mul(all) / u64::from(pages);
+            let needed_us = held_us.saturating_mul(all) / pages;
             let is_measured = begun.elapsed() > MEASURED;
             if is_measured && (needed_us / 1000 > most_ms || bytes > MOST_IN_MEMORY_BYTES) {
                 break Err(BackupError::TooLong {
                     bytes,
-                    bytes_per_s: u64::from(pages)
-                        .saturating_mul(page_bytes)
-                        .saturating_mul(1_000_000)
+                    bytes_per_s: pages.saturating_mul(page_bytes).saturating_mul(1_000_000)
                         / held_us,
                     needed_ms: needed_us / 1000,
                     most_ms,
@@ -278,6 +390,14 @@ mod tests {
         connection
     }
 
+    /// Those of a database in use, without an end.
+    fn of_log(path: &Path) -> Bounds {
+        Bounds {
+            log: Some((path.to_owned(), u64::MAX)),
+            ..Bounds::default()
+        }
+    }
+
     fn of_lock(most_ms: u64) -> Bounds {
         Bounds::of_lock(Duration::from_millis(most_ms))
     }
@@ -290,6 +410,90 @@ mod tests {
         let to = directory.path().join("copy");
         drop(back_up(&from, &to, &of_lock(60_000)).unwrap());
         assert_eq!(fs::read(&to).unwrap(), fs::read(&path).unwrap());
+    }
+
+    #[test]
+    fn a_copy_beside_a_writer_is_of_one_moment() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("db");
+        let from = database(&path, 3_000_000);
+        from.execute_batch(
+            "PRAGMA journal_mode=WAL; CREATE TABLE a(n); CREATE TABLE b(n); INSERT INTO a VALUES (0);
+             INSERT INTO b VALUES (0); PRAGMA wal_autocheckpoint=20;",
+        )
+        .unwrap();
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let writer = Connection::open(&path).unwrap();
+                writer
+                    .execute_batch("PRAGMA wal_autocheckpoint=20")
+                    .unwrap();
+                let mut round = 0;
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    round += 1;
+                    // The first page and the last ones, rows that go, and a file that grows.
+                    writer
+                        .execute_batch(
+                            "BEGIN; UPDATE a SET n = n + 1; INSERT INTO t VALUES (randomblob(3900));
+                             DELETE FROM t WHERE rowid = (SELECT min(rowid) FROM t);
+                             UPDATE b SET n = n + 1; COMMIT;",
+                        )
+                        .unwrap();
+                    if round % 50 == 0 {
+                        writer
+                            .execute_batch("PRAGMA wal_checkpoint(PASSIVE)")
+                            .unwrap();
+                    }
+                }
+            });
+            for number in 0..5 {
+                let to = directory.path().join(format!("copy-{number}"));
+                let copy = back_up(&from, &to, &of_log(&path)).unwrap();
+                let sound: String = copy
+                    .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+                    .unwrap();
+                let (a, b): (u32, u32) = copy
+                    .query_row("SELECT a.n, b.n FROM a, b", [], |row| {
+                        Ok((row.get(0)?, row.get(1)?))
+                    })
+                    .unwrap();
+                assert_eq!((sound.as_str(), a), ("ok", b));
+            }
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+    }
+
+    #[test]
+    fn what_changes_between_the_two_passes_is_copied_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("db");
+        let from = database(&path, 3_000_000);
+        from.execute_batch("PRAGMA journal_mode=WAL").unwrap();
+        for change in [
+            "UPDATE t SET x = randomblob(3900) WHERE rowid % 7 = 0",
+            "DELETE FROM t WHERE rowid > 100; VACUUM",
+            "INSERT INTO t SELECT randomblob(3900) FROM t",
+        ] {
+            let to = directory.path().join("copy");
+            let file = File::options()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(&to);
+            let file = file.unwrap();
+            copy_ahead(&from, &file).unwrap();
+            let writer = Connection::open(&path).unwrap();
+            writer.execute_batch(change).unwrap();
+            catch_up(&from, &file, &Bounds::default()).unwrap();
+            from.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
+                .unwrap();
+            assert!(
+                fs::read(&to).unwrap() == fs::read(&path).unwrap(),
+                "{change}"
+            );
+            fs::remove_file(&to).unwrap();
+        }
     }
 
     #[test]

@@ -336,6 +336,7 @@ fn run(connection: &Connection, check: Check, found: &mut Gathered) -> rusqlite:
     }
     full_text::settle(connection, &schema, found)?;
     if check.mode == Mode::Full {
+        full_text::note_documents_without_row(connection, &schema, found)?;
         partial::count(connection, found)?;
         found.sound_tables = sound_tables(connection, &schema, check, found)?;
     }

@@ -86,7 +86,7 @@ pub enum DamagedObject {
         content: Option<String>,
         /// Whether it can be made again from its content.
         rebuildable: bool,
-        /// Documents that the index knows and of which the table with the text has no row.
+        /// Documents that the index knows and of which the table with the text has no row, or no text in it.
         #[serde(default, skip_serializing_if = "is_zero")]
         documents_without_text: u64,
     },

@@ -48,8 +48,8 @@ impl FullText<'_> {
                 None => format!("{table}_content"),
             };
             format!(
-                "it knows {documents} documents of which table `{source}` has no row: either the \
-                 table lost these rows, or the index kept what was deleted. A rebuild would delete \
+                "it knows {documents} documents of which table `{source}` has no text: either the \
+                 table lost it, or the index kept what was deleted. A rebuild would delete \
                  the last trace of them; compare with a backup first"
             )
         } else if self.content_sound {

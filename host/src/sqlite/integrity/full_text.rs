@@ -15,7 +15,7 @@ use super::encoding::Encoding;
 use super::messages::Schema;
 use super::virtuals::{self, Virtual};
 use super::{Gathered, is_damage, objects, quoted};
-use crate::sqlite_state::{DamagedObject, UnjudgedPart};
+use crate::sqlite_state::{DamagedObject, IntegrityFault, UnjudgedPart};
 
 const REAL: &str =
     "its text holds REAL numbers, which versions of SQLite write in different digits";
@@ -35,7 +35,7 @@ pub fn against_rebuild(connection: &Connection, table: &str) -> rusqlite::Result
     let documents = one.documents_without_text(connection)?;
     Ok(if documents > 0 {
         Some(format!(
-            "the index knows {documents} documents of which table `{}` has no row: a rebuild would \
+            "the index knows {documents} documents of which table `{}` has no text: a rebuild would \
              delete their last trace",
             one.source()
         ))
@@ -92,6 +92,38 @@ pub(super) fn settle(
                 *rebuildable &= odd.is_none() && documents == 0;
                 *documents_without_text = documents;
             }
+        }
+    }
+    Ok(())
+}
+
+/// Says of each sound index over another table which of that table's rows are gone. Applications that
+/// delete without telling the index are many, so it is no fault; that the table was emptied would look the
+/// same.
+///
+/// # Errors
+///
+/// SQLite's own; not that a table cannot be read, which is its own fault.
+pub(super) fn note_documents_without_row(
+    connection: &Connection,
+    schema: &Schema,
+    found: &mut Gathered,
+) -> rusqlite::Result<()> {
+    for one in &schema.virtuals {
+        let Some(source) = one.content_of_others() else {
+            continue;
+        };
+        let is_of_it = |fault: &IntegrityFault| matches!(&fault.object, DamagedObject::FullText { table, .. } if *table == one.table);
+        if found.faults.iter().any(is_of_it) {
+            continue;
+        }
+        let documents = one.documents_without_text(connection)?;
+        if documents > 0 {
+            let why = format!(
+                "it knows {documents} documents of which table `{source}` has no row: they were deleted \
+                 without the index being told, or lost"
+            );
+            found.unjudged(UnjudgedPart::VirtualTable, &one.table, &why);
         }
     }
     Ok(())
@@ -219,7 +251,8 @@ impl Virtual {
             .collect())
     }
 
-    /// How many documents it keeps the number of words of, although its table has no row of that number.
+    /// How many documents it keeps the number of words of, although its table has no row of that number, or,
+    /// where the table is its own, no text in that row.
     fn documents_without_text(&self, connection: &Connection) -> rusqlite::Result<u64> {
         if !self.has_source() {
             return Ok(0);
@@ -228,39 +261,67 @@ impl Virtual {
     }
 
     fn count_without_text(&self, connection: &Connection) -> rusqlite::Result<u64> {
-        let own = if self.module == "fts5" { "id" } else { "docid" };
+        let (own, sizes) = match self.module.as_str() {
+            "fts5" => ("id", "sz"),
+            _ => ("docid", "size"),
+        };
         let id = match (self.content_of_others(), &self.content_rowid) {
             (None, _) => own,
             (Some(_), Some(id)) => id,
             (Some(_), None) => "rowid",
         };
+        // An application may have indexed another text than that of its table.
+        let is_empty = match self.content {
+            None => all_empty(&self.text_columns(connection)?),
+            Some(_) => "0".to_owned(),
+        };
         // In order of the ids, side by side: nothing has to be kept of either.
-        let sorted = |id: &str, table: &str| {
+        let sorted = |id: &str, more: &str, table: &str| {
             let (id, table) = (quoted(id), quoted(table));
             connection.prepare(&format!(
-                "SELECT s.{id} FROM main.{table} AS s NOT INDEXED WHERE s.{id} IS NOT NULL ORDER BY s.{id}"
+                "SELECT s.{id}, {more} FROM main.{table} AS s NOT INDEXED \
+                 WHERE s.{id} IS NOT NULL ORDER BY s.{id}"
             ))
         };
-        let mut documents = sorted(own, &format!("{}_docsize", self.table))?;
+        // A number of words that is not 0 has a bit that is not: it is written in seven bits a byte.
+        let words = format!("trim(hex(s.{sizes}), '0') <> ''");
+        let mut documents = sorted(own, &words, &format!("{}_docsize", self.table))?;
         let mut documents = documents.query([])?;
-        let mut rows = sorted(id, &self.source())?;
+        let mut rows = sorted(id, &is_empty, &self.source())?;
         let mut rows = rows.query([])?;
         let (mut without, mut row) = (0, next_id(&mut rows)?);
-        while let Some(document) = next_id(&mut documents)? {
-            while row.is_some_and(|row| row < document) {
+        while let Some((document, has_words)) = next_id(&mut documents)? {
+            while row.is_some_and(|(row, _)| row < document) {
                 row = next_id(&mut rows)?;
             }
-            without += u64::from(row != Some(document));
+            without += u64::from(match row {
+                Some((row, is_empty)) if row == document => has_words && is_empty,
+                _ => true,
+            });
         }
         Ok(without)
     }
 }
 
-/// The next whole number of a statement's first column.
-fn next_id(rows: &mut Rows<'_>) -> rusqlite::Result<Option<i64>> {
+/// An expression that is true for a row without any text in these columns.
+fn all_empty(columns: &[String]) -> String {
+    let empty: Vec<String> = columns
+        .iter()
+        // Qualified: a name that there is not would be a string.
+        .map(|column| format!("coalesce(s.{}, '') IN ('', x'')", quoted(column)))
+        .collect();
+    if empty.is_empty() {
+        "0".to_owned()
+    } else {
+        empty.join(" AND ")
+    }
+}
+
+/// The next row of a statement whose first column is a whole number, with its second one as a truth value.
+fn next_id(rows: &mut Rows<'_>) -> rusqlite::Result<Option<(i64, bool)>> {
     while let Some(row) = rows.next()? {
         if let ValueRef::Integer(id) = row.get_ref(0)? {
-            return Ok(Some(id));
+            return Ok(Some((id, row.get(1)?)));
         }
     }
     Ok(None)

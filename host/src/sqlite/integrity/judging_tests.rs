@@ -690,7 +690,15 @@ fn documents_that_only_the_full_text_index_knows_are_counted() {
          INSERT INTO f(f) VALUES ('rebuild'); DELETE FROM t WHERE number > 2970;
          UPDATE f_data SET block = x'00' WHERE id > 10;"
     );
-    for make in [own("fts4"), own("fts5"), other] {
+    let emptied = [
+        "CREATE VIRTUAL TABLE f USING fts5(a, b UNINDEXED); INSERT INTO f SELECT 'number ' || i, i FROM n;
+         UPDATE f_content SET c0 = '' WHERE rowid > 2970;",
+        "CREATE VIRTUAL TABLE f USING fts4(a, b, notindexed=b);
+         INSERT INTO f SELECT 'number ' || i, i FROM n; UPDATE f_content SET c0a = NULL WHERE rowid > 2970;",
+    ]
+    .map(|make| make.replace("INSERT INTO f SELECT", &format!("{NUMBERS} INSERT INTO f SELECT")));
+    let [emptied_5, emptied_4] = emptied;
+    for make in [own("fts4"), own("fts5"), other, emptied_5, emptied_4] {
         let database = Database::new(&make, "");
         let faults = database.faults();
         let counted = |fault: &DamagedObject| {
@@ -710,6 +718,52 @@ fn documents_that_only_the_full_text_index_knows_are_counted() {
         let connection = Connection::open(&database.path).unwrap();
         let against = against_rebuild(&connection, "f").unwrap().unwrap();
         assert!(against.contains("knows 30 documents"), "{against}");
+    }
+}
+
+#[test]
+fn rows_without_a_word_are_no_documents_without_text() {
+    let database = Database::new(
+        "CREATE VIRTUAL TABLE f USING fts5(a, b); INSERT INTO f VALUES ('', NULL), ('.', ''), ('a', ''), (NULL, 'b');
+         CREATE VIRTUAL TABLE g USING fts4(a, b); INSERT INTO g VALUES ('', NULL), ('.', ''), ('a', ''), (NULL, 'b');",
+        "",
+    );
+    let connection = Connection::open(&database.path).unwrap();
+    for table in ["f", "g"] {
+        assert_eq!(
+            against_rebuild(&connection, table).unwrap(),
+            None,
+            "{table}"
+        );
+    }
+}
+
+#[test]
+fn an_index_over_an_emptied_table_is_a_note() {
+    for (module, deleted, noted) in [
+        ("fts5(a, content=t, content_rowid=number)", "1", 3000),
+        ("fts4(a, content=t)", "rowid > 2999", 1),
+        ("fts5(a, content=t, content_rowid=number)", "0", 0),
+    ] {
+        let database = Database::new(
+            &format!(
+                "CREATE TABLE t(number INTEGER PRIMARY KEY, a);
+                 {NUMBERS} INSERT INTO t SELECT i, 'number ' || i FROM n WHERE i BETWEEN 1 AND 3000;
+                 CREATE VIRTUAL TABLE f USING {module}; INSERT INTO f(f) VALUES ('rebuild');
+                 DELETE FROM t WHERE {deleted};"
+            ),
+            "",
+        );
+        let integrity = super::check(&database.path, Access::InPlace, CHECK).integrity;
+        assert_eq!(integrity.faults, [], "{module}");
+        let said: Vec<&str> = integrity
+            .unjudged
+            .iter()
+            .map(|one| one.reason.as_str())
+            .collect();
+        let count = format!("knows {noted} documents");
+        let counted = said.iter().filter(|why| why.contains(&count)).count();
+        assert_eq!(counted, usize::from(noted > 0), "{module}: {said:?}");
     }
 }
 

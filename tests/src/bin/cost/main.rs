@@ -24,11 +24,11 @@
 
 mod closed;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -109,7 +109,7 @@ struct Period {
     log_bytes: u64,
     /// What dbmedic said of its checks, and its own locks.
     checks: Vec<String>,
-    longest_lock_us: u64,
+    longest_locks: Locks,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -144,7 +144,7 @@ fn main() -> anyhow::Result<ExitCode> {
         arguments.period_s
     );
     println!(
-        "| period | dbmedic | commits | failed | over 100 ms | p50 ms | p99 ms | worst ms | log MB | longest own lock ms |"
+        "| period | dbmedic | commits | failed | over 100 ms | p50 ms | p99 ms | worst ms | log MB | longest own locks ms |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     let mut writer = Writer::new(&database, rows, arguments.seed)?;
@@ -161,7 +161,7 @@ fn main() -> anyhow::Result<ExitCode> {
         let mut period = writer.period(Duration::from_secs(arguments.period_s));
         period.watched = watch.is_some();
         if let Some(watch) = watch {
-            (period.checks, period.longest_lock_us) = watch.end()?;
+            (period.checks, period.longest_locks) = watch.end()?;
         }
         print_period(number, &period);
         periods.push(period);
@@ -273,7 +273,7 @@ struct Watch {
     child: Child,
     state: PathBuf,
     heard: Arc<Mutex<Vec<String>>>,
-    longest_us: Arc<AtomicU64>,
+    longest: Arc<Mutex<Locks>>,
 }
 
 impl Watch {
@@ -299,18 +299,21 @@ impl Watch {
             .spawn()
             .context("cannot start dbmedic")?;
         let heard = Arc::new(Mutex::new(Vec::new()));
-        let longest_us = Arc::new(AtomicU64::new(0));
+        let longest = Arc::new(Mutex::new(Locks::new()));
         let stdout = child.stdout.take().context("no output")?;
         let stderr = child.stderr.take().context("no output")?;
         for lines in [
             Box::new(BufReader::new(stdout).lines()) as Box<dyn Iterator<Item = _> + Send>,
             Box::new(BufReader::new(stderr).lines()),
         ] {
-            let (heard, longest_us) = (Arc::clone(&heard), Arc::clone(&longest_us));
+            let (heard, longest) = (Arc::clone(&heard), Arc::clone(&longest));
             thread::spawn(move || {
                 for line in lines.map_while(Result::ok) {
-                    if let Some(us) = held_us(&line) {
-                        longest_us.fetch_max(us, Ordering::Relaxed);
+                    if let Some((what, us)) = held_us(&line) {
+                        if let Ok(mut longest) = longest.lock() {
+                            let known = longest.entry(what).or_default();
+                            *known = us.max(*known);
+                        }
                     } else if let Ok(mut heard) = heard.lock() {
                         heard.push(line);
                     }
@@ -321,11 +324,11 @@ impl Watch {
             child,
             state,
             heard,
-            longest_us,
+            longest,
         })
     }
 
-    fn end(mut self) -> anyhow::Result<(Vec<String>, u64)> {
+    fn end(mut self) -> anyhow::Result<(Vec<String>, Locks)> {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
         self.child.wait()?;
@@ -335,15 +338,26 @@ impl Watch {
             .map(|lines| lines.clone())
             .unwrap_or_default();
         fs::remove_dir_all(&self.state).ok();
-        Ok((lines, self.longest_us.load(Ordering::Relaxed)))
+        let longest = self
+            .longest
+            .lock()
+            .map(|longest| longest.clone())
+            .unwrap_or_default();
+        Ok((lines, longest))
     }
 }
 
-/// The length of a lock that dbmedic tells.
-fn held_us(line: &str) -> Option<u64> {
+/// The longest lock for each purpose, microseconds.
+type Locks = BTreeMap<String, u64>;
+
+/// The purpose and length of a lock that dbmedic tells.
+fn held_us(line: &str) -> Option<(String, u64)> {
     let (_, rest) = line.split_once("held_us=")?;
     let digits = rest.split(|byte: char| !byte.is_ascii_digit()).next()?;
-    digits.parse().ok()
+    let what = line
+        .split_once("for_what=\"")
+        .and_then(|(_, rest)| rest.split('"').next());
+    Some((what.unwrap_or("lock").to_owned(), digits.parse().ok()?))
 }
 
 fn ms(time: Duration) -> f64 {
@@ -363,7 +377,12 @@ fn print_period(number: u64, period: &Period) {
         ms(period.worst),
         Duration::from_micros(period.log_bytes).as_secs_f64(),
         if period.watched {
-            format!("{:.1}", ms(Duration::from_micros(period.longest_lock_us)))
+            period
+                .longest_locks
+                .iter()
+                .map(|(what, us)| format!("{what} {:.1}", ms(Duration::from_micros(*us))))
+                .collect::<Vec<_>>()
+                .join(", ")
         } else {
             "-".to_owned()
         }
