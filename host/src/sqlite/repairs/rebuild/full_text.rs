@@ -1,29 +1,26 @@
 //! A full-text index, built again by its module's own 'rebuild'.
 //!
-//! It reads the text from the table that holds it and throws the old words away. Where that table is the
-//! index's own, its text is what was indexed. Where it is another one, the application put the words
-//! in, and may have put in others than the text has (without markup, stemmed, of some rows only): that
-//! it did not is proven with the number of words of each row, which the index keeps, and with words
-//! that can still be read.
+//! It reads the text from the table that holds it and throws the old words away. Where the text was
+//! damaged, these are the last that is known of it: so each word that can still be read must be in the new
+//! index, at the same place of the same document. Where the table is not the index's own, the application
+//! put the words in, and may have put in others than the text has (without markup, stemmed, of some rows
+//! only): that it did not is proven with the same, and with the number of words of each row, which the index
+//! keeps.
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension as _};
+use std::collections::BTreeSet;
+
+use rusqlite::Connection;
 
 use super::super::text_fact;
 use super::proven::{Derived, Goes, Rows, faults};
+use super::words::{Compared, Words};
 use crate::model::Finding;
 use crate::repair::RepairError;
 use crate::sqlite::integrity::{FullTextTable, against_rebuild, full_text, quoted};
 use crate::sqlite_state::{DamagedObject, IntegrityFault};
 
-/// Words that are looked up in the damaged index at most, spread over all words.
-const MOST_WORDS: u64 = 2_000;
-/// Of those that it answers for, so many in a hundred must be what a rebuild makes of them: one damaged
-/// page takes some with it, and another way to cut or stem words changes far more.
-const LEAST_AGREEING_PERCENT: u64 = 90;
-
-/// A temporary table that shows the words of an index.
-const WORDS: &str = "temp.dbmedic_words";
+/// Documents that are named.
+const MOST_NAMED: usize = 5;
 
 /// A full-text index and the table with its text.
 pub(super) struct FullText {
@@ -75,17 +72,21 @@ impl FullText {
 
     /// A digest of how many words each row has, as the index knows it; none where it does not.
     fn sizes(&self, db: &Connection) -> Result<Option<Rows>, RepairError> {
+        self.keeps_sizes(db)?
+            .then(|| Rows::of(db, &self.sizes_sql()))
+            .transpose()
+    }
+
+    /// The statement that gives each document that the index knows, and how many words it has.
+    fn sizes_sql(&self) -> String {
         let (id, sizes) = match self.module.as_str() {
             "fts5" => ("id", "sz"),
             _ => ("docid", "size"),
         };
-        let sql = format!(
+        format!(
             "SELECT {id}, {sizes} FROM main.{} ORDER BY {id}",
             quoted(&self.sizes_table())
-        );
-        self.keeps_sizes(db)?
-            .then(|| Rows::of(db, &sql))
-            .transpose()
+        )
     }
 
     /// The table in which the index keeps which rows it knows, and how many words each has.
@@ -102,102 +103,118 @@ impl FullText {
         )?)
     }
 
-    /// Makes the words of the index readable at [`WORDS`]; the columns are the word, in how many rows it
-    /// is, and how often.
-    fn show_words(&self, db: &Connection) -> Result<&'static str, RepairError> {
-        let name = self.table.replace('\'', "''");
-        let (using, all) = match self.module.as_str() {
-            "fts5" => (
-                format!("fts5vocab('main', '{name}', 'row')"),
-                "term, doc, cnt FROM temp.dbmedic_words WHERE true",
-            ),
-            _ => (
-                format!("fts4aux(main, '{name}')"),
-                "term, documents, occurrences FROM temp.dbmedic_words WHERE col = '*'",
-            ),
-        };
-        db.execute_batch(&format!(
-            "DROP TABLE IF EXISTS {WORDS}; CREATE VIRTUAL TABLE {WORDS} USING {using}"
-        ))?;
-        Ok(all)
-    }
-
-    fn hide_words(db: &Connection) -> Result<(), RepairError> {
-        Ok(db.execute_batch(&format!("DROP TABLE {WORDS}"))?)
-    }
-
-    /// How many words of the damaged index, as far as it can be read, the rebuilt one does not have.
-    fn words_gone(&self, before: &Connection, after: &Connection) -> Result<u64, RepairError> {
-        // A module that cannot even be opened names no word.
-        let Ok(old) = self.show_words(before) else {
-            return Ok(0);
-        };
-        let new = self.show_words(after)?;
-        let mut gone = 0;
-        {
-            let mut lookup =
-                after.prepare(&format!("SELECT 1 FROM (SELECT {new}) WHERE term = ?1"))?;
-            let words = before.prepare(&format!("SELECT {old}"));
-            if let Ok(mut words) = words
-                && let Ok(mut words) = words.query([])
-            {
-                // What lies on a damaged page names no word either.
-                while let Ok(Some(word)) = words.next() {
-                    let term: Value = word.get(0)?;
-                    gone += u64::from(!lookup.exists([term])?);
-                }
-            }
+    fn words(&self) -> Words<'_> {
+        Words {
+            table: &self.table,
+            module: &self.module,
         }
-        Self::hide_words(after)?;
-        Self::hide_words(before)?;
-        Ok(gone)
     }
 
-    /// Looks up words of the rebuilt index in the damaged one: how many it answers for, and how many of
-    /// these with the same numbers.
-    fn words_agreeing(
+    /// Whether each word of the damaged index, as far as it can be read, is in the rebuilt one.
+    fn words_kept(&self, before: &Connection, after: &Connection) -> Result<Compared, RepairError> {
+        let unmet = |detail: String| {
+            Err(RepairError::Unmet {
+                name: "words-kept",
+                detail,
+            })
+        };
+        let (table, source) = (&self.table, &self.source);
+        if self.has_languages(before)? {
+            return unmet(format!(
+                "`{table}` has words of several languages (languageid=), which cannot be compared"
+            ));
+        }
+        let compared = self.words().compare(before, after)?;
+        let whose = "either the text was damaged or the index, and a rebuild would delete the last trace of \
+                     what is lost: compare them with a backup";
+        if compared.gone > 0 {
+            return unmet(format!(
+                "`{table}` knows {} that the text of table `{source}` does not hold{}: {whose}",
+                counted(compared.gone, "place of a word", "places of words"),
+                named(&compared.documents),
+            ));
+        }
+        let documents = self.documents_of_other_size(before, after)?;
+        if self.is_own && documents > 0 {
+            return unmet(format!(
+                "the text of table `{source}` has another number of words than `{table}` knows of {}: {whose}",
+                counted(documents, "document", "documents")
+            ));
+        }
+        Ok(compared)
+    }
+
+    /// Whether FTS4 keeps apart the words of several languages: the last hidden column has the name that
+    /// is given for them.
+    fn has_languages(&self, db: &Connection) -> Result<bool, RepairError> {
+        if self.module == "fts5" {
+            return Ok(false);
+        }
+        let last: String = db.query_row(
+            "SELECT name FROM pragma_table_xinfo(?1) ORDER BY cid DESC LIMIT 1",
+            [&self.table],
+            |row| row.get(0),
+        )?;
+        Ok(last != "__langid")
+    }
+
+    /// Of how many documents that both know the number of words is another one.
+    fn documents_of_other_size(
         &self,
         before: &Connection,
         after: &Connection,
-    ) -> Result<(u64, u64), RepairError> {
-        let all = self.show_words(after)?;
-        let count: i64 =
-            after.query_row(&format!("SELECT count(*) FROM (SELECT {all})"), [], |row| {
-                row.get(0)
-            })?;
-        let every = (u64::try_from(count).unwrap_or(0) / MOST_WORDS).max(1);
-        let (mut answered, mut agreeing) = (0, 0);
-        // A module that cannot even be opened answers nothing.
-        let Ok(old) = self.show_words(before) else {
-            Self::hide_words(after)?;
-            return Ok((0, 0));
-        };
-        {
-            let mut words = after.prepare(&format!("SELECT {all}"))?;
-            let mut words = words.query([])?;
-            let mut lookup = before.prepare(&format!("SELECT {old} AND term = ?1"))?;
-            let mut number = 0_u64;
-            while let Some(word) = words.next()? {
-                number += 1;
-                if !number.is_multiple_of(every) {
-                    continue;
-                }
-                let term: Value = word.get(0)?;
-                let expected: (Option<i64>, Option<i64>) = (word.get(1)?, word.get(2)?);
-                let found = lookup
-                    .query_row([term], |row| Ok((row.get(1)?, row.get(2)?)))
-                    .optional();
-                // What lies on a damaged page is no answer.
-                if let Ok(found) = found {
-                    answered += 1;
-                    agreeing += u64::from(found == Some(expected));
-                }
+    ) -> Result<u64, RepairError> {
+        if !self.keeps_sizes(before)? {
+            return Ok(0);
+        }
+        let sql = self.sizes_sql();
+        let (mut old, mut new) = (before.prepare(&sql)?, after.prepare(&sql)?);
+        let (mut old, mut new) = (old.query([])?, new.query([])?);
+        let (mut other, mut next) = (0, new.next()?);
+        while let Some(row) = old.next()? {
+            let id: i64 = row.get(0)?;
+            while let Some(known) = next
+                && known.get::<_, i64>(0)? < id
+            {
+                next = new.next()?;
+            }
+            if let Some(known) = next
+                && known.get::<_, i64>(0)? == id
+            {
+                other += u64::from(known.get_ref(1)? != row.get_ref(1)?);
             }
         }
-        Self::hide_words(after)?;
-        Self::hide_words(before)?;
-        Ok((answered, agreeing))
+        Ok(other)
     }
+}
+
+/// So many of something.
+fn counted(count: u64, one: &str, many: &str) -> String {
+    let what = if count == 1 { one } else { many };
+    format!("{count} {what}")
+}
+
+/// How many documents there are, and the first of them; nothing where none is known.
+fn named(documents: &BTreeSet<i64>) -> String {
+    if documents.is_empty() {
+        return String::new();
+    }
+    let count = documents.len() as u64;
+    let first: Vec<String> = documents
+        .iter()
+        .take(MOST_NAMED)
+        .map(i64::to_string)
+        .collect();
+    let more = if documents.len() > MOST_NAMED {
+        ", ..."
+    } else {
+        ""
+    };
+    format!(
+        ", in {} ({}{more})",
+        counted(count, "document", "documents"),
+        first.join(", ")
+    )
 }
 
 impl Derived for FullText {
@@ -225,14 +242,8 @@ impl Derived for FullText {
     fn how_proven(&self) -> String {
         format!(
             "on the copy: check table `{}`, rehearse the rebuild of `{}`, check it with its module, \
-             compare the rows{}",
-            self.source,
-            self.table,
-            if self.is_own {
-                ""
-            } else {
-                " and the words that can still be read"
-            }
+             compare the rows and each word that can still be read",
+            self.source, self.table
         )
     }
 
@@ -291,17 +302,9 @@ impl Derived for FullText {
             return unmet("rebuildable", fault.message.clone());
         }
         self.may_be_rebuilt(db)?;
-        let doubt = (!self.keeps_sizes(db)?).then(|| {
-            format!(
-                "`{}` does not keep which rows it knows (columnsize=0), so it is not known whether rows of \
-                 `{}` were lost before",
-                self.table, self.source
-            )
-        });
-        Ok(Goes {
-            text: "of the index only what is made of the text went".to_owned(),
-            doubt,
-        })
+        Ok("of the index only what is made of the text went"
+            .to_owned()
+            .into())
     }
 
     fn is_as_built(
@@ -310,12 +313,14 @@ impl Derived for FullText {
         after: &Connection,
     ) -> Result<Option<String>, RepairError> {
         if self.is_own {
-            let gone = self.words_gone(before, after)?;
-            return Ok((gone > 0).then(|| {
+            let compared = self.words_kept(before, after)?;
+            // What could be read is all in the text. Of what could not, only the sizes tell.
+            let is_known = compared.is_whole || self.keeps_sizes(before)?;
+            return Ok((!is_known).then(|| {
                 format!(
-                    "{gone} words that the index knew are in no row of `{}`: text may have been lost before, \
-                     or they were damaged",
-                    self.source
+                    "`{}` does not keep which rows it knows (columnsize=0, matchinfo=fts3), and not all of \
+                     its words could be read, so it is not known whether rows of `{}` were lost before",
+                    self.table, self.source
                 )
             }));
         }
@@ -344,15 +349,12 @@ impl Derived for FullText {
             }
             Err(error) => return Err(error),
         }
-        let (answered, agreeing) = self.words_agreeing(before, after)?;
+        let compared = self.words_kept(before, after)?;
         let is_empty = new.is_some_and(|new| new.count() == 0);
-        if !is_empty
-            && (answered == 0
-                || agreeing.saturating_mul(100) < answered.saturating_mul(LEAST_AGREEING_PERCENT))
-        {
+        if !is_empty && compared.read == 0 {
             return unmet(format!(
-                "of {answered} words that can still be read of `{}` only {agreeing} are as the text \
-                 of `{}` gives them: whether the application indexed it as it stands is not known",
+                "no word of `{}` can still be read: whether the application indexed the text of `{}` as it \
+                 stands is not known",
                 self.table, self.source
             ));
         }
@@ -374,9 +376,7 @@ impl Derived for FullText {
     }
 
     fn content(&self, db: &Connection) -> Result<Option<String>, RepairError> {
-        let all = self.show_words(db)?;
-        let words = Rows::of(db, &format!("SELECT {all}"))?;
-        Self::hide_words(db)?;
+        let words = self.words().digested(db, |all| Rows::of(db, all))?;
         let sizes = self.sizes(db)?;
         let sizes = sizes.as_ref().map_or("", Rows::digest);
         Ok(Some(format!("{} {sizes}", words.digest())))

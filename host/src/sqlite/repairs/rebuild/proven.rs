@@ -153,6 +153,21 @@ impl Proven {
         Duration::from_millis(self.rebuild_ms)
     }
 
+    /// Compares what was built with the copy from before.
+    pub(super) fn compare(
+        &mut self,
+        copy: &Path,
+        built: &Connection,
+        derived: &dyn Derived,
+    ) -> Result<(), RepairError> {
+        let begin = Instant::now();
+        let before = connection::open(copy, Access::Copy, None)?;
+        let doubt = derived.is_as_built(&before, built)?;
+        self.doubt = self.doubt.take().or(doubt);
+        self.proof_ms = self.proof_ms.saturating_add(milliseconds(begin.elapsed()));
+        Ok(())
+    }
+
     /// Whether this is what the rehearsal made, as far as there was one.
     pub(super) fn is_rehearsed(&self, content: Option<&str>) -> bool {
         self.content.is_none() || self.content.as_deref() == content
@@ -219,8 +234,7 @@ fn rehearse(
         );
         return Err(RepairError::Unproven(detail));
     }
-    let doubt = derived.is_as_built(&connection::open(copy, Access::Copy, None)?, &db)?;
-    proven.doubt = proven.doubt.take().or(doubt);
+    proven.compare(copy, &db, derived)?;
     proven.content = derived.content(&db)?;
     Ok(())
 }
