@@ -136,22 +136,23 @@ impl Terms {
     }
 }
 
-/// Whether expressions hang on the digits of numbers, which versions of SQLite write and read differently:
-/// whether they take a column as text that holds a floating-point number, or calculate with one that
-/// holds text.
+/// Why versions of SQLite may compute expressions differently from the rows that are there; none where
+/// these hold nothing of the kind. They write and read the digits of numbers differently, where an expression
+/// takes a column as text that holds a floating-point number, or calculates with one that holds text. They
+/// read JSON differently that holds escapes (`\\u0000`, escaped keys), NUL characters or bytes.
 ///
 /// # Errors
 ///
 /// SQLite's own.
-pub(super) fn hang_on_digits(
+pub(super) fn hang_on_version(
     connection: &Connection,
     table: &str,
     expressions: &[&str],
-) -> rusqlite::Result<bool> {
+) -> rusqlite::Result<Option<String>> {
     let take_text = expressions.iter().any(|sql| takes_text(sql));
     let operands: Vec<String> = expressions.iter().flat_map(|sql| operands(sql)).collect();
     if !take_text && operands.is_empty() {
-        return Ok(false);
+        return Ok(None);
     }
     let columns: Vec<String> = connection
         .prepare("SELECT name FROM pragma_table_xinfo(?1) WHERE hidden <> 2 ORDER BY cid")?
@@ -165,22 +166,51 @@ pub(super) fn hang_on_digits(
         let mut operands = operands.iter();
         operands.any(|operand| operand.eq_ignore_ascii_case(column))
     };
+    let exists = |conditions: Vec<String>| {
+        if conditions.is_empty() {
+            return Ok(false);
+        }
+        let sql = format!(
+            "SELECT EXISTS (SELECT 1 FROM main.{} NOT INDEXED WHERE {})",
+            quoted(table),
+            conditions.join(" OR ")
+        );
+        connection.query_row(&sql, [], |row| row.get::<_, bool>(0))
+    };
     let holds = |column: &String, kind: &str| format!("typeof({}) = '{kind}'", quoted(column));
     let reals = columns.iter().filter(|_| take_text).filter(is_named);
     let texts = columns.iter().filter(is_operand);
-    let kinds: Vec<String> = reals
-        .map(|column| holds(column, "real"))
-        .chain(texts.map(|column| holds(column, "text")))
-        .collect();
-    if kinds.is_empty() {
-        return Ok(false);
+    let kinds = reals.map(|column| holds(column, "real"));
+    if exists(
+        kinds
+            .chain(texts.map(|column| holds(column, "text")))
+            .collect(),
+    )? {
+        return Ok(Some(super::digits::WHY.to_owned()));
     }
-    let sql = format!(
-        "SELECT EXISTS (SELECT 1 FROM main.{} NOT INDEXED WHERE {})",
-        quoted(table),
-        kinds.join(" OR ")
-    );
-    connection.query_row(&sql, [], |row| row.get(0))
+    let Some(function) = expressions.iter().find_map(|sql| json_in(sql)) else {
+        return Ok(None);
+    };
+    let odd = |column: &String| {
+        let column = quoted(column);
+        format!(
+            "typeof({column}) = 'blob' OR instr({column}, '\\') > 0 \
+             OR instr(CAST({column} AS BLOB), x'00') > 0"
+        )
+    };
+    let is_odd = exists(columns.iter().filter(is_named).map(odd).collect())?;
+    Ok(is_odd.then(|| of_versions(&function)))
+}
+
+/// What in an expression reads JSON; none where nothing does.
+fn json_in(sql: &str) -> Option<String> {
+    if sql.contains("->") {
+        return Some("->".to_owned());
+    }
+    let words = words(sql);
+    let mut calls = words.windows(2);
+    let call = calls.find(|two| two[1] == "(" && unquoted(&two[0]).starts_with("json"));
+    call.map(|two| unquoted(&two[0]))
 }
 
 /// What in an expression an application may define in its own way; none when there is nothing of the
@@ -508,6 +538,12 @@ mod tests {
         assert!(
             takes_text("length(t) > 1") && takes_text("a || b") && takes_text("cast(a as text)")
         );
+        assert_eq!(
+            json_in("(JSON_extract (v, '$.a')) > 1").as_deref(),
+            Some("json_extract")
+        );
+        assert_eq!(json_in("v ->> '$.a'").as_deref(), Some("->"));
+        assert_eq!(json_in("json_text > length(v)"), None);
         for sql in [
             "a LIKE '%5'",
             "a GLOB '*9'",

@@ -240,7 +240,8 @@ fn shape_of(connection: &Connection, compared: &mut Compared) -> Result<Shape, T
     compared.is_versioned = shape.differs_by_version(connection)?;
     let versioned = compared.is_versioned.clone();
     found.left_to_application = shape.left_to_application().or(versioned);
-    compared.filter_is_left = shape.filter_is_left() || shape.filter_hangs_on_digits(connection)?;
+    compared.filter_is_left =
+        shape.filter_is_left() || shape.filter_hangs_on_version(connection)?;
     Ok(shape)
 }
 

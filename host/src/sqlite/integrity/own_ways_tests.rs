@@ -314,3 +314,38 @@ fn what_an_application_or_another_version_computes_otherwise_is_not_judged() {
         assert!(unjudged[0].contains("versions of SQLite"), "{unjudged:?}");
     }
 }
+
+#[test]
+fn json_that_versions_read_differently_is_left_to_the_version_that_wrote_the_entries() {
+    let make = |key: &str, column: &str| {
+        Database::new(
+            &format!(
+                "CREATE TABLE t(id INTEGER PRIMARY KEY, v{column}); CREATE INDEX j ON t({key});
+                 {NUMBERS} INSERT INTO t(v) SELECT '{{\"name\":\"n' || i || '\"}}' FROM n;
+                 INSERT INTO t(v) VALUES ('{{\"name\":\"A\\u0062c\"}}'), ('{{\"name\":\"plain\"}}');"
+            ),
+            "",
+        )
+    };
+    let forms = [
+        ("json_extract(v, '$.name')", ""),
+        ("v ->> '$.name'", ""),
+        (
+            "length(json_extract(v, '$.name')), json_extract(v, '$.name')",
+            "",
+        ),
+        ("name", ", name AS (json_extract(v, '$.name')) VIRTUAL"),
+    ];
+    for (key, column) in forms {
+        // The entry as another version would read the escape.
+        let database = make(key, column);
+        database.damage(b"Abc", 0);
+        assert_eq!(database.faults(), [], "{key}");
+        assert_eq!(database.unjudged().len(), 1, "{key}");
+    }
+    // Where nothing in the rows is read differently, it is damage.
+    let database = make("json_extract(v, '$.name')", "");
+    database.sql("DELETE FROM t WHERE v LIKE '%\\%'");
+    database.damage(b"n777", 0);
+    assert!(!database.faults().is_empty());
+}

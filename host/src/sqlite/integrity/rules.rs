@@ -4,7 +4,7 @@
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _};
 
-use super::application::{Terms, collated_columns, hang_on_digits};
+use super::application::{Terms, collated_columns, hang_on_version};
 use super::definition::tokens;
 use super::digits;
 use super::objects::concerns_an_object;
@@ -215,7 +215,7 @@ fn checks(connection: &Connection, found: &mut Gathered) -> rusqlite::Result<()>
             .flat_map(|sql| terms.with_computed(sql))
             .collect();
         let own = match own {
-            None if hang_on_digits(connection, &table, &all)? => Some(digits::WHY.to_owned()),
+            None => hang_on_version(connection, &table, &all)?,
             own => own,
         };
         if let Some(why) = own {

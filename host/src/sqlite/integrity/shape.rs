@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::application::{Terms, calls, hang_on_digits, of_versions, takes_text, versioned_in};
+use super::application::{Terms, calls, hang_on_version, of_versions, takes_text, versioned_in};
 use super::definition::Definition;
 use super::values::{Owned, hash};
 use super::{digits, quoted};
@@ -508,8 +508,7 @@ impl Shape {
         if let Some(function) = texts.iter().find_map(|sql| versioned_in(sql)) {
             return Ok(Some(of_versions(&function)));
         }
-        let takes = hang_on_digits(connection, &self.table, &texts)?;
-        Ok(takes.then(|| digits::WHY.to_owned()))
+        hang_on_version(connection, &self.table, &texts)
     }
 
     /// Whether which rows belong into it is computed by anything that an application, or another version
@@ -542,18 +541,20 @@ impl Shape {
         filter.is_some_and(|sql| self.terms.in_expression(sql).is_some())
     }
 
-    /// Whether which rows belong into it hangs on the digits in which a version of SQLite writes or reads
-    /// numbers.
+    /// Whether which rows belong into it hangs on how a version of SQLite reads what the rows hold.
     ///
     /// # Errors
     ///
     /// SQLite's own.
-    pub(super) fn filter_hangs_on_digits(&self, connection: &Connection) -> rusqlite::Result<bool> {
+    pub(super) fn filter_hangs_on_version(
+        &self,
+        connection: &Connection,
+    ) -> rusqlite::Result<bool> {
         let Some(filter) = self.partial.as_deref() else {
             return Ok(false);
         };
         let texts: Vec<&str> = self.terms.with_computed(filter).collect();
-        hang_on_digits(connection, &self.table, &texts)
+        Ok(hang_on_version(connection, &self.table, &texts)?.is_some())
     }
 
     /// How two entries compare in the order of the index.
