@@ -329,7 +329,11 @@ fn run(connection: &Connection, check: Check, found: &mut Gathered) -> rusqlite:
         found.space = Some(space(connection)?);
     }
     match whole(connection, &schema, check, found) {
-        Err(error) if is_damage(&error) || objects::concerns_an_object(&error) => {
+        Err(error)
+            if is_damage(&error)
+                || is_out_of_memory(&error)
+                || objects::concerns_an_object(&error) =>
+        {
             objects::run(connection, &schema, check, found)?;
         }
         other => other?,
@@ -472,6 +476,11 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     )
 }
 
+/// Whether an error says that there was not enough memory. FTS5 asks for as much as a damaged length says.
+fn is_out_of_memory(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::OutOfMemory)
+}
+
 /// Lays messages about bare pages to the damaged tree that they come from (pages that no tree
 /// reaches any more to the tree that lost them), and calls an index whose
 /// tree is damaged not rebuildable: `REINDEX` walks the old tree to clear it, and fails there.
@@ -535,6 +544,8 @@ fn rebuildable(connection: &Connection, index: &str) -> bool {
         .is_ok()
 }
 
+#[cfg(test)]
+mod full_text_tests;
 #[cfg(test)]
 mod judging_tests;
 #[cfg(test)]

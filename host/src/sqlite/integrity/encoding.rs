@@ -39,6 +39,14 @@ impl Encoding {
         }
     }
 
+    /// Whether stored bytes hold a NUL character.
+    pub(super) fn has_nul(self, bytes: &[u8]) -> bool {
+        match self {
+            Self::Utf8 => bytes.contains(&0),
+            Self::Utf16Le | Self::Utf16Be => bytes.as_chunks::<2>().0.contains(&[0, 0]),
+        }
+    }
+
     fn decoded(self, bytes: &[u8]) -> Option<String> {
         let (units, rest) = bytes.as_chunks::<2>();
         let read = match self {

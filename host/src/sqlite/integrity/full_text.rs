@@ -22,6 +22,9 @@ const REAL: &str =
 const NO_TEXT: &str = "it holds bytes that are no text in the encoding of the database, which versions of \
                        SQLite cut into different words";
 
+const NUL: &str =
+    "its text holds NUL characters, which versions of SQLite cut into different trigrams";
+
 /// Why a full-text index must not be built again; none where nothing speaks against it.
 ///
 /// # Errors
@@ -173,6 +176,7 @@ impl Virtual {
 
     fn odd_value(&self, connection: &Connection) -> rusqlite::Result<Option<&'static str>> {
         let encoding = Encoding::of(connection)?;
+        let nul_counts = self.is_cut_by("trigram");
         let values: Vec<String> = self
             .text_columns(connection)?
             .iter()
@@ -200,6 +204,9 @@ impl Virtual {
                 match row.get_ref(place)? {
                     ValueRef::Real(_) => return Ok(Some(REAL)),
                     ValueRef::Blob(bytes) if !encoding.is_valid(bytes) => return Ok(Some(NO_TEXT)),
+                    ValueRef::Blob(bytes) if nul_counts && encoding.has_nul(bytes) => {
+                        return Ok(Some(NUL));
+                    }
                     _ => {}
                 }
             }
@@ -277,11 +284,18 @@ impl Virtual {
         };
         // In order of the ids, side by side: nothing has to be kept of either.
         let sorted = |id: &str, more: &str, table: &str| {
-            let (id, table) = (quoted(id), quoted(table));
-            connection.prepare(&format!(
-                "SELECT s.{id}, {more} FROM main.{table} AS s NOT INDEXED \
-                 WHERE s.{id} IS NOT NULL ORDER BY s.{id}"
-            ))
+            let (id, table) = (format!("s.{}", quoted(id)), quoted(table));
+            let from = format!("FROM main.{table} AS s NOT INDEXED WHERE {id} IS NOT NULL");
+            let is_other = format!("SELECT EXISTS (SELECT 1 {from} AND typeof({id}) <> 'integer')");
+            let is_other: bool = connection.query_row(&is_other, [], |row| row.get(0))?;
+            // FTS5 takes the number that a text or another number begins with. Where all are whole numbers
+            // nothing has to be sorted.
+            let id = if is_other {
+                format!("CAST({id} AS INTEGER)")
+            } else {
+                id
+            };
+            connection.prepare(&format!("SELECT {id}, {more} {from} ORDER BY {id}"))
         };
         // A number of words that is not 0 has a bit that is not: it is written in seven bits a byte.
         let words = format!("trim(hex(s.{sizes}), '0') <> ''");

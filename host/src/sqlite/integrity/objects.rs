@@ -11,13 +11,21 @@ use super::messages::{Run, Schema};
 use super::shape::Shape;
 use super::values::{owned, refs};
 use super::virtuals::Virtual;
-use super::{Check, Gathered, compare, full_text, is_damage, quoted, rebuildable, slices};
+use super::{
+    Check, Gathered, compare, full_text, is_damage, is_out_of_memory, quoted, rebuildable, slices,
+};
 use crate::sqlite::btree::Pages;
 use crate::sqlite::connection::without_values;
 use crate::sqlite_state::{DamagedObject, IndexComparison, IntegrityFault, Mode, UnjudgedPart};
 
 /// Messages after which SQLite ends the check of one table.
 const OWN_LIMIT: u64 = 100;
+
+/// How often a database must fit into the memory before what asks for more is called damaged.
+const TIMES_IN_MEMORY: i64 = 4;
+
+/// Memory that there is on any machine.
+const LEAST_MEMORY_BYTES: i64 = 64 << 20;
 
 /// A table of the schema.
 struct Table {
@@ -128,6 +136,7 @@ fn one(
             Ok(()) if is_cut && found.faults.len() < check.most_faults() => None,
             Ok(()) => return Ok(()),
             Err(error) if is_damage(&error) || concerns_an_object(&error) => Some(error),
+            Err(error) if is_out_of_memory(&error) && table.is_virtual => Some(error),
             Err(error) => return Err(error),
         }
     } else {
@@ -141,6 +150,20 @@ fn one(
                     object: one.damaged(one.has_content()),
                     message: without_values(&error),
                 });
+            }
+            Some(one) if is_out_of_memory(&error) => {
+                if one.is_full_text() && is_far_smaller_than_memory(connection)? {
+                    found.faults.push(IntegrityFault {
+                        object: one.damaged(one.has_content()),
+                        message: format!(
+                            "{}: a block of it asks for more than the whole database is long",
+                            without_values(&error)
+                        ),
+                    });
+                } else {
+                    let reason = "its module needs more memory than it may have".to_owned();
+                    found.unjudged(UnjudgedPart::VirtualTable, name, &reason);
+                }
             }
             _ => {
                 let reason = virtual_table.and_then(Virtual::unknown_tokenizer);
@@ -167,6 +190,19 @@ fn one(
     }
     rows(connection, found, table, error.as_ref())?;
     indexes(connection, found, table, error.as_ref())
+}
+
+/// Whether the database would fit several times into the memory that SQLite may take: then a sound index
+/// cannot ask for more.
+fn is_far_smaller_than_memory(connection: &Connection) -> rusqlite::Result<bool> {
+    let number = |pragma: &str| {
+        let sql = format!("PRAGMA {pragma}");
+        connection.query_row(&sql, [], |row| row.get::<_, i64>(0))
+    };
+    let bytes = number("main.page_count")?.saturating_mul(number("main.page_size")?);
+    let limit = number("hard_heap_limit")?;
+    // Without a limit it was the system that had no more.
+    Ok(bytes.saturating_mul(TIMES_IN_MEMORY) < if limit > 0 { limit } else { LEAST_MEMORY_BYTES })
 }
 
 /// Whether the full-text module says so, with the code of any error.

@@ -187,6 +187,14 @@ impl Virtual {
         (self.is_full_text() && !is_known).then(|| format!("no such tokenizer: {tokenizer}"))
     }
 
+    /// Whether this is what cuts its text into words.
+    pub(super) fn is_cut_by(&self, tokenizer: &str) -> bool {
+        self.tokenizer.as_deref().is_some_and(|own| {
+            let own = own.trim_matches(['\'', '"']);
+            own.eq_ignore_ascii_case(tokenizer)
+        })
+    }
+
     pub(super) fn is_full_text(&self) -> bool {
         matches!(self.module.as_str(), "fts3" | "fts4" | "fts5")
     }
