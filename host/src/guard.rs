@@ -8,7 +8,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Candidate, EXPECTED_LOCK_MS, Finding, Outcome, RepairHistory, Value};
+use crate::model::{
+    Candidate, EXPECTED_LOCK_MS, Finding, Outcome, OutcomeResult, RepairHistory, Value,
+};
 
 /// What the guard lets happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -178,6 +180,10 @@ pub struct Interruptions {
 /// accident of the machine, so many show that something ends dbmedic because it repairs.
 const INTERRUPTIONS_BEFORE_PERSON: u32 = 5;
 
+/// Refusals of one repair of one incident in the act, each after the work of proving it, after which only a
+/// person goes on: what speaks against it does not go away by trying again.
+const REFUSALS_BEFORE_PERSON: u32 = 3;
+
 /// What the guard remembers of one target.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TargetRecord {
@@ -194,12 +200,33 @@ pub struct TargetRecord {
     /// Repairs in which dbmedic was interrupted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interrupted: Vec<Interruptions>,
+    /// Repairs that were refused in the act, by incident and repair: how often since one was carried out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<(String, String, u32)>,
     /// The incident that a repair is running for.
     #[serde(skip)]
     pub running: Option<String>,
 }
 
 impl TargetRecord {
+    /// Counts that a repair was refused in the act, or begins anew when it was not.
+    fn count_refusal(&mut self, outcome: &Outcome) {
+        let is_this = |(incident, repair, _): &(String, String, u32)| {
+            *incident == outcome.incident && *repair == outcome.repair
+        };
+        let known = self.refused.iter().position(is_this);
+        let is_refused = outcome.outcome_result == OutcomeResult::Refused;
+        match known {
+            Some(at) if is_refused => self.refused[at].2 += 1,
+            Some(at) => drop(self.refused.remove(at)),
+            None if is_refused => {
+                let (incident, repair) = (outcome.incident.clone(), outcome.repair.clone());
+                self.refused.push((incident, repair, 1));
+            }
+            None => {}
+        }
+    }
+
     /// Moves every time in it, milliseconds; none is later than `now_ms` afterwards. For what an
     /// earlier run noted by another wall clock.
     pub fn move_times(&mut self, by_ms: i64, now_ms: u64) {
@@ -352,7 +379,9 @@ impl Guard {
             );
             return Some(refusal("guard.three-failures", reason));
         }
-        if let Some(refusal) = interrupted(record, choice, candidate) {
+        if let Some(refusal) = interrupted(record, choice, candidate)
+            .or_else(|| refused_in_the_act(record, choice, candidate))
+        {
             return Some(refusal);
         }
         // A person is not held back by rates; in mode approve each repair needs a person's word.
@@ -405,6 +434,9 @@ impl Guard {
             record.past.pop_back();
         }
         record.last_ended_ms = Some(at_ms);
+        if end == RepairEnd::Begun {
+            record.count_refusal(outcome);
+        }
         let is_this = |i: &Interruptions| i.kind == outcome.kind && i.repair == outcome.repair;
         match (end, record.interrupted.iter().position(is_this)) {
             (RepairEnd::Interrupted, Some(at)) => record.interrupted[at].count += 1,
@@ -441,6 +473,7 @@ impl Guard {
         let Some(record) = self.targets.get_mut(target) else {
             return false;
         };
+        record.refused.retain(|(of, ..)| of != incident);
         let is_over = record.halted_for.remove(incident) && record.halted_for.is_empty();
         if is_over {
             record.halted = None;
@@ -473,6 +506,28 @@ fn interrupted(
         known.count, candidate.id
     );
     Some(refusal("guard.interrupted", reason))
+}
+
+/// Whether this repair of this incident was refused in the act too often for it to be tried again unasked.
+fn refused_in_the_act(
+    record: &TargetRecord,
+    choice: &Choice<'_>,
+    candidate: &Candidate,
+) -> Option<Refusal> {
+    let mut known = record.refused.iter();
+    let (.., count) = known.find(|(incident, repair, _)| {
+        *incident == choice.finding.incident && *repair == candidate.id
+    })?;
+    // In mode approve a person is asked each time.
+    if *count < REFUSALS_BEFORE_PERSON || choice.approved_by_person || choice.mode == Mode::Approve
+    {
+        return None;
+    }
+    let reason = format!(
+        "{} was refused {count} times in the act: a person must look at why",
+        candidate.id
+    );
+    Some(refusal("guard.refused", reason))
 }
 
 /// How long the repair of a finding is expected to hold writers out; none when it does not say.

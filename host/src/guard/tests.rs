@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{CascadeLevel, DataLoss, Fact, OutcomeResult, Precondition};
+use crate::model::{CascadeLevel, DataLoss, Fact, Precondition};
 
 const REPAIR: &str = "index.rebuild";
 
@@ -460,3 +460,58 @@ fn interruptions_are_no_failures_and_do_not_go_on_for_ever() {
 
 #[path = "boundary_tests.rs"]
 mod boundaries;
+
+#[test]
+fn a_repair_that_is_refused_in_the_act_again_and_again_is_a_persons() {
+    const HOUR: u64 = 3_600_000;
+    let good = finding(0, 0.0, true);
+    let mut guard = guard();
+    let refused = Outcome {
+        outcome_result: OutcomeResult::Refused,
+        ..ended()
+    };
+    let mut now = 0;
+    let mut repair = |guard: &mut Guard, finding: &Finding, outcome: &Outcome, end| {
+        // Far enough apart for no other law.
+        now += HOUR;
+        let ruling = law(guard.rule(now, &choice(finding)));
+        if ruling.is_empty() {
+            guard.repair_ended(now + 1, "shop", outcome, end);
+        }
+        ruling
+    };
+    // What was not begun was no work; what was carried out begins anew.
+    for (outcome, end) in [
+        (&refused, RepairEnd::NotBegun),
+        (&refused, RepairEnd::Begun),
+        (&refused, RepairEnd::Begun),
+        (&ended(), RepairEnd::Begun),
+        (&refused, RepairEnd::Begun),
+        (&refused, RepairEnd::Begun),
+        (&refused, RepairEnd::Begun),
+    ] {
+        assert_eq!(repair(&mut guard, &good, outcome, end), "");
+    }
+    for _ in 0..2 {
+        let ruling = repair(&mut guard, &good, &refused, RepairEnd::Begun);
+        assert_eq!(ruling, "guard.refused");
+    }
+    let by_person = Choice {
+        approved_by_person: true,
+        ..choice(&good)
+    };
+    assert_eq!(law(guard.clone().rule(100 * HOUR, &by_person)), "");
+    let asked = Choice {
+        mode: Mode::Approve,
+        ..choice(&good)
+    };
+    assert_eq!(law(guard.clone().rule(100 * HOUR, &asked)), "awaits");
+    // It is remembered, and over with its incident.
+    let other = Finding {
+        incident: "INC-2".into(),
+        ..good.clone()
+    };
+    assert_eq!(law(guard.clone().rule(100 * HOUR, &choice(&other))), "");
+    guard.resolved("shop", "INC-1");
+    assert_eq!(law(guard.rule(100 * HOUR, &choice(&good))), "");
+}
