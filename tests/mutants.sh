@@ -64,8 +64,8 @@ sdk() {
 }
 guard() {
     step "the guard"
-    standard guard --package dbmedic --file host/src/guard.rs --test-package dbmedic-guard-alone
-    borders host/src/guard.rs -- cargo test --quiet --locked --package dbmedic-guard-alone --lib
+    standard guard --package dbmedic-core --file host/core/src/guard.rs -- --lib guard::
+    borders host/core/src/guard.rs -- cargo test --quiet --locked --package dbmedic-core --lib guard::
 }
 
 cargo mutants --version >/dev/null 2>&1 || {

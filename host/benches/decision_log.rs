@@ -28,6 +28,7 @@ const DECISIONS: u64 = 10_000;
 /// A database that is out of reach, with twelve series, judged at every look.
 fn keep_a_log(directory: &Path, policy: Policy) {
     let target = TargetOptions {
+        kind: dbmedic::model::sqlite(),
         policies: only_default(),
         mode: Mode::Observe,
         diagnose: DiagnoseOptions {

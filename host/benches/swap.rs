@@ -24,6 +24,7 @@ const TARGETS: usize = 16;
 
 fn pipeline(policy: Policy) -> Pipeline {
     let target = || TargetOptions {
+        kind: dbmedic::model::sqlite(),
         policies: only_default(),
         mode: Mode::Observe,
         diagnose: DiagnoseOptions {

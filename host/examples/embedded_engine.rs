@@ -80,7 +80,7 @@ fn main() -> anyhow::Result<()> {
         }),
         ..Surroundings::default()
     };
-    let mut narrator = Narrator::new(dbmedic::clock::now_ms());
+    let mut narrator = Narrator::default();
     let medic = Embedded::start(&config, surroundings, move |at_ms, effect| {
         for line in narrator.tell(at_ms, effect) {
             println!("{line}");

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 
+use crate::calendar::{self, Calendar};
 use crate::clock::now_ms;
 use crate::config::{Config, Loaded, Places};
 use crate::decision_log::{About, DecisionLog, Room};
@@ -14,12 +15,13 @@ use crate::gate::{self, Gate, Place, Plan, Store, Trust, Workshop};
 use crate::guard::Mode;
 use crate::journal::Journal;
 use crate::live::Setup;
-use crate::model::{Setting, Value};
+use crate::model::{self, Setting, Value};
 use crate::pipeline::{self, Carried, Pipeline, PipelineOptions, Policies, TargetOptions};
 use crate::policy::{CacheLimits, CompiledCache, Limits, Runtime};
 use crate::recording::{self, Header, RecordingWriter};
 use crate::resources;
-use crate::signature::{Contents, Signature, SignatureDir, SignatureWatch};
+use crate::signature::Signature;
+use crate::signature_dir::{Contents, SignatureDir, SignatureWatch};
 use crate::state_dir::StateDir;
 use crate::watch::{Pace, Site};
 
@@ -229,8 +231,19 @@ fn setup(
             config.resources.critical_threshold,
             resources::processors(),
         ),
+        calendar: calendar_of(config)?,
         keeps_copies: true,
     })
+}
+
+/// The local time and the maintenance windows of a configuration.
+fn calendar_of(config: &Config) -> anyhow::Result<Calendar> {
+    let zone = calendar::zone(&config.time_zone).context("`time_zone` of the configuration")?;
+    let windows = config.targets.iter();
+    let windows = windows
+        .filter(|target| !target.maintenance.is_empty())
+        .map(|target| (target.name.clone(), target.maintenance.clone()));
+    Ok(Calendar::new(zone, windows.collect()))
 }
 
 fn decision_log(config: &Config, state_dir: &StateDir) -> anyhow::Result<Option<DecisionLog>> {
@@ -297,6 +310,7 @@ fn assemble_samples(
     options.targets = BTreeMap::from([(
         name.to_owned(),
         TargetOptions {
+            kind: model::metrics(),
             policies: pipeline::only_default(),
             mode: Mode::Observe,
             diagnose: DiagnoseOptions {
@@ -348,6 +362,7 @@ fn pipeline_options(config: &Config, known: Contents) -> PipelineOptions {
         .iter()
         .map(|target| {
             let options = TargetOptions {
+                kind: model::sqlite(),
                 policies: target.policies.clone(),
                 mode: target.mode,
                 diagnose: DiagnoseOptions {
@@ -416,5 +431,11 @@ fn parse_value(text: &str) -> Value {
         Value::Number(value)
     } else {
         Value::Text(text.to_owned())
+    }
+}
+
+impl From<crate::policy::Policy> for Policies {
+    fn from(default: crate::policy::Policy) -> Self {
+        Self::new(default, BTreeMap::new())
     }
 }

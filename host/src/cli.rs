@@ -13,6 +13,7 @@ use crate::config::{Config, DEFAULT_STATE_DIR, ROOTS_STATE_DIR, is_root};
 use crate::document::DocumentErrors;
 use crate::escape::{escaped, escaped_json};
 use crate::gate::Source;
+use crate::logging::{self, LogFormat, NARRATIVE};
 
 mod config;
 mod detect;
@@ -22,8 +23,10 @@ mod history;
 mod import;
 mod learn;
 mod oneshot;
+mod people;
 mod policy;
 mod progress;
+mod quiet;
 mod recorded_incident;
 mod replay;
 mod status;
@@ -58,9 +61,19 @@ enum Command {
     /// What happened, and why
     Incidents(history::IncidentsArgs),
     /// Approve the repair that an incident waits for (mode approve)
-    Approve(history::ApproveArgs),
+    Approve(people::ApproveArgs),
+    /// Deny a repair of an incident: it is not made before somebody approves it
+    Deny(people::DenyArgs),
+    /// Acknowledge an incident: nobody is called again for it before it ends or gets worse
+    Ack(people::AckArgs),
     /// Release a target that was halted
-    Release(history::ReleaseArgs),
+    Release(people::ReleaseArgs),
+    /// Withhold alerts for a time
+    #[command(subcommand)]
+    Silence(quiet::SilenceCommand),
+    /// Open, close and show maintenance windows of a target
+    #[command(subcommand)]
+    Maintenance(quiet::MaintenanceCommand),
     /// Feed a recording through the pipeline and print the verdicts
     Replay(replay::ReplayArgs),
     /// Find anomalies in a table of telemetry, row by row: CSV in, CSV out
@@ -96,7 +109,11 @@ impl Command {
             | Self::Incidents(_)
             | Self::Status(_)
             | Self::Approve(_)
+            | Self::Deny(_)
+            | Self::Ack(_)
             | Self::Release(_)
+            | Self::Silence(_)
+            | Self::Maintenance(_)
             | Self::Worker => true,
             // What a person has written for others: keys, signatures, recordings of tables.
             Self::Replay(_)
@@ -200,8 +217,12 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Repair(args) => oneshot::repair(&args),
         Command::Status(args) => status::run(&args),
         Command::Incidents(args) => history::incidents(&args),
-        Command::Approve(args) => history::approve(&args),
-        Command::Release(args) => history::release(&args),
+        Command::Approve(args) => people::approve(&args),
+        Command::Deny(args) => people::deny(&args),
+        Command::Ack(args) => people::ack(&args),
+        Command::Release(args) => people::release(&args),
+        Command::Silence(command) => quiet::silence(&command),
+        Command::Maintenance(command) => quiet::maintenance(&command),
         Command::Policy(command) => policy::run(&command),
         Command::Replay(args) => replay::run(&args),
         Command::Detect(args) => detect::run(&args),
@@ -243,7 +264,12 @@ pub fn show(help_or_mistake: &clap::Error) -> ExitCode {
 
 /// Says why something could not be done.
 pub(crate) fn tell_error(error: &anyhow::Error) {
-    complain_lines(&format!("error: {}", with_causes(error)));
+    let text = with_causes(error);
+    if logging::format() == LogFormat::Text {
+        complain_lines(&format!("error: {text}"));
+    } else {
+        tracing::error!(target: NARRATIVE, label = "error", "{text}");
+    }
 }
 
 /// An error and its causes in one line, each said once: many errors say their cause themselves. The

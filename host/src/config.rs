@@ -8,6 +8,7 @@
 
 mod constraints;
 mod limits;
+mod maintenance;
 mod policies;
 mod read;
 mod resolve;
@@ -23,10 +24,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
+use crate::calendar::{self, WeeklyWindow};
 use crate::constraint::Constraint;
 use crate::document::{Findings, Section, line_of};
 use crate::gate::{GateSettings, Source};
 use crate::guard::{GuardLimits, Mode};
+use crate::logging::LogFormat;
 use crate::model::Setting;
 use crate::path_trust::{self, TrustError};
 use crate::pipeline::DEFAULT_POLICY;
@@ -69,6 +72,12 @@ pub struct Config {
     pub signature_dir: PathBuf,
     /// How much dbmedic may do by itself; default `observe`. A target may have its own.
     pub mode: Mode,
+    /// The zone of the times of maintenance windows: a name of the IANA database, `UTC`, or `local`, which
+    /// is the default: the machine's.
+    pub time_zone: String,
+    /// How `dbmedic run` writes its log; default text.
+    #[serde(default)]
+    pub log_format: LogFormat,
     /// How often what is looked at.
     pub observation: Observation,
     /// From when on the host's resources are scarce.
@@ -99,6 +108,8 @@ impl Default for Config {
             state_dir: DEFAULT_STATE_DIR.into(),
             signature_dir: "signatures".into(),
             mode: Mode::default(),
+            time_zone: calendar::LOCAL.to_owned(),
+            log_format: LogFormat::default(),
             observation: Observation::default(),
             resources: ResourceConfig::default(),
             operations: OperationConfig::default(),
@@ -348,6 +359,9 @@ pub struct Target {
     pub mode: Mode,
     /// All bounds that hold here: the configuration's as overridden by the target's own.
     pub constraints: Vec<Constraint>,
+    /// When people work on it each week; default none.
+    #[serde(default)]
+    pub maintenance: Vec<WeeklyWindow>,
 }
 
 /// A configuration that can be used.

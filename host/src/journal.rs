@@ -6,8 +6,8 @@
 //! rewritten, and reading takes the memory of one line.
 
 mod lines;
+mod summary;
 
-use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io::{BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ use rustix::io::{Errno, retry_on_intr};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::command::{Asker, Command};
 use crate::digest::hex;
 use crate::escape::escaped_json;
 use crate::model::Outcome;
@@ -27,9 +28,11 @@ use crate::own_dir::OwnDir;
 use crate::path_trust::TrustError;
 use crate::pipeline::Effect;
 use crate::repair::Intent;
-use crate::state_dir::Word;
 
 use lines::Lines;
+use summary::Summary;
+
+pub use summary::JournalledCommand;
 
 /// The version of the format that this dbmedic writes and reads.
 const VERSION: u32 = 1;
@@ -116,10 +119,14 @@ pub enum JournalEntry {
         /// What.
         effect: Effect,
     },
-    /// A person said something.
+    /// A person gave a command.
     Said {
         /// What.
-        word: Word,
+        #[serde(rename = "word")]
+        command: Command,
+        /// Who, when and why.
+        #[serde(flatten)]
+        asker: Asker,
     },
     /// A policy took a step of the gate, or was refused.
     Policy(crate::gate::GateRecord),
@@ -180,19 +187,10 @@ struct Inner {
     /// Whether a failed write could not be taken back.
     unusable: bool,
     next_seq: u64,
-    told: Told,
+    summary: Summary,
     appended: u64,
     kill_before: Option<u64>,
     kill_after: Option<u64>,
-}
-
-/// What the entries so far come to.
-#[derive(Debug, Default)]
-struct Told {
-    /// Open repairs by the number of their first entry, so that the oldest comes first.
-    open: BTreeMap<u64, OpenRepair>,
-    /// The highest number of an incident; 0 before the first.
-    last_incident: u64,
 }
 
 impl Journal {
@@ -221,13 +219,13 @@ impl Journal {
         lock(&file, &path)?;
         // Also when the file was there: who made it may have been killed before this.
         dir.sync().map_err(io)?;
-        let mut told = Told::default();
+        let mut summary = Summary::default();
         let mut lines = Lines::new(&path, BufReader::new(&mut file));
         let mut next_seq = 1;
         for line in lines.by_ref() {
             let line = line?;
             next_seq = line.seq + 1;
-            told.follow(line.seq, line.entry);
+            summary.follow(line.seq, line.entry);
         }
         // What a killed process half wrote was never acted upon: the sync comes before the effect.
         let bytes = lines.whole_bytes;
@@ -241,7 +239,7 @@ impl Journal {
             bytes,
             unusable: false,
             next_seq,
-            told,
+            summary,
             appended: 0,
             kill_before: None,
             kill_after: None,
@@ -271,12 +269,12 @@ impl Journal {
         Ok(Lines::new(&path, BufReader::new(file)))
     }
 
-    /// Adds an entry. When this returns, the entry is on disk; when it fails, the entry is not
-    /// there, and what it announces must not be done.
+    /// Adds an entry, and says its number. When this returns, the entry is on disk; when it fails, the
+    /// entry is not there, and what it announces must not be done.
     ///
     /// # Errors
     /// The entry could not be written or synced.
-    pub fn append(&self, at_ms: u64, entry: &JournalEntry) -> Result<(), JournalError> {
+    pub fn append(&self, at_ms: u64, entry: &JournalEntry) -> Result<u64, JournalError> {
         let mut inner = self.lock();
         if inner.unusable {
             return Err(JournalError::Unusable {
@@ -296,11 +294,11 @@ impl Journal {
             });
         }
         inner.next_seq += 1;
-        inner.told.follow(seq, entry.clone());
+        inner.summary.follow(seq, entry.clone());
         if inner.kill_after == Some(inner.appended) {
             die();
         }
-        Ok(())
+        Ok(seq)
     }
 
     /// An entry as it stands in the file.
@@ -346,12 +344,31 @@ impl Journal {
 
     /// The repairs that were begun and not closed, oldest first.
     pub fn open_repairs(&self) -> Vec<OpenRepair> {
-        self.lock().told.open.values().cloned().collect()
+        self.lock().summary.open.values().cloned().collect()
     }
 
     /// The highest number of an incident that was opened; 0 before the first.
     pub fn last_incident(&self) -> u64 {
-        self.lock().told.last_incident
+        self.lock().summary.last_incident
+    }
+
+    /// The commands that came after the one with this number, oldest first.
+    pub fn commands_after(&self, seq: u64) -> Vec<JournalledCommand> {
+        let inner = self.lock();
+        let later = inner.summary.commands.iter().filter(|one| one.seq > seq);
+        later.cloned().collect()
+    }
+
+    /// The number of the last command; 0 before the first.
+    pub fn last_command(&self) -> u64 {
+        self.lock().summary.commands.back().map_or(0, |one| one.seq)
+    }
+
+    /// Whether a command of this identifier stands in the journal.
+    pub fn knows_command(&self, id: &str) -> bool {
+        let inner = self.lock();
+        let mut all = inner.summary.commands.iter();
+        all.any(|one| one.request.asker.id.as_deref() == Some(id))
     }
 
     /// Takes room on the disk for what is appended next, bytes, so that what is begun can be brought
@@ -412,41 +429,6 @@ fn die() -> ! {
     loop {
         std::thread::park();
         debug_assert!(killed.is_ok(), "a process could not be killed: {killed:?}");
-    }
-}
-
-impl Told {
-    fn follow(&mut self, seq: u64, entry: JournalEntry) {
-        match entry {
-            JournalEntry::RepairIntended(intent) => {
-                let repair = OpenRepair {
-                    intent: *intent,
-                    steps: Vec::new(),
-                };
-                self.open.insert(seq, repair);
-            }
-            JournalEntry::RepairStep {
-                repair_id, step, ..
-            } => {
-                let named = |repair: &&mut OpenRepair| repair.intent.repair_id == repair_id;
-                if let Some(repair) = self.open.values_mut().find(named) {
-                    repair.steps.push(step);
-                }
-            }
-            JournalEntry::RepairClosed { repair_id, .. } => {
-                self.open
-                    .retain(|_, repair| repair.intent.repair_id != repair_id);
-            }
-            JournalEntry::Happened {
-                effect: Effect::IncidentOpened { finding, .. },
-            } => {
-                let number = finding.incident.strip_prefix("INC-");
-                let number = number.and_then(|number| number.parse().ok());
-                self.last_incident = self.last_incident.max(number.unwrap_or(0));
-            }
-            JournalEntry::Happened { .. } | JournalEntry::Said { .. } | JournalEntry::Policy(_) => {
-            }
-        }
     }
 }
 

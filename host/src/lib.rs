@@ -2,49 +2,41 @@
 //! and repairs what can be repaired safely. What a problem means is decided by a sandboxed
 //! WebAssembly policy.
 
-pub mod admission;
+pub use dbmedic_core::{
+    admission, baseline, constraint, detect, diagnose, escape, guard, health, incident, model,
+    pattern, pipeline, repair, series, signature, source, sqlite_state,
+};
+
 pub mod assemble;
-pub mod baseline;
+pub mod calendar;
 pub mod cli;
 pub mod clock;
+pub mod command;
 pub mod config;
-pub mod constraint;
 pub mod decision_log;
 pub mod demo;
-pub mod detect;
-pub mod diagnose;
 pub mod digest;
 pub mod document;
 pub mod embedded;
-pub mod escape;
 pub mod gate;
-pub mod guard;
-pub mod health;
-pub mod incident;
 pub mod journal;
 pub mod live;
-pub mod model;
+pub mod logging;
 pub mod operations;
 pub mod own_dir;
 pub mod path_trust;
-pub mod pattern;
-pub mod pipeline;
 pub mod policy;
 pub mod policy_tests;
 pub mod recording;
 pub mod regular_file;
-pub mod repair;
 pub mod repair_run;
 pub mod replay;
 pub mod report;
 pub mod resources;
 pub mod row_values;
-pub mod series;
-pub mod signature;
+pub mod signature_dir;
 pub mod signing;
-pub mod source;
 pub mod sqlite;
-pub mod sqlite_state;
 pub mod state_dir;
 pub mod table;
 pub mod watch;

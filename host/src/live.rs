@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::clock::now_ms;
+use crate::calendar::Calendar;
+use crate::clock::{now_ms, wall_ms};
 use crate::constraint::Constraint;
 use crate::decision_log::DecisionLog;
 use crate::gate::{Gate, KnownStanding};
@@ -31,11 +32,11 @@ use crate::policy::{BreakerRecord, BreakerState, PolicyFailure, ServiceChange};
 use crate::recording::{Header, RecordingWriter};
 use crate::repair::{self, Intent};
 use crate::repair_run::{self, RecoveredRepair, StepReport};
-use crate::signature::SignatureWatch;
+use crate::signature_dir::SignatureWatch;
 use crate::sqlite::raw::RawProcess;
 use crate::sqlite::repairs::SqliteRepairs;
 use crate::sqlite::worker::{Areas, Place};
-use crate::state_dir::{StateDir, StateError};
+use crate::state_dir::{CarriedOver, StateDir, StateError};
 use crate::watch::{Pace, Site};
 
 use preserve::{OfTarget, Preserver};
@@ -80,6 +81,8 @@ pub struct Setup {
     pub signatures: SignatureWatch,
     /// From when on a resource of the host is scarce.
     pub resource_limits: Vec<Constraint>,
+    /// The local time, and when the maintenance windows of the configuration open.
+    pub calendar: Calendar,
     /// Whether the files of a target may be copied into the state directory. A visit that only says
     /// what it finds copies nothing.
     pub keeps_copies: bool,
@@ -107,6 +110,7 @@ pub struct Live {
     health: BTreeMap<String, Health>,
     signatures: SignatureWatch,
     resource_limits: Vec<Constraint>,
+    calendar: Calendar,
     keeps_copies: bool,
 }
 
@@ -118,7 +122,13 @@ impl Live {
     /// open repair can neither be finished nor taken back.
     pub fn start(setup: Setup, tell: &mut Listener<'_>) -> anyhow::Result<Self> {
         setup.state_dir.clear_unfinished()?;
-        let (mut carried, moved_ms) = setup.state_dir.load_carried()?;
+        let CarriedOver {
+            mut carried,
+            moved_ms,
+            commands_done,
+        } = setup.state_dir.load_carried()?;
+        // An older version did not say: then every command counts as heard.
+        let commands_done = commands_done.unwrap_or_else(|| setup.journal.last_command());
         if let Some(text) = set_between_runs(moved_ms) {
             tell(now_ms(), Told::Note("clock", &text));
         }
@@ -165,7 +175,7 @@ impl Live {
         let mut live = Self {
             pipeline: Pipeline::new(setup.options, setup.policies, carried),
             sites,
-            written: Written::new(setup.journal, setup.state_dir),
+            written: Written::new(setup.journal, setup.state_dir, commands_done),
             preserver: Preserver::new(),
             recording,
             decision_log: setup.decision_log,
@@ -178,6 +188,7 @@ impl Live {
             health: BTreeMap::new(),
             signatures: setup.signatures,
             resource_limits: setup.resource_limits,
+            calendar: setup.calendar,
             keeps_copies: setup.keeps_copies,
         };
         if let Some(log) = &mut live.decision_log {
@@ -187,8 +198,22 @@ impl Live {
             }
         }
         live.clear_scratch();
+        if let Some(event) = live.calendar_event() {
+            live.feed(&event, tell)?;
+        }
         live.recover(tell)?;
         Ok(live)
+    }
+
+    /// The local time and the maintenance windows, when that is another than the pipeline was told.
+    fn calendar_event(&mut self) -> Option<Event> {
+        let at_ms = now_ms();
+        let plan = self.calendar.changed(wall_ms(), at_ms)?;
+        Some(Event::Calendar {
+            at_ms,
+            local_time: plan.local_time,
+            windows: plan.windows,
+        })
     }
 
     /// Finishes or takes back each repair that an earlier run left open.
@@ -304,7 +329,7 @@ impl Live {
         }
         let mut asked = Asked::default();
         // What a person said comes only once.
-        let mut carry = matches!(event, Event::Approved { .. } | Event::Released { .. });
+        let mut carry = event.is_of_person();
         for effect in effects {
             if self.is_new(&effect) {
                 let entry = JournalEntry::Happened {

@@ -11,124 +11,52 @@
 
 mod address_space;
 mod answer;
-mod breaker;
 mod cache;
-mod cautious;
 mod compiled;
-mod contract_0_1;
+mod contract;
 mod failure;
 mod foreign;
-mod heard;
 mod idle;
 mod limits;
-mod line;
 mod load_error;
-mod memory;
 mod purity;
 mod runtime;
 mod sandbox;
 mod statistics;
-mod telemetry;
 mod ticker;
 mod toolchain;
 
-use std::any::Any;
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
-use crate::model::{Context, Description, LogLevel, PolicyEvent, Setting, Verdict};
+use crate::model::{Context, Description, PolicyEvent, Setting, Verdict};
 use crate::signing::Provenance;
-use contract_0_1::generated::PolicyPre;
+use contract::Linked;
 
-pub use breaker::{
-    Breaker, BreakerOptions, BreakerRecord, BreakerState, Probation, ServiceChange, Standing,
-};
 pub use cache::{CacheError, CacheLimits, CompiledCache};
-pub use cautious::cautious;
 pub use compiled::Compiled;
-pub use failure::PolicyFailure;
+pub use dbmedic_core::policy::*;
 pub use foreign::{FaultKind, Judged, MemoryFault, StrangeMemory, check_memory};
-pub use heard::{Heard, HeardTelemetry, Overheard, Retold};
-pub use limits::{
-    ITEMS, Isolation, LOG_LINE_BYTES, LOG_LINES, Limits, MEMORY_BYTES, RECENT_POINTS, RULE_BYTES,
-    SETTINGS_BYTES, TEXT_BYTES,
-};
-pub use line::{
-    Beginning, Left, Line, LineDecision, Part, PolicyIdentity, Remembrance, most_cautious,
-};
+pub use limits::{Isolation, Limits};
 pub use load_error::{LoadError, RuntimeError};
-pub use memory::{Owner, Remembered, Signer};
 pub use purity::{Impurity, Question, check_purity};
 pub use runtime::Runtime;
 pub use statistics::PolicyStatus;
-pub use telemetry::{NoTelemetry, Telemetry, TelemetryCopy};
 pub use toolchain::Toolchain;
 
 use idle::Kept;
 use runtime::Inner;
-use sandbox::{Allowance, Sandbox, State, Used};
+use sandbox::{Allowance, Sandbox, Used};
 use statistics::Statistics;
-
-/// One line that the policy wrote during a decision.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LogLine {
-    /// How much it matters.
-    pub level: LogLevel,
-    /// The line, [`LOG_LINE_BYTES`] at most.
-    pub message: String,
-}
-
-/// What came of asking a policy. Equal decisions may have cost differently: the cost is no part of
-/// equality or of a recording.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Decision {
-    /// The answer that counts: the policy's own, checked, or the host's [`cautious`] one.
-    pub verdict: Verdict,
-    /// Why the policy's answer does not count; none when it does.
-    pub failure: Option<PolicyFailure>,
-    /// What the policy wrote, the first [`LOG_LINES`] lines.
-    pub log: Vec<LogLine>,
-    /// How long it took.
-    #[serde(skip)]
-    pub duration: Duration,
-    /// Fuel used; none where fuel is not counted, see [`Limits::fuel`].
-    #[serde(skip)]
-    pub fuel: Option<u64>,
-    /// All linear memory of the instance at its highest, bytes.
-    #[serde(skip)]
-    pub memory_bytes: u64,
-}
-
-impl PartialEq for Decision {
-    fn eq(&self, other: &Self) -> bool {
-        self.verdict == other.verdict && self.failure == other.failure && self.log == other.log
-    }
-}
-
-impl Decision {
-    /// The host's own decision where no policy was asked.
-    pub fn without_policy(event: &PolicyEvent, context: &Context, why: PolicyFailure) -> Self {
-        Self {
-            verdict: cautious(event, context, &why),
-            failure: Some(why),
-            log: Vec::new(),
-            duration: Duration::ZERO,
-            fuel: None,
-            memory_bytes: 0,
-        }
-    }
-}
 
 /// A loaded policy with its settings. Cheap to clone; keeps its runtime alive.
 #[derive(Clone)]
 pub struct Policy {
     common: Arc<Common>,
     isolation: Isolation,
-    pre: PolicyPre<State>,
+    linked: Linked,
     digest: Arc<str>,
     description: Arc<Description>,
     provenance: Arc<Provenance>,
@@ -187,6 +115,11 @@ impl Policy {
         &self.description.version
     }
 
+    /// The version of the contract that it was built against.
+    pub fn contract(&self) -> &'static str {
+        self.linked.version()
+    }
+
     /// The SHA-256 of the component's bytes, lower-case hex.
     pub fn digest(&self) -> &str {
         &self.digest
@@ -199,11 +132,6 @@ impl Policy {
             version: self.version().to_owned(),
             digest: self.digest().to_owned(),
         }
-    }
-
-    /// The digest, shared.
-    pub(crate) fn shared_digest(&self) -> Arc<str> {
-        Arc::clone(&self.digest)
     }
 
     /// What it says about itself and its parameters.
@@ -238,7 +166,7 @@ impl Policy {
     /// [`LoadError::Settings`] names every field that is wrong; [`LoadError::Configure`] and
     /// [`LoadError::MalformedSettings`] say that the policy itself failed.
     pub fn with_settings(&self, settings: &[Setting]) -> Result<Self, LoadError> {
-        let packed = runtime::configure(&self.common.runtime, &self.pre, settings)?;
+        let packed = runtime::configure(&self.common.runtime, &self.linked, settings)?;
         Ok(Self {
             common: Common::new(&self.common.runtime),
             settings: packed.into(),
@@ -274,25 +202,19 @@ impl Policy {
         context: &Context,
         telemetry: &mut T,
     ) -> Decision {
-        self.decide_in(&context.target, event, context, telemetry)
+        dbmedic_core::policy::decide(self, event, context, telemetry)
     }
 
     /// The same, in the instance that belongs to `slot` where instances are reused.
-    fn decide_in<T: Telemetry + Default>(
+    fn decide_in(
         &self,
         slot: &str,
         event: &PolicyEvent,
         context: &Context,
-        telemetry: &mut T,
-    ) -> Decision {
+        lent: Box<dyn Telemetry>,
+    ) -> (Decision, Box<dyn Telemetry>) {
         let started = Instant::now();
-        let lent: Box<dyn Telemetry> = Box::new(std::mem::take(telemetry));
         let (answer, used) = self.ask(started, slot, event, context, lent);
-        let lent: Box<dyn Any> = used.lent;
-        match lent.downcast::<T>() {
-            Ok(back) => *telemetry = *back,
-            Err(_) => unreachable!("the store hands back the very value it was lent"),
-        }
         for LogLine { level, message } in &used.log {
             tracing::debug!(
                 policy = self.name(),
@@ -314,7 +236,7 @@ impl Policy {
             memory_bytes: used.memory_bytes as u64,
         };
         self.common.statistics().note(&decision);
-        decision
+        (decision, used.lent)
     }
 
     /// Calls the policy in an instance as its isolation says. The instance is kept for the next
@@ -341,8 +263,8 @@ impl Policy {
                 lent,
             };
             sandbox.allow(limits, allowance);
-            let answer = sandbox.call(limits, &self.pre, |policy, store| {
-                contract_0_1::decide(policy, store, event, context)
+            let answer = sandbox.call(limits, &self.linked, |policy, store| {
+                policy.decide(store, event, context)
             });
             let answer = answer.and_then(|answer| answer::believe(answer, event));
             (answer, sandbox.settle())
@@ -374,5 +296,56 @@ impl Policy {
             runtime.idle.put(kept);
         }
         (answer, used)
+    }
+}
+
+impl From<&Provenance> for Signer {
+    fn from(provenance: &Provenance) -> Self {
+        match provenance {
+            Provenance::BuiltIn => Self::BuiltIn,
+            Provenance::Signed { key_id, .. } => Self::Key(key_id.clone()),
+            Provenance::Unsigned => Self::Nobody,
+        }
+    }
+}
+
+impl Decider for Policy {
+    fn identity(&self) -> PolicyIdentity {
+        Self::identity(self)
+    }
+
+    fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    fn shared_digest(&self) -> Arc<str> {
+        Arc::clone(&self.digest)
+    }
+
+    fn signer(&self) -> Signer {
+        self.provenance().into()
+    }
+
+    fn settings(&self) -> &[u8] {
+        &self.settings
+    }
+
+    fn decide_with(
+        &self,
+        event: &PolicyEvent,
+        context: &Context,
+        lent: Box<dyn Telemetry>,
+    ) -> (Decision, Box<dyn Telemetry>) {
+        self.decide_in(&context.target, event, context, lent)
+    }
+
+    fn recycle(&self, target: &str) {
+        Self::recycle(self, target);
+    }
+}
+
+impl From<Policy> for Arc<dyn Decider> {
+    fn from(policy: Policy) -> Self {
+        Arc::new(policy)
     }
 }

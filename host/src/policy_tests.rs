@@ -11,7 +11,10 @@
 //! A file begins with `version = 1` and holds `[[cases]]`, each with a `name`, `parameters` where they
 //! differ from their defaults, and either `events` or a `recording`. An event is a `finding`, an
 //! `outcome` or `tick = true`, `after_ms` after the one before. Beside it may stand what the host knows:
-//! `level`, `metrics`, `constraints`, `repairs` and `series`. The violations of a constraint are a
+//! `level`, `metrics`, `constraints`, `repairs`, `series`, `target_kind`, `answers` to repairs of the
+//! event's incident (`[{ repair = "index.rebuild", by = "eve", granted = true }]`), `acknowledged_by`, and
+//! `maintenance = { name = "backup", ends_after_ms = 600_000 }`. Instead of `after_ms` an event may say
+//! when it is by a local clock: `at = "2026-11-27T17:30:00+01:00"`. The violations of a constraint are a
 //! number, the latest now and each a second before the next, or how long ago each was:
 //! `violations_ago_ms = [0, 59_999]`.
 //!
@@ -22,6 +25,7 @@
 //! | `classification` | `"hiccup"`, `"obstacle"`, `"wall"`, `"crisis"` or `"none"` |
 //! | `level` | `"normal"`, `"watch"`, `"warn"` or `"escalate"` |
 //! | `repair` | the identifier of a repair, or `"none"` |
+//! | `needs_approval` | `true` or `false`: the repair waits for a person |
 //! | `halt` | `true` or `false` |
 //! | `confidence` | a number, `0.95`, or the bounds that it lies within, `[0.8, 0.95]` |
 //! | `verbosity` | `"normal"`, `"elevated"` or `"incident"` |
@@ -52,8 +56,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::model::{
-    Classification, ConstraintState, EscalationLevel, Finding, Outcome, PolicyEvent, RepairHistory,
-    Setting, Urgency, Verbosity,
+    Classification, ConstraintState, EscalationLevel, Finding, MaintenanceWindow, Outcome,
+    PolicyEvent, RepairAnswer, RepairHistory, Setting, Urgency, Verbosity,
 };
 use crate::policy::Heard;
 
@@ -107,12 +111,23 @@ pub enum Story {
 pub struct Step {
     /// Time since the event before, milliseconds.
     pub after_ms: u64,
+    /// When it is, by a local clock; then `after_ms` is 0.
+    pub at: Option<LocalMoment>,
     /// What is to be judged. Sightings and times are filled in when it is run.
     pub event: PolicyEvent,
     /// What the host knows from here on.
     pub known: Known,
     /// What the answer must be like.
     pub expect: Option<Expect>,
+}
+
+/// A moment by a local clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocalMoment {
+    /// Milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// Minutes that the clock is ahead of UTC.
+    pub utc_offset_minutes: i32,
 }
 
 /// What the host knows beside an event; what is not said stays as it was.
@@ -128,6 +143,14 @@ pub struct Known {
     pub repairs: Vec<RepairHistory>,
     /// What telemetry answers.
     pub series: Vec<Heard>,
+    /// What kind of database the target is.
+    pub target_kind: Option<String>,
+    /// What people answered to repairs of the event's incident, in their order; the times are filled in.
+    pub answers: Vec<RepairAnswer>,
+    /// Who works on the event's incident.
+    pub acknowledged_by: Option<String>,
+    /// The maintenance window that is open; its times count from the event.
+    pub maintenance: Option<MaintenanceWindow>,
 }
 
 /// What an answer must be like; what is not said may be anything.
@@ -139,6 +162,8 @@ pub struct Expect {
     pub level: Option<EscalationLevel>,
     /// The repair, or that there is none.
     pub repair: Option<Option<String>>,
+    /// Whether the repair waits for a person.
+    pub needs_approval: Option<bool>,
     /// Whether it halts.
     pub halt: Option<bool>,
     /// The bounds of the confidence, 0 to 1.

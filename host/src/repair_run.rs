@@ -90,7 +90,7 @@ pub fn run(
             let entry = JournalEntry::RepairIntended(Box::new(intent.clone()));
             let begun = journal.reserve(ROOM_BYTES);
             match begun.and_then(|()| journal.append(clock(), &entry)) {
-                Ok(()) => {}
+                Ok(_) => {}
                 Err(error @ JournalError::Unusable { .. }) => return Err(error),
                 // Nothing was begun: the disk is full, and may have room the next time.
                 Err(error) => {
@@ -276,7 +276,8 @@ impl Run<'_> {
     fn proven(&self, proof: &Proof, on_step: &mut OnStep<'_>) -> Result<Outcome, JournalError> {
         let text = proof.to_string();
         self.tell("verify", &text, on_step);
-        self.close(OutcomeResult::Verified, text, Some(proof.loss()))
+        let notes = proof.notes();
+        self.close_with(OutcomeResult::Verified, text, Some(proof.loss()), notes)
     }
 
     fn take_back(
@@ -287,10 +288,12 @@ impl Run<'_> {
         on_step: &mut OnStep<'_>,
     ) -> Result<Outcome, JournalError> {
         self.begin(UNDO, why, on_step)?;
-        match repair.undo(begun) {
-            Ok(text) => self.close(OutcomeResult::RolledBack, format!("{why}; {text}"), None),
-            Err(error) => self.close(OutcomeResult::Failed, format!("{why}; {error}"), None),
-        }
+        let notes = vec![format!("steps that were begun: {}", begun.join(", "))];
+        let (result, reason) = match repair.undo(begun) {
+            Ok(text) => (OutcomeResult::RolledBack, format!("{why}; {text}")),
+            Err(error) => (OutcomeResult::Failed, format!("{why}; {error}")),
+        };
+        self.close_with(result, reason, None, notes)
     }
 
     /// Writes down that a step begins, before it does.
@@ -320,8 +323,19 @@ impl Run<'_> {
         reason: String,
         loss: Option<DataLoss>,
     ) -> Result<Outcome, JournalError> {
+        self.close_with(result, reason, loss, Vec::new())
+    }
+
+    fn close_with(
+        &self,
+        result: OutcomeResult,
+        reason: String,
+        loss: Option<DataLoss>,
+        notes: Vec<String>,
+    ) -> Result<Outcome, JournalError> {
         let now_ms = (self.clock)();
-        let outcome = outcome(self.intent, self.begun_ms, now_ms, result, reason, loss);
+        let ended = outcome(self.intent, self.begun_ms, now_ms, result, reason, loss);
+        let outcome = Outcome { notes, ..ended };
         let entry = JournalEntry::RepairClosed {
             repair_id: self.intent.repair_id.clone(),
             outcome: outcome.clone(),
@@ -347,9 +361,7 @@ fn outcome(
         outcome_result,
         reason,
         duration_ms: ended_ms.saturating_sub(begun_ms),
-        loss: loss.unwrap_or(DataLoss {
-            commits: 0,
-            percent: 0.0,
-        }),
+        loss: loss.unwrap_or(DataLoss::NONE),
+        notes: Vec::new(),
     }
 }

@@ -2,53 +2,96 @@
 //!
 //! It only tells. Nothing here decides, and the text is nobody's input: programs take `--json`.
 
+mod people;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::escape::Escaped;
 use crate::live::Told;
 use crate::model::{
-    CascadeLevel, Classification, EscalationLevel, Fact, Finding, Outcome, OutcomeResult, Urgency,
-    Value, Verdict,
+    Alert, CascadeLevel, Classification, EscalationLevel, Fact, Finding, Outcome, OutcomeResult,
+    Urgency, Value, Verdict, utc_ms,
 };
 use crate::pipeline::{Asked, Decided, Effect, RulingSummary};
 use crate::policy::ServiceChange;
 
+/// Something told: a line, and what stands below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// When, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// What it is about, in a word.
+    pub label: String,
+    /// What happened.
+    pub head: String,
+    /// The particulars, a line each.
+    pub details: Vec<String>,
+    /// The target that it is about, if it is about one.
+    pub target: Option<String>,
+    /// The incident that it belongs to, if it belongs to one.
+    pub incident: Option<String>,
+}
+
+impl Message {
+    /// Its lines as a person reads them, in which nothing is obeyed.
+    pub fn lines(&self) -> Vec<String> {
+        let (at, head) = (utc_ms(self.at_ms), Escaped(&self.head));
+        let mut lines = vec![format!("{at}  {:<9} {head}", self.label)];
+        let details = self.details.iter();
+        lines.extend(details.map(|line| format!("{:26}{}", "", Escaped(line))));
+        lines
+    }
+}
+
 /// Tells effects, and does not tell the same thing twice in a row.
 #[derive(Debug, Default)]
 pub struct Narrator {
-    start_ms: u64,
     /// The incidents that were told.
     known: BTreeSet<String>,
     told: BTreeMap<String, String>,
 }
 
 impl Narrator {
-    /// Times are told relative to `start_ms`.
-    pub fn new(start_ms: u64) -> Self {
-        Self {
-            start_ms,
-            ..Self::default()
+    /// What a driver told, to be told on; none when there is nothing new in it.
+    pub fn messages(&mut self, at_ms: u64, told: &Told<'_>) -> Vec<Message> {
+        match told {
+            Told::Effect(effect) => self.of_effect(at_ms, effect),
+            Told::Step(step) => block(at_ms, "step", &step.to_string(), &[]),
+            Told::Note(label, text) => block(at_ms, label, text, &[]),
         }
     }
 
     /// The lines that tell what a driver told; none when there is nothing new in it.
     pub fn told(&mut self, at_ms: u64, told: &Told<'_>) -> Vec<String> {
-        match told {
-            Told::Effect(effect) => self.tell(at_ms, effect),
-            Told::Step(step) => self.note(at_ms, "step", &step.to_string()),
-            Told::Note(label, text) => self.note(at_ms, label, text),
-        }
+        lines(&self.messages(at_ms, told))
     }
 
     /// The lines that tell an effect; none when there is nothing new in it.
     pub fn tell(&mut self, at_ms: u64, effect: &Effect) -> Vec<String> {
+        lines(&self.of_effect(at_ms, effect))
+    }
+
+    /// A line that is not an effect.
+    pub fn note(&self, at_ms: u64, label: &str, text: &str) -> Vec<String> {
+        lines(&block(at_ms, label, text, &[]))
+    }
+
+    fn of_effect(&mut self, at_ms: u64, effect: &Effect) -> Vec<Message> {
+        let mut messages = self.effect(at_ms, effect);
+        for message in &mut messages {
+            message.target = effect.target().map(str::to_owned);
+            message.incident = effect.incident().map(str::to_owned);
+        }
+        messages
+    }
+
+    fn effect(&mut self, at_ms: u64, effect: &Effect) -> Vec<Message> {
         match effect {
             Effect::Noticed { anomaly, .. } => {
-                let mut lines = self.block(at_ms, "noticed", "", &anomaly.reasons);
-                lines.truncate(3);
-                lines
+                let most = anomaly.reasons.len().min(3);
+                block(at_ms, "noticed", "", &anomaly.reasons[..most])
             }
-            Effect::BaselineEstablished { target } => self.block(
+            Effect::BaselineEstablished { target } => block(
                 at_ms,
                 "baseline",
                 &format!("{target}: what is normal is known now, anomalies are told from here on"),
@@ -65,90 +108,65 @@ impl Narrator {
             } => {
                 let what: Vec<_> = waits.iter().map(|waits| waits.summary.clone()).collect();
                 let text = ruling_line(incident, repair, ruling);
-                self.block(at_ms, "guard", &text, &what)
+                block(at_ms, "guard", &text, &what)
             }
             Effect::Preserve {
                 incident, reason, ..
             } => {
                 let text = format!("target halted for {incident}, its files are copied aside");
-                self.block(at_ms, "halt", &text, std::slice::from_ref(reason))
+                block(at_ms, "halt", &text, std::slice::from_ref(reason))
             }
             Effect::HaltEnded { incident, .. } => {
                 let text = format!("{incident} is over, and the target is no longer halted");
-                self.block(at_ms, "halt", &text, &[])
+                block(at_ms, "halt", &text, &[])
             }
             Effect::CopyAside { incident, .. } => {
                 let text =
                     format!("the files of {incident} are copied aside before they are opened");
-                self.block(at_ms, "copy", &text, &[])
+                block(at_ms, "copy", &text, &[])
             }
-            Effect::Alerted { alert, .. } => {
-                let urgency = match alert.urgency {
-                    Urgency::Info => "info",
-                    Urgency::Warning => "warning",
-                    Urgency::Critical => "critical",
-                };
-                let text = format!("{urgency}: {} ({})", alert.message, alert.rule);
-                self.block(at_ms, "alert", &text, &[])
+            Effect::Alerted {
+                alert,
+                acknowledged,
+                ..
+            } => {
+                let rest: Vec<_> = acknowledged
+                    .iter()
+                    .map(|said| format!("acknowledged{said} before"))
+                    .collect();
+                block(at_ms, "alert", &alert_line(alert), &rest)
+            }
+            Effect::AlertWithheld { .. }
+            | Effect::AcknowledgementEnded { .. }
+            | Effect::Silenced { .. }
+            | Effect::SilenceEnded { .. }
+            | Effect::MaintenanceBegan { .. }
+            | Effect::MaintenanceEnded { .. } => {
+                let (label, text) = people::line(effect);
+                block(at_ms, label, &text, &[])
             }
             Effect::LevelChanged { from, to, .. } => {
                 let text = format!("{} → {}", level_name(*from), level_name(*to));
-                self.block(at_ms, "level", &text, &[])
+                block(at_ms, "level", &text, &[])
             }
             Effect::RepairEnded { outcome, .. } => {
-                self.block(at_ms, "outcome", &outcome_line(outcome), &[])
+                block(at_ms, "outcome", &outcome_line(outcome), &[])
             }
             Effect::IncidentResolved { resolved, .. } => {
                 self.told.remove(&resolved.incident);
                 self.known.remove(&resolved.incident);
                 let lasted = seconds(resolved.resolved_ms.saturating_sub(resolved.first_seen_ms));
                 let text = format!("{} {} after {lasted}", resolved.incident, resolved.kind);
-                self.block(at_ms, "resolved", &text, &[])
+                block(at_ms, "resolved", &text, &[])
             }
-            Effect::PolicySwapped {
-                policy,
-                from,
-                to,
-                why,
-                after_repair,
-            } => {
-                let text = format!(
-                    "{policy}: {} {} decides instead of {} {}: {why}",
-                    to.name, to.version, from.name, from.version
-                );
-                let rest: Vec<String> = after_repair
-                    .iter()
-                    .map(|target| format!("{target}: when the running repair has ended"))
-                    .collect();
-                self.block(at_ms, "policy", &text, &rest)
-            }
-            Effect::PolicyService { policy, of, change } => {
-                let about = format!("{policy}: {} {}", of.name, of.version);
-                let text = match change {
-                    // The gate tells it.
-                    ServiceChange::Proved => return Vec::new(),
-                    ServiceChange::BackInService => format!("{about} answers again"),
-                    ServiceChange::OutOfService {
-                        until_ms, reason, ..
-                    } => format!(
-                        "{about} is out of service for {}: {reason}",
-                        seconds(until_ms.saturating_sub(at_ms))
-                    ),
-                };
-                self.block(at_ms, "policy", &text, &[])
-            }
+            Effect::PolicySwapped { .. } | Effect::PolicyService { .. } => policy(at_ms, effect),
             Effect::Repair(_) | Effect::Examine { .. } | Effect::VerbosityChanged { .. } => {
                 Vec::new()
             }
         }
     }
 
-    /// A line that is not an effect.
-    pub fn note(&self, at_ms: u64, label: &str, text: &str) -> Vec<String> {
-        self.block(at_ms, label, text, &[])
-    }
-
-    fn problem(&mut self, at_ms: u64, finding: &Finding) -> Vec<String> {
+    fn problem(&mut self, at_ms: u64, finding: &Finding) -> Vec<Message> {
         self.known.insert(finding.incident.clone());
         let head = format!("{} {}: {}", finding.incident, finding.kind, finding.summary);
         let mut rest = vec![format!("evidence: {}", facts(&finding.facts))];
@@ -158,10 +176,10 @@ impl Narrator {
                 .iter()
                 .filter_map(|a| a.reasons.first().cloned()),
         );
-        self.block(at_ms, "problem", &head, &rest)
+        block(at_ms, "problem", &head, &rest)
     }
 
-    fn decided(&mut self, at_ms: u64, decided: &Decided) -> Vec<String> {
+    fn decided(&mut self, at_ms: u64, decided: &Decided) -> Vec<Message> {
         // One that was opened in an earlier run is told when it is seen again.
         let mut lines = match &decided.finding {
             Some(finding) if !self.known.contains(&finding.incident) => {
@@ -194,25 +212,80 @@ impl Narrator {
         } else {
             "policy"
         };
-        lines.extend(self.block(at_ms, label, &head, &rest));
+        lines.extend(block(at_ms, label, &head, &rest));
         lines
     }
+}
 
-    /// A head line and indented lines under it.
-    fn block(&self, at_ms: u64, label: &str, head: &str, rest: &[String]) -> Vec<String> {
-        #[allow(clippy::cast_precision_loss, reason = "seconds of a run, for display")]
-        let since = at_ms.saturating_sub(self.start_ms) as f64 / 1000.0;
-        let mut all = rest.iter();
-        let head = if head.is_empty() {
-            all.next().map_or("", String::as_str)
-        } else {
-            head
-        };
-        let head = Escaped(head);
-        let mut lines = vec![format!("{since:8.2} s  {label:<9} {head}")];
-        lines.extend(all.map(|line| format!("{:20} {}", "", Escaped(line))));
-        lines
+/// A head line and lines under it; without a head, the first of these is it.
+fn block(at_ms: u64, label: &str, head: &str, rest: &[String]) -> Vec<Message> {
+    let mut details = rest.iter().cloned();
+    let head = if head.is_empty() {
+        details.next().unwrap_or_default()
+    } else {
+        head.to_owned()
+    };
+    vec![Message {
+        at_ms,
+        label: label.to_owned(),
+        head,
+        details: details.collect(),
+        target: None,
+        incident: None,
+    }]
+}
+
+/// Another policy in service, or one that is taken out of it.
+fn policy(at_ms: u64, effect: &Effect) -> Vec<Message> {
+    match effect {
+        Effect::PolicySwapped {
+            policy,
+            from,
+            to,
+            why,
+            after_repair,
+        } => {
+            let text = format!(
+                "{policy}: {} {} decides instead of {} {}: {why}",
+                to.name, to.version, from.name, from.version
+            );
+            let rest: Vec<String> = after_repair
+                .iter()
+                .map(|target| format!("{target}: when the running repair has ended"))
+                .collect();
+            block(at_ms, "policy", &text, &rest)
+        }
+        Effect::PolicyService { policy, of, change } => {
+            let about = format!("{policy}: {} {}", of.name, of.version);
+            let text = match change {
+                // The gate tells it.
+                ServiceChange::Proved => return Vec::new(),
+                ServiceChange::BackInService => format!("{about} answers again"),
+                ServiceChange::OutOfService {
+                    until_ms, reason, ..
+                } => format!(
+                    "{about} is out of service for {}: {reason}",
+                    seconds(until_ms.saturating_sub(at_ms))
+                ),
+            };
+            block(at_ms, "policy", &text, &[])
+        }
+        _ => Vec::new(),
     }
+}
+
+fn lines(messages: &[Message]) -> Vec<String> {
+    messages.iter().flat_map(Message::lines).collect()
+}
+
+/// An alert in one line.
+fn alert_line(alert: &Alert) -> String {
+    let urgency = match alert.urgency {
+        Urgency::Info => "info",
+        Urgency::Warning => "warning",
+        Urgency::Critical => "critical",
+    };
+    format!("{urgency}: {} ({})", alert.message, alert.rule)
 }
 
 /// A verdict in one line.
@@ -306,6 +379,8 @@ pub fn facts(facts: &[Fact]) -> String {
         Value::Number(value) => format!("{}={value:.2}", fact.name),
         // A quotation mark in it must not begin another fact.
         Value::Text(value) => format!("{}={value:?}", fact.name),
+        Value::Integers(values) => format!("{}={values:?}", fact.name),
+        Value::Texts(values) => format!("{}={values:?}", fact.name),
     };
     facts.iter().map(one).collect::<Vec<_>>().join(" ")
 }

@@ -25,6 +25,8 @@ pub mod probe_transaction;
 pub mod raw;
 pub mod repairs;
 pub mod set_aside;
+#[cfg(test)]
+mod set_tests;
 pub mod snapshot;
 pub mod sql;
 pub mod trail;

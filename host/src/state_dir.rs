@@ -2,23 +2,25 @@
 //!
 //! Never beside the patient's files under their names; each file is written whole or not at all.
 
+mod inbox;
+
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::clock::{Moment, TimeMark, now_ms};
+use crate::clock::{TimeMark, now_ms};
 use crate::detect::Detector;
 use crate::digest::hex;
 use crate::health::{CheckReport, Health};
-use crate::model::Candidate;
 use crate::operations::Learned;
 use crate::own_dir::OwnDir;
 use crate::path_trust::TrustError;
-use crate::pipeline::{Carried, Event};
+use crate::pipeline::Carried;
+
+pub use inbox::Waiting;
 
 /// The version of the files in here, but for those of what was learned.
 const VERSION: u32 = 1;
@@ -47,12 +49,6 @@ const OPERATIONS: LearnedFile = LearnedFile {
 
 /// The largest file of the state that is read, bytes: baselines of some thousand full series.
 const LARGEST_BYTES: u64 = 1 << 30;
-/// How long an approval waits for a dbmedic that does not run, milliseconds: as long as one waits for
-/// its repair in one that runs.
-const APPROVAL_WAITS_MS: u64 = 3_600_000;
-/// The largest word of a person, bytes.
-const LARGEST_WORD_BYTES: u64 = 1 << 20;
-
 /// Directories in the state directory. What stands under their names is checked at the start, so
 /// that what is made in them later lies where it seems to.
 const PARTS: [&str; 8] = [
@@ -65,9 +61,6 @@ const PARTS: [&str; 8] = [
     "policies",
     crate::row_values::DIRECTORY,
 ];
-
-/// Words that are taken at a time; more wait for the next look.
-const WORDS_AT_ONCE: usize = 64;
 
 /// What can go wrong with the state directory.
 #[derive(Debug, thiserror::Error)]
@@ -94,53 +87,6 @@ pub enum StateError {
     },
 }
 
-/// What a person said to dbmedic.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Word {
-    /// Do the repair that this incident waits for.
-    Approve {
-        /// The incident.
-        incident: String,
-        /// The repair, as the person was told of it. None in what older versions wrote: the one
-        /// that waits.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        repair: Option<Candidate>,
-    },
-    /// Lift the halt of this target.
-    Release {
-        /// The target.
-        target: String,
-    },
-}
-
-impl Word {
-    /// As the pipeline hears it.
-    pub fn into_event(self, at_ms: u64) -> Event {
-        match self {
-            Self::Approve { incident, repair } => Event::Approved {
-                incident,
-                repair,
-                at_ms,
-            },
-            Self::Release { target } => Event::Released { target, at_ms },
-        }
-    }
-}
-
-impl fmt::Display for Word {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Approve {
-                incident,
-                repair: Some(repair),
-            } => write!(f, "approves {} for {incident}", repair.id),
-            Self::Approve { incident, .. } => write!(f, "approves the repair of {incident}"),
-            Self::Release { target } => write!(f, "releases {target}"),
-        }
-    }
-}
-
 /// A file with its version.
 #[derive(Serialize, Deserialize)]
 struct Versioned<T> {
@@ -149,40 +95,28 @@ struct Versioned<T> {
     content: T,
 }
 
-/// A person's word as it lies in the inbox.
-#[derive(Serialize, Deserialize)]
-struct SaidWord<T> {
-    /// When it was said; missing in what older versions wrote.
-    #[serde(default)]
-    said: Option<Moment>,
-    #[serde(flatten)]
-    word: T,
-}
-
-fn is_too_old(said: Option<&Moment>) -> bool {
-    said.is_some_and(|said| {
-        said.age_ms()
-            .is_none_or(|age_ms| age_ms > APPROVAL_WAITS_MS)
-    })
-}
-
-/// A person's word that was left for this run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LeftWord {
-    /// What was said.
-    pub word: Word,
-    /// Whether it was said too long ago to be acted on.
-    pub too_old: bool,
-}
-
 /// What `carried.json` holds.
 #[derive(Serialize, Deserialize)]
 struct CarriedFile<T> {
     /// When it was written; missing in what older versions wrote.
     #[serde(default)]
     written: Option<TimeMark>,
+    /// The last command of the journal that is in it; missing in what older versions wrote.
+    #[serde(default)]
+    commands_done: Option<u64>,
     #[serde(flatten)]
     carried: T,
+}
+
+/// What an earlier run carried over.
+#[derive(Debug, Clone, Default)]
+pub struct CarriedOver {
+    /// Its times are as long ago as they are in truth, also where the wall clock was set since.
+    pub carried: Carried,
+    /// By how much they were moved for that, milliseconds.
+    pub moved_ms: i64,
+    /// The last command of the journal that is in it, by its number there; none where that is not known.
+    pub commands_done: Option<u64>,
 }
 
 /// The file of what others may know of a run.
@@ -258,30 +192,32 @@ impl StateDir {
         self.root.join("decisions")
     }
 
-    /// What the last run carried over; the beginning when there was none. Its times are as long ago
-    /// as they are in truth, also where the wall clock was set since; by how much they were moved for
-    /// that, milliseconds, stands beside it.
-    pub fn load_carried(&self) -> Result<(Carried, i64), StateError> {
-        let path = self.root.join(CARRIED);
-        let file: CarriedFile<Carried> = match self.own.read(CARRIED, LARGEST_BYTES) {
-            Ok(Some(bytes)) => parse(&path, &bytes)?,
-            Ok(None) => return Ok((Carried::default(), 0)),
-            Err(source) => return Err(StateError::Io { path, source }),
-        };
-        let mut carried = file.carried;
-        let by_ms = file.written.map_or(0, |mark| mark.offset_ms());
-        carried.move_times(by_ms, now_ms());
-        Ok((carried, by_ms))
+    /// What the last run carried over; the beginning when there was none.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is damaged or of another version.
+    pub fn load_carried(&self) -> Result<CarriedOver, StateError> {
+        carried_in(&self.root, &self.own)
     }
 
-    /// Writes what the next run must know.
-    pub fn save_carried(&self, carried: &Carried) -> Result<(), StateError> {
+    /// The same of a state directory in which nothing is to be made.
+    ///
+    /// # Errors
+    /// As for [`Self::load_carried`].
+    pub fn read_carried(root: &Path) -> Result<CarriedOver, StateError> {
+        carried_in(root, &OwnDir::existing(root)?)
+    }
+
+    /// Writes what the next run must know. `commands_done` is the number of the last command of the
+    /// journal that is in it.
+    pub fn save_carried(&self, carried: &Carried, commands_done: u64) -> Result<(), StateError> {
         self.write_whole(
             CARRIED,
             &Versioned {
                 v: VERSION,
                 content: CarriedFile {
                     written: Some(TimeMark::now()),
+                    commands_done: Some(commands_done),
                     carried,
                 },
             },
@@ -410,61 +346,29 @@ impl StateDir {
         Ok(Some(read.content))
     }
 
-    /// Leaves a person's word for the running dbmedic.
-    pub fn leave_word(&self, word: &Word) -> Result<(), StateError> {
-        let name = match word {
-            Word::Approve { incident, .. } => format!("approve-{incident}.json"),
-            Word::Release { target } => format!("release-{target}.json"),
-        };
-        let path = self.inbox.path_of(&name);
-        let word = Versioned {
-            v: VERSION,
-            content: SaidWord {
-                said: Some(Moment::now()),
-                word,
-            },
-        };
-        let bytes = serde_json::to_vec(&word).map_err(|e| io(&path)(e.into()))?;
-        self.inbox.write_whole(&name, &bytes).map_err(io(&path))
-    }
-
-    /// Takes the words that were left. An approval that is older than an hour, or whose age nobody
-    /// knows because the wall clock was set, is too old: what it was given for may be another matter
-    /// by now.
-    pub fn take_words(&self) -> Result<Vec<LeftWord>, StateError> {
-        let names = self.inbox.is_in_place().and_then(|()| self.inbox.names());
-        let names = names.map_err(io(self.inbox.path()))?;
-        let mut words = Vec::new();
-        for name in names
-            .iter()
-            .filter(|name| has_extension(name, "json"))
-            .take(WORDS_AT_ONCE)
-        {
-            let path = self.inbox.path_of(name);
-            let word = match self.inbox.read(name, LARGEST_WORD_BYTES) {
-                Ok(Some(bytes)) => parse::<SaidWord<Word>>(&path, &bytes),
-                Ok(None) => continue,
-                Err(error) => Err(io(&path)(error)),
-            };
-            self.inbox.remove_if_there(name).map_err(io(&path))?;
-            match word {
-                Ok(SaidWord { said, word }) => words.push(LeftWord {
-                    too_old: matches!(word, Word::Approve { .. }) && is_too_old(said.as_ref()),
-                    word,
-                }),
-                // A word that cannot be read is nobody's word; the watch goes on.
-                Err(error) => tracing::warn!("{error}"),
-            }
-        }
-        Ok(words)
-    }
-
     /// Writes a file whole or not at all.
     fn write_whole(&self, name: &str, content: &impl Serialize) -> Result<(), StateError> {
         let path = self.root.join(name);
         let bytes = serde_json::to_vec(content).map_err(|e| io(&path)(e.into()))?;
         self.own.write_whole(name, &bytes).map_err(io(&path))
     }
+}
+
+fn carried_in(root: &Path, own: &OwnDir) -> Result<CarriedOver, StateError> {
+    let path = root.join(CARRIED);
+    let file: CarriedFile<Carried> = match own.read(CARRIED, LARGEST_BYTES) {
+        Ok(Some(bytes)) => parse(&path, &bytes)?,
+        Ok(None) => return Ok(CarriedOver::default()),
+        Err(source) => return Err(StateError::Io { path, source }),
+    };
+    let mut carried = file.carried;
+    let moved_ms = file.written.map_or(0, |mark| mark.offset_ms());
+    carried.move_times(moved_ms, now_ms());
+    Ok(CarriedOver {
+        carried,
+        moved_ms,
+        commands_done: file.commands_done,
+    })
 }
 
 fn has_extension(name: &str, extension: &str) -> bool {

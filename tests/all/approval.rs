@@ -1,7 +1,7 @@
 //! What a person's approval lets happen: the repair that the person was told of, once, and no other.
 
 use dbmedic::guard::Mode;
-use dbmedic::model::{Candidate, DataLoss, Outcome, OutcomeResult};
+use dbmedic::model::{Attribution, Candidate, DataLoss, Outcome, OutcomeResult};
 use dbmedic::pipeline::{Carried, Effect, Event, Pipeline, RulingSummary};
 use dbmedic::policy::{Limits, Runtime};
 use dbmedic::signing::Verified;
@@ -45,7 +45,7 @@ fn with(carried: &Carried, policy: &[u8]) -> Pipeline {
 }
 
 /// A look at a log that these processes keep from being checkpointed.
-fn look(at_ms: u64, readers: &[u32]) -> Event {
+pub(crate) fn look(at_ms: u64, readers: &[u32]) -> Event {
     let reader = |&pid: &u32| LockHolder {
         lock: Lock::WalRead(1),
         exclusive: false,
@@ -100,15 +100,18 @@ fn look(at_ms: u64, readers: &[u32]) -> Event {
     })
 }
 
-fn approved(repair: &Candidate, at_ms: u64) -> Event {
+pub(crate) fn approved(repair: &Candidate, at_ms: u64) -> Event {
     Event::Approved {
         incident: "INC-1".into(),
         repair: Some(repair.clone()),
-        at_ms,
+        said: Attribution {
+            at_ms,
+            ..Attribution::default()
+        },
     }
 }
 
-fn failed(repair: &Candidate, at_ms: u64) -> Event {
+pub(crate) fn failed(repair: &Candidate, at_ms: u64) -> Event {
     Event::RepairEnded {
         interrupted: false,
         begun: true,
@@ -122,16 +125,14 @@ fn failed(repair: &Candidate, at_ms: u64) -> Event {
             outcome_result: OutcomeResult::RolledBack,
             reason: "it still reads".into(),
             duration_ms: 1,
-            loss: DataLoss {
-                commits: 0,
-                percent: 0.0,
-            },
+            loss: DataLoss::NONE,
+            notes: Vec::new(),
         },
     }
 }
 
 /// What a person is asked to approve.
-fn waits(effects: &[Effect]) -> Option<Candidate> {
+pub(crate) fn waits(effects: &[Effect]) -> Option<Candidate> {
     effects.iter().find_map(|effect| match effect {
         Effect::Ruled { ruling, waits, .. } => {
             assert_eq!(waits.is_some(), *ruling == RulingSummary::AwaitsPerson);
@@ -142,7 +143,7 @@ fn waits(effects: &[Effect]) -> Option<Candidate> {
 }
 
 /// What is done.
-fn done(effects: &[Effect]) -> Option<Candidate> {
+pub(crate) fn done(effects: &[Effect]) -> Option<Candidate> {
     effects.iter().find_map(|effect| match effect {
         Effect::Repair(repair) => Some(repair.candidate().clone()),
         _ => None,

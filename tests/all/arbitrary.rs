@@ -159,6 +159,7 @@ fn verdict() -> impl Strategy<Value = Verdict> {
             reasons,
             suggestions,
             memory,
+            needs_approval: false,
         }
     })
 }
@@ -173,6 +174,9 @@ fn approved(finding: &Finding, repair: &str) -> Option<String> {
         history: &[],
         mode: Mode::Enforce,
         approved_by_person: true,
+        needs_approval: false,
+        denied: None,
+        maintenance: None,
     };
     match guard.rule(1_000, &choice) {
         Ruling::Approved(repair) => Some(repair.candidate().id.clone()),
@@ -209,7 +213,7 @@ fn no_repair_that_was_not_offered_is_ever_approved() {
     let allowed = "lock.end-holder";
     let outcome = runner.run(&verdict(), |raw| {
         let context = Context {
-            memory: postcard::to_allocvec(&raw).unwrap(),
+            memory: crate::common::packed(&raw),
             ..context(&puppet)
         };
         let decision = puppet.decide(&event, &context, &mut NoTelemetry);

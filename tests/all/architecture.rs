@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Module of `host/src`, and the modules of the crate that it may use besides itself, each of them named
+/// Module of `host/core/src` or `host/src`, and the modules that it may use besides itself, each of them named
 /// before it: so there is no circle.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &[]),
@@ -13,14 +13,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("source", &["sqlite_state"]),
     ("admission", &["constraint", "source"]),
     ("clock", &[]),
+    ("calendar", &["model"]),
     ("baseline", &["model"]),
     ("escape", &[]),
     ("document", &["escape", "model"]),
+    ("logging", &["clock", "escape", "model"]),
     ("digest", &[]),
     ("path_trust", &[]),
     ("own_dir", &["path_trust"]),
     ("detect", &["baseline", "constraint", "model", "source"]),
-    ("signature", &["path_trust"]),
+    ("signature", &[]),
+    ("signature_dir", &["path_trust", "signature"]),
     (
         "diagnose",
         &["constraint", "model", "signature", "source", "sqlite_state"],
@@ -82,10 +85,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "config",
         &[
             "baseline",
+            "calendar",
             "constraint",
             "document",
             "gate",
             "guard",
+            "logging",
             "model",
             "path_trust",
             "pipeline",
@@ -116,10 +121,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "row_values",
         &["digest", "own_dir", "path_trust", "sqlite_state"],
     ),
+    ("command", &["clock", "model", "pipeline"]),
     (
         "state_dir",
         &[
             "clock",
+            "command",
             "detect",
             "digest",
             "health",
@@ -134,6 +141,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "journal",
         &[
+            "command",
             "digest",
             "escape",
             "gate",
@@ -142,7 +150,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "path_trust",
             "pipeline",
             "repair",
-            "state_dir",
         ],
     ),
     ("repair_run", &["guard", "journal", "model", "repair"]),
@@ -151,6 +158,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "clock",
             "digest",
+            "logging",
             "model",
             "own_dir",
             "path_trust",
@@ -177,6 +185,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "live",
         &[
+            "calendar",
             "clock",
             "constraint",
             "decision_log",
@@ -189,7 +198,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "recording",
             "repair",
             "repair_run",
-            "signature",
+            "signature_dir",
             "sqlite",
             "state_dir",
             "watch",
@@ -198,6 +207,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "assemble",
         &[
+            "calendar",
             "clock",
             "config",
             "decision_log",
@@ -212,6 +222,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "recording",
             "resources",
             "signature",
+            "signature_dir",
             "state_dir",
             "watch",
         ],
@@ -222,6 +233,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "assemble",
             "clock",
+            "command",
             "config",
             "digest",
             "escape",
@@ -241,6 +253,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "assemble",
             "clock",
+            "command",
             "config",
             "decision_log",
             "demo",
@@ -253,6 +266,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "health",
             "journal",
             "live",
+            "logging",
             "model",
             "path_trust",
             "pattern",
@@ -265,6 +279,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "report",
             "row_values",
             "signature",
+            "signature_dir",
             "signing",
             "source",
             "sqlite",
@@ -294,9 +309,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 fn sources() -> Vec<(String, PathBuf, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/src");
+    let host = Path::new(env!("CARGO_MANIFEST_DIR")).join("../host");
+    let mut found = sources_below(&host.join("src"));
+    found.extend(sources_below(&host.join("core/src")));
+    found
+}
+
+/// Module, path and text of each source file of a crate.
+fn sources_below(root: &Path) -> Vec<(String, PathBuf, String)> {
     let mut found = Vec::new();
-    let mut dirs = vec![root.clone()];
+    let mut dirs = vec![root.to_owned()];
     while let Some(dir) = dirs.pop() {
         for entry in fs::read_dir(&dir).unwrap() {
             let path = entry.unwrap().path();
@@ -304,7 +326,7 @@ fn sources() -> Vec<(String, PathBuf, String)> {
                 dirs.push(path);
             } else if path.extension().is_some_and(|e| e == "rs") {
                 let first = path
-                    .strip_prefix(&root)
+                    .strip_prefix(root)
                     .unwrap()
                     .components()
                     .next()
@@ -355,6 +377,45 @@ fn there_is_no_circle() {
             assert!(before.contains(used), "{module} is named before {used}");
         }
         assert!(before.insert(module), "{module} is named twice");
+    }
+}
+
+/// What reaches a clock, a file, a network or another process: not the core.
+#[test]
+fn the_core_is_without_input_and_output() {
+    let core = Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/core");
+    let manifest: toml::Table = fs::read_to_string(core.join("Cargo.toml"))
+        .unwrap()
+        .parse()
+        .unwrap();
+    let pure = [
+        "jiff",
+        "postcard",
+        "proptest",
+        "rand",
+        "serde",
+        "serde_json",
+        "statrs",
+        "strsim",
+        "thiserror",
+        "toml",
+    ];
+    for section in ["dependencies", "dev-dependencies"] {
+        for name in manifest[section].as_table().unwrap().keys() {
+            assert!(pure.contains(&name.as_str()), "{section}: {name}");
+        }
+    }
+    let outside = [
+        "std::fs",
+        "std::net",
+        "std::process",
+        "std::thread",
+        "std::env",
+    ];
+    for (_, path, text) in sources_below(&core.join("src")) {
+        for outside in outside {
+            assert!(!text.contains(outside), "{}: {outside}", path.display());
+        }
     }
 }
 

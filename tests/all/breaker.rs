@@ -18,7 +18,7 @@ use crate::ward::{Ward, WardOptions};
 fn begins_to(misbehave: &str) -> Vec<u8> {
     attacks::built(&format!(
         r#"
-        (import "dbmedic:policy/telemetry@0.1.0" "latest" (func $latest (param i32 i32 i32)))
+        (import "dbmedic:policy/telemetry@0.2.0" "latest" (func $latest (param i32 i32 i32)))
         (data (i32.const 400) "boom")
         (func (export "@decide") (param i32) (result i32)
           ;; No repair.

@@ -46,8 +46,17 @@ pub(crate) fn data(output: &Output) -> String {
 }
 
 /// Waits until something is so.
-pub(crate) fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
+pub(crate) fn wait_for<T>(what: &str, found: impl FnMut() -> Option<T>) -> T {
+    wait_within(Duration::from_secs(30), what, found)
+}
+
+/// Waits until something is so, at most this long.
+pub(crate) fn wait_within<T>(
+    limit: Duration,
+    what: &str,
+    mut found: impl FnMut() -> Option<T>,
+) -> T {
+    let deadline = Instant::now() + limit;
     loop {
         if let Some(it) = found() {
             return it;
@@ -186,4 +195,31 @@ pub(crate) fn damage_log(path: &Path, share: f64) {
     frames[32 + frame * FRAME + 2000] ^= 0x40;
     std::fs::copy(&work, path).unwrap();
     std::fs::write(path.with_extension("db-wal"), frames).unwrap();
+}
+
+/// A verdict as the puppet reads it: each field, in the order of the contract.
+pub(crate) fn packed(verdict: &dbmedic::model::Verdict) -> Vec<u8> {
+    let dbmedic::model::Verdict {
+        classification,
+        level,
+        repair,
+        needs_approval,
+        halt,
+        confidence,
+        verbosity,
+        alerts,
+        reasons,
+        suggestions,
+        memory,
+    } = verdict;
+    let first = (
+        classification,
+        level,
+        repair,
+        needs_approval,
+        halt,
+        confidence,
+    );
+    let rest = (verbosity, alerts, reasons, suggestions, memory);
+    postcard::to_allocvec(&(first, rest)).unwrap()
 }

@@ -59,6 +59,7 @@ fn keep_a_log(directory: &Path, looks: u64, room: Room) -> u64 {
 
 fn keep_a_log_of(policies: Policies, directory: &Path, looks: u64, room: Room) -> u64 {
     let target = TargetOptions {
+        kind: dbmedic::model::sqlite(),
         policies: ["default", "reader", "counter"].map(str::to_owned).into(),
         mode: Mode::Observe,
         diagnose: DiagnoseOptions {
@@ -116,10 +117,8 @@ fn keep_a_log_of(policies: Policies, directory: &Path, looks: u64, room: Room) -
                     outcome_result: OutcomeResult::RolledBack,
                     reason: "it did not verify".into(),
                     duration_ms: 12,
-                    loss: DataLoss {
-                        commits: 0,
-                        percent: 0.0,
-                    },
+                    loss: DataLoss::NONE,
+                    notes: Vec::new(),
                 },
             },
             _ => Event::Observed(Observation {

@@ -116,6 +116,28 @@ fn names_in_a_database_and_of_its_file() {
     }
     shown!(home, "release", NASTY, "--state-dir", &state);
     shown!(home, "approve", NASTY, "--state-dir", &state);
+    for said in [
+        &["deny", "INC-1"][..],
+        &["deny", "INC-1", "--repair", NASTY],
+        &["ack", NASTY],
+        &[
+            "silence", "add", "--kind", NASTY, "--rule", NASTY, "--for", "1h",
+        ],
+        &["silence", "add", "--target", NASTY, "--for", NASTY],
+        &["silence", "remove", NASTY],
+        &["silence", "list"],
+        &["silence", "list", "--json"],
+        &["maintenance", "start", NASTY, "--for", "1h"],
+        &["maintenance", "stop", NASTY],
+        &["maintenance", "list"],
+    ] {
+        let mut args: Vec<&OsStr> = said.iter().map(OsStr::new).collect();
+        args.extend(["--state-dir".as_ref(), state.as_os_str()]);
+        if !said.contains(&"list") {
+            args.extend(["--by", NASTY, "--reason", NASTY].map(OsStr::new));
+        }
+        shown(home, &args);
+    }
     shown!(home, "policy", "status", "--state-dir", &state);
     shown!(home, "policy", "swap", NASTY, "--state-dir", &state);
     shown!(home, "policy", "replay", state.join("decisions"));
@@ -290,7 +312,7 @@ fn what_policies_say() {
     damage_index(&path);
     // The text of its reason, which it also logs: an escape sequence, a line break, a mark.
     let policy = attacks::built(
-        r#"(import "dbmedic:policy/log@0.1.0" "write" (func $log (param i32 i32 i32)))
+        r#"(import "dbmedic:policy/log@0.2.0" "write" (func $log (param i32 i32 i32)))
         (func (export "@decide") (param i32) (result i32)
           (i32.store (i32.const 320) (i32.const 0x0a_4d_5b_1b))
           (i32.store (i32.const 324) (i32.const 0x5b_ae_80_e2))

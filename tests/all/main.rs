@@ -35,6 +35,8 @@ mod common;
 
 /// What keeps decisions apart, what is counted, and when a policy is out of service.
 mod containment;
+/// The versions of the contract side by side.
+mod contract;
 
 /// Every decision in a chained log: kept, replayed, compared, tampered with.
 mod decision_log;
@@ -68,6 +70,12 @@ mod live;
 
 /// Busy neighbours of a database: nobody is ended but who is in the way.
 mod neighbours;
+
+/// Denials, acknowledgements, silences and maintenance windows, in the pipeline.
+mod people;
+
+/// The same through the command line, to a dbmedic that runs and to one that does not.
+mod people_command;
 
 /// A policy's memory: its own over swaps, rollbacks, new keys and restarts.
 mod memory;

@@ -185,10 +185,8 @@ fn a_repair_is_chosen_for_findings_only() {
         outcome_result: OutcomeResult::Verified,
         reason: "done".into(),
         duration_ms: 1,
-        loss: DataLoss {
-            commits: 0,
-            percent: 0.0,
-        },
+        loss: DataLoss::NONE,
+        notes: Vec::new(),
     });
     for event in [outcome, PolicyEvent::Tick] {
         let decision = policy.decide(&event, &context(&policy), &mut NoTelemetry);
@@ -514,7 +512,7 @@ fn junk_never_loads_and_never_panics() {
 fn wasi_is_refused_with_a_hint() {
     let (error, message) = refused(&component(
         r#"(import "wasi:cli/environment@0.2.0" (instance))
-           (import "dbmedic:policy/log@0.1.0" (instance))
+           (import "dbmedic:policy/log@0.2.0" (instance))
            (import "evil:door/open@1.0.0" (instance))"#,
     ));
     match error {
@@ -534,14 +532,14 @@ fn another_contract_is_refused_and_the_missing_part_named() {
     let exports = [
         // Nothing at all, another version, and the right name with the wrong functions.
         "",
+        r#"(instance $i) (export "dbmedic:policy/decision@0.3.0" (instance $i))"#,
         r#"(instance $i) (export "dbmedic:policy/decision@0.2.0" (instance $i))"#,
-        r#"(instance $i) (export "dbmedic:policy/decision@0.1.0" (instance $i))"#,
         r#"(core module $m (func (export "f")))
            (core instance $c (instantiate $m))
            (func $f (canon lift (core func $c "f")))
            (instance $i (export "describe" (func $f)) (export "configure" (func $f))
                         (export "decide" (func $f)))
-           (export "dbmedic:policy/decision@0.1.0" (instance $i))"#,
+           (export "dbmedic:policy/decision@0.2.0" (instance $i))"#,
     ];
     for export in exports {
         let (error, message) = refused(&component(export));
@@ -551,7 +549,7 @@ fn another_contract_is_refused_and_the_missing_part_named() {
             "{message}"
         );
     }
-    let newer = r#"(import "dbmedic:policy/telemetry@0.2.0" (instance
+    let newer = r#"(import "dbmedic:policy/telemetry@0.3.0" (instance
                      (export "latest" (func (param "series" string)))))"#;
     let (error, message) = refused(&component(newer));
     assert!(matches!(error, LoadError::Contract(_)), "{message}");

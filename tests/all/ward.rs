@@ -450,6 +450,7 @@ fn plans(
 fn pipeline_options(options: &WardOptions) -> PipelineOptions {
     let targets = (0..).zip(&options.lines).map(|(number, line): (u32, _)| {
         let target = TargetOptions {
+            kind: dbmedic::model::sqlite(),
             policies: line.clone(),
             mode: Mode::Observe,
             diagnose: DiagnoseOptions {

@@ -50,7 +50,7 @@ const DATA: &str = r#"
   "\01\00\01\00\01\00\00\00\50\01\00\00\0f\00\00\00\00\00\00\00\00\00\00\00"
   "\00\00\00\00\00\00\e0\3f\01\00\00\00\00\00\00\00\00\00\00\00\00\02\00\00\01\00\00\00")"#;
 
-const INTERFACE: &str = "dbmedic:policy/decision@0.1.0";
+const INTERFACE: &str = "dbmedic:policy/decision@0.2.0";
 
 fn here() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use dbmedic::diagnose::DiagnoseOptions;
 use dbmedic::guard::{GuardLimits, Mode};
 use dbmedic::model::{
-    Candidate, CascadeLevel, Context, DataLoss, EscalationLevel, Finding, PolicyEvent, Setting,
+    Candidate, CascadeLevel, Context, DataLoss, EscalationLevel, Finding, Maintenance, PolicyEvent,
+    Setting,
 };
 use dbmedic::pipeline::{Carried, PipelineOptions, TargetOptions, only_default};
 use dbmedic::policy::{BreakerOptions, Limits, Policy};
@@ -33,10 +34,7 @@ pub fn finding() -> PolicyEvent {
             level: CascadeLevel::InPlace,
             preconditions: Vec::new(),
             expected_duration_ms: 100,
-            expected_loss: DataLoss {
-                commits: 0,
-                percent: 0.0,
-            },
+            expected_loss: DataLoss::NONE,
             undoable: false,
         }],
     })
@@ -53,8 +51,11 @@ pub fn context(policy: &Policy) -> Context {
         incidents: Vec::new(),
         constraints: Vec::new(),
         metrics: Vec::new(),
+        maintenance: Maintenance::default(),
+        local_time: None,
         settings: policy.settings().to_vec(),
         memory: vec![41],
+        target_kind: "sqlite".into(),
     }
 }
 
@@ -72,6 +73,7 @@ pub fn resident_bytes() -> u64 {
 /// A pipeline of one target that is only observed.
 pub fn observed(target: &str) -> PipelineOptions {
     let options = TargetOptions {
+        kind: dbmedic::model::sqlite(),
         policies: only_default(),
         mode: Mode::Observe,
         diagnose: DiagnoseOptions {

@@ -1,6 +1,6 @@
 //! `config`: make and check a config file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -9,7 +9,7 @@ use super::{Ended, complain, complain_lines, say, say_json, tell_error};
 use crate::assemble::check_policies;
 use crate::config::{self, Config, ConfigErrors, Loaded};
 use crate::gate::GateError;
-use crate::signature::SignatureDir;
+use crate::signature_dir::SignatureDir;
 
 /// What can be done with a config file.
 #[derive(Debug, Subcommand)]
@@ -22,9 +22,11 @@ pub(crate) enum ConfigCommand {
     },
     /// Find the mistakes in a config file, the policy's parameters included
     Check {
-        /// The config file
-        #[arg(default_value = "dbmedic.toml")]
-        file: PathBuf,
+        /// The config file (default: dbmedic.toml)
+        file: Option<PathBuf>,
+        /// The config file, as for `run`
+        #[arg(short, long = "config", value_name = "FILE", conflicts_with = "file")]
+        config: Option<PathBuf>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -41,53 +43,63 @@ pub(crate) fn run(command: &ConfigCommand) -> Ended {
             ));
             Ok(ExitCode::SUCCESS)
         }
-        ConfigCommand::Check { file, json } => match Config::load(file) {
-            Err(errors) if *json => {
-                say_json(&errors)?;
-                Ok(if std::fs::File::open(file).is_err() {
-                    ExitCode::from(2)
-                } else {
-                    ExitCode::FAILURE
-                })
+        ConfigCommand::Check { file, config, json } => {
+            let usual = Path::new("dbmedic.toml");
+            check(
+                config.as_deref().or(file.as_deref()).unwrap_or(usual),
+                *json,
+            )
+        }
+    }
+}
+
+fn check(file: &Path, json: bool) -> Ended {
+    match Config::load(file) {
+        Err(errors) if json => {
+            say_json(&errors)?;
+            Ok(if std::fs::File::open(file).is_err() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            })
+        }
+        // Of a file that is not there nothing can be said.
+        Err(errors) if std::fs::File::open(file).is_err() => Err(errors.into()),
+        Err(errors) => Ok(wrong(&errors.into())),
+        Ok(loaded) => {
+            let known = SignatureDir::at(&loaded.config.signature_dir).load();
+            if let Some(error) = known.left_out.into_iter().next() {
+                return Ok(wrong(&error.into()));
             }
-            // Of a file that is not there nothing can be said.
-            Err(errors) if std::fs::File::open(file).is_err() => Err(errors.into()),
-            Err(errors) => Ok(wrong(&errors.into())),
-            Ok(loaded) => {
-                let known = SignatureDir::at(&loaded.config.signature_dir).load();
-                if let Some(error) = known.left_out.into_iter().next() {
-                    return Ok(wrong(&error.into()));
-                }
-                if let Err(error) = check_policies(&loaded) {
-                    let errors = match in_the_file(&loaded, error) {
-                        Ok(errors) if *json => {
-                            say_json(&errors)?;
-                            return Ok(ExitCode::FAILURE);
-                        }
-                        Ok(errors) => errors.into(),
-                        Err(error) => error,
-                    };
-                    return Ok(wrong(&errors));
-                }
-                if let Err(errors) = loaded.needs_state_dir() {
-                    if *json {
+            if let Err(error) = check_policies(&loaded) {
+                let errors = match in_the_file(&loaded, error) {
+                    Ok(errors) if json => {
                         say_json(&errors)?;
                         return Ok(ExitCode::FAILURE);
                     }
-                    return Ok(wrong(&errors.into()));
-                }
-                if *json {
-                    say_json(&loaded.warnings)?;
-                } else {
-                    loaded
-                        .warnings
-                        .iter()
-                        .for_each(|warning| complain_lines(&warning.to_string()));
-                    say(&format!("{}: ok", file.display()))?;
-                }
-                Ok(ExitCode::SUCCESS)
+                    Ok(errors) => errors.into(),
+                    Err(error) => error,
+                };
+                return Ok(wrong(&errors));
             }
-        },
+            if let Err(errors) = loaded.needs_state_dir() {
+                if json {
+                    say_json(&errors)?;
+                    return Ok(ExitCode::FAILURE);
+                }
+                return Ok(wrong(&errors.into()));
+            }
+            if json {
+                say_json(&loaded.warnings)?;
+            } else {
+                loaded
+                    .warnings
+                    .iter()
+                    .for_each(|warning| complain_lines(&warning.to_string()));
+                say(&format!("{}: ok", file.display()))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! `incidents`, `approve`, `release`: what happened, and a person's word to a running dbmedic.
+//! `incidents`: what happened, and why.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,12 +11,12 @@ use serde::Serialize;
 
 use super::{Ended, StateArgs, complain, say, say_json};
 use crate::clock::wall_ms;
+use crate::command::{Command, Request};
 use crate::journal::{Journal, JournalEntry, JournalLine};
-use crate::model::{Value, utc};
+use crate::model::{Attribution, RepairAnswer, Value, is_in_group, utc};
 use crate::pipeline::{Effect, RulingSummary};
 use crate::report::{Narrator, outcome_line, seconds, verdict_line};
 use crate::row_values;
-use crate::state_dir::{StateDir, Word};
 
 /// Arguments of `incidents`.
 #[derive(Debug, Args)]
@@ -55,10 +55,7 @@ struct WhichArgs {
 
 impl WhichArgs {
     fn keeps(&self, row: &Row, now_ms: u64) -> bool {
-        let is_kind = |kind: &String| {
-            let rest = row.kind.strip_prefix(kind.as_str());
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
+        let is_kind = |group: &String| is_in_group(&row.kind, group);
         let is_recent = |since: Duration| {
             let since_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
             row.resolved_ms.unwrap_or(row.opened_ms) >= now_ms.saturating_sub(since_ms)
@@ -73,7 +70,7 @@ impl WhichArgs {
 }
 
 /// A length of time as a person writes it: a whole number and `s`, `m`, `h` or `d`.
-fn parse_time(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
     const USE: &str = "write a whole number and a unit, for example 30m, 12h or 7d";
     let unit = text.chars().last().ok_or(USE)?;
     let seconds = match unit {
@@ -86,24 +83,6 @@ fn parse_time(text: &str) -> Result<Duration, String> {
     let number: u64 = text[..text.len() - 1].parse().map_err(|_| USE)?;
     let seconds = number.checked_mul(seconds).ok_or("that is too long")?;
     Ok(Duration::from_secs(seconds))
-}
-
-/// Arguments of `approve`.
-#[derive(Debug, Args)]
-pub(crate) struct ApproveArgs {
-    /// The incident, for example INC-3
-    incident: String,
-    #[command(flatten)]
-    state: StateArgs,
-}
-
-/// Arguments of `release`.
-#[derive(Debug, Args)]
-pub(crate) struct ReleaseArgs {
-    /// The target's name in the configuration
-    target: String,
-    #[command(flatten)]
-    state: StateArgs,
 }
 
 /// An incident in one line.
@@ -121,6 +100,89 @@ struct Row {
     /// Whether no repair touches the target because of it.
     halts: bool,
     outcome: Option<String>,
+    /// Who works on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acknowledged: Option<Attribution>,
+    /// The last answer of a person to each of its repairs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    answers: Vec<RepairAnswer>,
+}
+
+impl Row {
+    /// Takes up an entry of the journal that is about it.
+    fn follow(&mut self, entry: JournalEntry, at_ms: u64) {
+        match entry {
+            JournalEntry::Happened {
+                effect: Effect::Decided(decided),
+            } => {
+                self.waits_for_person &= decided.verdict.repair.is_some();
+                self.halts |= decided.verdict.halt;
+                self.verdict = Some(verdict_line(&decided.verdict));
+            }
+            JournalEntry::Happened {
+                effect: Effect::Ruled { ruling, .. },
+            } => {
+                self.waits_for_person = ruling == RulingSummary::AwaitsPerson;
+            }
+            JournalEntry::Happened {
+                effect: Effect::IncidentResolved { resolved, .. },
+            } => {
+                self.resolved_ms = Some(resolved.resolved_ms);
+                self.halts = false;
+            }
+            JournalEntry::RepairClosed { outcome, .. } => {
+                self.outcome = Some(outcome_line(&outcome));
+            }
+            JournalEntry::Happened {
+                effect: Effect::AcknowledgementEnded { .. },
+            } => self.acknowledged = None,
+            JournalEntry::Said { command, asker } => {
+                let said = Attribution {
+                    by: asker.by,
+                    at_ms,
+                    note: asker.reason,
+                };
+                self.hear(&command, said);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes up what a person said of it.
+    fn hear(&mut self, command: &Command, said: Attribution) {
+        let (repair, granted) = match command {
+            Command::Acknowledge { .. } => {
+                self.acknowledged = Some(said);
+                return;
+            }
+            Command::Approve {
+                repair: Some(repair),
+                ..
+            } => (repair.id.clone(), true),
+            Command::Deny { repair, .. } => (repair.id.clone(), false),
+            _ => return,
+        };
+        self.waits_for_person = false;
+        self.answers.retain(|answer| answer.repair != repair);
+        self.answers.push(RepairAnswer {
+            repair,
+            granted,
+            said,
+        });
+    }
+
+    /// What people said of it, a line each.
+    fn people(&self) -> Vec<String> {
+        let acknowledged = self.acknowledged.iter();
+        let acknowledged =
+            acknowledged.map(|said| format!("acknowledged at {}{said}", utc(said.at_ms)));
+        let answers = self.answers.iter().map(|answer| {
+            let how = if answer.granted { "approved" } else { "denied" };
+            let said = &answer.said;
+            format!("{} {how} at {}{said}", answer.repair, utc(said.at_ms))
+        });
+        acknowledged.chain(answers).collect()
+    }
 }
 
 pub(crate) fn incidents(args: &IncidentsArgs) -> Ended {
@@ -161,6 +223,8 @@ fn all(args: &IncidentsArgs, state_dir: &Path) -> Ended {
                 waits_for_person: false,
                 halts: false,
                 outcome: None,
+                acknowledged: None,
+                answers: Vec::new(),
             };
             place.insert(id.clone(), line.seq);
             rows.insert(line.seq, row);
@@ -168,30 +232,7 @@ fn all(args: &IncidentsArgs, state_dir: &Path) -> Ended {
         let Some(row) = place.get(&id).and_then(|seq| rows.get_mut(seq)) else {
             continue;
         };
-        match line.entry {
-            JournalEntry::Happened {
-                effect: Effect::Decided(decided),
-            } => {
-                row.waits_for_person &= decided.verdict.repair.is_some();
-                row.halts |= decided.verdict.halt;
-                row.verdict = Some(verdict_line(&decided.verdict));
-            }
-            JournalEntry::Happened {
-                effect: Effect::Ruled { ruling, .. },
-            } => {
-                row.waits_for_person = ruling == RulingSummary::AwaitsPerson;
-            }
-            JournalEntry::Happened {
-                effect: Effect::IncidentResolved { resolved, .. },
-            } => {
-                row.resolved_ms = Some(resolved.resolved_ms);
-                row.halts = false;
-            }
-            JournalEntry::RepairClosed { outcome, .. } => {
-                row.outcome = Some(outcome_line(&outcome));
-            }
-            _ => {}
-        }
+        row.follow(line.entry, line.at_ms);
     }
     let now_ms = wall_ms();
     rows.retain(|_, row| args.which.keeps(row, now_ms));
@@ -220,7 +261,8 @@ fn all(args: &IncidentsArgs, state_dir: &Path) -> Ended {
             row.kind
         ))?;
         say(&format!("         {}", row.summary))?;
-        for line in [&row.verdict, &row.outcome].into_iter().flatten() {
+        let lines = [&row.verdict, &row.outcome].into_iter().flatten().cloned();
+        for line in lines.chain(row.people()) {
             say(&format!("         {line}"))?;
         }
     }
@@ -234,7 +276,8 @@ fn all(args: &IncidentsArgs, state_dir: &Path) -> Ended {
 fn released(entry: &JournalEntry) -> Option<&str> {
     match entry {
         JournalEntry::Said {
-            word: Word::Release { target },
+            command: Command::Release { target },
+            ..
         }
         | JournalEntry::Happened {
             effect: Effect::HaltEnded { target, .. },
@@ -297,23 +340,24 @@ fn values(args: &IncidentsArgs, state_dir: &Path, incident: &str) -> Ended {
 }
 
 fn one(args: &IncidentsArgs, state_dir: &Path, incident: &str) -> Ended {
-    let mut narrator: Option<Narrator> = None;
+    let mut narrator = Narrator::default();
+    let mut is_known = false;
     let mut lines: Vec<JournalLine> = Vec::new();
     for line in Journal::read(state_dir)? {
         let line = line?;
         if incident_of(&line.entry) != Some(incident) {
             continue;
         }
+        is_known = true;
         if args.json {
             lines.push(line);
             continue;
         }
-        let narrator = narrator.get_or_insert_with(|| Narrator::new(line.at_ms));
-        for text in tell(narrator, &line) {
+        for text in tell(&mut narrator, &line) {
             say(&text)?;
         }
     }
-    if narrator.is_none() && lines.is_empty() {
+    if !is_known {
         bail!("{incident}: no such incident in {}", state_dir.display());
     }
     if args.json {
@@ -326,7 +370,13 @@ fn one(args: &IncidentsArgs, state_dir: &Path, incident: &str) -> Ended {
 fn tell(narrator: &mut Narrator, line: &JournalLine) -> Vec<String> {
     match &line.entry {
         JournalEntry::Happened { effect } => narrator.tell(line.at_ms, effect),
-        JournalEntry::Said { word } => narrator.note(line.at_ms, "person", &word.to_string()),
+        JournalEntry::Said { command, asker } => {
+            let request = Request {
+                asker: asker.clone(),
+                command: command.clone(),
+            };
+            narrator.note(line.at_ms, "person", &request.to_string())
+        }
         JournalEntry::RepairIntended(intent) => {
             let candidate = &intent.candidate;
             narrator.note(
@@ -343,91 +393,13 @@ fn tell(narrator: &mut Narrator, line: &JournalLine) -> Vec<String> {
 }
 
 /// The incident that a journal entry belongs to.
-fn incident_of(entry: &JournalEntry) -> Option<&str> {
+pub(super) fn incident_of(entry: &JournalEntry) -> Option<&str> {
     match entry {
-        JournalEntry::Happened { effect } => match effect {
-            Effect::IncidentOpened { finding, .. } => Some(&finding.incident),
-            Effect::Decided(decided) => decided.incident.as_deref(),
-            Effect::Ruled { incident, .. }
-            | Effect::Preserve { incident, .. }
-            | Effect::HaltEnded { incident, .. }
-            | Effect::CopyAside { incident, .. } => Some(incident),
-            Effect::RepairEnded { outcome, .. } => Some(&outcome.incident),
-            Effect::IncidentResolved { resolved, .. } => Some(&resolved.incident),
-            _ => None,
-        },
-        JournalEntry::Said { word } => match word {
-            Word::Approve { incident, .. } => Some(incident),
-            Word::Release { .. } => None,
-        },
+        JournalEntry::Happened { effect } => effect.incident(),
+        JournalEntry::Said { command, .. } => command.incident(),
         JournalEntry::Policy(_) => None,
         JournalEntry::RepairIntended(intent) => Some(&intent.finding.incident),
         JournalEntry::RepairStep { incident, .. } => Some(incident),
         JournalEntry::RepairClosed { outcome, .. } => Some(&outcome.incident),
     }
-}
-
-pub(crate) fn approve(args: &ApproveArgs) -> Ended {
-    let incident = &args.incident;
-    let state_dir = args.state.existing()?;
-    let (mut known, mut waits) = (false, None);
-    for line in Journal::read(&state_dir)?.filter_map(Result::ok) {
-        if incident_of(&line.entry) != Some(incident) {
-            continue;
-        }
-        known = true;
-        match line.entry {
-            JournalEntry::Happened {
-                effect: Effect::Ruled { waits: now, .. },
-            } => waits = now,
-            JournalEntry::Happened {
-                effect: Effect::Decided(decided),
-            } if decided.verdict.repair.is_some() => {}
-            JournalEntry::Happened {
-                effect: Effect::Decided(_) | Effect::IncidentResolved { .. },
-            } => waits = None,
-            _ => {}
-        }
-    }
-    if !known {
-        bail!("{incident}: no such incident in {}", state_dir.display());
-    }
-    let Some(repair) = waits else {
-        bail!("{incident}: no repair waits for a person");
-    };
-    complain(&format!("{incident}: {}: {}", repair.id, repair.summary));
-    let word = Word::Approve {
-        incident: incident.clone(),
-        // What waits by the time that this is heard may be another one.
-        repair: Some(repair),
-    };
-    leave(&StateDir::open(&state_dir)?, &word)
-}
-
-pub(crate) fn release(args: &ReleaseArgs) -> Ended {
-    let word = Word::Release {
-        target: args.target.clone(),
-    };
-    let state_dir = StateDir::open(&args.state.existing()?)?;
-    if !state_dir
-        .load_carried()?
-        .0
-        .targets
-        .contains_key(&args.target)
-    {
-        bail!(
-            "{}: no such target in {}",
-            args.target,
-            state_dir.root().display()
-        );
-    }
-    leave(&state_dir, &word)
-}
-
-fn leave(state_dir: &StateDir, word: &Word) -> Ended {
-    state_dir.leave_word(word)?;
-    complain(
-        "recorded: a running dbmedic picks it up within a second, otherwise the next one does when it starts",
-    );
-    Ok(ExitCode::SUCCESS)
 }

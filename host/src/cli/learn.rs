@@ -13,7 +13,8 @@ use super::episode::{Rows, Table};
 use super::recorded_incident;
 use super::table::ReadArgs;
 use super::{Ended, complain, say, say_json};
-use crate::signature::{Deviations, Signature, SignatureDir};
+use crate::signature::{Deviations, Signature};
+use crate::signature_dir::SignatureDir;
 
 /// Strength from which on a metric moved at all.
 const MOVED: f64 = 0.5;

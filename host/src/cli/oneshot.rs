@@ -298,6 +298,7 @@ fn config_for(args: &VisitArgs, mode: Mode, state_dir: PathBuf) -> anyhow::Resul
         policies: crate::pipeline::only_default(),
         mode,
         constraints: config.constraints.clone(),
+        maintenance: Vec::new(),
     }];
     args.policy.lay_over(&mut config)?;
     Ok(config)
@@ -307,7 +308,7 @@ fn config_for(args: &VisitArgs, mode: Mode, state_dir: PathBuf) -> anyhow::Resul
 fn visit(setup: Setup, args: &VisitArgs, snapshots: Snapshots) -> anyhow::Result<Visit> {
     let pace = setup.pace;
     let (state_dir, exe) = (setup.state_dir.clone(), setup.exe.clone());
-    let mut narrator = Narrator::new(now_ms());
+    let mut narrator = Narrator::default();
     let talk = somebody_looks_on() && !args.json;
     let mut visit = Visit {
         v: 1,

@@ -145,7 +145,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Ended {
         let runtime = runtimes.get(name).unwrap_or(&runtime);
         components.recorded(name, runtime, to, settings).map(Some)
     };
-    let mut narrator = Narrator::new(header.started_ms);
+    let mut narrator = Narrator::default();
     let policies = Policies::new(policy, named);
     let summary = replay(
         recording,

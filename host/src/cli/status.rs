@@ -7,13 +7,25 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
+use serde::Serialize;
 
+use super::quiet::{silence_line, silences};
 use super::{Ended, StateArgs, complain, say, say_json};
 use crate::clock::wall_ms;
 use crate::health::{CheckKind, CheckReport, Health, Status};
 use crate::journal::Journal;
+use crate::model::Silence;
 use crate::report::ago;
 use crate::state_dir::{HealthOfTargets, StateDir};
+
+/// What is shown: what a run keeps of its targets, and the silences in force.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    health: &'a HealthOfTargets,
+    #[serde(skip_serializing_if = "<[Silence]>::is_empty")]
+    silences: &'a [Silence],
+}
 
 /// Between two looks with `--watch`.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -51,15 +63,24 @@ pub(crate) fn run(args: &StatusArgs) -> Ended {
             health.targets.retain(|name, _| name == target);
             health.checks.retain(|name, _| name == target);
         }
+        let mut silences = silences(&state_dir)?;
+        silences.retain(|silence| {
+            let of = (args.target.as_ref(), silence.scope.target.as_ref());
+            matches!(of, (None, _) | (_, None)) || of.0 == of.1
+        });
         if args.json {
-            say_json(&health)?;
+            say_json(&Shown {
+                health: &health,
+                silences: &silences,
+            })?;
             return Ok(code(&health));
         }
         if args.watch && std::io::stdout().is_terminal() {
             let mut out = std::io::stdout().lock();
             write!(out, "{CLEAR}")?;
         }
-        for line in lines(&health, wall_ms()) {
+        let silences = silences.iter().map(silence_line);
+        for line in lines(&health, wall_ms()).into_iter().chain(silences) {
             say(&line)?;
         }
         if !Journal::is_in_use(&state_dir) {

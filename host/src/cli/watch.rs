@@ -8,13 +8,13 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use super::{Ended, PolicyArgs, complain, complain_lines, say_json};
+use super::{Ended, PolicyArgs, complain_lines, say_json};
 use crate::assemble::assemble_service;
-use crate::clock::now_ms;
 use crate::config::Config;
 use crate::live::Live;
+use crate::logging::{self, LogFormat, NARRATIVE};
 use crate::pipeline::DEFAULT_POLICY;
-use crate::report::Narrator;
+use crate::report::{Message, Narrator};
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -35,6 +35,7 @@ pub(crate) struct RunArgs {
 pub(crate) fn run(args: &RunArgs) -> Ended {
     let mut loaded = Config::load(&args.config)?;
     loaded.needs_state_dir()?;
+    logging::set_format(loaded.config.log_format);
     args.policy.lay_over(&mut loaded.config)?;
     if loaded.config.targets.is_empty() {
         bail!(
@@ -43,7 +44,11 @@ pub(crate) fn run(args: &RunArgs) -> Ended {
         );
     }
     for warning in &loaded.warnings {
-        complain_lines(&warning.to_string());
+        if loaded.config.log_format == LogFormat::Text {
+            complain_lines(&warning.to_string());
+        } else {
+            tracing::warn!(target: NARRATIVE, label = "config", "{}", warning.in_one_line());
+        }
     }
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -54,8 +59,8 @@ pub(crate) fn run(args: &RunArgs) -> Ended {
         signal_hook::flag::register(signal_hook::consts::SIGHUP, gate.look_anew())
             .context("listening for signals")?;
     }
-    let policy = setup.policies.get(DEFAULT_POLICY);
-    complain(&format!(
+    let policy = setup.policies.get(DEFAULT_POLICY).identity();
+    let watches = format!(
         "dbmedic watches {} with policy {} {}, mode {}; stop with Ctrl-C",
         loaded
             .config
@@ -64,17 +69,15 @@ pub(crate) fn run(args: &RunArgs) -> Ended {
             .map(|t| t.name.as_str())
             .collect::<Vec<_>>()
             .join(", "),
-        policy.name(),
-        policy.version(),
+        policy.name,
+        policy.version,
         loaded.config.mode,
-    ));
-    let mut narrator = Narrator::new(now_ms());
+    );
+    note("start", &watches);
+    let mut narrator = Narrator::default();
     let mut broken = None;
     let live = Live::start(setup, &mut |at_ms, told| {
-        narrator
-            .told(at_ms, &told)
-            .iter()
-            .for_each(|line| complain(line));
+        narrator.messages(at_ms, &told).iter().for_each(log);
     })?;
     live.run(&stop, &mut |at_ms, told| {
         if args.json {
@@ -82,12 +85,31 @@ pub(crate) fn run(args: &RunArgs) -> Ended {
                 broken.get_or_insert(error);
             }
         } else {
-            narrator
-                .told(at_ms, &told)
-                .iter()
-                .for_each(|line| complain(line));
+            narrator.messages(at_ms, &told).iter().for_each(log);
         }
     })?;
-    complain("stopped");
+    note("stop", "stopped");
     broken.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// Tells something that the command line does.
+fn note(label: &str, text: &str) {
+    tracing::info!(target: NARRATIVE, label, "{text}");
+}
+
+/// Tells what happens. Alerts and halts are warnings.
+fn log(message: &Message) {
+    let (at_ms, label, text) = (message.at_ms, message.label.as_str(), &message.head);
+    let details = (!message.details.is_empty()).then(|| {
+        // A line stays one.
+        let lines = message.details.iter().map(|line| line.replace('\n', "\\n"));
+        lines.collect::<Vec<_>>().join("\n")
+    });
+    let (database, incident) = (message.target.as_deref(), message.incident.as_deref());
+    let details = details.as_deref();
+    if ["alert", "halt"].contains(&label) {
+        tracing::warn!(target: NARRATIVE, at_ms, label, database, incident, details, "{text}");
+    } else {
+        tracing::info!(target: NARRATIVE, at_ms, label, database, incident, details, "{text}");
+    }
 }

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::constraints::constraints;
+use super::maintenance::time_zone;
 use super::policies::{named_policies, not_believed, policy_config};
 use super::resolve::Resolve;
 use super::targets::{Surroundings, targets};
@@ -13,6 +14,7 @@ use super::{
 };
 use crate::baseline::MAX_POINTS;
 use crate::document::{self, Section};
+use crate::logging::LogFormat;
 use crate::path_trust;
 
 pub(super) const SECOND: u64 = 1000;
@@ -64,6 +66,8 @@ pub(super) fn config(root: &mut Section<'_, '_>, base: &Path, resolve: &Resolve)
         not_believed(root, "signature_dir", &error);
     }
     let mode = root.choice("mode", default.mode, &MODES);
+    let time_zone = time_zone(root, resolve, default.time_zone);
+    let log_format = root.choice("log_format", default.log_format, &LogFormat::ALL);
     let observation = root.table("observation", observation);
     let resources = root.table("resources", resources);
     let operations = root.table("operations", operations);
@@ -91,6 +95,8 @@ pub(super) fn config(root: &mut Section<'_, '_>, base: &Path, resolve: &Resolve)
         state_dir,
         signature_dir,
         mode,
+        time_zone,
+        log_format,
         observation,
         resources,
         operations,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::constraints::{constraints, name};
+use super::maintenance::maintenance;
 use super::policies::line;
 use super::read::MODES;
 use super::resolve::Resolve;
@@ -41,6 +42,7 @@ pub(super) fn targets(root: &mut Section<'_, '_>, around: &Surroundings<'_>) -> 
         let mode = section.choice("mode", around.mode, &MODES);
         let policies = line(section, around.policies);
         let constraints = constraints(section, around.constraints);
+        let maintenance = maintenance(section);
         if let (Some(name), Some(sqlite)) = (name, sqlite) {
             targets.push(Target {
                 name,
@@ -49,6 +51,7 @@ pub(super) fn targets(root: &mut Section<'_, '_>, around: &Surroundings<'_>) -> 
                 policies,
                 mode,
                 constraints,
+                maintenance,
             });
         }
     });

@@ -60,7 +60,10 @@ fn each_option_in_the_template_shows_its_default() {
         "what it does not set is as in [policy]"
     );
     config.policy.limits.fuel = None;
-    let target = config.targets.pop().unwrap();
+    let mut target = config.targets.pop().unwrap();
+    let window = target.maintenance.pop().unwrap();
+    assert_eq!((window.days.len(), window.start_minute), (7, 120));
+    assert!(!window.allow_repairs && target.maintenance.is_empty());
     assert_eq!(target.mode, Mode::default());
     assert_eq!(target.constraints, Constraint::defaults());
     assert!(target.may_end.is_empty());
@@ -79,8 +82,8 @@ fn no_option_is_missing_from_the_template() {
     for (label, name) in findings.known() {
         let there = if label.is_empty() && findings.known().any(|(l, _)| l == format!("[{name}]")) {
             text.contains(&format!("\n[{name}]"))
-        } else if label == "[[targets]]" && name == "constraints" {
-            text.contains("[[targets.constraints]]")
+        } else if label == "[[targets]]" && ["constraints", "maintenance"].contains(&name) {
+            text.contains(&format!("[[targets.{name}]]"))
         } else if label == "[policy]" && text.contains(&format!("\n[policy.{name}]")) {
             true
         } else if label == "[policy]" && name == "trusted_keys" {

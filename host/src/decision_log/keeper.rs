@@ -263,9 +263,9 @@ fn item(
         },
     };
     let decided = serde_json::to_vec(&decided)?;
-    let present = policies.get(&part.policy);
-    let called = (present.digest() == &*part.digest)
-        .then(|| format!("{} {}", present.name(), present.version()));
+    let present = policies.get(&part.policy).identity();
+    let called =
+        (*present.digest == *part.digest).then(|| format!("{} {}", present.name, present.version));
     Ok(Item {
         crisis,
         policy: PolicyLine {

@@ -24,6 +24,7 @@ use super::workload::{Pace, Workload};
 use super::{Acknowledged, Scene};
 use crate::assemble::assemble;
 use crate::clock::now_ms;
+use crate::command::{Command, Request};
 use crate::config::{Config, Target};
 use crate::escape::{escaped, escaped_json};
 use crate::guard::Mode;
@@ -32,7 +33,7 @@ use crate::model::{Classification, OutcomeResult, Setting, Value, Verdict};
 use crate::pipeline::Effect;
 use crate::repair_run::StepReport;
 use crate::report::{Narrator, result_name, seconds, verdict_line};
-use crate::state_dir::{StateDir, Word};
+use crate::state_dir::StateDir;
 
 /// The target's name.
 const TARGET: &str = "orders";
@@ -223,7 +224,7 @@ impl Show {
             workload,
             state_dir,
             heard,
-            narrator: Narrator::new(now_ms()),
+            narrator: Narrator::default(),
             stop,
             live: Some(live),
             announced: Vec::new(),
@@ -343,7 +344,7 @@ impl Show {
         self.headline("bytes of an index are damaged in the file")?;
         let damage = damage_index(&mut self.workload, None)?;
         self.tell(&format!(
-            "{:20} {} entries of `{}` on page {}",
+            "{:25} {} entries of `{}` on page {}",
             "",
             damage.cells.len(),
             damage.index,
@@ -362,7 +363,7 @@ impl Show {
         self.headline("writers are killed, a frame near the log's end is damaged")?;
         let damage = damage_wal(&mut self.workload, WalPlace::NearEnd, LOG_FRAMES)?;
         self.tell(&format!(
-            "{:20} frame {} of {}, {} commits at or behind it",
+            "{:25} frame {} of {}, {} commits at or behind it",
             "", damage.frame, damage.frames, damage.lost_commits
         ))?;
         let row = self.healed(
@@ -381,7 +382,7 @@ impl Show {
         self.headline("writers are killed, a frame early in the log is damaged")?;
         let damage = damage_wal(&mut self.workload, WalPlace::Early, LOG_FRAMES)?;
         self.tell(&format!(
-            "{:20} frame {} of {}, {} commits at or behind it",
+            "{:25} frame {} of {}, {} commits at or behind it",
             "", damage.frame, damage.frames, damage.lost_commits
         ))?;
         let begun_ms = now_ms();
@@ -397,18 +398,20 @@ impl Show {
         })?;
         let untouched = Fingerprint::of(&self.scene)? == damage.damaged;
         self.tell(&format!(
-            "{:20} files are {} by dbmedic",
+            "{:25} files are {} by dbmedic",
             "",
             if untouched { "untouched" } else { "CHANGED" }
         ))?;
         self.tell(&format!(
-            "{:20} a person puts the good copy back and releases the target",
+            "{:25} a person puts the good copy back and releases the target",
             ""
         ))?;
         damage.undo(&self.scene)?;
-        self.state_dir.leave_word(&Word::Release {
+        let release = Command::Release {
             target: TARGET.to_owned(),
-        })?;
+        };
+        let request = Request::new(now_ms().to_string(), "the demo".to_owned(), None, release);
+        self.state_dir.leave_command(&request)?;
         self.workload.resume()?;
         self.resolved(&incident)?;
         let right = untouched
@@ -563,6 +566,7 @@ fn config(scene: &Scene, state_dir: PathBuf) -> Config {
         policies: crate::pipeline::only_default(),
         mode: Mode::Enforce,
         constraints: config.constraints.clone(),
+        maintenance: Vec::new(),
     }];
     config
 }

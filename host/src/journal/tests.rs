@@ -1,11 +1,13 @@
+use super::summary::COMMANDS;
 use super::*;
 
 fn said(incident: &str) -> JournalEntry {
     JournalEntry::Said {
-        word: Word::Approve {
+        command: Command::Approve {
             incident: incident.into(),
             repair: None,
         },
+        asker: Asker::default(),
     }
 }
 
@@ -170,4 +172,59 @@ fn room_that_is_taken_is_no_part_of_the_file() {
     again.append(3, &said("INC-3")).unwrap();
     let all = ["INC-1", "INC-2", "INC-3"].map(said);
     assert_eq!(entries(dir.path()), all);
+}
+
+#[test]
+fn commands_are_known_by_number_and_identifier_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let command = |id: &str, incident: &str| JournalEntry::Said {
+        command: Command::Acknowledge {
+            incident: incident.into(),
+        },
+        asker: Asker {
+            id: Some(id.into()),
+            ..Asker::default()
+        },
+    };
+    let journal = Journal::open(dir.path()).unwrap();
+    assert_eq!(journal.append(1, &command("a", "INC-1")).unwrap(), 1);
+    assert_eq!(journal.append(2, &command("b", "INC-2")).unwrap(), 2);
+    drop(journal);
+    let journal = Journal::open(dir.path()).unwrap();
+    assert!(
+        journal.knows_command("a") && journal.knows_command("b") && !journal.knows_command("c")
+    );
+    let after = |seq| -> Vec<u64> {
+        journal
+            .commands_after(seq)
+            .iter()
+            .map(|one| one.seq)
+            .collect()
+    };
+    assert_eq!(
+        (after(0), after(1), after(2)),
+        (vec![1, 2], vec![2], vec![])
+    );
+    // The oldest are forgotten: memory is bounded.
+    for n in 0..COMMANDS {
+        journal
+            .append(3, &command(&format!("n{n}"), "INC-3"))
+            .unwrap();
+    }
+    assert!(!journal.knows_command("b"));
+    assert_eq!(after(0).len(), COMMANDS);
+}
+
+#[test]
+fn an_old_command_reads_as_before() {
+    let old = r#"{"said":{"word":{"release":{"target":"shop"}}}}"#;
+    let entry: JournalEntry = serde_json::from_str(old).unwrap();
+    let expected = JournalEntry::Said {
+        command: Command::Release {
+            target: "shop".into(),
+        },
+        asker: Asker::default(),
+    };
+    assert_eq!(entry, expected);
+    assert_eq!(serde_json::to_string(&entry).unwrap(), old);
 }

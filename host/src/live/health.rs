@@ -84,7 +84,17 @@ impl Live {
         }
         let mut health = health::roll_up(signs);
         health.notes = health::notes_of_checks(reports);
+        health.notes.extend(health::note_of_maintenance(&context));
+        health.maintenance = context.maintenance;
         Some(health)
+    }
+
+    /// Tells the health of each target that changed, and keeps it for others to read.
+    pub(super) fn tell_health_of_all(&mut self, tell: &mut Listener<'_>) {
+        let names: Vec<_> = self.sites.keys().cloned().collect();
+        for name in &names {
+            self.tell_health(name, tell);
+        }
     }
 
     /// Tells a target's health when it changed, and keeps it for others to read.
@@ -105,10 +115,12 @@ impl Live {
                 let subjects = |health: &Health| -> Vec<_> {
                     let signs = health.signs.iter();
                     signs
-                        .map(|sign| (sign.subject.clone(), sign.status))
+                        .map(|sign| (sign.subject.clone(), sign.status, of_person(sign)))
                         .collect()
                 };
                 subjects(before) == subjects(&health)
+                    && before.notes == health.notes
+                    && before.maintenance == health.maintenance
             });
         if !is_told {
             let text = format!("{target}: {health}");
@@ -120,4 +132,9 @@ impl Live {
             self.written.save_health(&health, tell);
         }
     }
+}
+
+/// What of a sign people change: who works on an incident, and what they said of its repairs.
+fn of_person(sign: &Sign) -> Option<String> {
+    (sign.level == Level::System).then(|| sign.reason.clone())
 }

@@ -13,11 +13,11 @@ use super::{Listener, Live, Told};
 use crate::clock::{now_ms, wall_clock_note};
 use crate::gate::{GateHandle, GateRecord, Order};
 use crate::guard::ApprovedRepair;
-use crate::journal::{JournalEntry, JournalError};
+use crate::journal::{JournalEntry, JournalError, JournalledCommand};
 use crate::pipeline::{Carried, Event};
 use crate::repair_run::{self, StepReport};
 use crate::sqlite::repairs::SqliteRepairs;
-use crate::state_dir::LeftWord;
+use crate::state_dir::Waiting;
 use crate::watch::{Looker, Watched, Watcher};
 
 /// Between the beginnings of two watchers, milliseconds.
@@ -43,18 +43,9 @@ impl Live {
     /// Watches all targets until `stop` is set. A repair that has begun is brought to its end first.
     pub fn run(mut self, stop: &AtomicBool, tell: &mut Listener<'_>) -> anyhow::Result<Carried> {
         let (send, receive) = mpsc::channel::<Message>();
+        self.catch_up(tell)?;
         let gate = self.start_gate(&send, tell)?;
-        let mut watchers = BTreeMap::new();
-        for (name, site) in &self.sites {
-            let (seen, of) = (send.clone(), name.clone());
-            let looker = Looker::new(Arc::clone(site), self.pace, &self.written.dir, &self.exe)?;
-            // Targets are apart, so that their checks do not begin together.
-            let begin_ms = now_ms() + APART_MS * watchers.len() as u64;
-            let watcher = Watcher::spawn(looker, begin_ms, move |watched| {
-                seen.send(Message::Watched(of.clone(), watched)).is_ok()
-            })?;
-            watchers.insert(name.clone(), watcher);
-        }
+        let watchers = self.start_watchers(&send)?;
         let mut running = 0_usize;
         let mut next_tick_ms = now_ms();
         let mut next_save_ms = now_ms() + SAVE_BASELINES_MS;
@@ -64,11 +55,12 @@ impl Live {
                 break;
             }
             // What is said while it stops is heard by the next run.
-            let mut events = if stopping {
+            let commands = if stopping {
                 Vec::new()
             } else {
-                self.inbox(tell)?
+                self.commands(tell)?
             };
+            let mut events = Vec::new();
             let pause = Duration::from_millis(next_tick_ms.saturating_sub(now_ms()).clamp(1, 100));
             match receive.recv_timeout(pause) {
                 Ok(Message::Watched(_, Watched::Seen(looked))) => {
@@ -113,12 +105,21 @@ impl Live {
                 let health = self.health_of_targets();
                 self.written.retry(&self.pipeline, &health, tell)?;
                 events.extend(self.learned(tell));
+                events.extend(self.calendar_event());
                 events.push(Event::Tick { at_ms: now_ms() });
             }
-            for event in events {
+            let commands = commands.into_iter().map(|(seq, event)| (Some(seq), event));
+            let events = events.into_iter().map(|event| (None, event));
+            for (command, event) in commands.chain(events) {
+                if let Some(seq) = command {
+                    self.written.commands_done = seq;
+                }
                 let asked = self.feed(&event, tell)?;
                 if let Event::Observed(seen) = &event {
                     self.tell_health(&seen.target, tell);
+                }
+                if event.is_of_person() {
+                    self.tell_health_of_all(tell);
                 }
                 if let Some(gate) = &gate {
                     gate.made(self.pipeline.take_made());
@@ -138,6 +139,25 @@ impl Live {
             }
         }
         self.end(gate, &receive, tell)
+    }
+
+    /// A watcher for each target.
+    fn start_watchers(
+        &self,
+        send: &mpsc::Sender<Message>,
+    ) -> anyhow::Result<BTreeMap<String, Watcher>> {
+        let mut watchers = BTreeMap::new();
+        for (name, site) in &self.sites {
+            let (seen, of) = (send.clone(), name.clone());
+            let looker = Looker::new(Arc::clone(site), self.pace, &self.written.dir, &self.exe)?;
+            // Targets are apart, so that their checks do not begin together.
+            let begin_ms = now_ms() + APART_MS * watchers.len() as u64;
+            let watcher = Watcher::spawn(looker, begin_ms, move |watched| {
+                seen.send(Message::Watched(of.clone(), watched)).is_ok()
+            })?;
+            watchers.insert(name.clone(), watcher);
+        }
+        Ok(watchers)
     }
 
     /// Writes down what there is to write, for the next run.
@@ -270,23 +290,64 @@ impl Live {
         Ok(())
     }
 
-    /// What people said since the last look, as events.
-    fn inbox(&mut self, tell: &mut Listener<'_>) -> anyhow::Result<Vec<Event>> {
-        let mut events = Vec::new();
-        for LeftWord { word, too_old } in self.written.dir.take_words()? {
-            let at_ms = now_ms();
-            if too_old {
-                let text = format!(
-                    "{word}: not acted on, it was said more than an hour ago or the clock was set since; \
-                     say it again if it still holds"
-                );
-                tell(at_ms, Told::Note("person", &text));
+    /// Lets the pipeline hear what an earlier run wrote down and was killed before anything came of it.
+    fn catch_up(&mut self, tell: &mut Listener<'_>) -> anyhow::Result<()> {
+        let done = self.written.commands_done;
+        for JournalledCommand {
+            seq,
+            request,
+            is_used,
+        } in self.written.journal.commands_after(done)
+        {
+            self.written.commands_done = seq;
+            // Its repair began: the approval was used.
+            if is_used {
                 continue;
             }
-            let entry = JournalEntry::Said { word: word.clone() };
-            self.written.append(at_ms, entry, tell)?;
-            tell(at_ms, Told::Note("person", &word.to_string()));
-            events.push(word.into_event(at_ms));
+            let at_ms = now_ms();
+            match request.event(at_ms) {
+                Ok(event) => {
+                    tell(at_ms, Told::Note("person", &request.to_string()));
+                    let asked = self.feed(&event, tell)?;
+                    self.unheard.extend(asked.of_policies);
+                }
+                Err(why) => tell(at_ms, Told::Note("person", &format!("{request}: {why}"))),
+            }
+        }
+        self.written.save_carried(&self.pipeline.carried(), tell);
+        Ok(())
+    }
+
+    /// The commands that people gave since the last look, with their numbers in the journal, as events.
+    /// Each is in the journal before its file goes: a kill loses none, and none is heard twice.
+    fn commands(&mut self, tell: &mut Listener<'_>) -> anyhow::Result<Vec<(u64, Event)>> {
+        let mut events = Vec::new();
+        for Waiting { file, request } in self.written.dir.waiting_commands()? {
+            let at_ms = now_ms();
+            let is_known = |id: &String| self.written.journal.knows_command(id);
+            if request.asker.id.as_ref().is_some_and(is_known) {
+                self.written.dir.remove_command(&file)?;
+                continue;
+            }
+            let event = match request.event(at_ms) {
+                Ok(event) => event,
+                Err(why) => {
+                    tell(at_ms, Told::Note("person", &format!("{request}: {why}")));
+                    self.written.dir.remove_command(&file)?;
+                    continue;
+                }
+            };
+            let entry = JournalEntry::Said {
+                command: request.command.clone(),
+                asker: request.asker.clone(),
+            };
+            let Some(seq) = self.written.append_now(at_ms, &entry, tell)? else {
+                // It waits until it can be written down.
+                break;
+            };
+            self.written.dir.remove_command(&file)?;
+            tell(at_ms, Told::Note("person", &request.to_string()));
+            events.push((seq, event));
         }
         Ok(events)
     }

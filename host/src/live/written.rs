@@ -30,6 +30,8 @@ enum Due {
 pub(super) struct Written {
     pub(super) journal: Arc<Journal>,
     pub(super) dir: StateDir,
+    /// The last command of the journal that the pipeline heard, by its number there.
+    pub(super) commands_done: u64,
     /// Entries that could not be written, with their times, in their order.
     waiting: VecDeque<(u64, JournalEntry)>,
     /// Entries for which there was no room to wait, or that no journal takes.
@@ -41,10 +43,11 @@ pub(super) struct Written {
 }
 
 impl Written {
-    pub(super) fn new(journal: Journal, dir: StateDir) -> Self {
+    pub(super) fn new(journal: Journal, dir: StateDir, commands_done: u64) -> Self {
         Self {
             journal: Arc::new(journal),
             dir,
+            commands_done,
             waiting: VecDeque::new(),
             lost: 0,
             due: BTreeSet::new(),
@@ -71,10 +74,35 @@ impl Written {
         self.append_waiting(tell)
     }
 
+    /// Adds an entry to the journal before anything comes of it, and says its number; none when that does
+    /// not work now.
+    ///
+    /// # Errors
+    /// As for [`Self::append`].
+    pub(super) fn append_now(
+        &mut self,
+        at_ms: u64,
+        entry: &JournalEntry,
+        tell: &mut Listener<'_>,
+    ) -> Result<Option<u64>, JournalError> {
+        self.append_waiting(tell)?;
+        if !self.waiting.is_empty() {
+            return Ok(None);
+        }
+        match self.journal.append(at_ms, entry) {
+            Ok(seq) => Ok(Some(seq)),
+            Err(error @ JournalError::Unusable { .. }) => Err(error),
+            Err(error) => {
+                self.failed(&error, tell);
+                Ok(None)
+            }
+        }
+    }
+
     fn append_waiting(&mut self, tell: &mut Listener<'_>) -> Result<(), JournalError> {
         while let Some((at_ms, entry)) = self.waiting.front() {
             match self.journal.append(*at_ms, entry) {
-                Ok(()) => {}
+                Ok(_) => {}
                 Err(error @ JournalError::Unusable { .. }) => return Err(error),
                 // It never will be.
                 Err(error @ JournalError::TooLong { .. }) => {
@@ -92,7 +120,7 @@ impl Written {
     }
 
     pub(super) fn save_carried(&mut self, carried: &Carried, tell: &mut Listener<'_>) {
-        let saved = self.dir.save_carried(carried);
+        let saved = self.dir.save_carried(carried, self.commands_done);
         self.noted(Due::Carried, saved, tell);
     }
 
@@ -150,7 +178,9 @@ impl Written {
         tell: &mut Listener<'_>,
     ) -> anyhow::Result<()> {
         let appended = self.append_waiting(tell);
-        let saved = self.dir.save_carried(&pipeline.carried());
+        let saved = self
+            .dir
+            .save_carried(&pipeline.carried(), self.commands_done);
         let missing = self.waiting.len() as u64 + self.lost;
         match (saved, missing) {
             (saved, 0) => saved?,

@@ -11,6 +11,8 @@ use crate::model::{
 
 /// Whole numbers stay below this in magnitude, so that every language keeps them whole: 2^53.
 const WHOLE: u64 = 1 << 53;
+/// Most items of a list.
+const LIST_ITEMS: usize = 256;
 
 /// A verdict, or why it does not count.
 pub(super) fn believe(
@@ -184,7 +186,7 @@ fn check_parameter(parameter: &mut Parameter) -> Result<(), String> {
     let default = match parameter.default {
         Value::Integer(whole) => whole as f64,
         Value::Number(number) => number,
-        Value::Boolean(_) | Value::Text(_) => return Ok(()),
+        Value::Boolean(_) | Value::Text(_) | Value::Integers(_) | Value::Texts(_) => return Ok(()),
     };
     if !(least..=most).contains(&default) {
         return Err(format!(
@@ -200,7 +202,22 @@ fn check_value(value: &Value) -> Result<(), &'static str> {
         Value::Number(number) if !number.is_finite() => Err("must be a finite number"),
         Value::Integer(whole) if whole.unsigned_abs() >= WHOLE => Err("must lie below 2^53"),
         Value::Text(text) if text.len() > TEXT_BYTES => Err("must be 4 KiB of text at most"),
-        Value::Boolean(_) | Value::Integer(_) | Value::Number(_) | Value::Text(_) => Ok(()),
+        Value::Integers(all) if all.len() > LIST_ITEMS => {
+            Err("must be a list of 256 numbers at most")
+        }
+        Value::Integers(all) if all.iter().any(|whole| whole.unsigned_abs() >= WHOLE) => {
+            Err("must be numbers below 2^53")
+        }
+        Value::Texts(all) if all.len() > LIST_ITEMS => Err("must be a list of 256 texts at most"),
+        Value::Texts(all) if all.iter().map(String::len).sum::<usize>() > TEXT_BYTES => {
+            Err("must be 4 KiB of text at most")
+        }
+        Value::Boolean(_)
+        | Value::Integer(_)
+        | Value::Number(_)
+        | Value::Text(_)
+        | Value::Integers(_)
+        | Value::Texts(_) => Ok(()),
     }
 }
 

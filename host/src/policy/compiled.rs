@@ -6,9 +6,9 @@ use std::sync::Arc;
 use wasmtime::component::Component;
 
 use super::cache::CompiledCache;
-use super::contract_0_1::generated::PolicyPre;
+use super::contract::Linked;
 use super::runtime::{self, Inner};
-use super::sandbox::{State, foreign_imports};
+use super::sandbox::foreign_imports;
 use super::{Common, LoadError, Policy, Runtime, Toolchain};
 use crate::model::{Description, Setting};
 use crate::signing::{Provenance, Verified};
@@ -16,7 +16,7 @@ use crate::signing::{Provenance, Verified};
 /// A policy of this contract that has no settings yet.
 pub struct Compiled {
     runtime: Arc<Inner>,
-    pre: PolicyPre<State>,
+    linked: Linked,
     digest: Arc<str>,
     description: Arc<Description>,
     provenance: Arc<Provenance>,
@@ -40,7 +40,7 @@ impl Compiled {
     /// [`LoadError::Settings`] names every field that is wrong; [`LoadError::Configure`] and
     /// [`LoadError::MalformedSettings`] say that the policy itself failed.
     pub fn configure(&self, settings: &[Setting]) -> Result<Policy, LoadError> {
-        let packed = runtime::configure(&self.runtime, &self.pre, settings)?;
+        let packed = runtime::configure(&self.runtime, &self.linked, settings)?;
         Ok(self.with_packed(&packed))
     }
 
@@ -49,7 +49,7 @@ impl Compiled {
         Policy {
             common: Common::new(&self.runtime),
             isolation: self.runtime.limits.isolation,
-            pre: self.pre.clone(),
+            linked: self.linked.clone(),
             digest: Arc::clone(&self.digest),
             description: Arc::clone(&self.description),
             provenance: Arc::clone(&self.provenance),
@@ -86,19 +86,19 @@ impl Runtime {
             let toolchain = Toolchain::of(bytes);
             return Err(LoadError::Imports { names, toolchain });
         }
-        let pre = runtime
+        let linked = runtime
             .linker
             .instantiate_pre(&code)
-            .and_then(PolicyPre::new)
+            .and_then(|pre| Linked::new(&code, pre))
             .map_err(|error| LoadError::Contract(error.into()))?;
-        let description = runtime::describe(runtime, &pre)?;
+        let description = runtime::describe(runtime, &linked)?;
         // Only what is a policy is worth its place.
         if let Some(cache) = cache.filter(|_| !from_cache) {
             cache.store(&runtime.engine, digest, &code);
         }
         Ok(Compiled {
             runtime: Arc::clone(runtime),
-            pre,
+            linked,
             digest: digest.into(),
             description: Arc::new(description),
             provenance: Arc::new(component.provenance().clone()),

@@ -5,23 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use super::RuntimeError;
 
-/// Longest [`crate::model::Verdict::memory`], bytes.
-pub const MEMORY_BYTES: usize = 16 * 1024;
-/// Longest packed settings, bytes.
-pub const SETTINGS_BYTES: usize = 16 * 1024;
-/// Most alerts, reasons, suggestions, or errors of settings in one answer.
-pub const ITEMS: usize = 64;
-/// Longest text in an answer, bytes.
-pub const TEXT_BYTES: usize = 4 * 1024;
-/// Longest name of a rule or of anything else that machines compare, bytes.
-pub const RULE_BYTES: usize = 128;
-/// Most lines of the log kept of one call.
-pub const LOG_LINES: usize = 64;
-/// Longest line of the log, bytes.
-pub const LOG_LINE_BYTES: usize = 1024;
-/// Most points that one question for recent points is answered with.
-pub const RECENT_POINTS: usize = 512;
-
 /// What stands between two decisions of one policy. Two policies, or two targets, never share an
 /// instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

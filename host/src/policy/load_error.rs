@@ -86,7 +86,7 @@ pub enum LoadError {
     },
     /// It was built against another contract.
     #[error(
-        "the component does not fit the contract dbmedic:policy@0.1.0; build it against this \
+        "the component does not fit the contract dbmedic:policy@0.2.0; build it against this \
          version's `wit/`"
     )]
     Contract(#[source] EngineError),

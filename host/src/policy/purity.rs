@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Decision, Isolation, Policy, PolicyFailure, Telemetry};
+use super::{Decision, Isolation, Policy, PolicyFailure, Telemetry, lend};
 use crate::model::{Context, PolicyEvent};
 
 /// Something to ask a policy.
@@ -77,7 +77,9 @@ pub fn check_purity<T: Telemetry + Default>(
             telemetry,
         } = &mut questions[number];
         // One instance for all targets: what it knows of one must not show for another.
-        let again = together.decide_in("", event, context, telemetry);
+        let again = lend(telemetry, |lent| {
+            together.decide_in("", event, context, lent)
+        });
         compare(number, after, &again);
         after = if again.failure.is_some() {
             0

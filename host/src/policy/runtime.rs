@@ -5,15 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::Linker;
 use wasmtime::{Config, Engine};
 
 use super::address_space;
 use super::answer::{check_configured, check_description, check_settings};
-use super::contract_0_1::{
-    self,
-    generated::{Policy as World, PolicyPre},
-};
+use super::contract::{self, Linked};
 use super::failure::FRAMES;
 use super::idle::Idle;
 use super::load_error::EngineError;
@@ -55,7 +52,7 @@ impl Runtime {
         let engine = |error: wasmtime::Error| RuntimeError::Engine(error.into());
         let machine = address_space::engine(&config(&limits), &limits)?;
         let mut linker = Linker::new(&machine);
-        World::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state).map_err(engine)?;
+        contract::add_to_linker(&mut linker).map_err(engine)?;
         let ticker = Ticker::start(machine.clone()).map_err(RuntimeError::Ticker)?;
         Ok(Self(Arc::new(Inner {
             engine: machine,
@@ -110,19 +107,19 @@ pub(super) fn check_header(bytes: &[u8], limit: usize) -> Result<(), LoadError> 
     }
 }
 
-pub(super) fn describe(runtime: &Inner, pre: &PolicyPre<State>) -> Result<Description, LoadError> {
+pub(super) fn describe(runtime: &Inner, linked: &Linked) -> Result<Description, LoadError> {
     let limits = &runtime.limits;
     let (mut sandbox, _watched) = outside_of_decisions(runtime);
     // Whether the functions have the contract's types shows here, not when linking: the engine
     // then says so, and nothing of the policy has run.
-    if let Err(error) = sandbox.start(pre) {
+    if let Err(error) = sandbox.start(linked) {
         return Err(match sandbox.failure(limits, &error) {
             PolicyFailure::Unreadable { .. } => LoadError::Contract(EngineError::from(error)),
             failure => LoadError::Start(failure),
         });
     }
     let mut description = sandbox
-        .call(limits, pre, contract_0_1::describe)
+        .call(limits, linked, contract::Instance::describe)
         .map_err(LoadError::Describe)?;
     check_description(&mut description).map_err(|what| LoadError::MalformedDescription { what })?;
     Ok(description)
@@ -130,7 +127,7 @@ pub(super) fn describe(runtime: &Inner, pre: &PolicyPre<State>) -> Result<Descri
 
 pub(super) fn configure(
     runtime: &Inner,
-    pre: &PolicyPre<State>,
+    linked: &Linked,
     settings: &[Setting],
 ) -> Result<Vec<u8>, LoadError> {
     let errors = check_settings(settings);
@@ -139,8 +136,8 @@ pub(super) fn configure(
     }
     let (mut sandbox, _watched) = outside_of_decisions(runtime);
     let answer = sandbox
-        .call(&runtime.limits, pre, |policy, store| {
-            contract_0_1::configure(policy, store, settings)
+        .call(&runtime.limits, linked, |policy, store| {
+            policy.configure(store, settings)
         })
         .map_err(LoadError::Configure)?;
     check_configured(answer)

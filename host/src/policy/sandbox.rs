@@ -7,13 +7,13 @@ use wasmtime::component::Component;
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 
 use super::answer::cut;
-use super::contract_0_1::generated::dbmedic::policy as imports;
-use super::contract_0_1::generated::{Policy as Instance, PolicyPre};
+use super::contract::{Instance, Linked};
 use super::runtime::Inner;
 use super::{
     LOG_LINE_BYTES, LOG_LINES, Limits, LogLine, NoTelemetry, PolicyFailure, RECENT_POINTS,
     Telemetry,
 };
+use crate::model::{BaselineSummary, LogLevel, Point};
 
 /// What a store holds of the host's.
 pub(super) struct State {
@@ -113,9 +113,9 @@ impl Sandbox {
     }
 
     /// Makes the instance unless there is one; what the engine says when it cannot.
-    pub(super) fn start(&mut self, pre: &PolicyPre<State>) -> wasmtime::Result<()> {
+    pub(super) fn start(&mut self, linked: &Linked) -> wasmtime::Result<()> {
         if self.instance.is_none() {
-            self.instance = Some(pre.instantiate(&mut self.store)?);
+            self.instance = Some(linked.instantiate(&mut self.store)?);
         }
         Ok(())
     }
@@ -124,12 +124,12 @@ impl Sandbox {
     pub(super) fn call<R>(
         &mut self,
         limits: &Limits,
-        pre: &PolicyPre<State>,
+        linked: &Linked,
         call: impl FnOnce(&Instance, &mut Store<State>) -> wasmtime::Result<R>,
     ) -> Result<R, PolicyFailure> {
         let instance = match &self.instance {
             Some(instance) => instance,
-            None => match pre.instantiate(&mut self.store) {
+            None => match linked.instantiate(&mut self.store) {
                 Ok(instance) => self.instance.insert(instance),
                 Err(error) => return Err(self.failure(limits, &error)),
             },
@@ -138,7 +138,7 @@ impl Sandbox {
     }
 
     pub(super) fn failure(&self, limits: &Limits, error: &wasmtime::Error) -> PolicyFailure {
-        PolicyFailure::of_call(error, self.store.data(), limits)
+        super::failure::of_call(error, self.store.data(), limits)
     }
 
     /// Takes back what the call was lent, and what it left.
@@ -214,40 +214,34 @@ impl ResourceLimiter for Ceiling {
     }
 }
 
-impl imports::telemetry::Host for State {
-    fn latest(&mut self, series: String) -> Option<imports::telemetry::Point> {
-        self.lent.latest(&series).map(Into::into)
+impl State {
+    /// The latest point of a series of the target.
+    pub(super) fn latest_point(&self, series: &str) -> Option<Point> {
+        self.lent.latest(series)
     }
 
-    fn baseline(&mut self, series: String) -> Option<imports::telemetry::BaselineSummary> {
-        self.lent.baseline(&series).map(Into::into)
+    /// What is normal for a series of the target.
+    pub(super) fn baseline_of(&self, series: &str) -> Option<BaselineSummary> {
+        self.lent.baseline(series)
     }
 
-    fn recent(&mut self, series: String, limit: u32) -> Vec<imports::telemetry::Point> {
+    /// The latest points of a series of the target, oldest first.
+    pub(super) fn recent_points(&self, series: &str, limit: u32) -> Vec<Point> {
         let limit = RECENT_POINTS.min(limit as usize);
-        let mut points = self.lent.recent(&series, limit);
+        let mut points = self.lent.recent(series, limit);
         points.drain(..points.len().saturating_sub(limit));
-        points.into_iter().map(Into::into).collect()
+        points
     }
-}
 
-impl imports::log::Host for State {
-    fn write(&mut self, level: imports::log::LogLevel, message: String) {
+    /// Keeps a line of the policy's log.
+    pub(super) fn note(&mut self, level: LogLevel, message: &str) {
         if self.log.len() < LOG_LINES {
             // One entry is one line: a policy cannot forge its neighbours.
             let message = cut(message.replace(['\n', '\r'], " "), LOG_LINE_BYTES);
-            self.log.push(LogLine {
-                level: level.into(),
-                message,
-            });
+            self.log.push(LogLine { level, message });
         }
     }
 }
-
-// Interfaces without functions: the records alone.
-impl imports::findings::Host for State {}
-impl imports::situation::Host for State {}
-impl imports::verdicts::Host for State {}
 
 /// The interfaces that the host offers, whatever their version; that is checked when linking.
 const OFFERED: [&str; 5] = ["telemetry", "log", "findings", "situation", "verdicts"];

@@ -102,7 +102,7 @@ mod tests {
 
     use super::super::{Decision, PolicyFailure, cautious};
     use super::Statistics;
-    use crate::model::{Context, EscalationLevel, PolicyEvent};
+    use crate::model::{Context, EscalationLevel, Maintenance, PolicyEvent};
 
     fn decision(micros: u64, failure: Option<PolicyFailure>) -> Decision {
         let context = Context {
@@ -114,8 +114,11 @@ mod tests {
             incidents: Vec::new(),
             constraints: Vec::new(),
             metrics: Vec::new(),
+            maintenance: Maintenance::default(),
+            local_time: None,
             settings: Vec::new(),
             memory: Vec::new(),
+            target_kind: "sqlite".into(),
         };
         let why = PolicyFailure::Busy { limit: 1 };
         Decision {

@@ -37,6 +37,11 @@ impl Expect {
             let word = |repair: &Option<String>| repair.clone().unwrap_or("none".into());
             differ("repair", &word(expected), &word(&verdict.repair));
         }
+        if let Some(expected) = self.needs_approval
+            && expected != verdict.needs_approval
+        {
+            differ("needs_approval", &expected, &verdict.needs_approval);
+        }
         if let Some(expected) = self.halt
             && expected != verdict.halt
         {

@@ -1,10 +1,10 @@
 //! The host around a policy, as far as a policy sees it: what a case says of it, carried on from
 //! event to event as the pipeline does.
 
-use super::Step;
+use super::{Known, Step};
 use crate::model::{
-    Context, EscalationLevel, Metric, OpenIncident, OutcomeResult, PolicyEvent, RepairHistory,
-    Verdict,
+    Attribution, Context, EscalationLevel, LocalTime, Maintenance, MaintenanceWindow, Metric,
+    OpenIncident, OutcomeResult, PolicyEvent, RepairAnswer, RepairHistory, Verdict,
 };
 use crate::policy::{Heard, Policy};
 
@@ -23,12 +23,15 @@ impl Host {
             context: Context {
                 now_ms: BEGIN_MS,
                 target: "case".into(),
+                target_kind: "sqlite".into(),
                 level: EscalationLevel::Normal,
                 level_since_ms: BEGIN_MS,
                 repairs: Vec::new(),
                 incidents: Vec::new(),
                 constraints: Vec::new(),
                 metrics: Vec::new(),
+                maintenance: Maintenance::default(),
+                local_time: None,
                 settings: policy.settings().to_vec(),
                 memory: Vec::new(),
             },
@@ -40,6 +43,13 @@ impl Host {
     pub(super) fn prepare(&mut self, step: &Step) -> PolicyEvent {
         let context = &mut self.context;
         context.now_ms += step.after_ms;
+        if let Some(at) = step.at {
+            context.now_ms = context.now_ms.max(at.at_ms);
+            context.local_time = Some(LocalTime {
+                utc_offset_minutes: at.utc_offset_minutes,
+                next_change: None,
+            });
+        }
         let now_ms = context.now_ms;
         let known = &step.known;
         if let Some(level) = known.level {
@@ -80,10 +90,22 @@ impl Host {
             }
             self.series.insert(0, heard);
         }
+        if let Some(kind) = &known.target_kind {
+            context.target_kind.clone_from(kind);
+        }
+        context.maintenance = Maintenance {
+            open: known.maintenance.as_ref().map(|window| MaintenanceWindow {
+                begins_ms: now_ms,
+                ends_ms: now_ms + window.ends_ms,
+                ..window.clone()
+            }),
+            next: None,
+        };
         match &step.event {
             PolicyEvent::Finding(finding) => {
                 let mut finding = finding.clone();
                 let incident = self.incident(&finding.incident, &finding.kind, &finding.subject);
+                answered(incident, known, now_ms);
                 finding.incident.clone_from(&incident.id);
                 finding.first_seen_ms = incident.opened_ms;
                 finding.last_seen_ms = now_ms;
@@ -117,7 +139,7 @@ impl Host {
     }
 
     /// The incident of a kind on a subject, seen once more.
-    fn incident(&mut self, id: &str, kind: &str, subject: &str) -> &OpenIncident {
+    fn incident(&mut self, id: &str, kind: &str, subject: &str) -> &mut OpenIncident {
         let context = &mut self.context;
         let open = &mut context.incidents;
         let at = open
@@ -135,11 +157,13 @@ impl Host {
                 opened_ms: context.now_ms,
                 sightings: 0,
                 classification: None,
+                acknowledged: None,
+                answers: Vec::new(),
             });
             open.len() - 1
         });
         open[at].sightings += 1;
-        &open[at]
+        &mut open[at]
     }
 
     /// As the pipeline does after an answer.
@@ -158,6 +182,27 @@ impl Host {
         {
             incident.classification = verdict.classification;
         }
+    }
+}
+
+/// What people said of an incident meanwhile.
+fn answered(incident: &mut OpenIncident, known: &Known, now_ms: u64) {
+    let said = |said: &Attribution| Attribution {
+        at_ms: now_ms,
+        ..said.clone()
+    };
+    incident
+        .answers
+        .extend(known.answers.iter().map(|answer| RepairAnswer {
+            said: said(&answer.said),
+            ..answer.clone()
+        }));
+    if let Some(by) = &known.acknowledged_by {
+        incident.acknowledged = Some(Attribution {
+            by: by.clone(),
+            at_ms: now_ms,
+            note: None,
+        });
     }
 }
 

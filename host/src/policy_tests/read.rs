@@ -4,12 +4,12 @@ mod expectation;
 
 use std::path::{Path, PathBuf};
 
-use super::{Case, CaseFile, Known, Never, Step, Story, VERSION};
+use super::{Case, CaseFile, Known, LocalMoment, Never, Step, Story, VERSION};
 use crate::document::{self, DocumentErrors, Section};
 use crate::model::{
-    Candidate, CascadeLevel, Classification, ConstraintState, ConstraintStatus, DataLoss,
-    EscalationLevel, Fact, Finding, Outcome, OutcomeResult, Point, PolicyEvent, Precondition,
-    RepairHistory,
+    Attribution, Candidate, CascadeLevel, Classification, ConstraintState, ConstraintStatus,
+    DataLoss, EscalationLevel, Fact, Finding, MaintenanceWindow, Outcome, OutcomeResult, Point,
+    PolicyEvent, Precondition, RepairAnswer, RepairHistory,
 };
 use crate::policy::Heard;
 
@@ -141,6 +141,7 @@ fn checks_anything(case: &Case) -> bool {
 fn step(section: &mut Section<'_, '_>, before: usize) -> Step {
     let default = if before == 0 { 0 } else { AFTER_MS };
     let after_ms = section.whole("after_ms", default, 0..=LONGEST_MS, 0..=LONGEST_MS);
+    let at = moment(section);
     let given: Vec<&str> = ["finding", "outcome", "tick"]
         .into_iter()
         .filter(|kind| section.has(kind))
@@ -188,10 +189,21 @@ fn step(section: &mut Section<'_, '_>, before: usize) -> Step {
     section.tables("constraints", |table| constraints.push(constraint(table)));
     section.tables("repairs", |table| repairs.push(history(table)));
     section.tables("series", |table| series.extend(heard(table)));
+    let target_kind = owned(
+        section,
+        "target_kind",
+        "`sqlite`, `postgresql`, `metrics` or another kind",
+    );
+    let mut answers = Vec::new();
+    section.tables("answers", |table| answers.push(answer(table)));
+    let acknowledged_by = owned(section, "acknowledged_by", "who works on the incident");
+    let in_maintenance = section.has("maintenance");
+    let window = section.table("maintenance", maintenance);
     let expect = section.has("expect");
     let expected = section.table("expect", expectation);
     Step {
-        after_ms,
+        after_ms: if at.is_some() { 0 } else { after_ms },
+        at,
         event,
         known: Known {
             level,
@@ -199,9 +211,37 @@ fn step(section: &mut Section<'_, '_>, before: usize) -> Step {
             constraints,
             repairs,
             series,
+            target_kind,
+            answers,
+            acknowledged_by,
+            maintenance: in_maintenance.then_some(window),
         },
         expect: expect.then_some(expected),
     }
+}
+
+/// When an event is, by a local clock, where it says so.
+fn moment(section: &mut Section<'_, '_>) -> Option<LocalMoment> {
+    const RIGHT: &str =
+        "a time with its offset from UTC, for example \"2026-11-27T17:30:00+01:00\"";
+    let text = section.text("at", RIGHT)?.to_owned();
+    // The offset stands in the time itself: no table of time zones is needed.
+    let read = jiff::fmt::strtime::parse("%Y-%m-%dT%H:%M:%S%:z", &text).ok();
+    let moment = read.and_then(|read| {
+        let at_ms = read.to_timestamp().ok()?.as_millisecond();
+        Some(LocalMoment {
+            at_ms: u64::try_from(at_ms).ok()?,
+            utc_offset_minutes: read.offset()?.seconds() / 60,
+        })
+    });
+    if moment.is_none() {
+        section.error("at", format!("`at` is \"{text}\""), RIGHT);
+    }
+    if section.has("after_ms") {
+        let hint = "leave one of the two out";
+        section.error("at", "`at` and `after_ms` both say when the event is", hint);
+    }
+    moment
 }
 
 fn number(value: &crate::model::Value) -> Option<f64> {
@@ -278,10 +318,7 @@ fn offered(id: String) -> Candidate {
         level: CascadeLevel::InPlace,
         preconditions: Vec::new(),
         expected_duration_ms: 500,
-        expected_loss: DataLoss {
-            commits: 0,
-            percent: 0.0,
-        },
+        expected_loss: DataLoss::NONE,
         undoable: true,
     }
 }
@@ -313,6 +350,7 @@ fn loss(section: &mut Section<'_, '_>) -> DataLoss {
     DataLoss {
         commits: section.whole("loss_commits", 0, 0..=u64::from(MOST), 0..=u64::from(MOST)),
         percent: section.number("loss_percent", 0.0, 0.0..=100.0, 0.0..=100.0),
+        ..DataLoss::NONE
     }
 }
 
@@ -326,6 +364,36 @@ fn outcome(section: &mut Section<'_, '_>) -> Outcome {
         reason: owned(section, "reason", "one line").unwrap_or("as the case says".into()),
         duration_ms: section.whole("duration_ms", 500, 0..=LONGEST_MS, 0..=LONGEST_MS),
         loss: loss(section),
+        notes: section
+            .texts("notes", "what else a person should know, one line each")
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
+    }
+}
+
+/// What a person answered to a repair of the event's incident.
+fn answer(section: &mut Section<'_, '_>) -> RepairAnswer {
+    RepairAnswer {
+        repair: required(section, "repair", "the identifier of a repair"),
+        granted: section.flag("granted", true),
+        said: Attribution {
+            by: required(section, "by", "who answered"),
+            at_ms: 0,
+            note: owned(section, "note", "why"),
+        },
+    }
+}
+
+/// The maintenance window that is open; its times count from the event.
+fn maintenance(section: &mut Section<'_, '_>) -> MaintenanceWindow {
+    MaintenanceWindow {
+        name: owned(section, "name", "the window's name").unwrap_or("maintenance".into()),
+        begins_ms: 0,
+        ends_ms: section.whole("ends_after_ms", 3_600_000, 1..=LONGEST_MS, 1..=LONGEST_MS),
+        allow_repairs: section.flag("allow_repairs", false),
+        by: owned(section, "by", "who opened it"),
+        reason: owned(section, "reason", "why"),
     }
 }
 

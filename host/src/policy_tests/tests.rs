@@ -239,6 +239,7 @@ fn judged(expect: &str) -> Vec<String> {
         ],
         suggestions: vec!["Ask the owner.".into(), "Take a snapshot.".into()],
         memory: Vec::new(),
+        needs_approval: false,
     };
     steps[0].expect.as_ref().unwrap().wrong(&verdict)
 }

@@ -50,9 +50,15 @@ impl Repairs for SqliteRepairs {
     }
 }
 
-impl From<rusqlite::Error> for RepairError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Database(Box::new(error))
+/// What SQLite says while a repair is carried out.
+pub(super) trait InRepair<T> {
+    /// As what a repair says.
+    fn in_repair(self) -> Result<T, RepairError>;
+}
+
+impl<T> InRepair<T> for rusqlite::Result<T> {
+    fn in_repair(self) -> Result<T, RepairError> {
+        self.map_err(|error| RepairError::Database(Box::new(error)))
     }
 }
 
@@ -141,7 +147,7 @@ impl Scene {
 
     /// A connection that may write. The database must exist. Closing it checkpoints nothing.
     fn open(&self) -> Result<Connection, RepairError> {
-        Ok(connection::open(self.path(), Access::Write, None)?)
+        connection::open(self.path(), Access::Write, None).in_repair()
     }
 
     /// What a write, or a checkpoint, would drop for good must not be there: transactions behind a
@@ -183,15 +189,14 @@ impl Checkpointed {
 }
 
 fn wal_checkpoint(db: &Connection, mode: &str) -> Result<Checkpointed, RepairError> {
-    Ok(
-        db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
-            Ok(Checkpointed {
-                busy: row.get::<_, i64>(0)? != 0,
-                log_frames: row.get(1)?,
-                done_frames: row.get(2)?,
-            })
-        })?,
-    )
+    db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+        Ok(Checkpointed {
+            busy: row.get::<_, i64>(0)? != 0,
+            log_frames: row.get(1)?,
+            done_frames: row.get(2)?,
+        })
+    })
+    .in_repair()
 }
 
 /// Checkpoints as far as it goes without holding anybody up, then truncates the log if nobody is
@@ -199,7 +204,8 @@ fn wal_checkpoint(db: &Connection, mode: &str) -> Result<Checkpointed, RepairErr
 /// it waits for readers to truncate, writers wait too: not longer than `max_lock`.
 fn checkpoint_and_truncate(db: &Connection, max_lock: Duration) -> Result<(), RepairError> {
     wal_checkpoint(db, "PASSIVE")?;
-    db.busy_timeout(connection::BUSY_TIMEOUT.min(max_lock))?;
+    db.busy_timeout(connection::BUSY_TIMEOUT.min(max_lock))
+        .in_repair()?;
     if wal_checkpoint(db, "TRUNCATE")?.busy {
         wal_checkpoint(db, "PASSIVE")?;
     }
@@ -208,7 +214,8 @@ fn checkpoint_and_truncate(db: &Connection, max_lock: Duration) -> Result<(), Re
 
 /// Changes when another connection has committed, in this process or in another one.
 fn data_version(db: &Connection) -> Result<i64, RepairError> {
-    Ok(db.query_row("PRAGMA main.data_version", [], |row| row.get(0))?)
+    db.query_row("PRAGMA main.data_version", [], |row| row.get(0))
+        .in_repair()
 }
 
 /// Whether there is room for copies.

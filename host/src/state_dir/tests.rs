@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::command::{Command, Request};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -85,12 +86,14 @@ fn what_is_carried_keeps_its_age_when_the_wall_clock_is_set_between_two_runs() {
     for by_ms in [-20 * HOUR_MS, -HOUR_MS, 0, HOUR_MS, 20 * HOUR_MS] {
         // The run that wrote it had a wall clock that was behind by this.
         let then_ms = now_ms().saturating_add_signed(-by_ms);
-        state.save_carried(&carried(then_ms)).unwrap();
+        state.save_carried(&carried(then_ms), 0).unwrap();
         rewrite(dir.path(), |file| {
             file["written"]["at_ms"] = then_ms.into();
             file["written"]["moment"]["wall_ms"] = then_ms.into();
         });
-        let (carried, moved_ms) = state.load_carried().unwrap();
+        let CarriedOver {
+            carried, moved_ms, ..
+        } = state.load_carried().unwrap();
         assert!(moved_ms.abs_diff(by_ms) < 2_000, "{moved_ms} for {by_ms}");
         let shop = &carried.targets["shop"];
         let past_ms = shop.guard.past[0].began_ms;
@@ -104,65 +107,97 @@ fn what_is_carried_keeps_its_age_when_the_wall_clock_is_set_between_two_runs() {
     }
     // The machine was started since, and its clock lies before the last run: no time has passed.
     let then_ms = now_ms() + 20 * 3_600_000;
-    state.save_carried(&carried(then_ms)).unwrap();
+    state.save_carried(&carried(then_ms), 0).unwrap();
     rewrite(dir.path(), |file| {
         file["written"] = serde_json::json!({
             "at_ms": then_ms,
             "moment": { "wall_ms": then_ms, "boot": "another", "since_boot_ms": 1 },
         });
     });
-    let (carried, _) = state.load_carried().unwrap();
+    let CarriedOver { carried, .. } = state.load_carried().unwrap();
     let past_ms = carried.targets["shop"].guard.past[0].began_ms;
     assert!(close(past_ms, now_ms() - 700), "{past_ms}");
     // What an older version wrote is not moved, but nothing in it is later than now.
     rewrite(dir.path(), |file| {
         file.as_object_mut().unwrap().remove("written");
     });
-    let (carried, moved_ms) = state.load_carried().unwrap();
+    let CarriedOver {
+        carried, moved_ms, ..
+    } = state.load_carried().unwrap();
     let past_ms = carried.targets["shop"].guard.past[0].began_ms;
     assert!(moved_ms == 0 && past_ms <= now_ms(), "{past_ms}");
 }
 
 #[test]
-fn an_approval_that_waited_for_too_long_is_not_acted_on_and_a_release_is() {
+fn commands_wait_in_their_order_until_they_are_removed() {
     let dir = tempfile::tempdir().unwrap();
     let state = StateDir::open(dir.path()).unwrap();
-    let approve = Word::Approve {
-        incident: "INC-3".into(),
-        repair: None,
+    let request = |id: &str, said_ms, command| {
+        let mut request = Request::new(id.into(), "alice".into(), None, command);
+        request.asker.said.as_mut().unwrap().wall_ms = said_ms;
+        request
     };
-    let release = Word::Release {
+    let release = Command::Release {
         target: "shop".into(),
     };
-    let now = Moment::now();
-    let by_wall = |wall_ms| Moment {
-        wall_ms,
-        ..Moment::default()
+    let acknowledge = Command::Acknowledge {
+        incident: "INC-3".into(),
     };
-    for (said, too_old) in [
-        (Some(now.clone()), false),
-        (None, false),
-        (Some(by_wall(now.wall_ms - 3_590_000)), false),
-        (Some(by_wall(now.wall_ms - 3_600_001)), true),
-        (Some(by_wall(now.wall_ms + 60_000)), true),
-    ] {
-        for word in [&approve, &release] {
-            state.leave_word(word).unwrap();
-            let name = match word {
-                Word::Approve { .. } => "inbox/approve-INC-3.json",
-                Word::Release { .. } => "inbox/release-shop.json",
-            };
-            let path = dir.path().join(name);
-            let mut file: serde_json::Value =
-                serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-            assert!(file["said"]["wall_ms"].as_u64().unwrap() >= now.wall_ms);
-            file["said"] = serde_json::to_value(&said).unwrap();
-            fs::write(&path, serde_json::to_vec(&file).unwrap()).unwrap();
-            let expected = LeftWord {
-                word: word.clone(),
-                too_old: too_old && *word == approve,
-            };
-            assert_eq!(state.take_words().unwrap(), [expected], "{said:?}");
-        }
+    let later = request("a", 10_000_000_000_000, acknowledge);
+    let first = request("b", 9_000_000_000_000, release);
+    state.leave_command(&later).unwrap();
+    state.leave_command(&first).unwrap();
+    let inbox = dir.path().join("inbox");
+    fs::write(inbox.join("junk.json"), "{").unwrap();
+    fs::write(inbox.join("unfinished.new"), "{").unwrap();
+    // As older versions left it.
+    let old = r#"{"v":1,"said":null,"approve":{"incident":"INC-1"}}"#;
+    fs::write(inbox.join("approve-INC-1.json"), old).unwrap();
+    assert_eq!(StateDir::read_waiting(dir.path()).unwrap().len(), 3);
+    let waiting = state.waiting_commands().unwrap();
+    let requests: Vec<_> = waiting.iter().map(|one| one.request.clone()).collect();
+    assert_eq!(requests[..2], [first, later]);
+    assert!(matches!(requests[2].command, Command::Approve { .. }));
+    assert!(!inbox.join("junk.json").exists(), "nobody's command");
+    for one in waiting {
+        state.remove_command(&one.file).unwrap();
     }
+    assert_eq!(state.waiting_commands().unwrap(), []);
+}
+
+#[test]
+fn an_end_that_is_to_come_is_not_cut_off_when_times_are_moved() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = StateDir::open(dir.path()).unwrap();
+    let then_ms = now_ms() - 5 * 3_600_000;
+    let said = serde_json::json!({ "by": "alice", "at_ms": then_ms });
+    let carried = serde_json::json!({
+        "next_incident": 1,
+        "silences": { "count": 1, "in_force": [
+            { "id": "SIL-1", "target": "shop", "ends_ms": then_ms + 7_200_000, "said": said },
+        ] },
+        "targets": { "shop": {
+            "level": "Normal", "level_since_ms": 0, "memories": {}, "repairs": [],
+            "guard": { "halted": null, "past": [], "last_ended_ms": null },
+            "maintenance": {
+                "commanded": { "name": "command", "begins_ms": then_ms, "ends_ms": then_ms + 3_600_000 },
+                "withheld": 2,
+            },
+        } },
+    });
+    let carried: Carried = serde_json::from_value(carried).unwrap();
+    state.save_carried(&carried, 7).unwrap();
+    // The wall clock was five hours behind then.
+    rewrite(dir.path(), |file| {
+        file["written"]["at_ms"] = then_ms.into();
+        file["written"]["moment"]["wall_ms"] = then_ms.into();
+    });
+    let over = StateDir::read_carried(dir.path()).unwrap();
+    assert_eq!(over.commands_done, Some(7));
+    let close = |at_ms: u64, expected_ms: u64| at_ms.abs_diff(expected_ms) < 2_000;
+    let silence = &over.carried.silences.in_force[0];
+    assert!(close(silence.ends_ms, now_ms() + 7_200_000), "{silence:?}");
+    assert!(silence.said.at_ms <= now_ms());
+    let window = over.carried.targets["shop"].maintenance.commanded.clone();
+    assert!(close(window.unwrap().ends_ms, now_ms() + 3_600_000));
 }

@@ -347,10 +347,7 @@ fn approved(id: &str, facts: Vec<Fact>) -> ApprovedRepair {
         level: CascadeLevel::InPlace,
         preconditions: Vec::new(),
         expected_duration_ms: 0,
-        expected_loss: DataLoss {
-            commits: 0,
-            percent: 0.0,
-        },
+        expected_loss: DataLoss::NONE,
         undoable: true,
     };
     let finding = Finding {
@@ -373,6 +370,9 @@ fn approved(id: &str, facts: Vec<Fact>) -> ApprovedRepair {
         history: &[],
         mode: Mode::Enforce,
         approved_by_person: false,
+        needs_approval: false,
+        denied: None,
+        maintenance: None,
     };
     match Guard::new(limits, BTreeMap::new()).rule(1, &choice) {
         Ruling::Approved(approved) => *approved,

@@ -1,9 +1,9 @@
 //! The rules, asked as the host asks: event and context in, verdict out.
 
 use dbmedic_policy::{
-    CascadeLevel, Classification, ConstraintState, ConstraintStatus, Context, DataLoss,
-    EscalationLevel, Event, Finding, Metric, OpenIncident, Outcome, OutcomeResult, Precondition,
-    RepairHistory, Setting, Value, Verbosity, Verdict,
+    CascadeLevel, Classification, ConstraintState, ConstraintStatus, Context, EscalationLevel,
+    Event, Finding, Metric, OpenIncident, Outcome, OutcomeResult, Precondition, RepairHistory,
+    Setting, Value, Verbosity, Verdict,
     testing::{self, candidate},
 };
 
@@ -183,6 +183,8 @@ fn incident(class: Option<Classification>) -> OpenIncident {
         opened_ms: 0,
         sightings: 1,
         classification: class,
+        acknowledged: None,
+        answers: Vec::new(),
     }
 }
 
@@ -195,10 +197,8 @@ fn outcome(finding: &Finding, repair: &str, result: OutcomeResult) -> Event {
         outcome_result: result,
         reason: "as seen".into(),
         duration_ms: 700,
-        loss: DataLoss {
-            commits: 0,
-            percent: 0.0,
-        },
+        loss: testing::NO_LOSS,
+        notes: Vec::new(),
     })
 }
 

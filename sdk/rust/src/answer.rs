@@ -19,6 +19,7 @@ impl Answer {
                 classification: None,
                 level,
                 repair: None,
+                needs_approval: false,
                 halt: false,
                 confidence: 0.0,
                 verbosity: Verbosity::Normal,
@@ -61,9 +62,17 @@ impl Answer {
         self
     }
 
+    /// Has the chosen repair wait until a person answered, whatever the host's mode. The policy is then
+    /// asked again: [`Situation::approvals`](crate::Situation::approvals) says who approved.
+    pub fn needs_approval(&mut self) -> &mut Self {
+        self.verdict.needs_approval = true;
+        self
+    }
+
     /// Chooses no repair after all.
     pub fn no_repair(&mut self) -> &mut Self {
         self.verdict.repair = None;
+        self.verdict.needs_approval = false;
         self.verdict.confidence = 0.0;
         self
     }
@@ -137,7 +146,9 @@ mod tests {
         let begun = answer.so_far().clone();
         assert_eq!((begun.repair.clone(), begun.halt), (None, false));
         assert!(begun.confidence.abs() < f64::EPSILON);
-        answer.repair("r", 0.5).no_repair();
+        answer.repair("r", 0.5).needs_approval();
+        assert!(answer.so_far().needs_approval);
+        answer.no_repair();
         assert_eq!(*answer.so_far(), begun);
         answer.repair("r", 0.5).halt();
         assert_eq!(

@@ -52,6 +52,22 @@ pub trait Facts {
             _ => None,
         }
     }
+
+    /// Several whole numbers.
+    fn integers(&self, name: &str) -> Option<&[i64]> {
+        match self.fact(name)? {
+            Value::Integers(values) => Some(values),
+            _ => None,
+        }
+    }
+
+    /// Several texts.
+    fn texts(&self, name: &str) -> Option<&[String]> {
+        match self.fact(name)? {
+            Value::Texts(values) => Some(values),
+            _ => None,
+        }
+    }
 }
 
 impl Facts for Finding {
@@ -108,6 +124,8 @@ mod tests {
                 ("b", Value::Boolean(true)),
                 ("t", Value::Text("x".into())),
                 ("f", Value::Number(0.5)),
+                ("is", Value::Integers(vec![1, 2])),
+                ("ts", Value::Texts(vec!["x".into()])),
             ],
         );
         assert_eq!(finding.integer("n"), Some(-3));
@@ -118,6 +136,10 @@ mod tests {
         assert_eq!(finding.flag("b"), Some(true));
         assert_eq!(finding.text("t"), Some("x"));
         assert_eq!(finding.text("b"), None);
+        assert_eq!(finding.integers("is"), Some(&[1, 2][..]));
+        assert_eq!(finding.integers("n"), None);
+        assert_eq!(finding.texts("ts"), Some(&["x".to_owned()][..]));
+        assert_eq!(finding.texts("t"), None);
         assert_eq!(finding.fact("absent"), None);
         assert_eq!(f64::from_fact(&finding, "f"), Some(0.5));
         assert_eq!(bool::from_fact(&finding, "f"), None);

@@ -83,7 +83,8 @@ pub use generated::dbmedic::policy::findings::{
     Outcome, OutcomeResult, Precondition, Severity, Value,
 };
 pub use generated::dbmedic::policy::situation::{
-    ConstraintState, ConstraintStatus, Context, Event, Metric, OpenIncident, RepairHistory,
+    Attribution, ConstraintState, ConstraintStatus, Context, Event, LocalTime, Maintenance,
+    MaintenanceWindow, Metric, OffsetChange, OpenIncident, RepairAnswer, RepairHistory,
 };
 pub use generated::dbmedic::policy::verdicts::{
     Alert, Classification, EscalationLevel, Reason, Urgency, Verbosity, Verdict,
@@ -95,7 +96,7 @@ pub use parameters::{ParameterType, Parameters, SettingFault};
 pub use policy::{Policy, configure, decide, describe};
 pub use problems::Problem;
 pub use reason::{is_rule_name, percent, seconds};
-pub use situation::Situation;
+pub use situation::{LocalMoment, Situation, Weekday};
 
 /// Exports a [`Policy`] as the component's `decision` interface. Takes the type's name.
 ///

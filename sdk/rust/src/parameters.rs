@@ -162,6 +162,29 @@ impl ParameterType for String {
     }
 }
 
+impl ParameterType for Vec<String> {
+    const EXPECTED: &'static str = "a list of texts";
+
+    fn to_value(&self) -> Value {
+        Value::Texts(self.clone())
+    }
+
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::Texts(values) => Some(values.clone()),
+            _ => None,
+        }
+    }
+
+    fn bound(&self) -> Option<f64> {
+        None
+    }
+
+    fn shown(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
 /// For [`parameters!`](crate::parameters!): one line of the schema.
 #[doc(hidden)]
 pub fn line<T: ParameterType>(
@@ -262,12 +285,14 @@ fn shown(value: &Value) -> String {
         Value::Boolean(value) => value.to_string(),
         Value::Integer(value) => value.to_string(),
         Value::Number(value) => value.to_string(),
-        Value::Text(value) => format!("\"{value}\""),
+        Value::Text(value) => value.shown(),
+        Value::Integers(values) => format!("{values:?}"),
+        Value::Texts(values) => values.shown(),
     }
 }
 
 /// Declares a policy's parameters: a struct whose fields each have a doc comment (one line for the
-/// operator), a type (`u64`, `u32`, `f64`, `bool`, `String`), a default and, after a comma, bounds.
+/// operator), a type (`u64`, `u32`, `f64`, `bool`, `String`, `Vec<String>`), a default and, after a comma, bounds.
 ///
 /// ```
 /// dbmedic_policy::parameters! {

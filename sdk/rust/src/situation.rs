@@ -60,12 +60,103 @@ impl<'a, P> Situation<'a, P> {
             .iter()
             .find(|incident| incident.id == id)
     }
+
+    /// The event's own incident, if it is about one.
+    pub fn own_incident(&self) -> Option<&'a OpenIncident> {
+        let id = match self.event {
+            Event::Finding(finding) => &finding.incident,
+            Event::Outcome(outcome) => &outcome.incident,
+            Event::Tick => return None,
+        };
+        self.incident(id)
+    }
+
+    /// Who approves a repair of the event's incident at present, each once, in the order in which they
+    /// answered. Of several answers of one person the last one counts; nobody approves what somebody
+    /// denied since.
+    pub fn approvals(&self, repair: &str) -> Vec<&'a str> {
+        let mut approve: Vec<&str> = Vec::new();
+        let answers = self.own_incident().map_or(&[][..], |own| &own.answers);
+        for answer in answers.iter().filter(|answer| answer.repair == repair) {
+            if !answer.granted {
+                approve.clear();
+            } else if !approve.contains(&&*answer.said.by) {
+                approve.push(&answer.said.by);
+            }
+        }
+        approve
+    }
+
+    /// Minutes that the local time is ahead of UTC at a moment, from now up to the change after the next
+    /// one; 0 when the local time is not known.
+    pub fn utc_offset_minutes(&self, at_ms: u64) -> i32 {
+        let Some(local) = &self.context.local_time else {
+            return 0;
+        };
+        match &local.next_change {
+            Some(change) if at_ms >= change.at_ms => change.utc_offset_minutes,
+            _ => local.utc_offset_minutes,
+        }
+    }
+
+    /// The local weekday and minute of the day at a moment; see [`Situation::utc_offset_minutes`].
+    pub fn local(&self, at_ms: u64) -> LocalMoment {
+        let minutes = i64::try_from(at_ms / 60_000).unwrap_or(i64::MAX / 2);
+        let local = minutes.saturating_add(i64::from(self.utc_offset_minutes(at_ms)));
+        let (day, minute) = (local.div_euclid(1440), local.rem_euclid(1440));
+        LocalMoment {
+            // 1 January 1970 was a Thursday.
+            weekday: WEEKDAYS[usize::try_from((day + 3).rem_euclid(7)).unwrap_or(0)],
+            minute_of_day: u32::try_from(minute).unwrap_or(0),
+        }
+    }
+
+    /// Whether people work on the target at the event.
+    pub fn in_maintenance(&self) -> bool {
+        self.context.maintenance.open.is_some()
+    }
+}
+
+/// A day of the week.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Weekday {
+    Monday,
+    Tuesday,
+    Wednesday,
+    Thursday,
+    Friday,
+    Saturday,
+    Sunday,
+}
+
+const WEEKDAYS: [Weekday; 7] = [
+    Weekday::Monday,
+    Weekday::Tuesday,
+    Weekday::Wednesday,
+    Weekday::Thursday,
+    Weekday::Friday,
+    Weekday::Saturday,
+    Weekday::Sunday,
+];
+
+/// A moment by a local clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocalMoment {
+    /// The day of the week.
+    pub weekday: Weekday,
+    /// Minutes since midnight, 0 to 1439.
+    pub minute_of_day: u32,
 }
 
 #[cfg(test)]
 mod tests {
     use super::Situation;
-    use crate::{DataLoss, Event, OpenIncident, Outcome, OutcomeResult, RepairHistory, testing};
+    use super::{LocalMoment, Weekday};
+    use crate::{
+        Attribution, Event, LocalTime, OffsetChange, OpenIncident, Outcome, OutcomeResult,
+        RepairAnswer, RepairHistory, testing,
+    };
 
     fn history(kind: &str, repair: &str, successes: u32) -> RepairHistory {
         RepairHistory {
@@ -93,6 +184,8 @@ mod tests {
             opened_ms: 0,
             sightings,
             classification: None,
+            acknowledged: None,
+            answers: Vec::new(),
         };
         context.incidents = vec![incident("i-1", 4), incident("i-2", 5)];
         let event = Event::Finding(testing::finding("k", &[]));
@@ -109,6 +202,89 @@ mod tests {
     }
 
     #[test]
+    fn who_approves_is_known_by_the_last_answers() {
+        let answer = |by: &str, repair: &str, granted| RepairAnswer {
+            repair: repair.into(),
+            granted,
+            said: Attribution {
+                by: by.into(),
+                at_ms: 0,
+                note: None,
+            },
+        };
+        let approve = |answers: &[(&str, &str, bool)]| {
+            let mut context = testing::context(Vec::new());
+            context.incidents = vec![OpenIncident {
+                id: "i-1".into(),
+                kind: "k".into(),
+                subject: "main".into(),
+                opened_ms: 0,
+                sightings: 1,
+                classification: None,
+                acknowledged: None,
+                answers: answers
+                    .iter()
+                    .map(|(by, repair, granted)| answer(by, repair, *granted))
+                    .collect(),
+            }];
+            let event = Event::Finding(testing::finding("k", &[]));
+            let situation = Situation {
+                event: &event,
+                context: &context,
+                parameters: &(),
+            };
+            let by: Vec<String> = situation
+                .approvals("r")
+                .into_iter()
+                .map(str::to_owned)
+                .collect();
+            by.join(" ")
+        };
+        assert_eq!(approve(&[]), "");
+        assert_eq!(approve(&[("eve", "r", true), ("eve", "r", true)]), "eve");
+        assert_eq!(
+            approve(&[
+                ("eve", "r", true),
+                ("bob", "other", true),
+                ("bob", "r", true)
+            ]),
+            "eve bob"
+        );
+        assert_eq!(approve(&[("eve", "r", true), ("bob", "r", false)]), "");
+        assert_eq!(approve(&[("bob", "r", false), ("eve", "r", true)]), "eve");
+    }
+
+    #[test]
+    fn local_time_follows_the_next_change() {
+        let mut context = testing::context(Vec::new());
+        let event = Event::Tick;
+        let moment = |context: &crate::Context, at_ms| {
+            let situation = Situation {
+                event: &event,
+                context,
+                parameters: &(),
+            };
+            let LocalMoment {
+                weekday,
+                minute_of_day,
+            } = situation.local(at_ms);
+            (weekday, minute_of_day)
+        };
+        assert_eq!(moment(&context, 0), (Weekday::Thursday, 0));
+        let change_ms = 7 * 3_600_000;
+        context.local_time = Some(LocalTime {
+            utc_offset_minutes: -420,
+            next_change: Some(OffsetChange {
+                at_ms: change_ms,
+                utc_offset_minutes: -360,
+            }),
+        });
+        assert_eq!(moment(&context, 0), (Weekday::Wednesday, 17 * 60));
+        assert_eq!(moment(&context, change_ms - 1), (Weekday::Wednesday, 1439));
+        assert_eq!(moment(&context, change_ms), (Weekday::Thursday, 60));
+    }
+
+    #[test]
     fn an_event_is_what_it_is_and_nothing_else() {
         let context = testing::context(Vec::new());
         let outcome = Event::Outcome(Outcome {
@@ -119,10 +295,8 @@ mod tests {
             outcome_result: OutcomeResult::Verified,
             reason: String::new(),
             duration_ms: 7,
-            loss: DataLoss {
-                commits: 0,
-                percent: 0.0,
-            },
+            loss: testing::NO_LOSS,
+            notes: Vec::new(),
         });
         let finding = Event::Finding(testing::finding("k", &[]));
         let about = |event| {

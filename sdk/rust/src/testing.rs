@@ -3,7 +3,17 @@
 //! The tables belong to the thread, so tests that run side by side do not meet. On WebAssembly
 //! only the builders of events exist.
 
-use crate::{Candidate, CascadeLevel, Context, DataLoss, EscalationLevel, Fact, Finding, Value};
+use crate::{
+    Candidate, CascadeLevel, Context, DataLoss, EscalationLevel, Fact, Finding, Maintenance, Value,
+};
+
+/// Nothing is lost.
+pub const NO_LOSS: DataLoss = DataLoss {
+    commits: 0,
+    rows: None,
+    since_ms: None,
+    percent: 0.0,
+};
 
 /// A finding of this kind with these facts: incident `i-1`, subject `main`, severity 0.5, seen
 /// once at 1 000 000 ms, no candidates.
@@ -37,19 +47,23 @@ pub fn candidate(id: &str, level: CascadeLevel) -> Candidate {
         level,
         preconditions: Vec::new(),
         expected_duration_ms: 500,
-        expected_loss: DataLoss {
-            commits: 0,
-            percent: 0.0,
-        },
+        expected_loss: NO_LOSS,
         undoable: true,
     }
 }
 
-/// A context at 1 000 000 ms, level normal since 0, with these settings and nothing else.
+/// A context of a SQLite database at 1 000 000 ms, level normal since 0, with these settings and nothing
+/// else.
 pub fn context(settings: Vec<u8>) -> Context {
     Context {
         now_ms: 1_000_000,
         target: "test".into(),
+        target_kind: "sqlite".into(),
+        local_time: None,
+        maintenance: Maintenance {
+            open: None,
+            next: None,
+        },
         level: EscalationLevel::Normal,
         level_since_ms: 0,
         repairs: Vec::new(),

@@ -1,3 +1,3 @@
 ;; Wants an interface that only looks like the contract.
 (component
-  (import "dbmedic:policy/telemetry-write@0.1.0" (instance)))
+  (import "dbmedic:policy/telemetry-write@0.2.0" (instance)))

@@ -1,5 +1,5 @@
 ;; Logs a thousand lines and answers well.
-(import "dbmedic:policy/log@0.1.0" "write" (func $log (param i32 i32 i32)))
+(import "dbmedic:policy/log@0.2.0" "write" (func $log (param i32 i32 i32)))
 (func (export "@decide") (param i32) (result i32) (local $n i32)
   (loop $again
     (call $log (i32.const 3) (i32.const 320) (i32.const 11))

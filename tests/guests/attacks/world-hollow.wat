@@ -1,4 +1,4 @@
 ;; Exports the right name with nothing in it.
 (component
   (instance $i)
-  (export "dbmedic:policy/decision@0.1.0" (instance $i)))
+  (export "dbmedic:policy/decision@0.2.0" (instance $i)))

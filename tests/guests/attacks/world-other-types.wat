@@ -7,4 +7,4 @@
     (export "describe" (func $f))
     (export "configure" (func $f))
     (export "decide" (func $f)))
-  (export "dbmedic:policy/decision@0.1.0" (instance $i)))
+  (export "dbmedic:policy/decision@0.2.0" (instance $i)))

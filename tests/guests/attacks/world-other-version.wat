@@ -1,4 +1,4 @@
 ;; Exports the decision of another contract.
 (component
   (instance $i)
-  (export "dbmedic:policy/decision@0.2.0" (instance $i)))
+  (export "dbmedic:policy/decision@0.3.0" (instance $i)))

@@ -68,6 +68,7 @@ fn verdict(level: EscalationLevel) -> Verdict {
         }],
         suggestions: Vec::new(),
         memory: Vec::new(),
+        needs_approval: false,
     }
 }
 

@@ -37,6 +37,9 @@ pub(super) fn expectation(section: &mut Section<'_, '_>) -> Expect {
         classification: optional(section, "classification", None, &CLASSES),
         level: optional(section, "level", EscalationLevel::Normal, &LEVELS),
         repair: repair.map(|id| (id != "none").then_some(id)),
+        needs_approval: section
+            .has("needs_approval")
+            .then(|| section.flag("needs_approval", true)),
         halt: section.has("halt").then(|| section.flag("halt", true)),
         confidence: section.bounds("confidence", 0.0..=1.0),
         verbosity: optional(section, "verbosity", Verbosity::Normal, &VERBOSITY),

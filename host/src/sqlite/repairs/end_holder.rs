@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::InRepair as _;
 use super::end_process::{Culprit, Ending, GRACE, Moment};
 use super::hold::{HeldLock, standing};
 use super::{Scene, fact, is_busy, step};
@@ -176,7 +177,7 @@ impl Repair for EndHolder {
         });
         let db = self.scene.open()?;
         let begun = db.execute_batch("BEGIN IMMEDIATE; ROLLBACK");
-        let way = match begun.map_err(RepairError::from) {
+        let way = match begun.in_repair() {
             Ok(()) => "a write transaction can begin",
             // Whoever waited longest has it now: the way is free, only not for this process.
             Err(error) if is_busy(&error) => "others write",

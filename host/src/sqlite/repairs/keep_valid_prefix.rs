@@ -26,6 +26,7 @@ use rusqlite::Connection;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::InRepair as _;
 use super::{Scene, integer_fact, is_busy, step, wal_checkpoint};
 use crate::model::DataLoss;
 use crate::repair::{Intent, Loss, PlannedStep, Proof, Repair, RepairError, Resume};
@@ -465,12 +466,16 @@ fn word(bytes: &[u8], at: usize) -> u32 {
 
 fn hold(path: &Path) -> Result<Connection, RepairError> {
     // Read before that, the wal-index would be the shared one.
-    let db = connection::open_untouched(path, Access::Write, None)?;
-    db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    let db = connection::open_untouched(path, Access::Write, None).in_repair()?;
+    db.pragma_update(None, "locking_mode", "EXCLUSIVE")
+        .in_repair()?;
     // The first read takes the lock.
-    db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
-    connection::bound_cache(&db)?;
-    let mode: String = db.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+    db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+        .in_repair()?;
+    connection::bound_cache(&db).in_repair()?;
+    let mode: String = db
+        .query_row("PRAGMA journal_mode", [], |row| row.get(0))
+        .in_repair()?;
     if mode != "wal" {
         return Err(RepairError::Unmet {
             name: "wal-mode",
@@ -499,7 +504,9 @@ fn replay(db: &Connection, frames: u64) -> Result<(), RepairError> {
 }
 
 fn check(db: &Connection) -> Result<(), RepairError> {
-    let verdict: String = db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    let verdict: String = db
+        .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
+        .in_repair()?;
     if verdict == "ok" {
         Ok(())
     } else {

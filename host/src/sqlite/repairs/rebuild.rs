@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::InRepair as _;
 use super::{Scene, data_version, is_busy, step};
 use crate::repair::{Intent, Loss, PlannedStep, Proof, Repair, RepairError, Resume};
 use crate::sqlite::connection::{self, Deadline};
@@ -108,7 +109,7 @@ impl Rebuild {
     /// A connection with its deadline, and what it knows of others' commits.
     fn opened(&self) -> Result<(Connection, Deadline, i64), RepairError> {
         let mut db = self.scene.open()?;
-        let deadline = Deadline::of(&mut db)?;
+        let deadline = Deadline::of(&mut db).in_repair()?;
         let version = data_version(&db)?;
         Ok((db, deadline, version))
     }
@@ -176,13 +177,13 @@ impl Rebuild {
         let work = watched
             .db
             .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(RepairError::from)
+            .in_repair()
             .map_err(lock_taken)?;
         if data_version(&work)? != watched.version {
             return Ok(false);
         }
         self.build(&work, &watched.deadline, Instant::now())?;
-        work.commit()?;
+        work.commit().in_repair()?;
         self.committed = true;
         Ok(true)
     }
@@ -218,7 +219,7 @@ impl Rebuild {
         let (mut db, deadline, version) = self.opened()?;
         let work = db
             .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(RepairError::from)
+            .in_repair()
             .map_err(lock_taken)?;
         let begin = Instant::now();
         // Another connection: a backup cannot read from one that writes.
@@ -231,7 +232,7 @@ impl Rebuild {
         self.in_time(begin.elapsed())?;
         proven::write_note(&self.copy, PROVEN, &proven)?;
         self.proven = Some(proven);
-        work.commit()?;
+        work.commit().in_repair()?;
         self.committed = true;
         self.watched = Some(Watched {
             db,
@@ -260,7 +261,7 @@ impl Rebuild {
             Err(error)
                 if error.sqlite_error_code() != Some(rusqlite::ErrorCode::OperationInterrupted) =>
             {
-                Err(error.into())
+                Err(error).in_repair()
             }
             Err(_) => Err(self.too_long(took)),
         }
@@ -299,11 +300,13 @@ impl Repair for Rebuild {
         self.scene.sound_log()?;
         let db = self.scene.open()?;
         self.derived.is_there(&db)?;
-        let bytes: i64 = db.query_row(
-            "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
-            [],
-            |row| row.get(0),
-        )?;
+        let bytes: i64 = db
+            .query_row(
+                "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
+                [],
+                |row| row.get(0),
+            )
+            .in_repair()?;
         let bytes = u64::try_from(bytes).unwrap_or(0);
         super::room_for(&self.scene.site.copies, bytes.saturating_mul(ROOM))?;
         Ok(serde_json::Value::Null)
@@ -349,7 +352,7 @@ impl Repair for Rebuild {
                 (&opened, None)
             }
         };
-        let moment = db.unchecked_transaction()?;
+        let moment = db.unchecked_transaction().in_repair()?;
         // Own commits do not count.
         let quiet = match unwritten {
             Some(version) => data_version(&moment)? == version,
@@ -434,13 +437,15 @@ fn busy(detail: &str) -> RepairError {
 /// rollback mode it is done by parts, so that a writer waits for one of them at most.
 fn copy(from: &Connection, dir: &Path, file: &Path) -> Result<(), RepairError> {
     fs::create_dir_all(dir)?;
-    let mut to = connection::create(file)?;
-    let mode: String = from.query_row("PRAGMA main.journal_mode", [], |row| row.get(0))?;
+    let mut to = connection::create(file).in_repair()?;
+    let mode: String = from
+        .query_row("PRAGMA main.journal_mode", [], |row| row.get(0))
+        .in_repair()?;
     let pages = if mode == "wal" { -1 } else { PAGES_AT_A_TIME };
     let begin = Instant::now();
-    let backup = Backup::new(from, &mut to)?;
+    let backup = Backup::new(from, &mut to).in_repair()?;
     loop {
-        match backup.step(pages)? {
+        match backup.step(pages).in_repair()? {
             StepResult::Done => break,
             StepResult::More if begin.elapsed() < COPY_PATIENCE => {}
             StepResult::Busy | StepResult::Locked if begin.elapsed() < connection::BUSY_TIMEOUT => {
@@ -451,8 +456,9 @@ fn copy(from: &Connection, dir: &Path, file: &Path) -> Result<(), RepairError> {
     }
     drop(backup);
     // One file: it needs no log of its own, and reading it writes nothing beside it.
-    to.pragma_update(None, "journal_mode", "DELETE")?;
-    to.close().map_err(|(_, error)| error)?;
+    to.pragma_update(None, "journal_mode", "DELETE")
+        .in_repair()?;
+    to.close().map_err(|(_, error)| error).in_repair()?;
     File::open(file)?.sync_all()?;
     File::open(dir)?.sync_all()?;
     Ok(())

@@ -8,6 +8,13 @@ use std::io::Read as _;
 /// The most that is read of one of the files, bytes.
 const MOST_BYTES: u64 = 16 << 20;
 
+/// The name of a user; none for one that is not known.
+pub fn name_of_user(uid: u32) -> Option<String> {
+    let accounts = Accounts::read();
+    let name = accounts.users().find(|&(_, known, _)| known == uid)?.0;
+    Some(name.to_owned())
+}
+
 /// What stands in the two files.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {

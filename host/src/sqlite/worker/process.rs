@@ -15,6 +15,7 @@ use super::{
     First, Granted, LONGEST_LINE, Place, Rights, Role, SUBCOMMAND, Said, VERSION, Wish,
     WorkerError, change_workers,
 };
+use crate::logging;
 
 /// How long a worker may take to begin to serve.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
@@ -191,6 +192,7 @@ impl Running {
                     .iter()
                     .filter_map(|name| Some((name, std::env::var_os(name)?))),
             )
+            .env(logging::FORMAT, logging::format().name())
             // Where this process was started, the other user may not be able to go.
             .current_dir("/")
             .stdin(Stdio::piped())

@@ -16,6 +16,8 @@ macro_rules! case {
                 expected_duration_ms: 100,
                 expected_loss: DataLoss {
                     commits,
+                    rows: None,
+                    since_ms: None,
                     percent: 0.0,
                 },
                 undoable: false,
@@ -121,6 +123,12 @@ macro_rules! case {
                         value,
                     })
                     .collect(),
+                target_kind: "sqlite".into(),
+                maintenance: Maintenance {
+                    open: None,
+                    next: None,
+                },
+                local_time: None,
                 settings,
                 memory,
             }
@@ -141,8 +149,8 @@ pub(crate) mod host {
     use super::header;
     use dbmedic::model::{
         Candidate, CascadeLevel, ConstraintState, ConstraintStatus, Context, DataLoss,
-        EscalationLevel, Fact, Finding, Metric, PolicyEvent as Event, Precondition, RepairHistory,
-        Value,
+        EscalationLevel, Fact, Finding, Maintenance, Metric, PolicyEvent as Event, Precondition,
+        RepairHistory, Value,
     };
     case!();
 }
@@ -152,7 +160,8 @@ pub(crate) mod native {
     use super::header;
     use dbmedic_policy::{
         Candidate, CascadeLevel, ConstraintState, ConstraintStatus, Context, DataLoss,
-        EscalationLevel, Event, Fact, Finding, Metric, Precondition, RepairHistory, Value,
+        EscalationLevel, Event, Fact, Finding, Maintenance, Metric, Precondition, RepairHistory,
+        Value,
     };
     case!();
 }
@@ -164,7 +173,7 @@ pub(crate) mod bare {
         Candidate, CascadeLevel, DataLoss, Fact, Finding, Precondition, Value,
     };
     use crate::engine::generated::dbmedic::policy::situation::{
-        ConstraintState, ConstraintStatus, Context, Event, Metric, RepairHistory,
+        ConstraintState, ConstraintStatus, Context, Event, Maintenance, Metric, RepairHistory,
     };
     use crate::engine::generated::dbmedic::policy::verdicts::EscalationLevel;
     case!();

@@ -206,6 +206,7 @@ fn verdict(event: &Event, context: &Context) -> Verdict {
         reasons: vec![reason("hostile.behaved", "nothing to hide")],
         suggestions: Vec::new(),
         memory: context.memory.clone(),
+        needs_approval: false,
     }
 }
 

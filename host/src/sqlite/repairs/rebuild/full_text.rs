@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 
 use rusqlite::Connection;
 
+use super::super::InRepair as _;
 use super::super::text_fact;
 use super::proven::{Derived, Goes, Rows, faults};
 use super::words::{Compared, Words};
@@ -52,7 +53,7 @@ impl FullText {
 
     /// Whether its words can be made again, and no document is known to it alone.
     fn may_be_rebuilt(&self, db: &Connection) -> Result<(), RepairError> {
-        match against_rebuild(db, &self.table)? {
+        match against_rebuild(db, &self.table).in_repair()? {
             None => Ok(()),
             Some(detail) => Err(RepairError::Unmet {
                 name: "text-whole",
@@ -96,11 +97,12 @@ impl FullText {
 
     /// Whether it does; without it nobody knows of a row that was lost.
     fn keeps_sizes(&self, db: &Connection) -> Result<bool, RepairError> {
-        Ok(db.query_row(
+        db.query_row(
             "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = ?1",
             [self.sizes_table()],
             |row| row.get(0),
-        )?)
+        )
+        .in_repair()
     }
 
     fn words(&self) -> Words<'_> {
@@ -150,11 +152,13 @@ impl FullText {
         if self.module == "fts5" {
             return Ok(false);
         }
-        let last: String = db.query_row(
-            "SELECT name FROM pragma_table_xinfo(?1) ORDER BY cid DESC LIMIT 1",
-            [&self.table],
-            |row| row.get(0),
-        )?;
+        let last: String = db
+            .query_row(
+                "SELECT name FROM pragma_table_xinfo(?1) ORDER BY cid DESC LIMIT 1",
+                [&self.table],
+                |row| row.get(0),
+            )
+            .in_repair()?;
         Ok(last != "__langid")
     }
 
@@ -168,20 +172,23 @@ impl FullText {
             return Ok(0);
         }
         let sql = self.sizes_sql();
-        let (mut old, mut new) = (before.prepare(&sql)?, after.prepare(&sql)?);
-        let (mut old, mut new) = (old.query([])?, new.query([])?);
-        let (mut other, mut next) = (0, new.next()?);
-        while let Some(row) = old.next()? {
-            let id: i64 = row.get(0)?;
+        let (mut old, mut new) = (
+            before.prepare(&sql).in_repair()?,
+            after.prepare(&sql).in_repair()?,
+        );
+        let (mut old, mut new) = (old.query([]).in_repair()?, new.query([]).in_repair()?);
+        let (mut other, mut next) = (0, new.next().in_repair()?);
+        while let Some(row) = old.next().in_repair()? {
+            let id: i64 = row.get(0).in_repair()?;
             while let Some(known) = next
-                && known.get::<_, i64>(0)? < id
+                && known.get::<_, i64>(0).in_repair()? < id
             {
-                next = new.next()?;
+                next = new.next().in_repair()?;
             }
             if let Some(known) = next
-                && known.get::<_, i64>(0)? == id
+                && known.get::<_, i64>(0).in_repair()? == id
             {
-                other += u64::from(known.get_ref(1)? != row.get_ref(1)?);
+                other += u64::from(known.get_ref(1).in_repair()? != row.get_ref(1).in_repair()?);
             }
         }
         Ok(other)
@@ -254,7 +261,7 @@ impl Derived for FullText {
                 detail,
             })
         };
-        match full_text(db, &self.table)? {
+        match full_text(db, &self.table).in_repair()? {
             Err(why) => unmet(why),
             Ok(FullTextTable { module, source }) => {
                 if module == self.module && source == self.source {

@@ -2,6 +2,7 @@
 
 use rusqlite::Connection;
 
+use super::super::InRepair as _;
 use super::super::text_fact;
 use super::proven::{Derived, Goes, Rows};
 use crate::model::Finding;
@@ -51,12 +52,14 @@ impl Derived for Index {
     }
 
     fn is_there(&self, db: &Connection) -> Result<(), RepairError> {
-        let known: bool = db.query_row(
-            "SELECT count(*) FROM main.sqlite_schema
+        let known: bool = db
+            .query_row(
+                "SELECT count(*) FROM main.sqlite_schema
              WHERE type = 'index' AND name = ?1 AND tbl_name = ?2",
-            [&self.index, &self.table],
-            |row| row.get(0),
-        )?;
+                [&self.index, &self.table],
+                |row| row.get(0),
+            )
+            .in_repair()?;
         if known {
             return Ok(());
         }
@@ -76,7 +79,9 @@ impl Derived for Index {
     }
 
     fn may_go(&self, db: &Connection, _: &[IntegrityFault]) -> Result<Goes, RepairError> {
-        let compared = compare(db, &self.index, &self.table)?.comparison;
+        let compared = compare(db, &self.index, &self.table)
+            .in_repair()?
+            .comparison;
         may_go(&compared)?;
         Ok(what_goes(&compared))
     }
@@ -87,7 +92,9 @@ impl Derived for Index {
     }
 
     fn agrees(&self, db: &Connection) -> Result<Result<String, String>, RepairError> {
-        let compared = compare(db, &self.index, &self.table)?.comparison;
+        let compared = compare(db, &self.index, &self.table)
+            .in_repair()?
+            .comparison;
         if let Some(why) = compared.unproven {
             return Ok(Err(why));
         }
@@ -111,7 +118,9 @@ impl Derived for Index {
     }
 
     fn rows(&self, db: &Connection) -> Result<Rows, RepairError> {
-        let sql = rows_of(db, &self.index, &self.table)?.map_err(RepairError::Unproven)?;
+        let sql = rows_of(db, &self.index, &self.table)
+            .in_repair()?
+            .map_err(RepairError::Unproven)?;
         Rows::of(db, &sql)
     }
 }

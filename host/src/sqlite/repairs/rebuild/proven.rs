@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::super::InRepair as _;
 use crate::digest::hex;
 use crate::repair::RepairError;
 use crate::sqlite::connection::{self, Access, without_values};
@@ -105,15 +106,15 @@ pub(super) struct Rows {
 impl Rows {
     /// Digests the rows of a statement.
     pub(super) fn of(db: &Connection, sql: &str) -> Result<Self, RepairError> {
-        let mut all = db.prepare(sql)?;
+        let mut all = db.prepare(sql).in_repair()?;
         let columns = all.column_count();
-        let mut rows = all.query([])?;
+        let mut rows = all.query([]).in_repair()?;
         let mut hash = Sha256::new();
         let mut count = 0;
-        while let Some(row) = rows.next()? {
+        while let Some(row) = rows.next().in_repair()? {
             count += 1;
             for column in 0..columns {
-                let (tag, bytes): (u8, &[u8]) = match row.get_ref(column)? {
+                let (tag, bytes): (u8, &[u8]) = match row.get_ref(column).in_repair()? {
                     ValueRef::Null => (0, &[]),
                     ValueRef::Integer(value) => (1, &value.to_le_bytes()),
                     ValueRef::Real(value) => (2, &value.to_bits().to_le_bytes()),
@@ -161,7 +162,7 @@ impl Proven {
         derived: &dyn Derived,
     ) -> Result<(), RepairError> {
         let begin = Instant::now();
-        let before = connection::open(copy, Access::Copy, None)?;
+        let before = connection::open(copy, Access::Copy, None).in_repair()?;
         let doubt = derived.is_as_built(&before, built)?;
         self.doubt = self.doubt.take().or(doubt);
         self.proof_ms = self.proof_ms.saturating_add(milliseconds(begin.elapsed()));
@@ -210,15 +211,15 @@ fn rehearse(
     derived: &dyn Derived,
     proven: &mut Proven,
 ) -> Result<(), RepairError> {
-    let mut db = connection::open(database, Access::Copy, None)?;
+    let mut db = connection::open(database, Access::Copy, None).in_repair()?;
     let begin = Instant::now();
     let refused = |error: rusqlite::Error| RepairError::Unmet {
         name: "rebuildable",
         detail: without_values(&error),
     };
-    let work = db.transaction()?;
+    let work = db.transaction().in_repair()?;
     work.execute_batch(&derived.statements()).map_err(refused)?;
-    work.commit()?;
+    work.commit().in_repair()?;
     proven.rebuild_ms = milliseconds(begin.elapsed());
     if let Err(why) = derived.agrees(&db)? {
         return Err(RepairError::Unmet {
@@ -246,7 +247,7 @@ pub(super) fn prove_without_rebuild(
 ) -> Result<Proven, RepairError> {
     let begin = Instant::now();
     // Nothing is written to it.
-    let db = connection::open(copy, Access::Copy, None)?;
+    let db = connection::open(copy, Access::Copy, None).in_repair()?;
     let found = faults(&db)?;
     if let Some(fault) = found.iter().find(|fault| derived.is_of_source(fault)) {
         return Err(RepairError::Unmet {
@@ -278,7 +279,7 @@ pub(super) fn faults(db: &Connection) -> Result<Vec<IntegrityFault>, RepairError
         max_faults: MAX_FAULTS,
         deadline: None,
     };
-    let (faults, _) = integrity::faults(db, check)?;
+    let (faults, _) = integrity::faults(db, check).in_repair()?;
     Ok(faults)
 }
 

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, Row, Rows, Statement, params};
 
+use super::super::InRepair as _;
 use crate::repair::RepairError;
 
 /// A temporary table that shows the words of an index.
@@ -102,9 +103,9 @@ impl Words<'_> {
         db: &Connection,
         digest: impl FnOnce(&str) -> Result<T, RepairError>,
     ) -> Result<T, RepairError> {
-        self.show(db)?;
+        self.show(db).in_repair()?;
         let digested = digest(&self.postings().replace("?1", "''"))?;
-        Self::hide(db)?;
+        Self::hide(db).in_repair()?;
         Ok(digested)
     }
 
@@ -122,17 +123,20 @@ impl Words<'_> {
         match self.show(before) {
             Ok(()) => {}
             Err(error) if is_unreadable(&error) => return Ok(Compared::default()),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error).in_repair(),
         }
-        self.show(after)?;
+        self.show(after).in_repair()?;
         let columns: Vec<String> = after
-            .prepare("SELECT name FROM pragma_table_xinfo(?1) WHERE hidden = 0 ORDER BY cid")?
-            .query_map([self.table], |row| row.get(0))?
-            .collect::<Result<_, _>>()?;
+            .prepare("SELECT name FROM pragma_table_xinfo(?1) WHERE hidden = 0 ORDER BY cid")
+            .in_repair()?
+            .query_map([self.table], |row| row.get(0))
+            .in_repair()?
+            .collect::<Result<_, _>>()
+            .in_repair()?;
         let compared = match before.prepare(&self.postings()) {
             Ok(mut old) => {
-                let mut new = after.prepare(&self.postings())?;
-                let new = New::begin(&mut new, &columns)?;
+                let mut new = after.prepare(&self.postings()).in_repair()?;
+                let new = New::begin(&mut new, &columns).in_repair()?;
                 Merge {
                     columns: &columns,
                     // What FTS5 takes for words is text.
@@ -146,10 +150,10 @@ impl Words<'_> {
                 .run(&mut old)?
             }
             Err(error) if is_unreadable(&error) => Compared::default(),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error).in_repair(),
         };
-        Self::hide(after)?;
-        Self::hide(before)?;
+        Self::hide(after).in_repair()?;
+        Self::hide(before).in_repair()?;
         Ok(compared)
     }
 }
@@ -222,7 +226,7 @@ impl Merge<'_> {
             match self.read(old, &begin, &mut last) {
                 Ok(()) => {}
                 Err(Failed::Old(error)) if is_unreadable(&error) => self.found.is_whole = false,
-                Err(Failed::Old(error) | Failed::New(error)) => return Err(error.into()),
+                Err(Failed::Old(error) | Failed::New(error)) => return Err(error).in_repair(),
             }
             if self.found.gone >= MOST_GONE {
                 self.found.is_whole = false;
@@ -234,7 +238,7 @@ impl Merge<'_> {
                 && next.term <= last
             {
                 self.found.is_whole = false;
-                self.new.advance()?;
+                self.new.advance().in_repair()?;
             }
             let Some(next) = &self.new.next else { break };
             begin.clone_from(&next.term);
