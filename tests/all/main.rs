@@ -111,6 +111,9 @@ mod pattern;
 /// `learn` and `diagnose`: what they print, keep and refuse.
 mod signatures;
 
+/// Many databases in one process, one of them on a file system that stops to answer.
+mod targets;
+
 /// Tables of telemetry from outside: `detect` and `import`, live pipes among them.
 mod tables;
 

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{Ended, PolicyArgs, complain_lines, say_json};
 use crate::assemble::assemble_service;
@@ -50,6 +51,7 @@ pub(crate) fn run(args: &RunArgs) -> Ended {
             tracing::warn!(target: NARRATIVE, label = "config", "{}", warning.in_one_line());
         }
     }
+    allow_open_files()?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("listening for signals")?;
@@ -62,13 +64,7 @@ pub(crate) fn run(args: &RunArgs) -> Ended {
     let policy = setup.policies.get(DEFAULT_POLICY).identity();
     let watches = format!(
         "dbmedic watches {} with policy {} {}, mode {}; stop with Ctrl-C",
-        loaded
-            .config
-            .targets
-            .iter()
-            .map(|t| t.name.as_str())
-            .collect::<Vec<_>>()
-            .join(", "),
+        named(&loaded.config),
         policy.name,
         policy.version,
         loaded.config.mode,
@@ -112,4 +108,39 @@ fn log(message: &Message) {
     } else {
         tracing::info!(target: NARRATIVE, at_ms, label, database, incident, details, "{text}");
     }
+}
+/// The names of the targets; of many the first ones.
+fn named(config: &Config) -> String {
+    const MOST: usize = 20;
+    let names = config.targets.iter().map(|target| target.name.as_str());
+    let first: Vec<&str> = names.take(MOST).collect();
+    let first = first.join(", ");
+    match config.targets.len().saturating_sub(MOST) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
+/// Files that are open at a time, at most: the workers' pipes, the files of the state directory, and those
+/// that are read for a moment. It does not grow with the number of targets.
+const OPEN_FILES: u64 = 512;
+
+/// Raises the limit of open files to what is needed, where that is allowed.
+fn allow_open_files() -> anyhow::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= OPEN_FILES) {
+        return Ok(());
+    }
+    if let Some(maximum) = limit.maximum.filter(|maximum| *maximum < OPEN_FILES) {
+        bail!(
+            "this process may have {maximum} files open at most, and dbmedic needs {OPEN_FILES}: raise the hard \
+             limit (`ulimit -Hn`, or LimitNOFILE= of the service)"
+        );
+    }
+    let raised = Rlimit {
+        current: Some(OPEN_FILES),
+        ..limit
+    };
+    setrlimit(Resource::Nofile, raised)
+        .with_context(|| format!("raising the limit of open files to {OPEN_FILES}"))
 }
