@@ -299,6 +299,8 @@ fn a_full_disk_keeps_the_watch_and_holds_repairs_back() {
     teller.fill_the_disk(false);
     teller.until("written again; nothing is missing");
     teller.until("lock.end-holder verified in");
+    // The problem is over with the next look, and is so in the journal then.
+    teller.until("resolved ");
     assert!(!holder.is_running());
     kill_process(teller.pid(), Signal::TERM).unwrap();
     assert_eq!(teller.end(), Some(0));
