@@ -48,7 +48,7 @@ pub use plan::{Place, Plan};
 pub use prepare::{Candidate, Held, Tested, Trust, Workshop};
 pub use protocol::{PolicyReport, Reply, Request};
 pub use record::{GateRecord, Known, Origin, Progress, Refusal, Step, SwapReason};
-pub use service::{GateHandle, Order, SwapOrder};
+pub use service::{GateHandle, Order, Reload, SwapOrder};
 pub use settings::{GateSettings, ProbationSettings, ShadowSettings};
 pub use socket::{AskError, ask};
 pub use source::{Found, Lookout, Source, read_candidate, signature_path};
@@ -171,6 +171,7 @@ impl Gate {
                 ready,
                 to_look_at,
                 look_anew: Arc::default(),
+                reload: None,
             },
             state_dir: state_dir.to_owned(),
             notes,
@@ -215,9 +216,14 @@ impl Gate {
         &self.notes
     }
 
-    /// Set it to have every source looked at anew, as on SIGHUP.
+    /// Set it to have every source looked at anew.
     pub fn look_anew(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.works.look_anew)
+    }
+
+    /// Says how this run is told to read its configuration again.
+    pub fn reload_by(&mut self, reload: Reload) {
+        self.works.reload = Some(reload);
     }
 
     /// Begins to work. `order` gets what the gate wants of the pipeline's driver, and says whether

@@ -155,6 +155,15 @@ impl Drop for GateHandle {
     }
 }
 
+/// How a run is told to read its configuration again.
+#[derive(Debug, Clone)]
+pub struct Reload {
+    /// Set when somebody wants it.
+    pub wanted: Arc<AtomicBool>,
+    /// The file that it is read from, an absolute path.
+    pub config: std::path::PathBuf,
+}
+
 /// Everything that the gate works with.
 pub(super) struct Works {
     pub(super) store: Store,
@@ -162,6 +171,8 @@ pub(super) struct Works {
     pub(super) machines: Machines,
     /// Set by whoever wants every source looked at anew.
     pub(super) look_anew: Arc<AtomicBool>,
+    /// Set when somebody wants the configuration read again; none where that is nobody's to do.
+    pub(super) reload: Option<Reload>,
     /// Policies that are ready, by name and digest.
     pub(super) ready: BTreeMap<(String, String), Tested>,
     /// Policies whose sources are looked at at the start, whether they are watched or not.
@@ -216,6 +227,7 @@ pub(super) fn start(
         waiting: Vec::new(),
         jobs,
         look_anew: works.look_anew,
+        reload: works.reload,
         driver,
     };
     let thread = thread::Builder::new()
