@@ -51,6 +51,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("regular_file", &["path_trust"]),
+    ("policy_project", &["document", "regular_file"]),
+    ("policy_component", &["policy_project"]),
     (
         "recording",
         &["model", "pipeline", "policy", "regular_file"],
@@ -272,6 +274,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "pattern",
             "pipeline",
             "policy",
+            "policy_component",
+            "policy_project",
             "policy_tests",
             "recording",
             "regular_file",

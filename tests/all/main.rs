@@ -65,6 +65,9 @@ mod kills;
 /// Where a gentler act, or none, is right.
 mod left_alone;
 
+/// Policies in each language: made, built, checked, tested and swapped.
+mod languages;
+
 /// `run` in its three modes, approving, stopping.
 mod live;
 

@@ -2,6 +2,7 @@
 
 mod check;
 mod diff;
+mod project;
 mod replay;
 mod show;
 mod test;
@@ -32,6 +33,14 @@ const KEY_BYTES: u64 = 64 << 10;
 /// What can be done with policies.
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
+    /// Make a folder with a policy to begin with, its tests and its build
+    New(project::NewArgs),
+    /// Build the policy of such a folder, and check it: exit 0 good, 1 not, 2 could not build
+    Build(project::BuildArgs),
+    /// Print the contract, as one WIT file
+    Wit,
+    /// Make a component of a core WebAssembly module, as C and Go compilers leave it
+    Component(project::ComponentArgs),
     /// Make a key pair for signing policies, in minisign's format
     Keygen(KeygenArgs),
     /// Sign a policy: writes FILE.minisig beside it
@@ -135,6 +144,10 @@ fn time(text: &str) -> Result<u64, String> {
 
 pub(crate) fn run(command: &PolicyCommand) -> Ended {
     match command {
+        PolicyCommand::New(args) => project::new(args),
+        PolicyCommand::Build(args) => project::build(args),
+        PolicyCommand::Wit => project::wit(),
+        PolicyCommand::Component(args) => project::component(args),
         PolicyCommand::Keygen(args) => keygen(args),
         PolicyCommand::Sign(args) => sign(args),
         PolicyCommand::Verify(args) => verify(args),

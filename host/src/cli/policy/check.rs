@@ -59,6 +59,21 @@ pub(crate) struct CheckArgs {
     json: bool,
 }
 
+impl CheckArgs {
+    /// A component as it is, with the parameters' defaults, and no signature asked for.
+    pub(super) fn unsigned(policy: PathBuf, json: bool) -> Self {
+        Self {
+            policy,
+            config: None,
+            name: DEFAULT_POLICY.into(),
+            keys: Vec::new(),
+            unsigned: true,
+            set: Vec::new(),
+            json,
+        }
+    }
+}
+
 /// What `policy check --json` prints.
 #[derive(Debug, Serialize)]
 struct Report {
