@@ -20,8 +20,9 @@ const LEFT_BEHIND: &[&str] = &[
     "__pycache__",
     "node_modules",
     "target",
-    "wit",
 ];
+/// What the binary adds to a project itself, for whoever works in a template.
+const CONTRACT: &str = "wit/policy.wit";
 
 fn main() -> Result<()> {
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
@@ -60,6 +61,9 @@ fn languages(sdk: &Path) -> Result<String> {
         let name = text_of(&folder)?;
         writeln!(table, "Language {{ name: {name:?}, files: &[")?;
         for file in files_below(&template)? {
+            if file.ends_with(CONTRACT) {
+                continue;
+            }
             write_file(&mut table, "Template", &template, &file, "")?;
         }
         let vendored = fs::read_to_string(folder.join("vendor.txt"))
@@ -106,7 +110,9 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     for path in entries(folder)? {
         let name = text_of(&path)?;
         let left_behind = LEFT_BEHIND.contains(&name.as_str())
-            || path.extension().is_some_and(|extension| extension == "wasm");
+            || path
+                .extension()
+                .is_some_and(|extension| extension == "wasm");
         if left_behind {
             continue;
         }

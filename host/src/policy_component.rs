@@ -103,9 +103,8 @@ impl Asks {
             preview_1: false,
             has_metadata: false,
         };
-        let broken = |error: wasmparser::BinaryReaderError| {
-            ComponentError::NotAModule(error.to_string())
-        };
+        let broken =
+            |error: wasmparser::BinaryReaderError| ComponentError::NotAModule(error.to_string());
         for payload in Parser::new(0).parse_all(module) {
             match payload.map_err(broken)? {
                 Payload::ImportSection(imports) => {

@@ -26,13 +26,21 @@ fn from_nothing(language: &'static str, title: &str) {
     let (_, commands) = section.split_once("```sh\n").unwrap();
     let (commands, _) = commands.split_once("```").unwrap();
     for line in workshop.readme() {
-        assert!(commands.contains(&line), "{language}: only the README says: {line}");
+        assert!(
+            commands.contains(&line),
+            "{language}: only the README says: {line}"
+        );
     }
     // The folder is there already, beside its tools.
     let commands = format!("set -e\n{commands}").replace("dbmedic policy new", ": policy new");
     let commands = commands.replace("cd night-watch\n", "");
     let done = workshop.shell(&commands);
-    assert!(done.status.success(), "{language}: {}{}", data(&done), talk(&done));
+    assert!(
+        done.status.success(),
+        "{language}: {}{}",
+        data(&done),
+        talk(&done)
+    );
     let told = data(&done) + &talk(&done);
     for piece in ["can come into service", "3 cases", "3 passed, 0 failed"] {
         assert!(told.contains(piece), "{language}: {piece}: {told}");
@@ -76,11 +84,18 @@ fn what_is_missing_is_told_with_the_command_that_brings_it() {
     let line = fs::read_to_string(project.join("dbmedic-policy.toml")).unwrap();
     let line: toml::Table = line.parse().unwrap();
     let brings = line["tools"][0]["brings"].as_str().unwrap();
-    assert!(told.contains(&format!("(cd {} && {brings})", project.display())), "{told}");
+    assert!(
+        told.contains(&format!("(cd {} && {brings})", project.display())),
+        "{told}"
+    );
     assert!(!project.join("night-watch.wasm").exists());
     let nowhere = run(&["policy", "build", home.path().to_str().unwrap()]);
     assert_eq!(nowhere.status.code(), Some(2));
-    assert!(talk(&nowhere).contains("it is no policy project"), "{}", talk(&nowhere));
+    assert!(
+        talk(&nowhere).contains("it is no policy project"),
+        "{}",
+        talk(&nowhere)
+    );
 }
 
 #[test]
@@ -118,9 +133,27 @@ fn a_compiler_says_itself_what_is_wrong() {
 fn an_uncaught_error_is_in_the_log_with_file_and_line() {
     // What is written instead of the rule, and how the log tells it.
     let faults = [
-        ("rust", "src/lib.rs", "let failures =", "let none: Option<u32> = None; none.expect(\"no number\"); let failures =", "no number at src/lib.rs:"),
-        ("c", "policy.c", "uint32_t failures =", "assert(age_ms == 7); uint32_t failures =", "assertion failed: age_ms == 7 at policy.c:"),
-        ("go", "policy.go", "failures :=", "var none map[string]int; none[\"a\"] = 1; failures :=", "assignment to entry in nil map at policy.go:"),
+        (
+            "rust",
+            "src/lib.rs",
+            "let failures =",
+            "let none: Option<u32> = None; none.expect(\"no number\"); let failures =",
+            "no number at src/lib.rs:",
+        ),
+        (
+            "c",
+            "policy.c",
+            "uint32_t failures =",
+            "assert(age_ms == 7); uint32_t failures =",
+            "assertion failed: age_ms == 7 at policy.c:",
+        ),
+        (
+            "go",
+            "policy.go",
+            "failures :=",
+            "var none map[string]int; none[\"a\"] = 1; failures :=",
+            "assignment to entry in nil map at policy.go:",
+        ),
     ];
     for (language, file, old, new, told) in faults {
         let Some(workshop) = Workshop::with_tools(language) else {

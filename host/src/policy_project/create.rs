@@ -96,14 +96,8 @@ pub fn create(
         .tempdir_in(parent)
         .map_err(failed)?;
     write_files(beside.path(), name, language).map_err(failed)?;
-    renameat_with(
-        CWD,
-        beside.path(),
-        CWD,
-        &project,
-        RenameFlags::NOREPLACE,
-    )
-    .map_err(|error| failed(error.into()))?;
+    renameat_with(CWD, beside.path(), CWD, &project, RenameFlags::NOREPLACE)
+        .map_err(|error| failed(error.into()))?;
     // It is no longer there to be removed.
     let _gone = beside.keep();
     Ok(project)
@@ -162,7 +156,10 @@ mod tests {
             let project = create(parent.path(), &name, language).unwrap();
             let manifest = fs::read_to_string(project.join(super::super::MANIFEST)).unwrap();
             assert!(manifest.contains("name = \"night-watch\""), "{manifest}");
-            let own = language.files.iter().filter(|file| file.origin == Origin::Template);
+            let own = language
+                .files
+                .iter()
+                .filter(|file| file.origin == Origin::Template);
             for file in own {
                 let path = project.join(named(file.path, &name));
                 let bytes = fs::read(&path).unwrap();
@@ -185,6 +182,9 @@ mod tests {
         let error = create(parent.path(), &name, &LANGUAGES[0]).unwrap_err();
         assert!(matches!(error, CreateError::Exists(_)), "{error}");
         assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
-        assert_eq!(fs::read_dir(parent.path().join("there")).unwrap().count(), 0);
+        assert_eq!(
+            fs::read_dir(parent.path().join("there")).unwrap().count(),
+            0
+        );
     }
 }

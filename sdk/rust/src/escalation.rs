@@ -83,9 +83,7 @@ const fn name(level: EscalationLevel) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::{RETURN_MS, come_down, rise};
-    use crate::{
-        Answer, Classification, EscalationLevel, Event, OpenIncident, Situation, testing,
-    };
+    use crate::{Answer, Classification, EscalationLevel, Event, OpenIncident, Situation, testing};
 
     use EscalationLevel::{Escalate, Normal, Warn, Watch};
 
@@ -125,7 +123,11 @@ mod tests {
         }
         rise(&mut answer);
         come_down(&situation, &mut answer, RETURN_MS);
-        let returned = answer.so_far().reasons.iter().any(|it| it.rule == "level.returns");
+        let returned = answer
+            .so_far()
+            .reasons
+            .iter()
+            .any(|it| it.rule == "level.returns");
         assert_eq!(returned, answer.so_far().level < present);
         answer.so_far().level
     }
@@ -147,7 +149,10 @@ mod tests {
         assert_eq!(after(Warn, late, Some(Hiccup), &[]), Watch);
         assert_eq!(after(Warn, late, Some(Obstacle), &[]), Warn);
         assert_eq!(after(Watch, late, Some(Crisis), &[]), Escalate);
-        assert_eq!(after(Escalate, late, None, &[incident("i-2", Some(Wall))]), Escalate);
+        assert_eq!(
+            after(Escalate, late, None, &[incident("i-2", Some(Wall))]),
+            Escalate
+        );
         assert_eq!(after(Escalate, late, None, &[incident("i-2", None)]), Warn);
         assert_eq!(after(Warn, late, None, &[incident("i-2", None)]), Warn);
         // The event's own was a wall and is a hiccup now.

@@ -3,8 +3,8 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Answer, Classification, Context, Description, Event, Parameters, Reason, Setting,
-    SettingError, Situation, Verdict,
+    Answer, Classification, Context, Description, Event, Parameters, Reason, Setting, SettingError,
+    Situation, Verdict,
     blob::{self, Unreadable},
     escalation,
     generated::exports::dbmedic::policy::decision::Guest,

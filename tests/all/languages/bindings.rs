@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::Path;
 
+use wit_bindgen_core::wit_parser::Resolve;
 use wit_bindgen_core::{Files, WorldGenerator};
 
 use crate::common::{data, files, run};
@@ -13,7 +14,7 @@ use crate::common::{data, files, run};
 const BY_HAND: &str = "export_dbmedic_policy_decision";
 
 fn compare(folder: &str, mut generator: Box<dyn WorldGenerator>) {
-    let mut resolve = wit_parser::Resolve::default();
+    let mut resolve = Resolve::default();
     let wit = data(&run(&["policy", "wit"]));
     let package = resolve.push_str("policy.wit", &wit).unwrap();
     let world = resolve.select_world(&[package], Some("policy")).unwrap();
@@ -28,7 +29,11 @@ fn compare(folder: &str, mut generator: Box<dyn WorldGenerator>) {
             fs::write(&carried, bytes).unwrap();
         }
         let is_same = fs::read(&carried).is_ok_and(|it| it == bytes);
-        assert!(is_same, "{} is not what the contract gives", carried.display());
+        assert!(
+            is_same,
+            "{} is not what the contract gives",
+            carried.display()
+        );
         count += 1;
     }
     let by_hand = |path: &Path| path.components().any(|part| part.as_os_str() == BY_HAND);
@@ -67,7 +72,12 @@ fn every_sdk_knows_the_same_problems() {
             assert!(c.contains(&format!("PROBLEM({kind}\",")), "{line}");
             assert!(go.contains(&format!("return {kind}\" }}")), "{line}");
         }
-        let typed = [("u64", "COUNT"), ("f64", "NUMBER"), ("bool", "FLAG"), ("&'a str", "TEXT")];
+        let typed = [
+            ("u64", "COUNT"),
+            ("f64", "NUMBER"),
+            ("bool", "FLAG"),
+            ("&'a str", "TEXT"),
+        ];
         for (rust, in_c) in typed {
             if let Some(fact) = line.strip_suffix(&format!(": {rust},")) {
                 assert!(c.contains(&format!("{in_c}({fact})")), "{line}");

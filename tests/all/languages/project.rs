@@ -70,19 +70,23 @@ impl Workshop {
         let tools = manifest.get("tools").and_then(toml::Value::as_array);
         tools.into_iter().flatten().all(|tool| {
             let line = |key: &str| tool[key].as_str().unwrap().to_owned();
-            let version = tool.get("version").and_then(toml::Value::as_str).unwrap_or("");
+            let version = tool
+                .get("version")
+                .and_then(toml::Value::as_str)
+                .unwrap_or("");
             let is_there = || {
                 let shown = shell(&line("shows"));
                 let text = data(&shown) + &talk(&shown);
                 shown.status.success() && text.contains(version)
             };
-            is_there() || (line("brings").contains(".tools") && {
-                let brought = shell(&line("brings"));
-                if !brought.status.success() {
-                    eprintln!("{}: {}", line("name"), talk(&brought));
-                }
-                is_there()
-            })
+            is_there()
+                || (line("brings").contains(".tools") && {
+                    let brought = shell(&line("brings"));
+                    if !brought.status.success() {
+                        eprintln!("{}: {}", line("name"), talk(&brought));
+                    }
+                    is_there()
+                })
         })
     }
 

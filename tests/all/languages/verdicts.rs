@@ -43,7 +43,10 @@ fn every_language_answers_the_same() {
             continue;
         };
         for (at, (expected, answer)) in expected.iter().zip(&answers).enumerate() {
-            assert_eq!(expected.verdict, answer.verdict, "{other} and {language}, event {at}");
+            assert_eq!(
+                expected.verdict, answer.verdict,
+                "{other} and {language}, event {at}"
+            );
         }
         assert_eq!(expected.len(), answers.len());
     }

@@ -29,28 +29,41 @@ impl Policy for MyPolicy {
     type Memory = CoolDown;
     const NAME: &'static str = "my-policy";
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
-    const SUMMARY: &'static str = "Ends stale locks, waits for fresh ones, calls a person for the rest.";
+    const SUMMARY: &'static str =
+        "Ends stale locks, waits for fresh ones, calls a person for the rest.";
 
     fn classify(case: &Situation<'_, Parameters>, _: &mut CoolDown, answer: &mut Answer) {
         let Some((_, age_ms)) = lock(case) else {
             return not_judged(case, answer);
         };
         let limit_ms = case.parameters.stale_lock_age_ms;
-        let text = format!("lock held {}, stale from {}", seconds(age_ms), seconds(limit_ms));
+        let text = format!(
+            "lock held {}, stale from {}",
+            seconds(age_ms),
+            seconds(limit_ms)
+        );
         if age_ms < limit_ms {
-            answer.classify(Classification::Hiccup).because(reason!("lock.too-fresh", "{text}"));
+            answer
+                .classify(Classification::Hiccup)
+                .because(reason!("lock.too-fresh", "{text}"));
         } else {
-            answer.classify(Classification::Obstacle).because(reason!("lock.stale", "{text}"));
+            answer
+                .classify(Classification::Obstacle)
+                .because(reason!("lock.stale", "{text}"));
         }
     }
 
     fn choose(case: &Situation<'_, Parameters>, told: &mut CoolDown, answer: &mut Answer) {
-        let Some((lock, age_ms)) = lock(case) else { return };
+        let Some((lock, age_ms)) = lock(case) else {
+            return;
+        };
         if age_ms < case.parameters.stale_lock_age_ms {
             return;
         }
         let failures = case.failures_in_a_row(StaleLock::KIND, END_HOLDER);
-        let is_offered = case.finding().is_some_and(|it| it.candidate(END_HOLDER).is_some());
+        let is_offered = case
+            .finding()
+            .is_some_and(|it| it.candidate(END_HOLDER).is_some());
         if failures >= FAILURES {
             answer.because(reason!(
                 "lock.keeps-failing",
