@@ -45,29 +45,6 @@ void dm_fail(const char *file, int line, const char *format, ...)
 
 #ifdef __wasm__
 
-/* Instead of the C library's own, which write to a stream. */
-
-int printf(const char *restrict format, ...)
-{
-    va_list values;
-    va_start(values, format);
-    write_line(DM_LOG_INFO, format, values);
-    va_end(values);
-    return 0;
-}
-
-int puts(const char *text)
-{
-    dm_log(DM_LOG_INFO, "%s", text);
-    return 0;
-}
-
-_Noreturn void __assert_fail(const char *expression, const char *file, int line, const char *function)
-{
-    (void)function;
-    dm_fail(file, line, "assertion failed: %s", expression);
-}
-
 /* Undefined behaviour: build.sh has the compiler call these, each with the place that it stands at. */
 
 typedef struct {

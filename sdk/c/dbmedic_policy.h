@@ -206,6 +206,16 @@ void dm_log(dm_log_level_t level, const char *format, ...) DM_PRINTF(2, 3);
 #define DM_FAIL(...) dm_fail(__FILE__, __LINE__, __VA_ARGS__)
 _Noreturn void dm_fail(const char *file, int line, const char *format, ...) DM_PRINTF(3, 4);
 
+/* What is printed goes to the log, one call a line. */
+#ifdef __wasm__
+#define printf(...) dm_log(DM_LOG_INFO, __VA_ARGS__)
+#define puts(text) dm_log(DM_LOG_INFO, "%s", text)
+/* The C library's own would say it to nobody, and is left out by NDEBUG. */
+#undef assert
+#define assert(condition)                                                                          \
+    ((condition) ? (void)0 : dm_fail(__FILE__, __LINE__, "assertion failed: %s", #condition))
+#endif
+
 /* ---- The policy. ---- */
 
 typedef enum { DM_IS_INTEGER, DM_IS_NUMBER, DM_IS_BOOLEAN, DM_IS_TEXT } dm_type_t;
