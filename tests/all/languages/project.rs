@@ -57,11 +57,14 @@ impl Workshop {
     fn bring_tools(&self, project: &Path) -> bool {
         let place = place(self.language);
         let manifest = fs::read_to_string(project.join("dbmedic-policy.toml")).unwrap();
+        let has_own_tools = manifest.contains(".tools");
         let manifest: toml::Table = manifest.parse().unwrap();
         let lock = one_at_a_time(self.language);
         let _held = lock.lock().unwrap();
         fs::create_dir_all(place.join(".tools")).unwrap();
-        symlink(place.join(".tools"), project.join(".tools")).unwrap();
+        if has_own_tools {
+            symlink(place.join(".tools"), project.join(".tools")).unwrap();
+        }
         let shell = |line: &str| {
             let mut shell = Command::new("sh");
             let shell = shell.args(["-c", line]).current_dir(&place);
