@@ -9,8 +9,9 @@ mod verdicts;
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
-use crate::common::{data, run, talk};
+use crate::common::{data, run, talk, wait_within};
 use crate::policy_command::{Home, Running};
 
 use project::{LANGUAGES, Workshop, policy};
@@ -190,6 +191,10 @@ fn a_running_dbmedic_takes_a_policy_in_each_language() {
         assert!(signed.status.success(), "{}", talk(&signed));
         let swapped = home.policy(&["swap", file]);
         assert!(swapped.status.success(), "{language}: {}", talk(&swapped));
+        let digest = dbmedic::signing::sha256(&fs::read(file).unwrap());
+        wait_within(Duration::from_secs(120), language, || {
+            (home.status()["present"]["digest"] == digest).then_some(())
+        });
         taken += 1;
     }
     assert!(taken > 0, "no language could be tried");

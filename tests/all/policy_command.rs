@@ -53,7 +53,7 @@ impl Home {
         run(&[&["policy"], arguments, &["--state-dir", &state]].concat())
     }
 
-    fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         let status = self.policy(&["status", "--json"]);
         let all: Value = serde_json::from_str(&data(&status)).unwrap();
         all[0].clone()

@@ -88,3 +88,32 @@ fn every_sdk_knows_the_same_problems() {
     }
     assert!(facts > 100, "{facts}");
 }
+
+/// The SDK of Rust is built in a project with what it is built with here.
+#[test]
+fn a_project_in_rust_has_the_dependencies_of_the_workspace() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |path: &str| -> toml::Table {
+        let text = fs::read_to_string(root.join(path)).unwrap();
+        text.parse().unwrap()
+    };
+    let workspace = read("Cargo.toml");
+    let workspace = &workspace["workspace"]["dependencies"];
+    let (here, there) = (
+        read("sdk/rust/Cargo.toml"),
+        read("sdk/rust/vendored.Cargo.toml"),
+    );
+    let of = |manifest: &toml::Table| {
+        let everywhere = manifest["dependencies"].as_table().unwrap().clone();
+        let on_wasm = &manifest["target"]["cfg(target_arch = \"wasm32\")"]["dependencies"];
+        everywhere
+            .into_iter()
+            .chain(on_wasm.as_table().unwrap().clone())
+            .collect::<Vec<_>>()
+    };
+    let there = of(&there);
+    assert_eq!(of(&here).len(), there.len());
+    for (name, version) in there {
+        assert_eq!(version, workspace[name.as_str()], "{name}");
+    }
+}
