@@ -65,6 +65,9 @@ mod kills;
 /// Where a gentler act, or none, is right.
 mod left_alone;
 
+/// Policies in Python, JavaScript and TypeScript: templates, SDKs, and what is said of mistakes.
+mod languages_scripted;
+
 /// `run` in its three modes, approving, stopping.
 mod live;
 

@@ -123,6 +123,17 @@ pub struct Decision {
     pub memory_bytes: u64,
 }
 
+impl Decision {
+    /// The last line of its log where it failed: an author's language writes there what went wrong and
+    /// where. Empty where there is none.
+    pub fn last_words(&self) -> &str {
+        match (&self.failure, self.log.last()) {
+            (Some(_), Some(last)) => &last.message,
+            _ => "",
+        }
+    }
+}
+
 impl PartialEq for Decision {
     fn eq(&self, other: &Self) -> bool {
         self.verdict == other.verdict && self.failure == other.failure && self.log == other.log

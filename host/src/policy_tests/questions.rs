@@ -45,6 +45,8 @@ pub struct Asked {
     pub question: Question<Retold>,
     /// How the policy failed when it was asked first.
     pub failure: Option<PolicyFailure>,
+    /// The last line of its log then; empty where it did not fail.
+    pub last_words: String,
 }
 
 /// Answers that do not come in time, after which a policy is asked nothing more.
@@ -125,6 +127,7 @@ fn of_events(policy: &Policy, steps: &[Step], late: &mut usize) -> Vec<Asked> {
         all.push(Asked {
             place: format!("event {} ({})", index + 1, called(&event)),
             question,
+            last_words: decision.last_words().to_owned(),
             failure: decision.failure,
         });
     }
@@ -143,6 +146,7 @@ fn of_recording(policy: &Policy, case: &Case, path: &Path) -> Vec<Asked> {
                         context: part.context,
                         telemetry: Retold::new(heard.heard),
                     },
+                    last_words: part.decision.last_words().to_owned(),
                     failure: part.decision.failure,
                 });
             }

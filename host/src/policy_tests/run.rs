@@ -124,7 +124,7 @@ impl<'a> Run<'a> {
             self.answer(
                 &place,
                 &decision.verdict,
-                decision.failure.as_ref(),
+                (decision.failure.as_ref(), decision.last_words()),
                 step.expect.as_ref(),
             );
         }
@@ -135,7 +135,8 @@ impl<'a> Run<'a> {
             for effect in effects {
                 if let Effect::Decided(decided) = effect {
                     let place = format!("event {number} of the recording");
-                    self.answer(&place, &decided.verdict, decided.failure.as_ref(), None);
+                    let failure = (decided.failure.as_ref(), "");
+                    self.answer(&place, &decided.verdict, failure, None);
                 }
             }
             !self.is_over()
@@ -155,12 +156,13 @@ impl<'a> Run<'a> {
         self.is_cut_off || self.has_failed
     }
 
-    /// Holds one answer against everything that is expected of it.
+    /// Holds one answer against everything that is expected of it. Beside a failure stand the policy's
+    /// last words.
     fn answer(
         &mut self,
         place: &str,
         verdict: &Verdict,
-        failure: Option<&PolicyFailure>,
+        (failure, last_words): (Option<&PolicyFailure>, &str),
         expect: Option<&Expect>,
     ) {
         self.decisions += 1;
@@ -171,6 +173,9 @@ impl<'a> Run<'a> {
                 self.has_failed = true;
                 self.failures
                     .push(format!("{place}: the policy failed: {failure}"));
+                if !last_words.is_empty() {
+                    self.failures.push(format!("its log: {last_words}"));
+                }
                 return;
             }
             None if refuses => {

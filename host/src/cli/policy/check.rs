@@ -3,7 +3,7 @@
 
 mod memory;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -90,6 +90,8 @@ struct Purity {
     /// How it failed at typical events, by the failures' names: in the shadow it would be refused.
     /// What it refuses to judge is no failure.
     failures: BTreeMap<String, u64>,
+    /// What its log said last when it failed, each line once.
+    last_words: BTreeSet<String>,
 }
 
 /// An event whose answer depends on what was asked before.
@@ -189,11 +191,14 @@ fn behaviour(tested: &Tested, candidate: &Candidate) -> anyhow::Result<(Purity, 
     let mut asked = policy_tests::questions(policy, &files);
     let typical = policy_tests::typical(policy)?;
     let mut failures: BTreeMap<String, u64> = BTreeMap::new();
-    for failure in typical.iter().filter_map(|asked| asked.failure.as_ref()) {
-        if failure.is_misbehaviour() {
+    let mut last_words = BTreeSet::new();
+    for asked in &typical {
+        if let Some(failure) = asked.failure.as_ref().filter(|it| it.is_misbehaviour()) {
             *failures.entry(failure.rule().to_owned()).or_default() += 1;
+            last_words.insert(asked.last_words.clone());
         }
     }
+    last_words.remove("");
     asked.extend(typical);
     let (places, mut questions): (Vec<_>, Vec<_>) = asked
         .into_iter()
@@ -209,6 +214,7 @@ fn behaviour(tested: &Tested, candidate: &Candidate) -> anyhow::Result<(Purity, 
     }
     let purity = Purity {
         failures,
+        last_words,
         events: questions.len(),
         impure: first.into_values().collect(),
     };
@@ -276,6 +282,7 @@ fn tell_purity(purity: &Purity) -> std::io::Result<()> {
         events,
         impure,
         failures,
+        last_words,
     } = purity;
     if !failures.is_empty() {
         let kinds = failures
@@ -285,6 +292,9 @@ fn tell_purity(purity: &Purity) -> std::io::Result<()> {
             "FAILED decide      it fails at typical events, and would in the shadow: {}",
             kinds.collect::<Vec<_>>().join(", ")
         ))?;
+        for line in last_words.iter().take(TOLD) {
+            say(&format!("       its log: {line}"))?;
+        }
     }
     if impure.is_empty() {
         return say(&format!(
