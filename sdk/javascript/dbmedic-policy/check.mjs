@@ -3,35 +3,29 @@
 // An error has its file and line here, an endless loop too. It is a first look: `dbmedic policy check` asks the
 // component itself.
 
+import { spawnSync } from "node:child_process";
 import { writeSync } from "node:fs";
 import { Session } from "node:inspector";
 import { resolve } from "node:path";
-import { pathToFileURL } from "node:url";
-import { Worker, isMainThread, parentPort } from "node:worker_threads";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { runInThisContext } from "node:vm";
 
 const SECONDS = 5;
 const SDK = "dbmedic-policy/";
 const LEVELS = ["normal", "watch", "warn", "escalate"];
 const FACTS = { count: 400_000, number: 50, flag: true, text: "main" };
+const none = () => null;
 const say = (text) => writeSync(2, text);
 
-if (!isMainThread) {
-    watch();
-} else if (process.argv.length !== 3) {
+if (process.argv.length !== 3) {
     say("usage: node dbmedic-policy/check.mjs FILE\n");
     process.exitCode = 2;
 } else {
-    // What ends a call that does not end by itself leaves this as it is.
-    process.exitCode = 1;
-    const watcher = new Worker(new URL(import.meta.url));
-    await new Promise((ready) => watcher.once("message", ready));
     const fault = await check(pathToFileURL(resolve(process.argv[2])));
-    if (fault === null) {
-        process.exitCode = 0;
-    } else {
+    if (fault !== null) {
         say(`${fault}\n`);
+        process.exitCode = 1;
     }
-    await watcher.terminate();
 }
 
 /** What is wrong with the policy of a file; null when nothing is. */
@@ -45,14 +39,18 @@ async function check(file) {
         const notes = [];
         const host = { write: (level, message) => notes.push(`${level}: ${message}`), latest: none, baseline: none, recent: () => [] };
         const decision = exported(policy, host);
-        const fault = ask(decision, testing, events(testing, kinds));
+        const fault = withinTime(() => ask(decision, testing, events(testing, kinds)));
         return fault === null ? null : (notes.filter((note) => note.startsWith("error: ")).at(-1)?.slice(7) ?? fault);
     } catch (error) {
-        return told(error);
+        return error instanceof SyntaxError ? (unreadable(file) ?? told(error)) : told(error);
     }
 }
 
-const none = () => null;
+/** Where the file cannot be read as JavaScript; null when it can, and another one cannot. */
+function unreadable(file) {
+    const { stderr } = spawnSync(process.execPath, ["--check", fileURLToPath(file)], { encoding: "utf8" });
+    return stderr === "" ? null : stderr.split("\n    at ")[0].trim();
+}
 
 /** A finding of every known kind with all of its facts and with none, an outcome of each end, and a tick. */
 function events(testing, kinds) {
@@ -93,20 +91,38 @@ function decideOrRefuse(decision, event, context) {
     }
 }
 
-/** In a thread of its own: looks after a while where the policy is, and ends it. */
-function watch() {
+/** What a call returns; one that does not end by itself is ended, and its profile says where it was. */
+function withinTime(call) {
     const session = new Session();
-    session.connectToMainThread();
-    const scripts = new Map();
-    session.on("Debugger.scriptParsed", ({ params }) => scripts.set(params.scriptId, params.url));
-    session.on("Debugger.paused", ({ params }) => {
-        const places = params.callFrames.map(({ location }) => [scripts.get(location.scriptId), location.lineNumber + 1]);
-        const own = places.find(([url]) => url?.startsWith("file:") && !url.includes(SDK));
-        const place = own === undefined ? "" : ` at ${own[0].replace(/^.*\//, "")}:${own[1]}`;
-        say(`EndlessLoop: a call did not end within ${SECONDS} s; the host allows it 50 ms: let the loop end${place}\n`);
-        session.post("Runtime.terminateExecution");
-        session.post("Debugger.resume");
-    });
-    session.post("Debugger.enable", () => parentPort.postMessage("ready"));
-    setTimeout(() => session.post("Debugger.pause"), SECONDS * 1_000);
+    session.connect();
+    session.post("Profiler.enable");
+    session.post("Profiler.start");
+    globalThis.askedInTime = call;
+    try {
+        return runInThisContext("askedInTime()", { timeout: SECONDS * 1_000 });
+    } catch (error) {
+        if (error.code !== "ERR_SCRIPT_EXECUTION_TIMEOUT") {
+            throw error;
+        }
+        let place = "";
+        session.post("Profiler.stop", (_, { profile }) => (place = busiest(profile.nodes)));
+        return `EndlessLoop: a call did not end within ${SECONDS} s; the host allows it 50 ms: let the loop end${place}`;
+    } finally {
+        session.disconnect();
+    }
+}
+
+/** The line of the policy's own files that took the most time. */
+function busiest(nodes) {
+    const lines = nodes
+        .filter(({ callFrame: { url } }) => url.startsWith("file:") && !url.includes(SDK))
+        .flatMap(({ callFrame, positionTicks }) => (positionTicks ?? []).map((ticks) => ({ ...ticks, url: callFrame.url })))
+        .sort((one, other) => other.ticks - one.ticks);
+    if (lines.length === 0) {
+        return "";
+    }
+    const [{ url, line }] = lines;
+    const file = url.replace(/^.*\//, "");
+    // What was TypeScript has the lines of its source.
+    return ` at ${url.includes("/.typescript/") ? file.replace(/js$/, "ts") : file}:${line}`;
 }

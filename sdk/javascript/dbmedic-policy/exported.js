@@ -43,7 +43,7 @@ function guarded(call) {
 /** An error in one line, with the innermost place in the policy's own files: `TypeError: ... at policy.js:24`. */
 export function told(error) {
     if (!(error instanceof Error)) {
-        return `${typeof error} thrown: ${String(error)}; throw an Error, or a Refusal where the policy cannot judge`;
+        return `${line([error])} is thrown; throw an Error, or a Refusal where the policy cannot judge`;
     }
     const text = `${error.name}: ${error.message}`;
     const places = [...(error.stack ?? "").matchAll(/([^\s()]+?\.[jt]s):(\d+)(?::\d+)?\)?$/gm)];
@@ -54,7 +54,9 @@ export function told(error) {
     }
     const [, file, line] = own;
     const short = home !== "" && file.startsWith(home) ? file.slice(home.length) : file.replace(/^.*\//, "");
-    return `${text} at ${short}:${line}`;
+    // Types were blanked out there, so the lines are those of the source.
+    const source = file.includes(".typescript/") ? short.replace(/js$/, "ts") : short;
+    return `${text} at ${source}:${line}`;
 }
 let isPrepared = false;
 /** Once in each instance: not while the component is built, when nothing may be called. */

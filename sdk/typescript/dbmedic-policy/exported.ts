@@ -59,7 +59,7 @@ function guarded<T>(call: () => T): T {
 /** An error in one line, with the innermost place in the policy's own files: `TypeError: ... at policy.js:24`. */
 export function told(error: unknown): string {
     if (!(error instanceof Error)) {
-        return `${typeof error} thrown: ${String(error)}; throw an Error, or a Refusal where the policy cannot judge`;
+        return `${line([error])} is thrown; throw an Error, or a Refusal where the policy cannot judge`;
     }
     const text = `${error.name}: ${error.message}`;
     const places = [...(error.stack ?? "").matchAll(/([^\s()]+?\.[jt]s):(\d+)(?::\d+)?\)?$/gm)];
@@ -70,7 +70,9 @@ export function told(error: unknown): string {
     }
     const [, file, line] = own;
     const short = home !== "" && file.startsWith(home) ? file.slice(home.length) : file.replace(/^.*\//, "");
-    return `${text} at ${short}:${line}`;
+    // Types were blanked out there, so the lines are those of the source.
+    const source = file.includes(".typescript/") ? short.replace(/js$/, "ts") : short;
+    return `${text} at ${source}:${line}`;
 }
 
 let isPrepared = false;

@@ -323,7 +323,7 @@ test("notes and series come from the tables", () => {
 
 test("what is thrown is told with its place", () => {
     assert.match(told(new RangeError("too far")), /^RangeError: too far at sdk\.test\.[jt]s:\d+$/);
-    assert.match(told("word"), /^string thrown: word; throw an Error/);
+    assert.match(told("word"), /^word is thrown; throw an Error/);
     const noHost = { write: () => {}, latest: () => null, baseline: () => null, recent: () => [] };
     assert.throws(() => exported(undefined, noHost), /export default definePolicy/);
 });
