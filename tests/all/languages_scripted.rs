@@ -23,17 +23,36 @@ fn from_nothing(language: &'static str) {
     };
     for line in workshop.own_commands() {
         let done = workshop.shell(&line);
-        assert!(done.status.success(), "{language}: {line}\n{}{}", data(&done), talk(&done));
+        assert!(
+            done.status.success(),
+            "{language}: {line}\n{}{}",
+            data(&done),
+            talk(&done)
+        );
     }
     workshop.build();
     let component = workshop.component();
     let component = component.to_str().unwrap();
     let checked = run(&["policy", "check", component]);
-    assert!(checked.status.success(), "{}{}", data(&checked), talk(&checked));
+    assert!(
+        checked.status.success(),
+        "{}{}",
+        data(&checked),
+        talk(&checked)
+    );
     assert!(data(&checked).contains("3 cases"), "{}", data(&checked));
     let tested = run(&["policy", "test", component]);
-    assert!(tested.status.success(), "{}{}", data(&tested), talk(&tested));
-    assert!(talk(&tested).contains("3 passed, 0 failed"), "{}", talk(&tested));
+    assert!(
+        tested.status.success(),
+        "{}{}",
+        data(&tested),
+        talk(&tested)
+    );
+    assert!(
+        talk(&tested).contains("3 passed, 0 failed"),
+        "{}",
+        talk(&tested)
+    );
 }
 
 #[test]
@@ -86,7 +105,10 @@ fn the_same_rule_answers_the_same_in_each() {
         };
         assert_eq!(expected.len(), answers.len());
         for (at, (expected, answer)) in expected.iter().zip(&answers).enumerate() {
-            assert_eq!(expected.verdict, answer.verdict, "{other} and {language}, event {at}");
+            assert_eq!(
+                expected.verdict, answer.verdict,
+                "{other} and {language}, event {at}"
+            );
         }
     }
 }
@@ -98,7 +120,10 @@ fn the_python_sdk_by_its_own_tests() {
     };
     let tests = root().join("sdk/python/tests");
     let tests = fs::canonicalize(tests).unwrap();
-    let line = format!(".tools/bin/python -B -m pytest -q -p no:cacheprovider {}", tests.display());
+    let line = format!(
+        ".tools/bin/python -B -m pytest -q -p no:cacheprovider {}",
+        tests.display()
+    );
     let done = workshop.shell(&line);
     assert!(done.status.success(), "{}{}", data(&done), talk(&done));
 }
@@ -108,7 +133,10 @@ fn the_typescript_sdk_by_its_own_tests() {
     let Some(workshop) = Workshop::with_tools("typescript") else {
         return;
     };
-    copy_dir(&root().join("sdk/typescript/tests"), &workshop.dir().join("tests"));
+    copy_dir(
+        &root().join("sdk/typescript/tests"),
+        &workshop.dir().join("tests"),
+    );
     workshop.edit("tsconfig.json", "[\"*.ts\", ", "[\"*.ts\", \"tests\", ");
     let done = workshop.shell("sh build.sh --types && node --test .typescript/tests/");
     assert!(done.status.success(), "{}{}", data(&done), talk(&done));
@@ -133,7 +161,10 @@ fn the_javascript_sdk_is_what_the_typescript_gives() {
             fs::write(&there, made).unwrap();
         } else {
             let differs = format!("{} differs; run it with UPDATE_DOCS=1", there.display());
-            assert!(fs::read_to_string(&there).is_ok_and(|text| text == made), "{differs}");
+            assert!(
+                fs::read_to_string(&there).is_ok_and(|text| text == made),
+                "{differs}"
+            );
         }
         compared += 1;
     }

@@ -171,11 +171,12 @@ impl<'a> Run<'a> {
             Some(PolicyFailure::Refused(_)) if refuses => return,
             Some(failure) => {
                 self.has_failed = true;
+                let log = match last_words {
+                    "" => String::new(),
+                    last_words => format!("; its log: {last_words}"),
+                };
                 self.failures
-                    .push(format!("{place}: the policy failed: {failure}"));
-                if !last_words.is_empty() {
-                    self.failures.push(format!("its log: {last_words}"));
-                }
+                    .push(format!("{place}: the policy failed: {failure}{log}"));
                 return;
             }
             None if refuses => {

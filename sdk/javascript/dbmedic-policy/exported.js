@@ -43,7 +43,7 @@ function guarded(call) {
 /** An error in one line, with the innermost place in the policy's own files: `TypeError: ... at policy.js:24`. */
 export function told(error) {
     if (!(error instanceof Error)) {
-        return `${line([error])} is thrown; throw an Error, or a Refusal where the policy cannot judge`;
+        return `${joined([error])} is thrown; throw an Error, or a Refusal where the policy cannot judge`;
     }
     const text = `${error.name}: ${error.message}`;
     const places = [...(error.stack ?? "").matchAll(/([^\s()]+?\.[jt]s):(\d+)(?::\d+)?\)?$/gm)];
@@ -67,18 +67,18 @@ function prepare() {
     isPrepared = true;
     const globals = globalThis;
     globals["console"] = {
-        debug: (...parts) => log.debug(line(parts)),
-        log: (...parts) => log.info(line(parts)),
-        info: (...parts) => log.info(line(parts)),
-        warn: (...parts) => log.warn(line(parts)),
-        error: (...parts) => log.error(line(parts)),
+        debug: (...parts) => log.debug(joined(parts)),
+        log: (...parts) => log.info(joined(parts)),
+        info: (...parts) => log.info(joined(parts)),
+        warn: (...parts) => log.warn(joined(parts)),
+        error: (...parts) => log.error(joined(parts)),
     };
     globals["Date"] = withoutClock(Date);
     Math.random = () => {
         throw new Error("Math.random: a policy has no source of randomness: the same event must give the same answer");
     };
 }
-function line(parts) {
+function joined(parts) {
     return parts.map((part) => (typeof part === "object" ? JSON.stringify(part) : String(part))).join(" ");
 }
 /** `Date` without the present. */

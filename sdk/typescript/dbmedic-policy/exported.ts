@@ -59,7 +59,7 @@ function guarded<T>(call: () => T): T {
 /** An error in one line, with the innermost place in the policy's own files: `TypeError: ... at policy.js:24`. */
 export function told(error: unknown): string {
     if (!(error instanceof Error)) {
-        return `${line([error])} is thrown; throw an Error, or a Refusal where the policy cannot judge`;
+        return `${joined([error])} is thrown; throw an Error, or a Refusal where the policy cannot judge`;
     }
     const text = `${error.name}: ${error.message}`;
     const places = [...(error.stack ?? "").matchAll(/([^\s()]+?\.[jt]s):(\d+)(?::\d+)?\)?$/gm)];
@@ -85,11 +85,11 @@ function prepare(): void {
     isPrepared = true;
     const globals = globalThis as unknown as { [name: string]: unknown };
     globals["console"] = {
-        debug: (...parts: unknown[]) => log.debug(line(parts)),
-        log: (...parts: unknown[]) => log.info(line(parts)),
-        info: (...parts: unknown[]) => log.info(line(parts)),
-        warn: (...parts: unknown[]) => log.warn(line(parts)),
-        error: (...parts: unknown[]) => log.error(line(parts)),
+        debug: (...parts: unknown[]) => log.debug(joined(parts)),
+        log: (...parts: unknown[]) => log.info(joined(parts)),
+        info: (...parts: unknown[]) => log.info(joined(parts)),
+        warn: (...parts: unknown[]) => log.warn(joined(parts)),
+        error: (...parts: unknown[]) => log.error(joined(parts)),
     };
     globals["Date"] = withoutClock(Date);
     Math.random = () => {
@@ -97,7 +97,7 @@ function prepare(): void {
     };
 }
 
-function line(parts: unknown[]): string {
+function joined(parts: unknown[]): string {
     return parts.map((part) => (typeof part === "object" ? JSON.stringify(part) : String(part))).join(" ");
 }
 

@@ -40,60 +40,228 @@ const LOOP: &str = "an endless loop";
 
 const PYTHON: [Mistake; 10] = [
     (EXCEPTION, InService("exception"), &["KeyError: 'gone' at "]),
-    (TYPE, InService("type"), &["verdict.confidence: a number is expected, not 'high' at "]),
-    (FIELD, InService("field"), &["missing 1 required positional argument: 'message' at "]),
-    (ENUMERATION, InService("enumeration"), &["there is no Classification.OBSTACEL; there are HICCUP, OBSTACLE"]),
-    (EXPORT, InTheSource("policy.py", "Decision = ", "Decide = "), &["dbmedic:policy/decision", "`Decision = export_policy(MyPolicy)`"]),
+    (
+        TYPE,
+        InService("type"),
+        &["verdict.confidence: a number is expected, not 'high' at "],
+    ),
+    (
+        FIELD,
+        InService("field"),
+        &["missing 1 required positional argument: 'message' at "],
+    ),
+    (
+        ENUMERATION,
+        InService("enumeration"),
+        &["there is no Classification.OBSTACEL; there are HICCUP, OBSTACLE"],
+    ),
+    (
+        EXPORT,
+        InTheSource("policy.py", "Decision = ", "Decide = "),
+        &[
+            "dbmedic:policy/decision",
+            "`Decision = export_policy(MyPolicy)`",
+        ],
+    ),
     (PRINT, InService("print"), &["lock 7"]),
-    (CLOCK, InService("clock"), &["a policy has no clock; the event's time is `situation.now_ms` at "]),
-    (WASI, InTheBuild(" --stub-wasi", ""), &["wasi:", "add `--stub-wasi`"]),
-    (INTEGER, InTheSource("policy.py", "maximum=86_400_000", "maximum=2**60).__class__(integer('Bytes.', 2**53)"), &["2^53", "at policy.py:"]),
-    (LOOP, InTheSource("policy.py", "failures = ", "while True: pass\n        failures = "), &["EndlessLoop", "at policy.py:"]),
+    (
+        CLOCK,
+        InService("clock"),
+        &["a policy has no clock; the event's time is `situation.now_ms` at "],
+    ),
+    (
+        WASI,
+        InTheBuild(" --stub-wasi", ""),
+        &["wasi:", "add `--stub-wasi`"],
+    ),
+    (
+        INTEGER,
+        InTheSource(
+            "policy.py",
+            "maximum=86_400_000",
+            "maximum=2**60).__class__(integer('Bytes.', 2**53)",
+        ),
+        &["2^53", "at policy.py:"],
+    ),
+    (
+        LOOP,
+        InTheSource(
+            "policy.py",
+            "failures = ",
+            "while True: pass\n        failures = ",
+        ),
+        &["EndlessLoop", "at policy.py:"],
+    ),
 ];
 
 const JAVASCRIPT: [Mistake; 10] = [
-    (EXCEPTION, InService("exception"), &["TypeError: cannot read property 'at' of undefined at "]),
-    (TYPE, InService("type"), &["verdict.confidence: a number is expected, not \"high\" at "]),
-    (FIELD, InService("field"), &["alert.message: a text is expected, not nothing at "]),
-    (ENUMERATION, InService("enumeration"), &["not \"obstacel\"; did you mean \"obstacle\"? at "]),
-    (EXPORT, InTheSource("policy.js", "export default definePolicy", "export const policy = definePolicy"), &["dbmedic:policy/decision", "`export default definePolicy({ ... })`"]),
+    (
+        EXCEPTION,
+        InService("exception"),
+        &["TypeError: cannot read property 'at' of undefined at "],
+    ),
+    (
+        TYPE,
+        InService("type"),
+        &["verdict.confidence: a number is expected, not \"high\" at "],
+    ),
+    (
+        FIELD,
+        InService("field"),
+        &["alert.message: a text is expected, not nothing at "],
+    ),
+    (
+        ENUMERATION,
+        InService("enumeration"),
+        &["not \"obstacel\"; did you mean \"obstacle\"? at "],
+    ),
+    (
+        EXPORT,
+        InTheSource(
+            "policy.js",
+            "export default definePolicy",
+            "export const policy = definePolicy",
+        ),
+        &[
+            "dbmedic:policy/decision",
+            "`export default definePolicy({ ... })`",
+        ],
+    ),
     (PRINT, InService("print"), &["lock 7"]),
-    (CLOCK, InService("clock"), &["a policy has no clock; the event's time is `situation.nowMs` at "]),
-    (WASI, InTheBuild(" --stub-wasi", ""), &["wasi:", "add `--sync` and `--stub-wasi`"]),
-    (INTEGER, InTheSource("policy.js", "300_000, {", "9_007_199_254_740_993, {"), &["out of bounds", "at policy.js:"]),
-    (LOOP, InTheSource("policy.js", "const failures = ", "for (;;) {}\n        const failures = "), &["EndlessLoop", "at policy.js:"]),
+    (
+        CLOCK,
+        InService("clock"),
+        &["a policy has no clock; the event's time is `situation.nowMs` at "],
+    ),
+    (
+        WASI,
+        InTheBuild(" --stub-wasi", ""),
+        &["wasi:", "add `--sync` and `--stub-wasi`"],
+    ),
+    (
+        INTEGER,
+        InTheSource("policy.js", "300_000, {", "9_007_199_254_740_993, {"),
+        &["out of bounds", "at policy.js:"],
+    ),
+    (
+        LOOP,
+        InTheSource(
+            "policy.js",
+            "const failures = ",
+            "for (;;) {}\n        const failures = ",
+        ),
+        &["EndlessLoop", "at policy.js:"],
+    ),
 ];
 
 const TYPESCRIPT: [Mistake; 10] = [
-    (EXCEPTION, InService("exception"), &["TypeError: cannot read property 'at' of undefined at "]),
-    (TYPE, InTheSource("policy.ts", "END_HOLDER, 0.9", "END_HOLDER, \"high\""), &["policy.ts(", "'string' is not assignable to parameter of type 'number'"]),
-    (FIELD, InTheSource("policy.ts", "\"lock_stale\", \"warning\", ", "\"lock_stale\", "), &["policy.ts(", "Expected 3 arguments, but got 2"]),
-    (ENUMERATION, InTheSource("policy.ts", "classify(\"obstacle\")", "classify(\"obstacel\")"), &["policy.ts(", "'\"obstacel\"' is not assignable to parameter of type 'Classification'"]),
-    (EXPORT, InTheSource("policy.ts", "export default definePolicy", "export const policy = definePolicy"), &["has no default export"]),
+    (
+        EXCEPTION,
+        InService("exception"),
+        &["TypeError: cannot read property 'at' of undefined at "],
+    ),
+    (
+        TYPE,
+        InTheSource("policy.ts", "END_HOLDER, 0.9", "END_HOLDER, \"high\""),
+        &[
+            "policy.ts(",
+            "'string' is not assignable to parameter of type 'number'",
+        ],
+    ),
+    (
+        FIELD,
+        InTheSource(
+            "policy.ts",
+            "\"lock_stale\", \"warning\", ",
+            "\"lock_stale\", ",
+        ),
+        &["policy.ts(", "Expected 3 arguments, but got 2"],
+    ),
+    (
+        ENUMERATION,
+        InTheSource(
+            "policy.ts",
+            "classify(\"obstacle\")",
+            "classify(\"obstacel\")",
+        ),
+        &[
+            "policy.ts(",
+            "'\"obstacel\"' is not assignable to parameter of type 'Classification'",
+        ],
+    ),
+    (
+        EXPORT,
+        InTheSource(
+            "policy.ts",
+            "export default definePolicy",
+            "export const policy = definePolicy",
+        ),
+        &["has no default export"],
+    ),
     (PRINT, InService("print"), &["lock 7"]),
-    (CLOCK, InService("clock"), &["a policy has no clock; the event's time is `situation.nowMs` at "]),
-    (WASI, InTheBuild(" --stub-wasi", ""), &["wasi:", "add `--sync` and `--stub-wasi`"]),
-    (INTEGER, InTheSource("policy.ts", "300_000, {", "9_007_199_254_740_993, {"), &["out of bounds", "at policy.ts:"]),
-    (LOOP, InTheSource("policy.ts", "const failures = ", "for (;;) {}\n        const failures = "), &["EndlessLoop", "at policy.ts:"]),
+    (
+        CLOCK,
+        InService("clock"),
+        &["a policy has no clock; the event's time is `situation.nowMs` at "],
+    ),
+    (
+        WASI,
+        InTheBuild(" --stub-wasi", ""),
+        &["wasi:", "add `--sync` and `--stub-wasi`"],
+    ),
+    (
+        INTEGER,
+        InTheSource("policy.ts", "300_000, {", "9_007_199_254_740_993, {"),
+        &["out of bounds", "at policy.ts:"],
+    ),
+    (
+        LOOP,
+        InTheSource(
+            "policy.ts",
+            "const failures = ",
+            "while (FAILURES > 0) {}\n        const failures = ",
+        ),
+        &["EndlessLoop", "at policy.ts:"],
+    ),
 ];
 
 #[test]
 fn mistakes_in_python() {
-    section("python", "Python", ("policy.py", include_str!("mistakes/policy.py")), &PYTHON);
+    section(
+        "python",
+        "Python",
+        ("policy.py", include_str!("mistakes/policy.py")),
+        &PYTHON,
+    );
 }
 
 #[test]
 fn mistakes_in_javascript() {
-    section("javascript", "JavaScript", ("policy.js", include_str!("mistakes/policy.js")), &JAVASCRIPT);
+    section(
+        "javascript",
+        "JavaScript",
+        ("policy.js", include_str!("mistakes/policy.js")),
+        &JAVASCRIPT,
+    );
 }
 
 #[test]
 fn mistakes_in_typescript() {
-    section("typescript", "TypeScript", ("policy.ts", include_str!("mistakes/policy.ts")), &TYPESCRIPT);
+    section(
+        "typescript",
+        "TypeScript",
+        ("policy.ts", include_str!("mistakes/policy.ts")),
+        &TYPESCRIPT,
+    );
 }
 
 /// Makes every mistake, and holds what is told of it against the section of the document.
-fn section(language: &'static str, called: &str, (file, source): (&str, &str), mistakes: &[Mistake]) {
+fn section(
+    language: &'static str,
+    called: &str,
+    (file, source): (&str, &str),
+    mistakes: &[Mistake],
+) {
     let Some(workshop) = Workshop::with_tools(language) else {
         return;
     };
@@ -111,13 +279,20 @@ fn section(language: &'static str, called: &str, (file, source): (&str, &str), m
                 let (at, line) = written(source, which);
                 let told = in_the_log(&workshop, &in_service, which);
                 let place = format!("{file}:{at}");
-                assert!(*which == "print" || told.ends_with(&place), "{language}: {place}: {told}");
+                assert!(
+                    *which == "print" || told.ends_with(&place),
+                    "{language}: {place}: {told}"
+                );
                 (line, told)
             }
             InTheSource(file, old, new) => {
                 workshop.edit(file, old, new);
                 let built = workshop.shell("sh build.sh");
-                assert_eq!(built.status.code().map(|code| code > 0), Some(true), "{language}: {mistake}");
+                assert_eq!(
+                    built.status.code().map(|code| code > 0),
+                    Some(true),
+                    "{language}: {mistake}"
+                );
                 let written = new.lines().next().unwrap().to_owned();
                 (written, line_with(&(talk(&built) + &data(&built)), pieces))
             }
@@ -125,14 +300,25 @@ fn section(language: &'static str, called: &str, (file, source): (&str, &str), m
                 workshop.edit("build.sh", old, new);
                 workshop.build();
                 let checked = run(&["policy", "check", workshop.component().to_str().unwrap()]);
-                (format!("no `{}`", old.trim()), line_with(&data(&checked), pieces))
+                (
+                    format!("no `{}`", old.trim()),
+                    line_with(&data(&checked), pieces),
+                )
             }
         };
         for piece in *pieces {
-            assert!(told.contains(piece), "{language}: {mistake}: {piece}: {told}");
+            assert!(
+                told.contains(piece),
+                "{language}: {mistake}: {piece}: {told}"
+            );
         }
         let told = told.replace('|', "\\|");
-        writeln!(made, "| {mistake} | `{}` | {told} |", written.trim_matches('`')).unwrap();
+        writeln!(
+            made,
+            "| {mistake} | `{}` | {told} |",
+            written.trim_matches('`')
+        )
+        .unwrap();
     }
     compare(called, &made);
 }
@@ -140,7 +326,11 @@ fn section(language: &'static str, called: &str, (file, source): (&str, &str), m
 /// The line of the source that makes a mistake.
 fn written(source: &str, which: &str) -> (usize, String) {
     let begin = format!("case \"{which}\":");
-    let at = source.lines().position(|line| line.trim() == begin).unwrap() + 1;
+    let at = source
+        .lines()
+        .position(|line| line.trim() == begin)
+        .unwrap()
+        + 1;
     let line = source.lines().nth(at).unwrap();
     (at + 1, line.trim().to_owned())
 }
@@ -159,14 +349,21 @@ fn in_the_log(workshop: &Workshop, policy: &Policy, which: &str) -> String {
     let mut questions = policy_tests::questions(&policy, &files);
     let question = &mut questions.first_mut().unwrap().question;
     let decision = policy.decide(&question.event, &question.context, &mut question.telemetry);
-    assert_eq!(decision.failure.is_none(), which == "print", "{:?}", decision.failure);
+    assert_eq!(
+        decision.failure.is_none(),
+        which == "print",
+        "{:?}",
+        decision.failure
+    );
     decision.log.last().unwrap().message.clone()
 }
 
 /// The first line that holds a piece of what must be told.
 fn line_with(text: &str, pieces: &[&str]) -> String {
     let line = text.lines().find(|line| line.contains(pieces[0]));
-    line.unwrap_or_else(|| panic!("{pieces:?} is not told: {text}")).trim().to_owned()
+    line.unwrap_or_else(|| panic!("{pieces:?} is not told: {text}"))
+        .trim()
+        .to_owned()
 }
 
 /// Holds a section against the document, or writes it there.
@@ -174,12 +371,20 @@ fn compare(called: &str, made: &str) {
     let path = root().join("docs/policy-mistakes.md");
     let text = fs::read_to_string(&path).unwrap();
     let begin = format!("## {called}\n");
-    let at = text.find(&begin).unwrap_or_else(|| panic!("{} has no {begin}", path.display()));
-    let end = text[at + 3..].find("\n## ").map_or(text.len(), |end| at + 3 + end);
+    let at = text
+        .find(&begin)
+        .unwrap_or_else(|| panic!("{} has no {begin}", path.display()));
+    let end = text[at + 3..]
+        .find("\n## ")
+        .map_or(text.len(), |end| at + 3 + end);
     if std::env::var_os("UPDATE_DOCS").is_some() {
         let text = format!("{}{made}{}", &text[..at], &text[end..]);
         fs::write(path, text).unwrap();
     } else {
-        assert_eq!(text[at..end].trim_end(), made.trim_end(), "run it with UPDATE_DOCS=1");
+        assert_eq!(
+            text[at..end].trim_end(),
+            made.trim_end(),
+            "run it with UPDATE_DOCS=1"
+        );
     }
 }

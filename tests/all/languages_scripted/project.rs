@@ -53,19 +53,23 @@ impl Workshop {
         let tools = manifest["tools"].as_array().unwrap();
         tools.iter().all(|tool| {
             let line = |key: &str| tool[key].as_str().unwrap().to_owned();
-            let version = tool.get("version").and_then(toml::Value::as_str).unwrap_or("");
+            let version = tool
+                .get("version")
+                .and_then(toml::Value::as_str)
+                .unwrap_or("");
             let is_there = || {
                 let shown = shell(&line("shows"));
                 shown.status.success() && (data(&shown) + &talk(&shown)).contains(version)
             };
             // What is not brought into the project's own folder is not for a test to bring.
-            is_there() || (line("brings").contains(".tools") && {
-                let brought = shell(&line("brings"));
-                if !brought.status.success() {
-                    eprintln!("{}: {}", line("name"), talk(&brought));
-                }
-                is_there()
-            })
+            is_there()
+                || (line("brings").contains(".tools") && {
+                    let brought = shell(&line("brings"));
+                    if !brought.status.success() {
+                        eprintln!("{}: {}", line("name"), talk(&brought));
+                    }
+                    is_there()
+                })
         })
     }
 
@@ -133,7 +137,10 @@ fn lay_out(language: &str, project: &Path) {
     let template = sdk.join("template");
     for file in sources(&template) {
         let path = file.strip_prefix(&template).unwrap().to_str().unwrap();
-        let named = |text: &str| text.replace("my-policy", kebab).replace("my_policy", &snake);
+        let named = |text: &str| {
+            text.replace("my-policy", kebab)
+                .replace("my_policy", &snake)
+        };
         let text = fs::read_to_string(&file).unwrap();
         write(&project.join(named(path)), &named(&text));
     }
@@ -162,7 +169,11 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
         return vec![folder.to_owned()];
     }
     let mut all = files(folder);
-    all.retain(|file| !file.components().any(|part| part.as_os_str() == "__pycache__"));
+    all.retain(|file| {
+        !file
+            .components()
+            .any(|part| part.as_os_str() == "__pycache__")
+    });
     all
 }
 
