@@ -341,10 +341,10 @@ fn in_the_log(workshop: &Workshop, policy: &Policy, which: &str) -> String {
         name: "mistake".into(),
         value: Value::Text(which.into()),
     };
-    let policy = policy.with_settings(&[mistake]).unwrap();
+    let policy = policy.with_settings(&[mistake.clone()]).unwrap();
     let mut files = policy_tests::from_paths(&[workshop.cases()]).unwrap();
     for case in files.iter_mut().flat_map(|file| &mut file.cases) {
-        case.parameters.clear();
+        case.parameters = vec![mistake.clone()];
     }
     let mut questions = policy_tests::questions(&policy, &files);
     let question = &mut questions.first_mut().unwrap().question;
