@@ -45,12 +45,12 @@ function faultOf(one, value) {
     if (typeof value.val !== "number") {
         return null;
     }
+    if (one.tag === "integer" && !Number.isSafeInteger(value.val)) {
+        return `${shown(value.val)} is 2^53 or more in magnitude, which the contract does not carry; use a smaller unit`;
+    }
     const [low, high] = [one.minimum ?? -Infinity, one.maximum ?? Infinity];
     if (!(value.val >= low && value.val <= high)) {
         return `${shown(value.val)} is out of bounds; allowed is ${shown(low)} to ${shown(high)}`;
-    }
-    if (one.tag === "integer" && !Number.isSafeInteger(value.val)) {
-        return `${shown(value.val)} is 2^53 or more in magnitude, which the contract does not carry; use a smaller unit`;
     }
     return null;
 }

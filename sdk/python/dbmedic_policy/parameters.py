@@ -41,12 +41,12 @@ class Declared:
             return f"{shown(value)} is not {EXPECTED[self.kind]}"
         if self.kind not in ("integer", "number"):
             return None
+        if self.kind == "integer" and abs(value) >= MOST:
+            return f"{value} is 2^53 or more in magnitude, which the contract does not carry; use a smaller unit"
         low = -math.inf if self.minimum is None else self.minimum
         high = math.inf if self.maximum is None else self.maximum
         if not low <= value <= high:
             return f"{shown(value)} is out of bounds; allowed is {shown(low)} to {shown(high)}"
-        if self.kind == "integer" and abs(value) >= MOST:
-            return f"{value} is 2^53 or more in magnitude, which the contract does not carry; use a smaller unit"
         return None
 
     def is_of_kind(self, value: object) -> bool:

@@ -78,8 +78,8 @@ const PYTHON: [Mistake; 10] = [
         INTEGER,
         InTheSource(
             "policy.py",
-            "maximum=86_400_000",
-            "maximum=2**60).__class__(integer('Bytes.', 2**53)",
+            "300_000, minimum=1_000, maximum=86_400_000",
+            "2**53, minimum=1_000, maximum=2**60",
         ),
         &["2^53", "at policy.py:"],
     ),
@@ -141,7 +141,7 @@ const JAVASCRIPT: [Mistake; 10] = [
     (
         INTEGER,
         InTheSource("policy.js", "300_000, {", "9_007_199_254_740_993, {"),
-        &["out of bounds", "at policy.js:"],
+        &["2^53", "at policy.js:"],
     ),
     (
         LOOP,
@@ -212,7 +212,7 @@ const TYPESCRIPT: [Mistake; 10] = [
     (
         INTEGER,
         InTheSource("policy.ts", "300_000, {", "9_007_199_254_740_993, {"),
-        &["out of bounds", "at policy.ts:"],
+        &["2^53", "at policy.ts:"],
     ),
     (
         LOOP,
