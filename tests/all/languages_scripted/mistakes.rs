@@ -196,7 +196,7 @@ const TYPESCRIPT: [Mistake; 10] = [
             "export default definePolicy",
             "export const policy = definePolicy",
         ),
-        &["has no default export"],
+        &["policy.test.ts(", "has no default export"],
     ),
     (PRINT, InService("print"), &["lock 7"]),
     (
@@ -301,7 +301,7 @@ fn section(
                 workshop.build();
                 let checked = run(&["policy", "check", workshop.component().to_str().unwrap()]);
                 (
-                    format!("no `{}`", old.trim()),
+                    format!("build.sh without {}", old.trim()),
                     line_with(&data(&checked), pieces),
                 )
             }
@@ -312,13 +312,8 @@ fn section(
                 "{language}: {mistake}: {piece}: {told}"
             );
         }
-        let told = told.replace('|', "\\|");
-        writeln!(
-            made,
-            "| {mistake} | `{}` | {told} |",
-            written.trim_matches('`')
-        )
-        .unwrap();
+        let told = shortened(&told, &workshop).replace('|', "\\|");
+        writeln!(made, "| {mistake} | `{}` | {told} |", written).unwrap();
     }
     compare(called, &made);
 }
@@ -356,6 +351,16 @@ fn in_the_log(workshop: &Workshop, policy: &Policy, which: &str) -> String {
         decision.failure
     );
     decision.log.last().unwrap().message.clone()
+}
+
+/// Without the place of the project, and of many imports the first.
+fn shortened(told: &str, workshop: &Workshop) -> String {
+    let told = told.replace(workshop.dir().to_str().unwrap(), "...");
+    let (Some(begin), Some(end)) = (told.find(", wasi:"), told.find("; a policy may import"))
+    else {
+        return told;
+    };
+    format!("{}, ...{}", &told[..begin], &told[end..])
 }
 
 /// The first line that holds a piece of what must be told.
