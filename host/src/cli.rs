@@ -138,7 +138,7 @@ pub(crate) struct PolicyArgs {
     #[arg(long)]
     pub(crate) unsigned: bool,
     /// Set a parameter of the policy; may be given several times
-    #[arg(long = "set", value_name = "NAME=VALUE")]
+    #[arg(long = "set", value_name = "NAME=VALUE|NAME=@FILE")]
     pub(crate) set: Vec<String>,
 }
 

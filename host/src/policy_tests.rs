@@ -9,7 +9,8 @@
 //! # The format
 //!
 //! A file begins with `version = 1` and holds `[[cases]]`, each with a `name`, `parameters` where they
-//! differ from their defaults, and either `events` or a `recording`. An event is a `finding`, an
+//! differ from their defaults (those that all cases share stand in `[parameters]` at the top; the text of
+//! a file is one as `{ file = "PATH" }`), and either `events` or a `recording`. An event is a `finding`, an
 //! `outcome` or `tick = true`, `after_ms` after the one before. Beside it may stand what the host knows:
 //! `level`, `metrics`, `constraints`, `repairs`, `series`, `target_kind`, `answers` to repairs of the
 //! event's incident (`[{ repair = "index.rebuild", by = "eve", granted = true }]`), `acknowledged_by`, and

@@ -93,6 +93,9 @@ mod in_use;
 mod rollback_locks;
 mod row_values;
 
+/// The policy whose rules stand in its parameters.
+mod rules;
+
 /// Policies that attack their host, and files that are no policies.
 mod sandbox;
 

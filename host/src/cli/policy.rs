@@ -17,7 +17,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::{Ended, StateArgs, complain, say, say_json, with_causes};
-use crate::assemble::DEFAULT_POLICY as DEFAULT_COMPONENT;
+use crate::assemble::{DEFAULT_POLICY as DEFAULT_COMPONENT, RULES_POLICY};
 use crate::clock::now_ms;
 use crate::gate::{self, AskError, GateRecord, Reply, Request};
 use crate::path_trust;
@@ -382,13 +382,22 @@ fn signing_file(policy: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     }
 }
 
-/// What stands for the built-in policy where a component's file is named.
-const BUILT_IN: &str = "built-in";
+/// What stands for a built-in policy where a component's file is named.
+const BUILT_IN: [(&str, &[u8]); 2] = [
+    ("built-in", DEFAULT_COMPONENT),
+    ("built-in:rules", RULES_POLICY),
+];
+
+/// The built-in policy that is named instead of a file.
+fn built_in(path: &Path) -> Option<&'static [u8]> {
+    let named = BUILT_IN.iter().find(|(name, _)| path == Path::new(name));
+    named.map(|(_, bytes)| *bytes)
+}
 
 /// Reads a component, no larger than one that may come into service by default.
 pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    if path == Path::new(BUILT_IN) {
-        return Ok(DEFAULT_COMPONENT.to_vec());
+    if let Some(bytes) = built_in(path) {
+        return Ok(bytes.to_vec());
     }
     let most_bytes = (Limits::default().component_mib as u64) << 20;
     regular_file::read(path, most_bytes)

@@ -6,7 +6,9 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::Path;
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::findings::{Findings, Unknown};
@@ -177,42 +179,19 @@ impl<'s, 't> Section<'s, 't> {
     }
 
     /// Every entry as a setting: whatever is there, as long as it has a type that a policy knows.
-    pub(crate) fn settings(&mut self) -> Vec<Setting> {
+    /// `files` reads what `{ file = "PATH" }` names, where files may be named.
+    pub(crate) fn settings(&mut self, files: Option<ReadText<'_>>) -> Vec<Setting> {
         let mut settings = Vec::new();
         for (name, value) in self.entries() {
-            let value = match value {
-                DeValue::Boolean(flag) => Some(Value::Boolean(*flag)),
-                DeValue::String(text) => Some(Value::Text(text.to_string())),
-                DeValue::Integer(integer) => {
-                    let whole = i128::from_str_radix(integer.as_str(), integer.radix())
-                        .ok()
-                        .filter(|whole| (-WHOLE_MAX..=WHOLE_MAX).contains(whole))
-                        .and_then(|whole| i64::try_from(whole).ok());
-                    if whole.is_none() {
-                        let message = format!("`{name}` is {integer}, too large for a policy");
-                        self.error(name, message, "whole numbers stay below 2^53");
+            let value = match (value, files) {
+                (DeValue::Table(table), Some(read)) => self.setting_of_file(name, table, read),
+                (value, _) => match setting_of(name, value) {
+                    Ok(value) => Some(value),
+                    Err((message, hint)) => {
+                        self.error(name, message, hint);
+                        None
                     }
-                    whole.map(Value::Integer)
-                }
-                DeValue::Float(_) => {
-                    let number = number_of(value).filter(|number| number.is_finite());
-                    if number.is_none() {
-                        self.error(
-                            name,
-                            format!("`{name}` is not a finite number"),
-                            "give a number that is finite",
-                        );
-                    }
-                    number.map(Value::Number)
-                }
-                other => {
-                    self.error(
-                        name,
-                        format!("`{name}` is {}", kind(other)),
-                        "a parameter is true or false, a number, or text",
-                    );
-                    None
-                }
+                },
             };
             settings.extend(value.map(|value| Setting {
                 name: name.to_owned(),
@@ -220,6 +199,29 @@ impl<'s, 't> Section<'s, 't> {
             }));
         }
         settings
+    }
+
+    /// The text of a file as a setting.
+    fn setting_of_file(
+        &mut self,
+        name: &str,
+        table: &DeTable<'_>,
+        read: ReadText<'_>,
+    ) -> Option<Value> {
+        let file = table.get("file").and_then(|file| file.get_ref().as_str());
+        let (Some(file), 1) = (file, table.len()) else {
+            let hint = "write it as { file = \"PATH\" }, and the text of that file is the parameter";
+            self.error(name, format!("`{name}` is a table"), hint);
+            return None;
+        };
+        match read(Path::new(file)) {
+            Ok(text) => Some(Value::Text(text)),
+            Err(why) => {
+                let hint = "name a file of text; paths start at this file's directory";
+                self.error(name, why, hint);
+                None
+            }
+        }
     }
 
     /// Whether the table is there at all.
@@ -481,9 +483,59 @@ impl<'s, 't> Section<'s, 't> {
     }
 }
 
-/// Every entry of a table as a setting.
+/// Reads the text of a file that a document names, or says why it cannot.
+pub(crate) type ReadText<'r> = &'r dyn Fn(&Path) -> Result<String, String>;
+
+/// Every entry of a table as a setting; none names a file.
 pub(crate) fn settings(section: &mut Section<'_, '_>) -> Vec<Setting> {
-    section.settings()
+    section.settings(None)
+}
+
+/// A value as a setting, or what is wrong with it and what would be right.
+fn setting_of(name: &str, value: &DeValue<'_>) -> Result<Value, (String, &'static str)> {
+    match value {
+        DeValue::Boolean(flag) => Ok(Value::Boolean(*flag)),
+        DeValue::String(text) => Ok(Value::Text(text.to_string())),
+        DeValue::Integer(integer) => whole_of(value).map(Value::Integer).ok_or_else(|| {
+            let message = format!("`{name}` is {integer}, too large for a policy");
+            (message, "whole numbers stay below 2^53")
+        }),
+        DeValue::Float(_) => number_of(value)
+            .filter(|number| number.is_finite())
+            .map(Value::Number)
+            .ok_or_else(|| {
+                let message = format!("`{name}` is not a finite number");
+                (message, "give a number that is finite")
+            }),
+        DeValue::Array(items) => {
+            let all = || items.iter().map(Spanned::get_ref);
+            let texts: Option<Vec<_>> = all().map(|item| item.as_str().map(str::to_owned)).collect();
+            let wholes: Option<Vec<_>> = all().map(whole_of).collect();
+            match (texts, wholes) {
+                (Some(texts), _) => Ok(Value::Texts(texts)),
+                (None, Some(wholes)) => Ok(Value::Integers(wholes)),
+                (None, None) => Err((
+                    format!("`{name}` is a list of other things than texts, or than whole numbers"),
+                    "a list holds texts, or whole numbers below 2^53",
+                )),
+            }
+        }
+        other => Err((
+            format!("`{name}` is {}", kind(other)),
+            "a parameter is true or false, a number, a text, or a list of texts or whole numbers",
+        )),
+    }
+}
+
+/// A whole number that every language keeps whole.
+fn whole_of(value: &DeValue<'_>) -> Option<i64> {
+    let DeValue::Integer(integer) = value else {
+        return None;
+    };
+    i128::from_str_radix(integer.as_str(), integer.radix())
+        .ok()
+        .filter(|whole| (-WHOLE_MAX..=WHOLE_MAX).contains(whole))
+        .and_then(|whole| i64::try_from(whole).ok())
 }
 
 /// A number of either kind; none when the value is something else.

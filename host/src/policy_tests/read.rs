@@ -4,14 +4,15 @@ mod expectation;
 
 use std::path::{Path, PathBuf};
 
-use super::{Case, CaseFile, Known, LocalMoment, Never, Step, Story, VERSION};
+use super::{Case, CaseFile, FILE_BYTES, Known, LocalMoment, Never, Step, Story, VERSION};
 use crate::document::{self, DocumentErrors, Section};
 use crate::model::{
     Attribution, Candidate, CascadeLevel, Classification, ConstraintState, ConstraintStatus,
     DataLoss, EscalationLevel, Fact, Finding, MaintenanceWindow, Outcome, OutcomeResult, Point,
-    PolicyEvent, Precondition, RepairAnswer, RepairHistory,
+    PolicyEvent, Precondition, RepairAnswer, RepairHistory, Setting,
 };
 use crate::policy::Heard;
+use crate::regular_file;
 
 use expectation::{expectation, never};
 
@@ -64,9 +65,10 @@ pub fn parse(text: &str, name: &str, base: Option<&Path>) -> Result<CaseFile, Do
     let (cases, _) = document::read(text, name, |root| {
         let known = document::version(root, VERSION);
         let mut cases: Vec<Case> = Vec::new();
+        let shared = root.table("parameters", |section| parameters(section, base));
         if known {
             root.tables("cases", |section| {
-                let case = case(section, base);
+                let case = case(section, base, &shared);
                 if cases.iter().any(|earlier| earlier.name == case.name) {
                     let message = format!("there is a case \"{}\" already", case.name);
                     section.error("name", message, "give each case a name of its own");
@@ -85,14 +87,32 @@ pub fn parse(text: &str, name: &str, base: Option<&Path>) -> Result<CaseFile, Do
     })
 }
 
-fn case(section: &mut Section<'_, '_>, base: Option<&Path>) -> Case {
+/// The parameters of a case, or of all cases of a file. A file whose text is one is named from the
+/// directory `base`.
+fn parameters(section: &mut Section<'_, '_>, base: Option<&Path>) -> Vec<Setting> {
+    let read = |path: &Path| {
+        let base = base.ok_or("a component holds no files: write the text itself")?;
+        let path = base.join(path);
+        let told = |what: String| format!("reading {}: {what}", path.display());
+        let bytes = regular_file::read(&path, FILE_BYTES as u64).map_err(|e| told(e.to_string()))?;
+        String::from_utf8(bytes).map_err(|_| told("it is no text in UTF-8".to_owned()))
+    };
+    section.settings(Some(&read))
+}
+
+fn case(section: &mut Section<'_, '_>, base: Option<&Path>, shared: &[Setting]) -> Case {
     let right = "what the case shows, in one line";
     let name = section.text("name", right).map(str::to_owned);
     if !section.has("name") {
         section.error("name", "`name` is missing", right);
     }
     let line = section.line("name");
-    let parameters = section.table("parameters", document::settings);
+    let mut parameters = section.table("parameters", |section| parameters(section, base));
+    for setting in shared {
+        if !parameters.iter().any(|own| own.name == setting.name) {
+            parameters.push(setting.clone());
+        }
+    }
     let recording = section.text(
         "recording",
         "the path of a recording, from this file's directory",

@@ -6,6 +6,7 @@ mod memory;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -20,7 +21,7 @@ use crate::gate::{Candidate, Held, Known, Refusal, Step, Tested, read_candidate}
 use crate::pipeline::DEFAULT_POLICY;
 use crate::policy::{Impurity, check_purity};
 use crate::policy_tests::{self, CaseText};
-use crate::signing::Provenance;
+use crate::signing::{Hashed, Provenance};
 
 use memory::MemoryReport;
 
@@ -36,7 +37,8 @@ const SHOWN: usize = 80;
 /// Arguments of `policy check`.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// The policy component; its signature is FILE.minisig, its test cases also lie in NAME.tests
+    /// The policy component, or `built-in` or `built-in:rules`; its signature is FILE.minisig, its test
+    /// cases also lie in NAME.tests
     policy: PathBuf,
     /// The configuration that it is to come into service with: its keys, limits and parameters
     #[arg(short, long, value_name = "FILE")]
@@ -52,7 +54,7 @@ pub(crate) struct CheckArgs {
     #[arg(long, conflicts_with = "keys")]
     unsigned: bool,
     /// Set a parameter; may be given several times
-    #[arg(long = "set", value_name = "NAME=VALUE")]
+    #[arg(long = "set", value_name = "NAME=VALUE|NAME=@FILE")]
     set: Vec<String>,
     /// Print the whole result as JSON
     #[arg(long)]
@@ -111,8 +113,15 @@ pub(super) fn run(args: &CheckArgs) -> Ended {
     let loaded = configuration(args)?;
     let plan = assemble::plan(&loaded, &args.name)?;
     let most_bytes = (plan.workshop.limits().component_mib as u64) << 20;
-    let candidate = read_candidate(&args.policy, most_bytes)
-        .with_context(|| format!("reading {}", args.policy.display()))?;
+    let candidate = match super::built_in(&args.policy) {
+        Some(bytes) => Candidate {
+            component: Hashed::new(bytes),
+            signature: None,
+            cases: Arc::default(),
+        },
+        None => read_candidate(&args.policy, most_bytes)
+            .with_context(|| format!("reading {}", args.policy.display()))?,
+    };
     let mut report = Report {
         passed: false,
         digest: candidate.digest().to_owned(),

@@ -17,7 +17,7 @@ const DEADLINE_MS: u64 = 5_000;
 /// Arguments of `policy test`.
 #[derive(Debug, Args)]
 pub(crate) struct TestArgs {
-    /// The policy component, or the word `built-in`
+    /// The policy component, or `built-in` or `built-in:rules`
     policy: PathBuf,
     /// Files of cases, or folders of them (default: what it carries, and the folder NAME.tests)
     cases: Vec<PathBuf>,
