@@ -179,7 +179,11 @@ fn mistakes_in_a_file_of_rules_are_told_by_rule_line_and_column() {
     }
     let missing = run(&[&arguments[..], &["rules=@nowhere.toml"]].concat());
     assert_eq!(missing.status.code(), Some(2));
-    assert!(talk(&missing).contains("reading nowhere.toml"), "{}", talk(&missing));
+    assert!(
+        talk(&missing).contains("reading nowhere.toml"),
+        "{}",
+        talk(&missing)
+    );
 }
 
 /// A configuration with `policy` in it, for a database that is sound.
@@ -197,7 +201,14 @@ fn configured(dir: &Path, policy: &str) -> std::process::Output {
         ),
     )
     .unwrap();
-    run(&["policy", "check", "built-in:rules", "--config", config.to_str().unwrap(), "--unsigned"])
+    run(&[
+        "policy",
+        "check",
+        "built-in:rules",
+        "--config",
+        config.to_str().unwrap(),
+        "--unsigned",
+    ])
 }
 
 #[test]
@@ -208,7 +219,13 @@ fn a_configuration_names_the_rules_in_a_file_or_holds_them() {
     let section = "[policy]\nbuilt_in = \"rules\"\n[policy.parameters]\n";
     let file = format!("{section}rules = {{ file = \"orders.rules.toml\" }}");
     let checked = configured(dir.path(), &file);
-    assert_eq!(checked.status.code(), Some(0), "{}{}", data(&checked), talk(&checked));
+    assert_eq!(
+        checked.status.code(),
+        Some(0),
+        "{}{}",
+        data(&checked),
+        talk(&checked)
+    );
     let text = "version = 1\n[[rules]]\nname = \"a.b\"\nclas = \"wall\"\n";
     let checked = configured(dir.path(), &format!("{section}rules = '''\n{text}'''"));
     assert_eq!(checked.status.code(), Some(1), "{}", talk(&checked));
@@ -217,10 +234,14 @@ fn a_configuration_names_the_rules_in_a_file_or_holds_them() {
         "{}",
         data(&checked)
     );
-    let checked = configured(dir.path(), &format!("{section}rules = {{ file = \"gone.toml\" }}"));
+    let checked = configured(
+        dir.path(),
+        &format!("{section}rules = {{ file = \"gone.toml\" }}"),
+    );
     assert_eq!(checked.status.code(), Some(2));
     assert!(talk(&checked).contains("gone.toml"), "{}", talk(&checked));
-    let both = "[policy]\nbuilt_in = \"rules\"\nfile = \"orders.rules.toml\"\nrequire_signature = false\n";
+    let both =
+        "[policy]\nbuilt_in = \"rules\"\nfile = \"orders.rules.toml\"\nrequire_signature = false\n";
     let checked = configured(dir.path(), both);
     assert_eq!(checked.status.code(), Some(2));
     assert!(
@@ -235,7 +256,12 @@ fn a_project_of_rules_passes_its_cases() {
     let template = policies().join("../sdk/rules/template");
     let component = policies().join("prebuilt/rules.wasm");
     let cases = template.join("my-policy.tests");
-    let tested = run(&["policy", "test", component.to_str().unwrap(), cases.to_str().unwrap()]);
+    let tested = run(&[
+        "policy",
+        "test",
+        component.to_str().unwrap(),
+        cases.to_str().unwrap(),
+    ]);
     assert_eq!(tested.status.code(), Some(0), "{}", data(&tested));
     assert!(talk(&tested).contains("3 passed"), "{}", talk(&tested));
 }

@@ -60,7 +60,7 @@ pub(super) fn policy_config(
         },
         breaker: section.table("breaker", |section| breaker(section, &inherited.breaker)),
         parameters: section.table("parameters", |section| {
-            section.settings(Some(&|path| text_of(&base.join(path), resolve)))
+            section.settings(Some(&|path: &Path| text_of(&base.join(path), resolve)))
         }),
     };
     if inherited.require_signature && !policy.require_signature {

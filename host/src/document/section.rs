@@ -210,7 +210,8 @@ impl<'s, 't> Section<'s, 't> {
     ) -> Option<Value> {
         let file = table.get("file").and_then(|file| file.get_ref().as_str());
         let (Some(file), 1) = (file, table.len()) else {
-            let hint = "write it as { file = \"PATH\" }, and the text of that file is the parameter";
+            let hint =
+                "write it as { file = \"PATH\" }, and the text of that file is the parameter";
             self.error(name, format!("`{name}` is a table"), hint);
             return None;
         };
@@ -509,7 +510,8 @@ fn setting_of(name: &str, value: &DeValue<'_>) -> Result<Value, (String, &'stati
             }),
         DeValue::Array(items) => {
             let all = || items.iter().map(Spanned::get_ref);
-            let texts: Option<Vec<_>> = all().map(|item| item.as_str().map(str::to_owned)).collect();
+            let texts: Option<Vec<_>> =
+                all().map(|item| item.as_str().map(str::to_owned)).collect();
             let wholes: Option<Vec<_>> = all().map(whole_of).collect();
             match (texts, wholes) {
                 (Some(texts), _) => Ok(Value::Texts(texts)),

@@ -94,7 +94,8 @@ fn parameters(section: &mut Section<'_, '_>, base: Option<&Path>) -> Vec<Setting
         let base = base.ok_or("a component holds no files: write the text itself")?;
         let path = base.join(path);
         let told = |what: String| format!("reading {}: {what}", path.display());
-        let bytes = regular_file::read(&path, FILE_BYTES as u64).map_err(|e| told(e.to_string()))?;
+        let bytes =
+            regular_file::read(&path, FILE_BYTES as u64).map_err(|e| told(e.to_string()))?;
         String::from_utf8(bytes).map_err(|_| told("it is no text in UTF-8".to_owned()))
     };
     section.settings(Some(&read))

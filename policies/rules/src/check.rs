@@ -1,15 +1,17 @@
 //! Checks names and types of a condition, and makes of it what is kept in the settings.
 
+mod call;
+mod template;
+
 use std::collections::BTreeMap;
 
 use dbmedic_policy::problems::{self, FactType};
 
-use crate::expression::{Expression, FactKind, Part, Template};
-use crate::syntax::{self, Fault, Kind, Node, Operator};
-use crate::vocabulary::{
-    EACH, EACH_GLOBAL, Each, Entry, FUNCTIONS, Function, GLOBALS, Global, Signature, Type,
-    field_number, fields,
-};
+use crate::expression::{Expression, FactKind};
+use crate::syntax::{Fault, Kind, Node, Operator};
+use crate::vocabulary::{EACH_GLOBAL, Entry, GLOBALS, Global, Type, field_number, fields};
+
+pub(crate) use template::{Piece, pieces, template};
 
 /// `count(...)` counts no further: what is compared with more could never be.
 pub(crate) const MOST_COUNTED: i64 = 32;
@@ -61,102 +63,12 @@ pub(crate) fn hint<'k>(name: &str, known: impl IntoIterator<Item = &'k str> + Cl
 }
 
 /// Reads and checks a condition, which must be true or false.
-pub(crate) fn condition<'a>(
-    node: &'a Node,
-    names: &'a Names<'_>,
-) -> Result<Expression<'a>, Fault> {
+pub(crate) fn condition<'a>(node: &'a Node, names: &'a Names<'_>) -> Result<Expression<'a>, Fault> {
     let mut checker = Checker {
         names,
         elements: Vec::new(),
     };
     checker.wanted(node, Type::Bool, "a condition")
-}
-
-/// A text in which `{...}` stands for a value, cut into its pieces: where each begins, and whether it
-/// is a value.
-pub(crate) fn pieces(text: &str) -> Result<Vec<(usize, Piece)>, Fault> {
-    let mut pieces = Vec::new();
-    let mut fixed = String::new();
-    let mut at = 0;
-    while let Some(next) = text[at..].chars().next() {
-        let rest = &text[at..];
-        if let Some(double) = ["{{", "}}"].into_iter().find(|sign| rest.starts_with(sign)) {
-            fixed.push_str(&double[1..]);
-            at += 2;
-        } else if next == '{' {
-            let end = closing(rest).ok_or_else(|| {
-                Fault::new(at, "this `{` has no `}`; write `{{` for the sign itself")
-            })?;
-            if !fixed.is_empty() {
-                pieces.push((at, Piece::Fixed(std::mem::take(&mut fixed))));
-            }
-            let moved = |fault: Fault| Fault::new(at + 1 + fault.at, fault.message);
-            let node = syntax::parse(&rest[1..end]).map_err(moved)?;
-            pieces.push((at + 1, Piece::Value(node)));
-            at += end + 1;
-        } else if next == '}' {
-            let message = "this `}` has no `{`; write `}}` for the sign itself";
-            return Err(Fault::new(at, message));
-        } else {
-            fixed.push(next);
-            at += next.len_utf8();
-        }
-    }
-    if !fixed.is_empty() {
-        pieces.push((at, Piece::Fixed(fixed)));
-    }
-    Ok(pieces)
-}
-
-/// Where the brace at the beginning is closed, outside of quotes.
-fn closing(text: &str) -> Option<usize> {
-    let mut quote = None;
-    let mut escaped = false;
-    for (at, found) in text.char_indices() {
-        match (quote, found) {
-            (Some(_), _) if escaped => escaped = false,
-            (Some(_), '\\') => escaped = true,
-            (Some(open), found) if open == found => quote = None,
-            (None, '"' | '\'') => quote = Some(found),
-            (None, '}') => return Some(at),
-            _ => {}
-        }
-    }
-    None
-}
-
-/// A piece of a text.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Piece {
-    Fixed(String),
-    Value(Node),
-}
-
-/// Checks the values in a text.
-pub(crate) fn template<'a>(
-    pieces: &'a [(usize, Piece)],
-    names: &'a Names<'_>,
-) -> Result<Template<'a>, Fault> {
-    let mut parts = Vec::new();
-    for (at, piece) in pieces {
-        parts.push(match piece {
-            Piece::Fixed(text) => Part::Fixed(text),
-            Piece::Value(node) => {
-                let mut checker = Checker {
-                    names,
-                    elements: Vec::new(),
-                };
-                let moved = |fault: Fault| Fault::new(at + fault.at, fault.message);
-                let (value, of) = checker.check(node).map_err(moved)?;
-                if matches!(of, Type::Record(_) | Type::List(_)) {
-                    let message = format!("{} cannot stand in a text", of.name());
-                    return Err(Fault::new(at + node.at, message));
-                }
-                Part::Value(value)
-            }
-        });
-    }
-    Ok(Template(parts))
 }
 
 struct Checker<'a> {
@@ -226,9 +138,7 @@ impl<'a> Checker<'a> {
                 };
                 (chain, Type::Bool)
             }
-            Kind::Binary(operator, left, right) => {
-                self.binary(node.at, *operator, left, right)?
-            }
+            Kind::Binary(operator, left, right) => self.binary(node.at, *operator, left, right)?,
             Kind::Choice(condition, yes, no) => {
                 let condition = self.wanted(condition, Type::Bool, "what stands before `?`")?;
                 let ((yes, of), (no, other)) = (self.check(yes)?, self.check(no)?);
@@ -381,12 +291,18 @@ impl<'a> Checker<'a> {
             }
             Operator::Minus => {
                 let counts = |of: Type| of.is_number() || matches!(of, Type::Any | Type::Duration);
-                (a.fits(b) && counts(a) && counts(b), if a == Type::Any { b } else { a })
+                (
+                    a.fits(b) && counts(a) && counts(b),
+                    if a == Type::Any { b } else { a },
+                )
             }
             Operator::Remainder => (a.fits(Type::Int) && b.fits(Type::Int), Type::Int),
             _ => {
                 let counts = |of: Type| of.is_number() || of == Type::Any;
-                (a.fits(b) && counts(a) && counts(b), if a == Type::Any { b } else { a })
+                (
+                    a.fits(b) && counts(a) && counts(b),
+                    if a == Type::Any { b } else { a },
+                )
             }
         };
         if fits {
@@ -394,196 +310,17 @@ impl<'a> Checker<'a> {
             return Ok((kind, gives));
         }
         let sign = operator.sign();
-        let mut message = format!("`{sign}` cannot stand between {} and {}", a.name(), b.name());
+        let mut message = format!(
+            "`{sign}` cannot stand between {} and {}",
+            a.name(),
+            b.name()
+        );
         if numbers {
             message.push_str("; write double(...) around the whole one");
         } else if either(Type::Duration) && either(Type::Int) {
             message.push_str("; write ms(...) around the milliseconds");
         }
         Err(Fault::new(at, message))
-    }
-
-    fn call(&mut self, at: usize, name: &'a str, arguments: &'a [Node]) -> Checked<'a> {
-        match (name, arguments) {
-            ("has", [Node { kind, .. }]) if is_field(kind) => {
-                let (inner, _) = self.check(&arguments[0])?;
-                return Ok((Expression::Has(Box::new(inner)), Type::Bool));
-            }
-            ("has", _) => {
-                let message = "has(...) takes one name with a dot, as has(facts.age_ms)";
-                return Err(Fault::new(at, message));
-            }
-            ("duration", [Node { kind, at }]) => {
-                let ms = match kind {
-                    Kind::Text(text) => syntax::duration_ms(text),
-                    Kind::Field(table, name) if self.table(table) == Some(Global::Values) => {
-                        match self.value(*at, name)?.0 {
-                            Expression::Text(text) => syntax::duration_ms(text),
-                            _ => None,
-                        }
-                    }
-                    _ => None,
-                };
-                let message = "duration(...) takes a text such as \"250ms\", \"60s\" or \"1h30m\"";
-                let ms = ms.ok_or_else(|| Fault::new(*at, message))?;
-                return Ok((Expression::Duration(ms), Type::Duration));
-            }
-            ("matches", _) => {
-                let message = "patterns are not known here; use startsWith, endsWith or contains";
-                return Err(Fault::new(at, message));
-            }
-            _ => {}
-        }
-        let known = FUNCTIONS.iter().filter(|known| !known.is_method);
-        let Some(signature) = known.clone().find(|known| known.name == name) else {
-            let more = ["has", "duration"].into_iter();
-            let hint = hint(name, known.map(|known| known.name).chain(more));
-            return Err(Fault::new(at, format!("there is no function `{name}`; {hint}")));
-        };
-        self.apply(at, signature, arguments.iter())
-    }
-
-    fn method(
-        &mut self,
-        at: usize,
-        of: &'a Node,
-        name: &'a str,
-        arguments: &'a [Node],
-    ) -> Checked<'a> {
-        if let Some((_, each)) = EACH.iter().find(|(known, _)| *known == name) {
-            return self.each(at, *each, of, arguments);
-        }
-        let known = FUNCTIONS.iter().filter(|known| known.is_method);
-        let Some(signature) = known.clone().find(|known| known.name == name) else {
-            let more = EACH.iter().map(|(name, _)| *name);
-            let hint = hint(name, known.map(|known| known.name).chain(more));
-            let message = format!("nothing is called `.{name}(...)`; {hint}");
-            return Err(Fault::new(at, message));
-        };
-        self.apply(at, signature, std::iter::once(of).chain(arguments))
-    }
-
-    fn apply(
-        &mut self,
-        at: usize,
-        signature: &'static Signature,
-        arguments: impl Iterator<Item = &'a Node>,
-    ) -> Checked<'a> {
-        let nodes: Vec<&'a Node> = arguments.collect();
-        if !(signature.least..=signature.takes.len()).contains(&nodes.len()) {
-            let message = format!(
-                "`{}` is not called with so many values; write it as {}",
-                signature.name, signature.usage
-            );
-            return Err(Fault::new(at, message));
-        }
-        let what = format!("what {} takes there", signature.usage);
-        let mut all = Vec::with_capacity(nodes.len());
-        let mut first = Type::Any;
-        for (index, (node, wanted)) in nodes.iter().zip(signature.takes).enumerate() {
-            let wants_span = matches!(signature.function, Function::Seconds);
-            let value = self.wanted(node, *wanted, &what)?;
-            if index == 0 && matches!(signature.function, Function::Default | Function::Seconds) {
-                first = self.check(node)?.1;
-                if wants_span && !first.fits(Type::Int) && !first.fits(Type::Duration) {
-                    let message = format!(
-                        "this is {}; milliseconds or a duration are expected",
-                        first.name()
-                    );
-                    return Err(Fault::new(node.at, message));
-                }
-            }
-            all.push(value);
-        }
-        let function = match (signature.function, &nodes[..]) {
-            (Function::Count(_), [rule, _]) => {
-                all.remove(0);
-                Function::Count(self.rule(rule)?)
-            }
-            (Function::Spoke(_), [rule]) => {
-                all.clear();
-                let number = self.rule(rule)?;
-                if usize::from(number) >= self.names.own {
-                    let message = "this rule does not stand above; it speaks later or is this one";
-                    return Err(Fault::new(rule.at, message));
-                }
-                Function::Spoke(number)
-            }
-            (function @ (Function::Since | Function::LeastRisk), [word]) => {
-                word_of(function, word)?;
-                function
-            }
-            (function, _) => function,
-        };
-        let gives = match function {
-            Function::Default => first,
-            _ => signature.gives,
-        };
-        Ok((Expression::Call(function, all), gives))
-    }
-
-    /// The rule that a text names.
-    fn rule(&self, node: &Node) -> Result<u16, Fault> {
-        let Kind::Text(name) = &node.kind else {
-            let message = "a rule's name is expected, in quotation marks";
-            return Err(Fault::new(node.at, message));
-        };
-        let at = self.names.rules.iter().position(|known| known == name);
-        at.and_then(|at| u16::try_from(at).ok()).ok_or_else(|| {
-            let hint = hint(name, self.names.rules.iter().copied());
-            Fault::new(node.at, format!("there is no rule `{name}`; {hint}"))
-        })
-    }
-
-    fn each(
-        &mut self,
-        at: usize,
-        each: Each,
-        of: &'a Node,
-        arguments: &'a [Node],
-    ) -> Checked<'a> {
-        let [variable, body] = arguments else {
-            let message = "this takes a name and a condition, as incidents.exists(i, i.class == \"wall\")";
-            return Err(Fault::new(at, message));
-        };
-        let Kind::Name(name) = &variable.kind else {
-            return Err(Fault::new(variable.at, "a name of your own is expected here"));
-        };
-        let (list, of_list) = self.check(of)?;
-        let element = match of_list {
-            Type::List(element) => *element,
-            Type::Any => Type::Any,
-            other => {
-                let message = format!("{} has no elements to go through", other.name());
-                return Err(Fault::new(of.at, message));
-            }
-        };
-        if self.elements.len() == MOST_ELEMENTS {
-            return Err(Fault::new(at, "lists are nested too deeply"));
-        }
-        self.elements.push((name, element));
-        let checked = match each {
-            Each::Map => self.check(body),
-            _ => self
-                .wanted(body, Type::Bool, "the condition on each element")
-                .map(|body| (body, Type::Bool)),
-        };
-        self.elements.pop();
-        let (body, of_body) = checked?;
-        let gives = match each {
-            Each::Map => of_body.list(),
-            Each::Filter => of_list,
-            _ => Type::Bool,
-        };
-        Ok((Expression::Each(each, Box::new(list), Box::new(body)), gives))
-    }
-}
-
-fn is_field(kind: &Kind) -> bool {
-    match kind {
-        Kind::Field(..) => true,
-        Kind::Index(of, _) => matches!(&of.kind, Kind::Name(name) if name == "facts" || name == "metrics"),
-        _ => false,
     }
 }
 
@@ -611,22 +348,6 @@ fn fact(at: usize, name: &str) -> Checked<'_> {
         FactType::Text => Type::Text,
     };
     Ok((Expression::Fact(name, Some(FactKind::from(*first))), of))
-}
-
-/// A word that must be one of several.
-fn word_of(function: Function, node: &Node) -> Result<(), Fault> {
-    let words: &[&str] = match function {
-        Function::Since => &["watch", "warn", "escalate"],
-        _ => &["in-place", "snapshot", "replay", "rebuild"],
-    };
-    match &node.kind {
-        Kind::Text(word) if words.contains(&word.as_str()) => Ok(()),
-        _ => {
-            let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
-            let message = format!("one of {} is expected", quoted.join(", "));
-            Err(Fault::new(node.at, message))
-        }
-    }
 }
 
 /// A kind that is compared with a text which is nearly one that is known is mistyped.
@@ -661,9 +382,7 @@ pub(crate) fn kind_is_known(kind: &str) -> Result<(), String> {
 
 /// A count that is compared with more than is counted.
 fn too_many(operator: Operator, left: &Node, right: &Node) -> Result<(), Fault> {
-    let counts = |node: &Node| {
-        matches!(&node.kind, Kind::Call(None, name, _) if name == "count" || name == "violations")
-    };
+    let counts = |node: &Node| matches!(&node.kind, Kind::Call(None, name, _) if name == "count" || name == "violations");
     let (number, least) = match (counts(left), counts(right)) {
         (true, _) => (right, operator == Operator::Greater),
         (_, true) => (left, operator == Operator::Less),
@@ -677,4 +396,3 @@ fn too_many(operator: Operator, left: &Node, right: &Node) -> Result<(), Fault> 
         _ => Ok(()),
     }
 }
-

@@ -31,7 +31,9 @@ const CONFIDENCE: f64 = 0.5;
 /// Every mistake, by line and column, in the order of the document.
 pub(crate) fn compile(text: &str) -> Result<Vec<u8>, Vec<String>> {
     if text.len() > LONGEST_BYTES {
-        return Err(vec![format!("the rules are longer than {LONGEST_BYTES} bytes")]);
+        return Err(vec![format!(
+            "the rules are longer than {LONGEST_BYTES} bytes"
+        )]);
     }
     let mut mistakes = Mistakes::new(text);
     let drafts = read::document(text, &mut mistakes, |root, mistakes| {
@@ -45,7 +47,11 @@ pub(crate) fn compile(text: &str) -> Result<Vec<u8>, Vec<String>> {
     same_names(&drafts, &mut mistakes);
     let bytes = assemble(&drafts, &values, &mut mistakes);
     let told = mistakes.told();
-    if told.is_empty() { Ok(bytes) } else { Err(told) }
+    if told.is_empty() {
+        Ok(bytes)
+    } else {
+        Err(told)
+    }
 }
 
 fn version(root: &mut Table<'_>, mistakes: &mut Mistakes<'_>) {
@@ -145,7 +151,9 @@ fn rule(table: &mut Table<'_>, mistakes: &mut Mistakes<'_>) -> Option<Draft> {
         when: table.condition("when", mistakes),
         class: word(table, "class", CLASSES.map(|(name, _)| name), mistakes),
         level: word(table, "level", LEVELS.map(|(name, _)| name), mistakes),
-        lower: lower.and_then(number_of).and_then(|at| u8::try_from(at).ok()),
+        lower: lower
+            .and_then(number_of)
+            .and_then(|at| u8::try_from(at).ok()),
         repair: table.words("repair", mistakes),
         confidence: confidence(table, mistakes),
         needs_approval: table.flag("needs_approval", mistakes),
@@ -158,7 +166,11 @@ fn rule(table: &mut Table<'_>, mistakes: &mut Mistakes<'_>) -> Option<Draft> {
         name: name?,
     };
     if draft.repair.is_none() && table.has("confidence") {
-        table.fault("confidence", "`confidence` says something of a `repair`", mistakes);
+        table.fault(
+            "confidence",
+            "`confidence` says something of a `repair`",
+            mistakes,
+        );
     }
     named.then_some(draft)
 }
@@ -177,7 +189,11 @@ fn confidence(table: &mut Table<'_>, mistakes: &mut Mistakes<'_>) -> f64 {
     let number = table.number("confidence", mistakes);
     let confidence = number.unwrap_or(CONFIDENCE);
     if !(0.0..=1.0).contains(&confidence) {
-        table.fault("confidence", "`confidence` is a number from 0 to 1", mistakes);
+        table.fault(
+            "confidence",
+            "`confidence` is a number from 0 to 1",
+            mistakes,
+        );
     }
     confidence
 }
@@ -202,10 +218,7 @@ fn word<const N: usize>(
 }
 
 /// A reason: a text, or a table with a name of its own.
-fn reason(
-    table: &mut Table<'_>,
-    mistakes: &mut Mistakes<'_>,
-) -> (Option<Words>, Option<String>) {
+fn reason(table: &mut Table<'_>, mistakes: &mut Mistakes<'_>) -> (Option<Words>, Option<String>) {
     if !table.is_table("reason") {
         return (table.words("reason", mistakes), None);
     }
@@ -333,7 +346,8 @@ fn body<'a>(draft: &'a Draft, names: &'a Names<'_>, mistakes: &mut Mistakes<'_>)
         && message.is_none()
         && draft.reason.is_none()
     {
-        let message = format!("the alert {name} says nothing: give it a `message`, or the rule a `reason`");
+        let message =
+            format!("the alert {name} says nothing: give it a `message`, or the rule a `reason`");
         mistakes.add(draft.at, Some(&draft.name), &message);
     }
     body
@@ -367,9 +381,16 @@ fn remembered(drafts: &[Draft]) -> Vec<u8> {
 impl Draft {
     /// Every condition and value of the rule.
     fn nodes(&self) -> impl Iterator<Item = &Node> {
-        let message = self.alert.as_ref().and_then(|(_, _, message)| message.as_ref());
+        let message = self
+            .alert
+            .as_ref()
+            .and_then(|(_, _, message)| message.as_ref());
         let texts = [&self.class, &self.level, &self.repair, &self.reason];
-        let words = texts.into_iter().flatten().chain(message).chain(&self.suggest);
+        let words = texts
+            .into_iter()
+            .flatten()
+            .chain(message)
+            .chain(&self.suggest);
         let values = words.flat_map(|words| &words.pieces);
         let values = values.filter_map(|(_, piece)| match piece {
             Piece::Value(node) => Some(node),
@@ -378,4 +399,3 @@ impl Draft {
         self.when.iter().map(|(_, node)| node).chain(values)
     }
 }
-

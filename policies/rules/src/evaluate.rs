@@ -91,7 +91,9 @@ impl<'a> Evaluator<'a, '_> {
             Expression::Index(of, index) => {
                 let (of, index) = (self.value(of)?, self.value(index)?);
                 let (Value::List(values), Value::Int(index)) = (of, index) else {
-                    return Err(Trouble::Wrong("only lists have places, which are whole numbers"));
+                    return Err(Trouble::Wrong(
+                        "only lists have places, which are whole numbers",
+                    ));
                 };
                 let at = usize::try_from(index).ok();
                 at.and_then(|at| values.into_iter().nth(at))
@@ -109,7 +111,11 @@ impl<'a> Evaluator<'a, '_> {
                 }
                 Value::Double(value) => Value::Double(-value),
                 Value::Duration(ms) => Value::Duration(ms.saturating_neg()),
-                _ => return Err(Trouble::Wrong("`-` stands before something else than a number")),
+                _ => {
+                    return Err(Trouble::Wrong(
+                        "`-` stands before something else than a number",
+                    ));
+                }
             },
             Expression::All(all) => self.decided_by(false, all.iter())?,
             Expression::Any(all) => self.decided_by(true, all.iter())?,
@@ -174,12 +180,7 @@ impl<'a> Evaluator<'a, '_> {
         value.ok_or(Trouble::Missing)
     }
 
-    fn each(
-        &mut self,
-        each: Each,
-        list: &Expression<'a>,
-        body: &Expression<'a>,
-    ) -> Evaluated<'a> {
+    fn each(&mut self, each: Each, list: &Expression<'a>, body: &Expression<'a>) -> Evaluated<'a> {
         let Value::List(values) = self.value(list)? else {
             return Err(Trouble::Wrong("what is gone through is no list"));
         };
@@ -190,10 +191,13 @@ impl<'a> Evaluator<'a, '_> {
             self.elements.push(value);
             let result = self.value(body);
             let element = self.elements.pop();
-            match (each, result.and_then(|value| match each {
-                Each::Map => Ok(value),
-                _ => value.truth().map(Value::Bool),
-            })) {
+            match (
+                each,
+                result.and_then(|value| match each {
+                    Each::Map => Ok(value),
+                    _ => value.truth().map(Value::Bool),
+                }),
+            ) {
                 (Each::Exists, Ok(Value::Bool(true))) => return Ok(Value::Bool(true)),
                 (Each::All, Ok(Value::Bool(false))) => return Ok(Value::Bool(false)),
                 (Each::Exists | Each::All, Err(found)) => trouble = trouble.or(Some(found)),
@@ -388,13 +392,17 @@ fn of_values<'a>(
             Value::Int(value as i64)
         }
         (Function::ToInt, Value::Text(text), _) => {
-            let value = text.parse().map_err(|_| Trouble::Wrong("a text is no whole number"))?;
+            let value = text
+                .parse()
+                .map_err(|_| Trouble::Wrong("a text is no whole number"))?;
             Value::Int(value)
         }
         (Function::ToDouble, Value::Double(value), _) => Value::Double(value),
         (Function::ToDouble, Value::Int(value), _) => Value::Double(float(value)),
         (Function::ToDouble, Value::Text(text), _) => {
-            let value = text.parse().map_err(|_| Trouble::Wrong("a text is no number"))?;
+            let value = text
+                .parse()
+                .map_err(|_| Trouble::Wrong("a text is no number"))?;
             Value::Double(value)
         }
         (Function::ToText, value, _) => Value::Text(value.shown()),
@@ -407,6 +415,10 @@ fn of_values<'a>(
         (Function::Contains, Value::Text(text), Some(Value::Text(part))) => {
             Value::Bool(text.contains(&*part))
         }
-        _ => return Err(Trouble::Wrong("a function is given a value of another type")),
+        _ => {
+            return Err(Trouble::Wrong(
+                "a function is given a value of another type",
+            ));
+        }
     })
 }

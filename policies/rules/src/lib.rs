@@ -4,6 +4,10 @@
 //! checked tree (`compiled`) in the settings. A decision reads the rules from top to bottom, evaluates
 //! the conditions of those that are about the event (`evaluate`), and puts together what they say
 //! (`said`). See `docs/rules.md`.
+//!
+//! The conditions are read and evaluated here and not by the crate `cel`: its tree cannot be serialised, so
+//! each decision, which has a fresh instance, would have to parse all rules anew. The tests hold both
+//! against each other.
 
 mod check;
 mod compiled;
@@ -100,10 +104,7 @@ struct Words<'a> {
 }
 
 /// What a rule says at this event; none where its condition does not hold.
-fn speak<'a>(
-    body: &Body<'a>,
-    scope: &Scope<'a, '_>,
-) -> Result<Option<Words<'a>>, Trouble> {
+fn speak<'a>(body: &Body<'a>, scope: &Scope<'a, '_>) -> Result<Option<Words<'a>>, Trouble> {
     if let Some(when) = &body.when
         && !evaluate::holds(when, scope)?
     {
@@ -122,8 +123,16 @@ fn speak<'a>(
     };
     let suggestions: Result<_, Trouble> = body.suggest.iter().map(text).collect();
     Ok(Some(Words {
-        class: named(word(&body.class)?, &CLASSES, "the class is none that there is")?,
-        level: named(word(&body.level)?, &LEVELS, "the level is none that there is")?,
+        class: named(
+            word(&body.class)?,
+            &CLASSES,
+            "the class is none that there is",
+        )?,
+        level: named(
+            word(&body.level)?,
+            &LEVELS,
+            "the level is none that there is",
+        )?,
         repair: word(&body.repair)?,
         reason: body.reason.as_ref().map(text).transpose()?,
         alert,
@@ -141,7 +150,9 @@ fn named<T: Copy>(
         return Ok(None);
     };
     let found = known.iter().find(|(name, _)| *name == word);
-    found.map(|(_, found)| Some(*found)).ok_or(Trouble::Wrong(what))
+    found
+        .map(|(_, found)| Some(*found))
+        .ok_or(Trouble::Wrong(what))
 }
 
 impl<'a> Words<'a> {

@@ -143,7 +143,10 @@ fn of_finding<'a>(finding: &'a Finding, name: &str, now_ms: u64) -> Option<Value
         "sightings" => Value::Int(i64::from(finding.sightings)),
         "candidates" => {
             let all = finding.candidates.iter();
-            Value::List(all.map(|one| Value::Record(Record::Candidate(one))).collect())
+            Value::List(
+                all.map(|one| Value::Record(Record::Candidate(one)))
+                    .collect(),
+            )
         }
         "evidence" => {
             let all = finding.evidence.iter();

@@ -147,7 +147,9 @@ impl<'a> Said<'a> {
             return called;
         }
         if lowers {
-            return self.lower.map_or(present, |lower| lower.min(present).max(called));
+            return self
+                .lower
+                .map_or(present, |lower| lower.min(present).max(called));
         }
         let quiet_ms = situation
             .now_ms()
@@ -174,7 +176,9 @@ impl<'a> Said<'a> {
 
     /// Whether an open incident keeps the level where it is.
     fn keeps<P>(&self, open: &OpenIncident, situation: &Situation<'_, P>) -> bool {
-        let own = situation.own_incident().is_some_and(|own| own.id == open.id);
+        let own = situation
+            .own_incident()
+            .is_some_and(|own| own.id == open.id);
         let class = if own {
             self.class.or(open.classification)
         } else {

@@ -74,12 +74,18 @@ impl<'a> Scope<'a, '_> {
             Global::Incident => record(self.incident().map(Record::Incident))?,
             Global::Incidents => {
                 let all = context.incidents.iter();
-                Value::List(all.map(|one| Value::Record(Record::Incident(one))).collect())
+                Value::List(
+                    all.map(|one| Value::Record(Record::Incident(one)))
+                        .collect(),
+                )
             }
             Global::Maintenance => Value::Record(Record::Maintenance),
             Global::Constraints => {
                 let all = context.constraints.iter();
-                Value::List(all.map(|one| Value::Record(Record::Constraint(one))).collect())
+                Value::List(
+                    all.map(|one| Value::Record(Record::Constraint(one)))
+                        .collect(),
+                )
             }
             Global::Answer => Value::Record(Record::Said),
             Global::Facts | Global::Metrics | Global::Values => return Err(Trouble::Missing),
@@ -89,9 +95,8 @@ impl<'a> Scope<'a, '_> {
     /// What became of a repair on this kind of problem; of every repair where none is named.
     pub(crate) fn repairs(&self, kind: &str, repair: Option<&str>) -> Totals {
         let all = self.context.repairs.iter();
-        let about = all.filter(|one| {
-            one.kind == kind && repair.is_none_or(|repair| one.repair == repair)
-        });
+        let about =
+            all.filter(|one| one.kind == kind && repair.is_none_or(|repair| one.repair == repair));
         about.fold(Totals::default(), |sum, one| Totals {
             successes: sum.successes.saturating_add(one.successes),
             failures: sum.failures.saturating_add(one.failures),

@@ -128,18 +128,15 @@ fn compare_mixed(a: i64, b: f64) -> Option<Ordering> {
         reason = "it lies within the whole numbers, and the fraction is compared after it"
     )]
     let whole = b.trunc() as i64;
-    Some(a.cmp(&whole).then_with(|| {
-        0.0_f64
-            .partial_cmp(&b.fract())
-            .unwrap_or(Ordering::Equal)
-    }))
+    Some(
+        a.cmp(&whole)
+            .then_with(|| 0.0_f64.partial_cmp(&b.fract()).unwrap_or(Ordering::Equal)),
+    )
 }
 
 fn order(a: &Value<'_>, b: &Value<'_>) -> Result<Option<Ordering>, Trouble> {
     Ok(match (a, b) {
-        (Value::Int(a), Value::Int(b)) | (Value::Duration(a), Value::Duration(b)) => {
-            Some(a.cmp(b))
-        }
+        (Value::Int(a), Value::Int(b)) | (Value::Duration(a), Value::Duration(b)) => Some(a.cmp(b)),
         (Value::Double(a), Value::Double(b)) => a.partial_cmp(b),
         (Value::Int(a), Value::Double(b)) => compare_mixed(*a, *b),
         (Value::Double(a), Value::Int(b)) => compare_mixed(*b, *a).map(Ordering::reverse),
@@ -155,9 +152,8 @@ pub(crate) fn apply<'a>(
     a: Value<'a>,
     b: Value<'a>,
 ) -> Result<Value<'a>, Trouble> {
-    let ordered = |wanted: fn(Ordering) -> bool| {
-        Ok(Value::Bool(order(&a, &b)?.is_some_and(wanted)))
-    };
+    let ordered =
+        |wanted: fn(Ordering) -> bool| Ok(Value::Bool(order(&a, &b)?.is_some_and(wanted)));
     match operator {
         Operator::Equal => Ok(Value::Bool(equal(&a, &b))),
         Operator::Unequal => Ok(Value::Bool(!equal(&a, &b))),
@@ -211,6 +207,8 @@ fn calculate<'a>(operator: Operator, a: Value<'a>, b: Value<'a>) -> Result<Value
             a.extend(b);
             Ok(Value::List(a))
         }
-        _ => Err(Trouble::Wrong("values of these types cannot be calculated with")),
+        _ => Err(Trouble::Wrong(
+            "values of these types cannot be calculated with",
+        )),
     }
 }

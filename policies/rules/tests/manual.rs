@@ -30,7 +30,12 @@ fn table(text: &mut String, entries: &[Entry]) {
             ""
         };
         let of = type_name(entry.of);
-        writeln!(text, "| `{}` | {of}{missing} | {} |", entry.name, entry.says).unwrap();
+        writeln!(
+            text,
+            "| `{}` | {of}{missing} | {} |",
+            entry.name, entry.says
+        )
+        .unwrap();
     }
 }
 
@@ -48,7 +53,12 @@ fn names() -> String {
     text.push_str("\n### Functions\n\n| as | gives | what it says |\n| --- | --- | --- |\n");
     for function in FUNCTIONS {
         let gives = type_name(function.gives);
-        writeln!(text, "| `{}` | {gives} | {} |", function.usage, function.says).unwrap();
+        writeln!(
+            text,
+            "| `{}` | {gives} | {} |",
+            function.usage, function.says
+        )
+        .unwrap();
     }
     text
 }

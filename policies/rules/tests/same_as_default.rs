@@ -59,7 +59,14 @@ fn fact_value(of: FactType) -> BoxedStrategy<Value> {
 
 fn finding() -> impl Strategy<Value = Finding> {
     let severity = prop_oneof![
-        Just(0.0), Just(0.49), Just(0.5), Just(0.69), Just(0.7), Just(0.79), Just(0.8), Just(1.0)
+        Just(0.0),
+        Just(0.49),
+        Just(0.5),
+        Just(0.69),
+        Just(0.7),
+        Just(0.79),
+        Just(0.8),
+        Just(1.0)
     ];
     let offered = prop::collection::vec((0..REPAIRS.len(), any::<bool>(), any::<bool>()), 0..4);
     let age = prop_oneof![Just(0_u64), Just(60_000), Just(60_001)];
@@ -137,11 +144,23 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(What::Tick),
     ];
     let after = prop_oneof![
-        Just(0_u64), Just(1_000), Just(60_000), Just(300_000), Just(300_001), Just(600_001), Just(3_600_001)
+        Just(0_u64),
+        Just(1_000),
+        Just(60_000),
+        Just(300_000),
+        Just(300_001),
+        Just(600_001),
+        Just(3_600_001)
     ];
     let metric = prop_oneof![
-        (Just("disk_free_percent"), prop_oneof![Just(9.9), Just(10.0), Just(19.9), Just(20.0)]),
-        (Just("error_rate_percent"), prop_oneof![Just(5.0), Just(5.1)]),
+        (
+            Just("disk_free_percent"),
+            prop_oneof![Just(9.9), Just(10.0), Just(19.9), Just(20.0)]
+        ),
+        (
+            Just("error_rate_percent"),
+            prop_oneof![Just(5.0), Just(5.1)]
+        ),
         (Just("corruption_count"), prop_oneof![Just(0.0), Just(2.0)]),
     ];
     let class = prop_oneof![
@@ -271,7 +290,11 @@ fn comparable(mut verdict: Verdict) -> Verdict {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3_000))]
+    #![proptest_config(ProptestConfig {
+        cases: 1_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn both_say_the_same(steps in prop::collection::vec(step(), 1..8)) {

@@ -190,7 +190,8 @@ impl<'t> Table<'t> {
             })
             .collect();
         if tables.len() != all.len() || !value.is_array() {
-            let message = format!("`{key}` is a list of tables; write [[{key}]], with two brackets");
+            let message =
+                format!("`{key}` is a list of tables; write [[{key}]], with two brackets");
             self.fault(key, &message, mistakes);
         }
         tables
@@ -199,7 +200,11 @@ impl<'t> Table<'t> {
     pub(super) fn text(&mut self, key: &'static str, mistakes: &mut Mistakes<'_>) -> Option<Text> {
         let (at, value) = self.ask(key)?;
         let Some(value) = value.as_str() else {
-            self.fault(key, &format!("`{key}` is a text in quotation marks"), mistakes);
+            self.fault(
+                key,
+                &format!("`{key}` is a text in quotation marks"),
+                mistakes,
+            );
             return None;
         };
         Some(Text {
@@ -271,7 +276,9 @@ impl<'t> Table<'t> {
         mistakes: &mut Mistakes<'_>,
     ) -> Vec<Words> {
         let texts = self.some_texts(key, mistakes);
-        let words = texts.iter().filter_map(|text| self.cut(key, text, mistakes));
+        let words = texts
+            .iter()
+            .filter_map(|text| self.cut(key, text, mistakes));
         words.collect()
     }
 
@@ -314,11 +321,7 @@ impl<'t> Table<'t> {
         })
     }
 
-    pub(super) fn number(
-        &mut self,
-        key: &'static str,
-        mistakes: &mut Mistakes<'_>,
-    ) -> Option<f64> {
+    pub(super) fn number(&mut self, key: &'static str, mistakes: &mut Mistakes<'_>) -> Option<f64> {
         let (_, value) = self.ask(key)?;
         let number = match constant(value) {
             #[expect(clippy::cast_precision_loss, reason = "it is from 0 to 1, or wrong")]

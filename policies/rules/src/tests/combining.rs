@@ -34,7 +34,10 @@ reason = "three"
 "#;
     let verdict = judge(rules, finding());
     assert_eq!((verdict.classification, verdict.level), (Some(Wall), Warn));
-    assert_eq!(names(&verdict.reasons), ["a.wall", "a.hiccup", "an.obstacle"]);
+    assert_eq!(
+        names(&verdict.reasons),
+        ["a.wall", "a.hiccup", "an.obstacle"]
+    );
 }
 
 #[test]
@@ -98,7 +101,12 @@ fn the_first_repair_counts_if_it_is_offered_and_ready() {
 
 #[test]
 fn any_rule_can_forbid_the_repair_ask_a_person_or_halt() {
-    let with = |more: &str| judge(&format!("{REPAIRS}\n{more}"), offering("lock.end-holder", true));
+    let with = |more: &str| {
+        judge(
+            &format!("{REPAIRS}\n{more}"),
+            offering("lock.end-holder", true),
+        )
+    };
     let rule = |says: &str| with(&format!("[[rules]]\nname = \"z.z\"\n{says}"));
     assert_eq!(rule("repair = \"none\"").repair, None);
     let approval = rule("needs_approval = true");
@@ -119,7 +127,10 @@ repair = '{least_risk()}'
 reason = 'held {seconds(facts.age_ms)} by {facts.holder_name}, {{{finding.severity}}}, {facts.holder_lock}'
 "#;
     let verdict = judge(rules, offering("lock.end-holder", true));
-    assert_eq!((verdict.classification, verdict.level), (Some(Obstacle), Watch));
+    assert_eq!(
+        (verdict.classification, verdict.level),
+        (Some(Obstacle), Watch)
+    );
     assert_eq!(verdict.repair.as_deref(), Some("lock.end-holder"));
     assert_eq!(verdict.reasons[0].text, "held 4.2 s by batch, {0.5}, ?");
     let none = judge(rules, finding());
@@ -144,7 +155,10 @@ reason = "sure"
 "#;
     let verdict = judge(rules, finding());
     assert_eq!(verdict.classification, Some(Wall));
-    assert_eq!(names(&verdict.reasons), ["a.wall", "rules.fault", "rules.fault"]);
+    assert_eq!(
+        names(&verdict.reasons),
+        ["a.wall", "rules.fault", "rules.fault"]
+    );
     assert_eq!(verdict.reasons[1].text, "rule a.fault: a division by zero");
     assert_eq!(
         verdict.reasons[2].text,

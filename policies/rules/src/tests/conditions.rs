@@ -118,7 +118,10 @@ fn friday() -> Context {
 fn every_name_says_what_it_should() {
     testing::clear();
     let point = |at_ms, value| Point { at_ms, value };
-    testing::set_series("commits_per_s", vec![point(1, 4.0), point(2, 0.0), point(3, 0.0)]);
+    testing::set_series(
+        "commits_per_s",
+        vec![point(1, 4.0), point(2, 0.0), point(3, 0.0)],
+    );
     testing::set_baseline(
         "commits_per_s",
         BaselineSummary {
@@ -205,7 +208,10 @@ fn what_is_missing_makes_no_condition_hold() {
         );
     }
     // What decides alone decides, as in CEL.
-    for condition in ["event == \"tick\" || facts.age_ms > 1", "facts.age_ms > 1 || true"] {
+    for condition in [
+        "event == \"tick\" || facts.age_ms > 1",
+        "facts.age_ms > 1 || true",
+    ] {
         assert_eq!(holds(condition, &Event::Tick, &context), Some(Ok(true)));
     }
     let condition = "facts.age_ms > 1 && event == \"finding\"";
@@ -239,11 +245,11 @@ fn every_name_of_the_vocabulary_can_be_asked() {
         (Record::Maintenance, Shape::Maintenance),
         (Record::Time, Shape::Time),
         (Record::Said, Shape::Said),
-        (Record::Constraint(&context.constraints[0]), Shape::Constraint),
         (
-            Record::Finding(scope.finding().unwrap()),
-            Shape::Finding,
+            Record::Constraint(&context.constraints[0]),
+            Shape::Constraint,
         ),
+        (Record::Finding(scope.finding().unwrap()), Shape::Finding),
     ] {
         let known = SHAPES.iter().find(|(known, ..)| *known == shape).unwrap();
         for field in known.2 {
@@ -303,10 +309,13 @@ fn expression() -> impl Strategy<Value = String> {
         (whole(), whole()).prop_map(|(a, b)| format!("{a} / {b} == {a} % {b}")),
         (number(), number()).prop_map(|(a, b)| format!("{a} / {b} > {a} + {b}")),
         (whole(), whole(), whole()).prop_map(|(a, b, c)| format!("{a} in [{b}, {c}]")),
-        (whole(), whole(), whole()).prop_map(|(a, b, c)| format!("[{a}, {b}].exists(x, x / {c} > 0)")),
-        (whole(), whole(), whole()).prop_map(|(a, b, c)| format!("[{a}, {b}].all(x, 10 / x > {c})")),
+        (whole(), whole(), whole())
+            .prop_map(|(a, b, c)| format!("[{a}, {b}].exists(x, x / {c} > 0)")),
+        (whole(), whole(), whole())
+            .prop_map(|(a, b, c)| format!("[{a}, {b}].all(x, 10 / x > {c})")),
         (whole(), whole()).prop_map(|(a, b)| format!("[{a}, {b}].exists_one(x, x > 0)")),
-        (whole(), whole()).prop_map(|(a, b)| format!("[{a}, {b}].filter(x, x > 0).map(x, x % 3) == [1, 2]")),
+        (whole(), whole())
+            .prop_map(|(a, b)| format!("[{a}, {b}].filter(x, x > 0).map(x, x % 3) == [1, 2]")),
         whole().prop_map(|a| format!("[1, 2, 3][{a}] > 1")),
     ];
     leaf.prop_recursive(4, 24, 3, |inner| {

@@ -73,7 +73,10 @@ alert = { urgency = "critical", message = "{percent(metrics.disk_free_percent)} 
         name: "disk_free_percent".into(),
         value: 4.0,
     });
-    assert_eq!(tick_at(&mut context, 1_000_000).alerts[0].message, "4.0 % free");
+    assert_eq!(
+        tick_at(&mut context, 1_000_000).alerts[0].message,
+        "4.0 % free"
+    );
     assert!(tick_at(&mut context, 1_300_000).alerts.is_empty());
     assert_eq!(tick_at(&mut context, 1_300_001).alerts.len(), 1);
     context.metrics.clear();
