@@ -67,7 +67,7 @@ for manifest in "$here"/*/Cargo.toml "$root"/tests/guests/*/Cargo.toml; do
     *) committed=tests/guests/$name/$name.wasm ;;
     esac
     package=$(sed -n 's/^name = "\(.*\)"$/\1/p' "$manifest" | head -n 1)
-    # The sizes go to the linker alone, so that what all components share is compiled once.
+    # Components of the same sizes share what is compiled.
     sizes_of "$name"
     sizes=-Clink-arg=-zstack-size=$stack_bytes$us-Clink-arg=--initial-memory=$memory_bytes
     CARGO_ENCODED_RUSTFLAGS=$flags$us$sizes \
