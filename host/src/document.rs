@@ -11,7 +11,7 @@ pub use problem::{DocumentErrors, Problem, ProblemSeverity};
 
 pub(crate) use findings::Findings;
 pub(crate) use problem::line_of;
-pub(crate) use section::{ReadText, Section, settings};
+pub(crate) use section::{Section, settings};
 
 /// Reads a text that stands in `file`. What `read` does not ask for is a mistake; where it hands back
 /// nothing, the rest is not judged.

@@ -24,8 +24,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Context, LogLevel, PolicyEvent, Verdict};
 
 pub use bounds::{
-    ITEMS, LOG_LINE_BYTES, LOG_LINES, MEMORY_BYTES, RECENT_POINTS, RULE_BYTES, SETTINGS_BYTES,
-    TEXT_BYTES,
+    ITEMS, LOG_LINE_BYTES, LOG_LINES, MEMORY_BYTES, RECENT_POINTS, RULE_BYTES, SETTING_TEXT_BYTES,
+    SETTINGS_BYTES, TEXT_BYTES,
 };
 pub use breaker::{
     Breaker, BreakerOptions, BreakerRecord, BreakerState, Probation, ServiceChange, Standing,

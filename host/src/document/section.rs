@@ -485,7 +485,7 @@ impl<'s, 't> Section<'s, 't> {
 }
 
 /// Reads the text of a file that a document names, or says why it cannot.
-pub(crate) type ReadText<'r> = &'r dyn Fn(&Path) -> Result<String, String>;
+pub(super) type ReadText<'r> = &'r dyn Fn(&Path) -> Result<String, String>;
 
 /// Every entry of a table as a setting; none names a file.
 pub(crate) fn settings(section: &mut Section<'_, '_>) -> Vec<Setting> {

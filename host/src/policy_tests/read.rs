@@ -192,7 +192,7 @@ fn step(section: &mut Section<'_, '_>, before: usize) -> Step {
     };
     let level = optional(section, "level", EscalationLevel::Normal, &LEVELS);
     let metrics = section.table("metrics", |metrics| {
-        let settings = metrics.settings();
+        let settings = metrics.settings(None);
         let mut all = Vec::new();
         for setting in settings {
             match number(&setting.value) {
