@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use dbmedic::assemble::{DEFAULT_POLICY, RULES_POLICY};
 use dbmedic::model::{Setting, Value, Verdict};
@@ -264,4 +265,36 @@ fn a_project_of_rules_passes_its_cases() {
     ]);
     assert_eq!(tested.status.code(), Some(0), "{}", data(&tested));
     assert!(talk(&tested).contains("3 passed"), "{}", talk(&tested));
+}
+
+/// The specification: a fresh decision by thirty rules takes at most 500 µs. Of many decisions the quickest
+/// tenth counts, since other tests run beside this one.
+#[test]
+fn a_fresh_decision_by_thirty_rules_is_quick() {
+    let thirty = include_str!("../bench/benches/decide/thirty.rules.toml");
+    for (name, settings) in [
+        ("thirty", vec![rules(thirty.to_owned())]),
+        ("specification", Vec::new()),
+    ] {
+        let policy = load(RULES_POLICY, &settings);
+        let mut asked = policy_tests::typical(&policy).unwrap();
+        let mut took = Vec::new();
+        for _ in 0..20 {
+            for asked in &mut asked {
+                let question = &mut asked.question;
+                let began = Instant::now();
+                let decision =
+                    policy.decide(&question.event, &question.context, &mut question.telemetry);
+                took.push(began.elapsed().as_micros());
+                assert_eq!(decision.failure, None, "{name}, {}", asked.place);
+            }
+        }
+        took.sort_unstable();
+        let (tenth, median) = (took[took.len() / 10], took[took.len() / 2]);
+        println!(
+            "{name}: {tenth} us the quickest tenth, {median} us the median of {}",
+            took.len()
+        );
+        assert!(tenth <= 500, "{name}: {tenth} us, median {median} us");
+    }
 }
