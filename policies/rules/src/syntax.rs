@@ -95,11 +95,15 @@ impl Node {
         see(self);
         match &self.kind {
             Kind::List(nodes) | Kind::Chain(_, nodes) | Kind::Call(None, _, nodes) => {
-                nodes.iter().for_each(|node| node.visit(see));
+                for node in nodes {
+                    node.visit(see);
+                }
             }
             Kind::Call(Some(of), _, nodes) => {
                 of.visit(see);
-                nodes.iter().for_each(|node| node.visit(see));
+                for node in nodes {
+                    node.visit(see);
+                }
             }
             Kind::Field(of, _) | Kind::Not(of) | Kind::Negate(of) => of.visit(see),
             Kind::Index(a, b) | Kind::Binary(_, a, b) => {
@@ -345,7 +349,7 @@ impl<'t> Parser<'t> {
             Token::Sign("[") => Kind::List(self.list("]", "a list ends")?),
             Token::Sign("{") => return Err(Fault::new(at, "maps cannot be written here")),
             Token::End => return Err(Fault::new(at, "the condition breaks off here")),
-            other => {
+            other @ Token::Sign(_) => {
                 let message = format!("{other} cannot stand here; a value or a name is expected");
                 return Err(Fault::new(at, message));
             }

@@ -1,5 +1,7 @@
 //! The tables of names in `docs/rules.md` are what the vocabulary says. `UPDATE_DOCS=1` writes them.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use std::fmt::Write as _;
 use std::path::Path;
 

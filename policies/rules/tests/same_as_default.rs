@@ -128,7 +128,8 @@ struct Step {
     failures_in_a_row: u32,
     successes: u32,
     violations: u64,
-    open: Option<Option<Classification>>,
+    /// The classes of the incidents that are open, none for one that nobody has classified.
+    open: Vec<Option<Classification>>,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -177,7 +178,7 @@ fn step() -> impl Strategy<Value = Step> {
         0..5_u32,
         0..5_u32,
         0..7_u64,
-        prop::option::weighted(0.4, class),
+        prop::collection::vec(class, 0..3),
     )
         .prop_map(
             |(what, after_ms, metrics, failures_in_a_row, successes, violations, open)| Step {
@@ -261,19 +262,17 @@ fn context_of(step: &Step, now_ms: u64, level: (EscalationLevel, u64)) -> (Event
             violations_ms: (0..step.violations).map(|n| now_ms - n * 12_000).collect(),
         });
     }
-    for (id, class) in [("i-1", step.open), ("i-9", step.open)] {
-        if let Some(classification) = class.filter(|_| id == "i-1" || step.successes > 2) {
-            context.incidents.push(OpenIncident {
-                id: id.into(),
-                kind: kind.clone(),
-                subject: "main".into(),
-                opened_ms: 0,
-                sightings: 1,
-                classification,
-                acknowledged: None,
-                answers: Vec::new(),
-            });
-        }
+    for (id, classification) in ["i-1", "i-9"].into_iter().zip(&step.open) {
+        context.incidents.push(OpenIncident {
+            id: id.into(),
+            kind: kind.clone(),
+            subject: "main".into(),
+            opened_ms: 0,
+            sightings: 1,
+            classification: *classification,
+            acknowledged: None,
+            answers: Vec::new(),
+        });
     }
     (event, context)
 }

@@ -108,7 +108,7 @@ pub(super) fn document<T>(
 /// One table.
 pub(super) struct Table<'t> {
     text: &'t str,
-    table: &'t DeTable<'t>,
+    entries: &'t DeTable<'t>,
     pub(super) at: usize,
     /// The rule that it belongs to, once its name is known.
     pub(super) rule: Option<String>,
@@ -116,10 +116,10 @@ pub(super) struct Table<'t> {
 }
 
 impl<'t> Table<'t> {
-    fn new(text: &'t str, table: &'t DeTable<'t>, at: usize, rule: Option<String>) -> Self {
+    fn new(text: &'t str, entries: &'t DeTable<'t>, at: usize, rule: Option<String>) -> Self {
         Self {
             text,
-            table,
+            entries,
             at,
             rule,
             asked: Vec::new(),
@@ -128,7 +128,7 @@ impl<'t> Table<'t> {
 
     /// Notes what was not asked for.
     pub(super) fn finish(&self, mistakes: &mut Mistakes<'_>) {
-        for key in self.table.keys() {
+        for key in self.entries.keys() {
             let name: &str = key.get_ref();
             if !self.asked.contains(&name) {
                 let hint = check::hint(name, self.asked.iter().copied());
@@ -139,24 +139,24 @@ impl<'t> Table<'t> {
     }
 
     pub(super) fn has(&self, key: &str) -> bool {
-        self.table.contains_key(key)
+        self.entries.contains_key(key)
     }
 
     /// A mistake in an entry; where it is missing, in the table.
     pub(super) fn fault(&self, key: &str, message: &str, mistakes: &mut Mistakes<'_>) {
-        let entry = self.table.get_key_value(key);
+        let entry = self.entries.get_key_value(key);
         let at = entry.map_or(self.at, |(_, value)| value.span().start);
         mistakes.add(at, self.rule.as_deref(), message);
     }
 
     fn ask(&mut self, key: &'static str) -> Option<(usize, &'t DeValue<'t>)> {
         self.asked.push(key);
-        let value = self.table.get(key)?;
+        let value = self.entries.get(key)?;
         Some((value.span().start, value.get_ref()))
     }
 
     pub(super) fn is_table(&self, key: &str) -> bool {
-        let value = self.table.get(key);
+        let value = self.entries.get(key);
         value.is_some_and(|value| value.get_ref().is_table())
     }
 
@@ -347,14 +347,13 @@ impl<'t> Table<'t> {
     /// Every entry of a table whose names are free.
     pub(super) fn constants(&mut self, mistakes: &mut Mistakes<'_>) -> Vec<(String, Constant)> {
         let mut all = Vec::new();
-        for (key, value) in self.table {
+        for (key, value) in self.entries {
             let name: &str = key.get_ref();
-            match constant(value.get_ref()) {
-                Some(value) => all.push((name.to_owned(), value)),
-                None => {
-                    let message = format!("`{name}` is true or false, a number, or a text");
-                    mistakes.add(value.span().start, None, &message);
-                }
+            if let Some(value) = constant(value.get_ref()) {
+                all.push((name.to_owned(), value));
+            } else {
+                let message = format!("`{name}` is true or false, a number, or a text");
+                mistakes.add(value.span().start, None, &message);
             }
         }
         all

@@ -14,121 +14,124 @@ fn of_condition(condition: &str) -> String {
     told.remove(0)
 }
 
+/// Conditions with a mistake: at which column, and the beginning of what is told.
+const WRONG: &[(&str, usize, &str)] = &[
+    (
+        "facts.agems > 1",
+        15,
+        "no problem has a fact `agems`; did you mean `age_ms`?",
+    ),
+    (
+        "findin.kind == \"x\"",
+        9,
+        "there is no name `findin`; did you mean `finding`?",
+    ),
+    (
+        "finding.sevrity > 0.5",
+        17,
+        "there is no field `sevrity` here; did you mean `severity`?",
+    ),
+    (
+        "conut(\"a.b\", 60s) > 1",
+        9,
+        "there is no function `conut`; did you mean `count`?",
+    ),
+    (
+        "count(\"a.c\", 60s) > 1",
+        15,
+        "there is no rule `a.c`; did you mean `a.b`?",
+    ),
+    (
+        "count(\"a.b\", 60) > 1",
+        22,
+        "this is a whole number, but what count(\"a.rule\", 60s) takes there is a duration; write 60s, or ms(...) for milliseconds",
+    ),
+    (
+        "count(\"a.b\", 60s) > 99",
+        29,
+        "no more than 32 are counted, so this never holds",
+    ),
+    (
+        "spoke(\"a.b\")",
+        15,
+        "this rule does not stand above; it speaks later or is this one",
+    ),
+    (
+        "finding.kind == \"lock.stale-holdr\"",
+        25,
+        "there is no kind of problem `lock.stale-holdr`; did you mean `lock.stale-holder`?",
+    ),
+    (
+        "finding.kind = \"a\"",
+        22,
+        "`=` compares nothing; write `==`",
+    ),
+    ("true and false", 14, "`and` is written `&&`"),
+    (
+        "finding.severity",
+        17,
+        "this is a number with a fraction, but a condition is true or false",
+    ),
+    (
+        "facts.age_ms > 60s",
+        22,
+        "`>` cannot stand between a whole number and a duration; write ms(...) around the milliseconds",
+    ),
+    (
+        "facts.age_ms * 0.5 > 1.0",
+        22,
+        "`*` cannot stand between a whole number and a number with a fraction; write double(...) around the whole one",
+    ),
+    (
+        "finding.kind.startWith(\"a\")",
+        22,
+        "nothing is called `.startWith(...)`; did you mean `startsWith`?",
+    ),
+    (
+        "since(\"warm\") > 1s",
+        15,
+        "one of \"watch\", \"warn\", \"escalate\" is expected",
+    ),
+    (
+        "values.age > 1",
+        16,
+        "[values] has no `age`; there are none",
+    ),
+    (
+        "(true",
+        14,
+        "parentheses are closed: `)` is missing before the end",
+    ),
+    (
+        "true true",
+        14,
+        "`true` cannot stand here; an operator such as && is expected",
+    ),
+    (
+        "has(facts)",
+        9,
+        "has(...) takes one name with a dot, as has(facts.age_ms)",
+    ),
+    (
+        "facts.age_ms > 1_000",
+        24,
+        "`1_000` is no number here; write it without `_`",
+    ),
+    (
+        "duration(\"soon\") > 1s",
+        18,
+        "duration(...) takes a text such as \"250ms\", \"60s\" or \"1h30m\"",
+    ),
+    (
+        "finding.summary.matches(\"a\")",
+        25,
+        "nothing is called `.matches(...)`",
+    ),
+];
+
 #[test]
 fn each_is_told_by_line_and_column_and_with_what_would_be_right() {
-    for (condition, column, message) in [
-        (
-            "facts.agems > 1",
-            15,
-            "no problem has a fact `agems`; did you mean `age_ms`?",
-        ),
-        (
-            "findin.kind == \"x\"",
-            9,
-            "there is no name `findin`; did you mean `finding`?",
-        ),
-        (
-            "finding.sevrity > 0.5",
-            17,
-            "there is no field `sevrity` here; did you mean `severity`?",
-        ),
-        (
-            "conut(\"a.b\", 60s) > 1",
-            9,
-            "there is no function `conut`; did you mean `count`?",
-        ),
-        (
-            "count(\"a.c\", 60s) > 1",
-            15,
-            "there is no rule `a.c`; did you mean `a.b`?",
-        ),
-        (
-            "count(\"a.b\", 60) > 1",
-            22,
-            "this is a whole number, but what count(\"a.rule\", 60s) takes there is a duration; write 60s, or ms(...) for milliseconds",
-        ),
-        (
-            "count(\"a.b\", 60s) > 99",
-            29,
-            "no more than 32 are counted, so this never holds",
-        ),
-        (
-            "spoke(\"a.b\")",
-            15,
-            "this rule does not stand above; it speaks later or is this one",
-        ),
-        (
-            "finding.kind == \"lock.stale-holdr\"",
-            25,
-            "there is no kind of problem `lock.stale-holdr`; did you mean `lock.stale-holder`?",
-        ),
-        (
-            "finding.kind = \"a\"",
-            22,
-            "`=` compares nothing; write `==`",
-        ),
-        ("true and false", 14, "`and` is written `&&`"),
-        (
-            "finding.severity",
-            17,
-            "this is a number with a fraction, but a condition is true or false",
-        ),
-        (
-            "facts.age_ms > 60s",
-            22,
-            "`>` cannot stand between a whole number and a duration; write ms(...) around the milliseconds",
-        ),
-        (
-            "facts.age_ms * 0.5 > 1.0",
-            22,
-            "`*` cannot stand between a whole number and a number with a fraction; write double(...) around the whole one",
-        ),
-        (
-            "finding.kind.startWith(\"a\")",
-            22,
-            "nothing is called `.startWith(...)`; did you mean `startsWith`?",
-        ),
-        (
-            "since(\"warm\") > 1s",
-            15,
-            "one of \"watch\", \"warn\", \"escalate\" is expected",
-        ),
-        (
-            "values.age > 1",
-            16,
-            "[values] has no `age`; there are none",
-        ),
-        (
-            "(true",
-            14,
-            "parentheses are closed: `)` is missing before the end",
-        ),
-        (
-            "true true",
-            14,
-            "`true` cannot stand here; an operator such as && is expected",
-        ),
-        (
-            "has(facts)",
-            9,
-            "has(...) takes one name with a dot, as has(facts.age_ms)",
-        ),
-        (
-            "facts.age_ms > 1_000",
-            24,
-            "`1_000` is no number here; write it without `_`",
-        ),
-        (
-            "duration(\"soon\") > 1s",
-            18,
-            "duration(...) takes a text such as \"250ms\", \"60s\" or \"1h30m\"",
-        ),
-        (
-            "finding.summary.matches(\"a\")",
-            25,
-            "nothing is called `.matches(...)`",
-        ),
-    ] {
+    for (condition, column, message) in WRONG {
         let told = of_condition(condition);
         let begin = format!("line 4, column {column}: rule `a.b`: {message}");
         assert!(told.starts_with(&begin), "{condition}:\n{told}\n{begin}");
