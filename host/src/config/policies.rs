@@ -29,7 +29,7 @@ pub(super) fn policy_config(
     let PolicyConfig { gate, limits, .. } = inherited;
     let source = source(section, base, resolve);
     let built_in = section.choice("built_in", BuiltIn::Default, &BUILT_IN);
-    if source != Source::BuiltIn && section.has("built_in") {
+    if source != Source::BuiltIn && built_in != BuiltIn::Default {
         let hint = "leave out `built_in`, or `file` and `directory`";
         section.error("built_in", "the policy comes from somewhere else", hint);
     }
