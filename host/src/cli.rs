@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::assemble::merge_settings;
 use crate::config::{Config, DEFAULT_STATE_DIR, ROOTS_STATE_DIR, is_root};
-use crate::document::DocumentErrors;
+use crate::document::{DocumentErrors, Problem};
 use crate::escape::{escaped, escaped_json};
 use crate::gate::Source;
 use crate::logging::{self, LogFormat, NARRATIVE};
@@ -28,6 +28,7 @@ mod policy;
 mod progress;
 mod quiet;
 mod recorded_incident;
+mod reload;
 mod replay;
 mod status;
 mod table;
@@ -52,6 +53,8 @@ enum Command {
     Demo(crate::demo::DemoArgs),
     /// Watch the databases of a config file until Ctrl-C or SIGTERM
     Run(watch::RunArgs),
+    /// Have a running dbmedic read its config file again
+    Reload(reload::ReloadArgs),
     /// Look at a database once: exit 0 healthy, 1 something is wrong, 2 could not look
     Check(oneshot::CheckArgs),
     /// Show what would be repaired, or repair it with --apply
@@ -123,6 +126,7 @@ impl Command {
             | Self::Diagnose(_)
             | Self::Policy(_)
             | Self::Config(_)
+            | Self::Reload(_)
             | Self::DemoProcess(_) => false,
         }
     }
@@ -213,6 +217,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let ended = match cli.command {
         Command::Demo(args) => crate::demo::run(&args),
         Command::Run(args) => watch::run(&args),
+        Command::Reload(args) => reload::reload(&args),
         Command::Check(args) => oneshot::check(&args),
         Command::Repair(args) => oneshot::repair(&args),
         Command::Status(args) => status::run(&args),
@@ -290,6 +295,15 @@ fn with_causes(error: &anyhow::Error) -> String {
             format!("{told}: {cause}")
         }
     })
+}
+
+/// The same in one line, for the log of a run that goes on.
+pub(crate) fn in_one_line(error: &anyhow::Error) -> String {
+    if let Some(errors) = error.chain().find_map(|e| e.downcast_ref::<DocumentErrors>()) {
+        let problems: Vec<String> = errors.0.iter().map(Problem::in_one_line).collect();
+        return problems.join("; ");
+    }
+    with_causes(error)
 }
 
 /// A reader that has seen enough is no error.

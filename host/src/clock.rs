@@ -37,6 +37,16 @@ pub fn wall_ms() -> u64 {
     milliseconds(wall())
 }
 
+/// Milliseconds since the machine was booted, its sleep included: what two processes can compare.
+pub fn boot_ms() -> u64 {
+    milliseconds(since_boot())
+}
+
+/// The time of events, as [`now_ms`], at a moment that lies so long after the boot of the machine.
+pub fn ms_at_boot_ms(boot_ms: u64) -> u64 {
+    milliseconds(steady(Duration::from_millis(boot_ms)))
+}
+
 fn steady(since_boot: Duration) -> Duration {
     let start = start();
     start

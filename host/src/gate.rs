@@ -171,6 +171,7 @@ impl Gate {
                 ready,
                 to_look_at,
                 look_anew: Arc::default(),
+                reload: None,
             },
             state_dir: state_dir.to_owned(),
             notes,
@@ -215,9 +216,14 @@ impl Gate {
         &self.notes
     }
 
-    /// Set it to have every source looked at anew, as on SIGHUP.
+    /// Set it to have every source looked at anew.
     pub fn look_anew(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.works.look_anew)
+    }
+
+    /// Has this set whenever somebody wants the configuration read again.
+    pub fn reload_by(&mut self, reload: Arc<AtomicBool>) {
+        self.works.reload = Some(reload);
     }
 
     /// Begins to work. `order` gets what the gate wants of the pipeline's driver, and says whether

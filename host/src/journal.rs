@@ -347,6 +347,18 @@ impl Journal {
         self.lock().summary.open.values().cloned().collect()
     }
 
+    /// Whether its file has a name still: what is added to one that was removed is lost.
+    pub fn is_in_place(&self) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+        let file = self.lock().file.metadata();
+        file.is_ok_and(|file| file.nlink() > 0)
+    }
+
+    /// Whether a state directory holds a journal.
+    pub fn stands_in(state_dir: &Path) -> bool {
+        state_dir.join(FILE_NAME).symlink_metadata().is_ok()
+    }
+
     /// The highest number of an incident that was opened; 0 before the first.
     pub fn last_incident(&self) -> u64 {
         self.lock().summary.last_incident

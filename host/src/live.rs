@@ -42,6 +42,7 @@ use crate::watch::{Pace, Site};
 use preserve::{OfTarget, Preserver};
 use written::Written;
 
+pub use run::RunEnded;
 pub use told::{Listener, OPEN_REPAIR, Told, ToldAt};
 
 /// What the pipeline asks the driver for.
@@ -108,6 +109,10 @@ pub struct Live {
     reports: BTreeMap<String, BTreeMap<CheckKind, CheckReport>>,
     /// How healthy each target was when it was told last.
     health: BTreeMap<String, Health>,
+    /// Whether that is still to be kept for others to read.
+    health_is_new: bool,
+    /// Targets whose looks do not end, with the time since when, milliseconds since the Unix epoch.
+    late: BTreeMap<String, u64>,
     signatures: SignatureWatch,
     resource_limits: Vec<Constraint>,
     calendar: Calendar,
@@ -186,6 +191,8 @@ impl Live {
             journalled: BTreeMap::new(),
             reports: BTreeMap::new(),
             health: BTreeMap::new(),
+            health_is_new: false,
+            late: BTreeMap::new(),
             signatures: setup.signatures,
             resource_limits: setup.resource_limits,
             calendar: setup.calendar,
@@ -230,7 +237,7 @@ impl Live {
                 .filter(|name| site.may_end.contains(name))
                 .cloned()
                 .collect();
-            Some(self.acts_on(&site.path, &may_end))
+            Some(acts_on(&self.areas(), &self.exe, &site.path, &may_end))
         };
         let recovered = repair_run::recover(
             &self.written.journal,
@@ -416,7 +423,8 @@ impl Live {
         approved: &ApprovedRepair,
         tell: &mut Listener<'_>,
     ) -> anyhow::Result<repair_run::Ended> {
-        let (site, place) = self.place(approved)?;
+        let site = self.site(approved)?;
+        let place = acts_on(&self.areas(), &self.exe, &site.path, &site.may_end);
         let _turn = site.turn_to_repair();
         let on_step = &mut |step: &StepReport| tell(step.at_ms, Told::Step(step));
         Ok(repair_run::run(
@@ -434,44 +442,40 @@ impl Live {
         Areas::at(self.written.dir.root())
     }
 
-    /// Where an approved repair acts.
-    fn place(&self, approved: &ApprovedRepair) -> anyhow::Result<(Arc<Site>, repair::Site)> {
+    /// The database that an approved repair is about.
+    fn site(&self, approved: &ApprovedRepair) -> anyhow::Result<Arc<Site>> {
         let site = self.sites.get(approved.target()).cloned();
-        let site =
-            site.with_context(|| format!("target {} is not configured", approved.target()))?;
-        let place = self.acts_on(&site.path, &site.may_end);
-        Ok((site, place))
+        site.with_context(|| format!("target {} is not configured", approved.target()))
     }
 
-    /// Where a repair of a database acts. Where there can be no copies, the repair says so.
-    fn acts_on(&self, path: &Path, may_end: &[String]) -> repair::Site {
-        let rights = Place::of(path).ok().and_then(|place| place.rights());
-        let areas = self.areas();
-        let area = areas.of(rights.as_ref());
-        repair::Site {
-            path: path.to_owned(),
-            may_end: may_end.to_vec(),
-            copies: area
-                .unwrap_or_else(|_| areas.existing(rights.as_ref()))
-                .copies(),
-            exe: self.exe.clone(),
-        }
-    }
-
-    /// Removes the copies that checks of a killed run made to read.
+    /// Removes the copies that checks of a killed run made to read. No target is asked for: its disk may
+    /// not answer.
     fn clear_scratch(&self) {
-        for site in self.sites.values() {
-            let rights = Place::of(&site.path).ok().and_then(|place| place.rights());
-            let scratch = self.areas().existing(rights.as_ref()).scratch();
+        for (rights, area) in self.areas().all() {
+            let scratch = area.scratch();
             if scratch.symlink_metadata().is_ok() {
                 // What stays only takes room; the next start tries again.
                 let removed = RawProcess::spawn(&self.exe)
-                    .and_then(|mut raw| raw.discard(&site.path, &scratch));
+                    .and_then(|mut raw| raw.discard_as(rights, &scratch));
                 if let Err(error) = removed {
                     tracing::warn!("{}: {error}", scratch.display());
                 }
             }
         }
+    }
+}
+
+/// Where a repair of a database acts. Where there can be no copies, the repair says so.
+fn acts_on(areas: &Areas, exe: &Path, path: &Path, may_end: &[String]) -> repair::Site {
+    let rights = Place::of(path).ok().and_then(|place| place.rights());
+    let area = areas.of(rights.as_ref());
+    repair::Site {
+        path: path.to_owned(),
+        may_end: may_end.to_vec(),
+        copies: area
+            .unwrap_or_else(|_| areas.existing(rights.as_ref()))
+            .copies(),
+        exe: exe.to_owned(),
     }
 }
 

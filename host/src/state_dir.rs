@@ -167,6 +167,23 @@ impl StateDir {
         &self.root
     }
 
+    /// Whether its path still leads to it.
+    ///
+    /// # Errors
+    /// When it was removed or renamed, or another one stands in its place.
+    pub fn is_in_place(&self) -> Result<(), StateError> {
+        self.own.is_in_place().map_err(io(self.own.path()))
+    }
+
+    /// The same of it and of the directory for what people say.
+    ///
+    /// # Errors
+    /// As for [`Self::is_in_place`].
+    pub fn is_whole(&self) -> Result<(), StateError> {
+        self.is_in_place()?;
+        self.inbox.is_in_place().map_err(io(self.inbox.path()))
+    }
+
     /// Removes what a killed process left half written. Only for whoever has the journal: nobody
     /// else writes then.
     ///

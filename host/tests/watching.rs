@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use dbmedic::clock::now_ms;
 use dbmedic::health::{CheckKind, CheckReport, CheckState};
 use dbmedic::source::{Observation, State};
+use dbmedic::sqlite::worker::Pool;
 use dbmedic::sqlite_state::{Integrity, Mode};
 use dbmedic::state_dir::StateDir;
 use dbmedic::watch::{Looker, Pace, Site, Watched, Watcher};
@@ -76,11 +77,16 @@ impl Watch {
     /// locks do not count, and the log looks as if nobody kept it.
     fn start(&self) -> (Watcher, Receiver<Watched>) {
         let exe = Path::new(EXE);
-        let looker = Looker::new(Arc::clone(&self.site), self.pace, &self.state_dir, exe);
+        let workers = Pool::new(exe);
+        let looker = Looker::new(Arc::clone(&self.site), self.pace, &self.state_dir, &workers);
         let (send, receive) = mpsc::channel();
-        let tell = move |watched| send.send(watched).is_ok();
+        let tell = move |target: &str, watched| {
+            assert_eq!(target, "shop");
+            send.send(watched).is_ok()
+        };
+        let lookers = vec![looker.unwrap()];
         (
-            Watcher::spawn(looker.unwrap(), now_ms(), tell).unwrap(),
+            Watcher::spawn(lookers, &self.state_dir, exe, now_ms(), tell).unwrap(),
             receive,
         )
     }
@@ -206,6 +212,70 @@ fn a_check_that_hangs_is_cut_off_and_the_looks_go_on() {
     drop(watcher);
 }
 
+/// A worker that is stopped is like one that waits for a disk.
+#[test]
+fn a_target_whose_look_does_not_end_holds_up_no_other() {
+    const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+    let directory = tempfile::tempdir().unwrap();
+    let state_dir = StateDir::open(&directory.path().join("state")).unwrap();
+    let exe = Path::new(EXE);
+    let workers = Pool::new(exe);
+    let looker = |name: &&str| {
+        let path = directory.path().join(name);
+        let database = Connection::open(&path).unwrap();
+        database.execute_batch("CREATE TABLE t(x)").unwrap();
+        let site = Arc::new(Site::new((*name).to_owned(), path, Vec::new()));
+        Looker::new(site, PACE, &state_dir, &workers).unwrap()
+    };
+    let lookers = NAMES.iter().map(looker).collect();
+    let (send, heard) = mpsc::channel();
+    let tell = move |target: &str, watched| send.send((target.to_owned(), watched)).is_ok();
+    let watcher = Watcher::spawn(lookers, &state_dir, exe, now_ms(), tell).unwrap();
+    let next = || {
+        let within = Duration::from_mins(1);
+        heard
+            .recv_timeout(within)
+            .expect("nothing is told any more")
+    };
+    let mut checked = 0;
+    // The checks of all are made: what runs now makes looks.
+    while checked < NAMES.len() * PACE.plans().len() {
+        checked += usize::from(matches!(next(), (_, Watched::Checked(_))));
+    }
+    let signal = |signal| {
+        for pid in dbmedic::sqlite::worker::worker_pids() {
+            let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+            // One may have ended meanwhile.
+            rustix::process::kill_process(pid, signal).ok();
+        }
+    };
+    signal(rustix::process::Signal::STOP);
+    let late = loop {
+        if let (target, Watched::Late(_)) = next() {
+            break target;
+        }
+    };
+    let others = || NAMES.iter().filter(|name| **name != late);
+    for name in others() {
+        loop {
+            match next() {
+                (target, Watched::Seen(_)) if target == *name => break,
+                (target, Watched::Late(_)) => panic!("{target} is late as well as {late}"),
+                _ => {}
+            }
+        }
+    }
+    signal(rustix::process::Signal::CONT);
+    loop {
+        if let (target, Watched::Seen(_)) = next()
+            && target == late
+        {
+            break;
+        }
+    }
+    drop(watcher);
+}
+
 #[test]
 fn what_was_found_before_a_repair_is_not_told_after_it() {
     let watch = Watch::new(PACE);
@@ -213,7 +283,7 @@ fn what_was_found_before_a_repair_is_not_told_after_it() {
     let full = |watched: &Watched| report(watched, CheckKind::Full);
     wait_for(&heard, "first full check", |_| (), full);
     drop(watch.site.turn_to_repair());
-    watcher.examine();
+    watcher.examine("shop");
     wait_for(&heard, "full check on demand", |_| (), full);
     let found = wait_for(&heard, "its result", |_| (), integrity);
     assert_eq!((found.mode, found.error), (Mode::Full, None));

@@ -83,6 +83,9 @@ mod memory;
 /// `dbmedic policy test`: a policy's cases, and the default policy under its own.
 mod policy_cases;
 
+/// A running dbmedic reads its configuration again, and goes on when its state directory vanishes.
+mod reload;
+
 /// The whole demo, its recording replayed, and damaged recordings.
 mod replay;
 
@@ -110,6 +113,9 @@ mod pattern;
 
 /// `learn` and `diagnose`: what they print, keep and refuse.
 mod signatures;
+
+/// Many databases in one process, one of them on a file system that stops to answer.
+mod targets;
 
 /// Tables of telemetry from outside: `detect` and `import`, live pipes among them.
 mod tables;

@@ -22,6 +22,7 @@ use crate::model::{Finding, Outcome, OutcomeResult, Verdict};
 use crate::pipeline::{Effect, Event, RulingSummary};
 use crate::report::{Narrator, outcome_line, plan_lines, seconds, verdict_line};
 use crate::source::State;
+use crate::sqlite::worker::Pool;
 use crate::sqlite_state::set::NOT_JUDGEABLE;
 use crate::watch::Looker;
 
@@ -326,7 +327,7 @@ fn visit(setup: Setup, args: &VisitArgs, snapshots: Snapshots) -> anyhow::Result
     let mut live = Live::start(setup, &mut tell)?;
     let site = live.sites().next().cloned().context("no target")?;
     visit.target.clone_from(&site.name);
-    let mut looker = Looker::new(site, pace, &state_dir, &exe)?;
+    let mut looker = Looker::new(site, pace, &state_dir, &Pool::new(&exe))?;
     let mut until_ms = None;
     let mut thorough = true;
     loop {

@@ -27,6 +27,8 @@ pub(super) struct Line<T> {
 pub enum Request {
     /// Which policies are in service, and how they do.
     Status,
+    /// Read the configuration again.
+    Reload,
     /// Take this file through the gate.
     Swap {
         /// The policy's name in the configuration.

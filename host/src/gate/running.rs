@@ -51,6 +51,7 @@ pub(super) struct Running {
     pub(super) waiting: Vec<(String, String, mpsc::Sender<Reply>)>,
     pub(super) jobs: SyncSender<Job>,
     pub(super) look_anew: Arc<AtomicBool>,
+    pub(super) reload: Option<Arc<AtomicBool>>,
     pub(super) driver: Driver,
 }
 
@@ -209,6 +210,15 @@ impl Running {
         };
         match request {
             Request::Status => say(Reply::Status(self.status())),
+            Request::Reload => say(match &self.reload {
+                Some(reload) => {
+                    reload.store(true, Ordering::SeqCst);
+                    Reply::Done(
+                        "dbmedic reads its configuration again; its log says what changes".to_owned(),
+                    )
+                }
+                None => Reply::Error("this run has no configuration to read again".to_owned()),
+            }),
             Request::Swap { policy, file } => {
                 let Some(plan) = self.plans.get(&policy) else {
                     return say(unknown(&policy));

@@ -162,6 +162,8 @@ pub(super) struct Works {
     pub(super) machines: Machines,
     /// Set by whoever wants every source looked at anew.
     pub(super) look_anew: Arc<AtomicBool>,
+    /// Set when somebody wants the configuration read again; none where that is nobody's to do.
+    pub(super) reload: Option<Arc<AtomicBool>>,
     /// Policies that are ready, by name and digest.
     pub(super) ready: BTreeMap<(String, String), Tested>,
     /// Policies whose sources are looked at at the start, whether they are watched or not.
@@ -216,6 +218,7 @@ pub(super) fn start(
         waiting: Vec::new(),
         jobs,
         look_anew: works.look_anew,
+        reload: works.reload,
         driver,
     };
     let thread = thread::Builder::new()

@@ -38,7 +38,18 @@ impl Live {
         reports.insert(report.check, report);
         self.tell_health(target, tell);
         // When it was checked last is worth knowing although nothing changed.
-        if is_kept {
+        self.health_is_new |= is_kept;
+    }
+
+    /// Notes that no look at a target has ended since then, milliseconds since the Unix epoch.
+    pub(super) fn is_late(&mut self, target: &str, since_ms: u64, tell: &mut Listener<'_>) {
+        self.late.insert(target.to_owned(), since_ms);
+        self.tell_health(target, tell);
+    }
+
+    /// Keeps the health of the targets for others to read, where it is new.
+    pub(super) fn keep_health(&mut self, tell: &mut Listener<'_>) {
+        if std::mem::take(&mut self.health_is_new) {
             let health = self.health_of_targets();
             self.written.save_health(&health, tell);
         }
@@ -74,6 +85,18 @@ impl Live {
             &latest,
         ));
         signs.extend(health::signs_of_context(&context));
+        signs.extend(self.late.get(target).map(|since_ms| {
+            let late_s = at_ms.saturating_sub(*since_ms) / 1000;
+            Sign {
+                level: Level::Subsystem,
+                subject: "look".into(),
+                status: Status::Degraded,
+                reason: format!(
+                    "no look has ended for {late_s} s: its disk does not answer, and nothing else is \
+                     known of it until it does"
+                ),
+            }
+        }));
         if self.pipeline.is_halted(target) {
             signs.push(Sign {
                 level: Level::System,
@@ -127,10 +150,7 @@ impl Live {
             tell(now_ms(), Told::Note("health", &text));
         }
         self.health.insert(target.to_owned(), health);
-        if !is_kept {
-            let health = self.health_of_targets();
-            self.written.save_health(&health, tell);
-        }
+        self.health_is_new |= !is_kept;
     }
 }
 

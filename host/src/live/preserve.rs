@@ -1,10 +1,10 @@
 //! Copying a halted target's files aside, as they are, while everything else goes on.
 //!
-//! Each copy is made in a thread of its own by a helper process of its own: a large database, or a
-//! disk that does not answer, holds up no other target. A halt stands even when the copy does not
-//! succeed: a full disk must not lift it.
+//! Each copy is made in a thread of its own by a helper process of its own, one after the other. One that
+//! takes long, as of a large database or on a disk that does not answer, holds up no other. A halt stands
+//! even when the copy does not succeed: a full disk must not lift it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -15,9 +15,15 @@ use crate::clock::now_ms;
 use crate::sqlite::raw::RawProcess;
 use crate::sqlite::worker::{Areas, Place};
 
+/// A copy or a repair that takes longer holds up the next one no more, milliseconds.
+pub(super) const TAKES_LONG_MS: u64 = 60_000;
+
 /// Copies under way, and what came of those that ended.
 pub(super) struct Preserver {
-    threads: Vec<JoinHandle<()>>,
+    /// Those that wait for their turn.
+    waiting: VecDeque<(OfTarget, Areas, PathBuf)>,
+    /// Those under way, with the time since when, milliseconds since the Unix epoch.
+    threads: Vec<(JoinHandle<()>, u64)>,
     /// Targets and incidents of which copies were begun: an incident that is opened and halts its
     /// target asks twice.
     begun: BTreeSet<(String, String)>,
@@ -49,6 +55,7 @@ impl Preserver {
     pub(super) fn new() -> Self {
         let (send, ended) = channel();
         Self {
+            waiting: VecDeque::new(),
             threads: Vec::new(),
             begun: BTreeSet::new(),
             send,
@@ -56,12 +63,32 @@ impl Preserver {
         }
     }
 
-    /// Begins to copy a database and its companions aside, once for an incident.
+    /// Copies a database and its companions aside when its turn comes, once for an incident.
     pub(super) fn begin(&mut self, of: OfTarget, areas: Areas, exe: &Path) {
-        if !self.begun.insert((of.target.clone(), of.incident.clone())) {
-            return;
+        if self.begun.insert((of.target.clone(), of.incident.clone())) {
+            self.waiting.push_back((of, areas, exe.to_owned()));
+            self.begin_next();
         }
-        let (send, exe) = (self.send.clone(), exe.to_owned());
+    }
+
+    /// Whether a copy is under way for which others wait.
+    pub(super) fn is_busy(&self) -> bool {
+        let now = now_ms();
+        let counts = |since: u64| now.saturating_sub(since) < TAKES_LONG_MS;
+        let mut threads = self.threads.iter();
+        threads.any(|(thread, since)| !thread.is_finished() && counts(*since))
+    }
+
+    fn begin_next(&mut self) {
+        while !self.is_busy()
+            && let Some((of, areas, exe)) = self.waiting.pop_front()
+        {
+            self.start(of, areas, exe);
+        }
+    }
+
+    fn start(&mut self, of: OfTarget, areas: Areas, exe: PathBuf) {
+        let send = self.send.clone();
         let target = of.target.clone();
         let name = format!("preserve {target}");
         let failed = format!("{target}: files could NOT be copied aside");
@@ -80,7 +107,7 @@ impl Preserver {
             send.send(text).ok();
         };
         match thread::Builder::new().name(name).spawn(work) {
-            Ok(thread) => self.threads.push(thread),
+            Ok(thread) => self.threads.push((thread, now_ms())),
             Err(error) => {
                 self.send.send(format!("{failed}: {error}")).ok();
             }
@@ -92,12 +119,17 @@ impl Preserver {
         for text in self.ended.try_iter() {
             tell(now_ms(), Told::Note("preserved", &text));
         }
-        self.threads.retain(|thread| !thread.is_finished());
+        self.threads.retain(|(thread, _)| !thread.is_finished());
+        self.begin_next();
     }
 
     /// Waits for the copies under way, and reports them.
     pub(super) fn finish(&mut self, tell: &mut Listener<'_>) {
-        for thread in self.threads.drain(..) {
+        loop {
+            self.begin_next();
+            let Some((thread, _)) = self.threads.pop() else {
+                break;
+            };
             // A thread that panicked copied nothing, and has said so on standard error.
             thread.join().ok();
         }

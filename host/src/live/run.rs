@@ -1,6 +1,6 @@
 //! The loop of a live run: watchers, repairs and the gate send, the pipeline is fed.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::{Listener, Live, Told};
+use super::preserve::TAKES_LONG_MS;
+use super::{Listener, Live, Told, acts_on};
 use crate::clock::{now_ms, wall_clock_note};
 use crate::gate::{GateHandle, GateRecord, Order};
 use crate::guard::ApprovedRepair;
@@ -17,14 +18,43 @@ use crate::journal::{JournalEntry, JournalError, JournalledCommand};
 use crate::pipeline::{Carried, Event};
 use crate::repair_run::{self, StepReport};
 use crate::sqlite::repairs::SqliteRepairs;
-use crate::state_dir::Waiting;
+use crate::sqlite::worker::Pool;
+use crate::state_dir::{StateDir, Waiting};
 use crate::watch::{Looker, Watched, Watcher};
-
-/// Between the beginnings of two watchers, milliseconds.
-const APART_MS: u64 = 37;
 
 /// Between two times that the baselines are kept, milliseconds: what a crash forgets at most.
 const SAVE_BASELINES_MS: u64 = 600_000;
+
+/// Between two times that words of people are looked for, and that health is kept for others to read,
+/// milliseconds.
+const INBOX_MS: u64 = 100;
+const KEEP_HEALTH_MS: u64 = 500;
+
+/// Repairs that were approved: one is at work at a time, and one that takes long holds up no other.
+#[derive(Default)]
+struct Repairs {
+    waiting: VecDeque<ApprovedRepair>,
+    /// Targets of those at work, with the time since when, milliseconds since the Unix epoch.
+    running: Vec<(String, u64)>,
+}
+
+impl Repairs {
+    /// The next to begin, if one may.
+    fn next(&mut self) -> Option<ApprovedRepair> {
+        let now = now_ms();
+        let counts = |since: u64| now.saturating_sub(since) < TAKES_LONG_MS;
+        if self.running.iter().any(|(_, since)| counts(*since)) {
+            return None;
+        }
+        let next = self.waiting.pop_front()?;
+        self.running.push((next.target().to_owned(), now));
+        Some(next)
+    }
+
+    fn ended(&mut self, target: &str) {
+        self.running.retain(|(of, _)| of != target);
+    }
+}
 
 /// What a watcher or a repair sends.
 enum Message {
@@ -39,32 +69,64 @@ enum Message {
     Unwritten(u64, Box<GateRecord>),
 }
 
+/// How a run ended.
+#[derive(Debug)]
+pub struct RunEnded {
+    /// What the next run must know.
+    pub carried: Carried,
+    /// Whether its state directory vanished and was made again: another run is to go on at once.
+    pub goes_on: bool,
+}
+
 impl Live {
     /// Watches all targets until `stop` is set. A repair that has begun is brought to its end first.
-    pub fn run(mut self, stop: &AtomicBool, tell: &mut Listener<'_>) -> anyhow::Result<Carried> {
+    ///
+    /// # Errors
+    /// When a thread cannot be started, or something cannot be kept for the next run.
+    pub fn run(mut self, stop: &AtomicBool, tell: &mut Listener<'_>) -> anyhow::Result<RunEnded> {
         let (send, receive) = mpsc::channel::<Message>();
         self.catch_up(tell)?;
         let gate = self.start_gate(&send, tell)?;
-        let watchers = self.start_watchers(&send)?;
-        let mut running = 0_usize;
+        let watcher = self.start_watching(&send)?;
+        let mut repairs = Repairs::default();
+        // Whether what is written down stays.
+        let mut is_kept = true;
+        let mut next_inbox_ms = 0;
+        let mut next_health_ms = 0;
         let mut next_tick_ms = now_ms();
         let mut next_save_ms = now_ms() + SAVE_BASELINES_MS;
         loop {
             let stopping = stop.load(Ordering::Relaxed);
-            if stopping && running == 0 {
+            // What was approved and not begun waits for the next run: it will be seen again.
+            if stopping && repairs.running.is_empty() {
                 break;
             }
-            // What is said while it stops is heard by the next run.
-            let commands = if stopping {
-                Vec::new()
-            } else {
-                self.commands(tell)?
-            };
             let mut events = Vec::new();
+            // What is said while it stops is heard by the next run.
+            let mut commands = Vec::new();
+            if !stopping && now_ms() >= next_inbox_ms {
+                next_inbox_ms = now_ms() + INBOX_MS;
+                is_kept = self.written.is_in_place(tell);
+                if is_kept {
+                    commands = self.commands(tell)?;
+                } else if repairs.running.is_empty()
+                    && !self.preserver.is_busy()
+                    && let Some(again) = self.written.make_again()
+                {
+                    return self.go_on_in(&again, tell);
+                }
+            }
             let pause = Duration::from_millis(next_tick_ms.saturating_sub(now_ms()).clamp(1, 100));
             match receive.recv_timeout(pause) {
-                Ok(Message::Watched(_, Watched::Seen(looked))) => {
+                Ok(Message::Watched(target, Watched::Seen(looked))) => {
+                    self.late.remove(&target);
                     events.push(Event::Observed(*looked));
+                }
+                Ok(Message::Watched(_, Watched::Unanswered(looked))) => {
+                    events.push(Event::Observed(*looked));
+                }
+                Ok(Message::Watched(target, Watched::Late(since_ms))) => {
+                    self.is_late(&target, since_ms, tell);
                 }
                 Ok(Message::Watched(target, Watched::Checked(report))) => {
                     self.checked(&target, report, tell);
@@ -80,7 +142,7 @@ impl Live {
                 }
                 // Without a journal nothing may be done: the next start closes what is open.
                 Ok(Message::RepairEnded { target, ended }) => {
-                    running -= 1;
+                    repairs.ended(&target);
                     let repair_run::Ended { outcome, begun } = ended?;
                     events.push(Event::RepairEnded {
                         target,
@@ -95,6 +157,10 @@ impl Live {
             self.preserver.report(tell);
             if let Some(text) = wall_clock_note() {
                 tell(now_ms(), Told::Note("clock", &text));
+            }
+            if now_ms() >= next_health_ms {
+                next_health_ms = now_ms() + KEEP_HEALTH_MS;
+                self.keep_health(tell);
             }
             if now_ms() >= next_save_ms {
                 next_save_ms = now_ms() + SAVE_BASELINES_MS;
@@ -128,36 +194,42 @@ impl Live {
                         .iter()
                         .for_each(|effect| gate.hear(effect));
                 }
-                for target in asked.examine {
-                    watchers.get(&target).into_iter().for_each(Watcher::examine);
-                }
-                // What is approved while stopping waits for the next run: it will be seen again.
-                for repair in asked.repairs.into_iter().filter(|_| !stopping) {
-                    self.spawn_repair(repair, send.clone())?;
-                    running += 1;
-                }
+                asked
+                    .examine
+                    .iter()
+                    .for_each(|target| watcher.examine(target));
+                repairs.waiting.extend(asked.repairs);
+            }
+            if !stopping
+                && is_kept
+                && !self.preserver.is_busy()
+                && let Some(repair) = repairs.next()
+            {
+                self.spawn_repair(repair, send.clone())?;
             }
         }
         self.end(gate, &receive, tell)
     }
 
-    /// A watcher for each target.
-    fn start_watchers(
-        &self,
-        send: &mpsc::Sender<Message>,
-    ) -> anyhow::Result<BTreeMap<String, Watcher>> {
-        let mut watchers = BTreeMap::new();
-        for (name, site) in &self.sites {
-            let (seen, of) = (send.clone(), name.clone());
-            let looker = Looker::new(Arc::clone(site), self.pace, &self.written.dir, &self.exe)?;
-            // Targets are apart, so that their checks do not begin together.
-            let begin_ms = now_ms() + APART_MS * watchers.len() as u64;
-            let watcher = Watcher::spawn(looker, begin_ms, move |watched| {
-                seen.send(Message::Watched(of.clone(), watched)).is_ok()
-            })?;
-            watchers.insert(name.clone(), watcher);
-        }
-        Ok(watchers)
+    /// Begins to watch all targets.
+    fn start_watching(&self, send: &mpsc::Sender<Message>) -> anyhow::Result<Watcher> {
+        let workers = Pool::new(&self.exe);
+        let lookers = self
+            .sites
+            .values()
+            .map(|site| Looker::new(Arc::clone(site), self.pace, &self.written.dir, &workers));
+        let send = send.clone();
+        let tell = move |target: &str, watched| {
+            let message = Message::Watched(target.to_owned(), watched);
+            send.send(message).is_ok()
+        };
+        Ok(Watcher::spawn(
+            lookers.collect::<Result<_, _>>()?,
+            &self.written.dir,
+            &self.exe,
+            now_ms(),
+            tell,
+        )?)
     }
 
     /// Writes down what there is to write, for the next run.
@@ -166,7 +238,8 @@ impl Live {
         gate: Option<GateHandle>,
         receive: &mpsc::Receiver<Message>,
         tell: &mut Listener<'_>,
-    ) -> anyhow::Result<Carried> {
+    ) -> anyhow::Result<RunEnded> {
+        self.keep_health(tell);
         // The gate's last words; whether they could be written, `finish` says.
         drop(gate);
         for message in receive.try_iter() {
@@ -180,7 +253,26 @@ impl Live {
             .dir
             .save_baselines(&self.pipeline.detectors())?;
         finished?;
-        Ok(self.pipeline.carried())
+        Ok(RunEnded {
+            carried: self.pipeline.carried(),
+            goes_on: false,
+        })
+    }
+
+    /// Ends a run whose state directory vanished, with what is known written into the new one.
+    fn go_on_in(self, again: &StateDir, tell: &mut Listener<'_>) -> anyhow::Result<RunEnded> {
+        let carried = self.pipeline.carried();
+        again.save_carried(&carried, self.written.commands_heard())?;
+        again.save_baselines(&self.pipeline.detectors())?;
+        let text = format!(
+            "{} was made again: what is known of the targets stands in it; what else was in it is gone",
+            again.root().display()
+        );
+        tell(now_ms(), Told::Note("state", &text));
+        Ok(RunEnded {
+            carried,
+            goes_on: true,
+        })
     }
 
     fn start_gate(
@@ -266,10 +358,12 @@ impl Live {
         approved: ApprovedRepair,
         send: mpsc::Sender<Message>,
     ) -> anyhow::Result<()> {
-        let (site, place) = self.place(&approved)?;
+        let (site, areas, exe) = (self.site(&approved)?, self.areas(), self.exe.clone());
         let journal = Arc::clone(&self.written.journal);
         let thread = thread::Builder::new().name(format!("repair {}", approved.target()));
         let work = move || {
+            // To follow its path waits for its disk.
+            let place = acts_on(&areas, &exe, &site.path, &site.may_end);
             let turn = site.turn_to_repair();
             let steps = send.clone();
             let ended = repair_run::run(

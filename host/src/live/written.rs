@@ -55,6 +55,36 @@ impl Written {
         }
     }
 
+    /// Whether what is written stays: the state directory is where it was, and so is the journal. A loss
+    /// is told once.
+    pub(super) fn is_in_place(&mut self, tell: &mut Listener<'_>) -> bool {
+        let lost = match self.dir.is_whole() {
+            Err(error) => error.to_string(),
+            Ok(()) if !self.journal.is_in_place() => {
+                format!("{}: the journal was removed", self.dir.root().display())
+            }
+            Ok(()) => return true,
+        };
+        self.failed(&lost, tell);
+        false
+    }
+
+    /// The state directory, made again after it vanished; none where that fails, or where the directory that
+    /// stands there now holds another journal.
+    pub(super) fn make_again(&self) -> Option<StateDir> {
+        let root = self.dir.root();
+        if self.dir.is_in_place().is_err() && Journal::stands_in(root) {
+            return None;
+        }
+        StateDir::open(root).ok()
+    }
+
+    /// The last command that was heard, as whoever reads the journal again must know it.
+    pub(super) fn commands_heard(&self) -> u64 {
+        let is_same = self.dir.is_in_place().is_ok() && self.journal.is_in_place();
+        if is_same { self.commands_done } else { 0 }
+    }
+
     /// Adds an entry to the journal, now or when that works again.
     ///
     /// # Errors
@@ -203,7 +233,7 @@ impl Written {
         }
     }
 
-    fn failed(&mut self, error: &dyn std::error::Error, tell: &mut Listener<'_>) {
+    fn failed(&mut self, error: &dyn std::fmt::Display, tell: &mut Listener<'_>) {
         if !self.ill {
             self.ill = true;
             let text = format!(

@@ -13,7 +13,7 @@ use std::{
 
 use rustix::fs::FileType;
 
-use super::inspect::{inspect, journal_header};
+use super::inspect::{Mounts, inspect, journal_header};
 use super::locks::{self, LockFile};
 use super::{beside, hidden_uses, libraries, openers, probe, wal, wal_index};
 use crate::sqlite_state::set::{self, FileSet, JournalHeader, Unjudgeable};
@@ -93,21 +93,60 @@ pub struct Looked {
     pub wal_mode: bool,
 }
 
+/// What `/proc` lists for the whole system, read when it is first needed and shared by looks that follow
+/// one another within a moment.
+#[derive(Debug, Default)]
+pub struct SystemLists {
+    locks: locks::HeldLocks,
+    mounts: Mounts,
+}
+
+/// The files that carry locks, open for one look.
+#[derive(Debug)]
+pub struct Opened {
+    pub(super) files: Files,
+    pub(super) database: Option<File>,
+    pub(super) shm: Option<File>,
+}
+
+impl Opened {
+    /// Opens those that there are.
+    ///
+    /// # Errors
+    ///
+    /// One is there but cannot be opened.
+    pub fn of(path: &Path) -> Result<Self, FileError> {
+        let files = Files::of(path);
+        Ok(Self {
+            database: open(&files.database)?,
+            shm: open(&files.shm)?,
+            files,
+        })
+    }
+}
+
 /// Looks at the files; with `full`, verifies every frame of the log that may be judged.
 ///
 /// # Errors
 ///
 /// A file is there but cannot be opened or read. A missing file is not an error.
-pub fn look(path: &Path, full: bool, ignore_pids: &[u32]) -> Result<Looked, FileError> {
-    let files = Files::of(path);
-    let database = open(&files.database)?;
-    let shm = open(&files.shm)?;
-
+pub fn look(
+    opened: &Opened,
+    full: bool,
+    ignore_pids: &[u32],
+    lists: &SystemLists,
+) -> Result<Looked, FileError> {
+    let Opened {
+        files,
+        database,
+        shm,
+    } = opened;
     let mut carriers = Vec::new();
     carriers.extend(database.as_ref().map(|file| (LockFile::Database, file)));
     carriers.extend(shm.as_ref().map(|file| (LockFile::WalIndex, file)));
     // All holders, dbmedic's own too: they say whether the log may be growing right now.
-    let all = locks::holders(&carriers, &[]).at("ask for the locks of", &files.database)?;
+    let all = locks::holders_among(&lists.locks, &carriers, &[]);
+    let all = all.at("ask for the locks of", &files.database)?;
     let in_use = !all.is_empty();
     let is_own = |holder: &LockHolder| ignore_pids.contains(&holder.process.pid);
     let (own, locks): (Vec<_>, Vec<_>) = all.into_iter().partition(is_own);
@@ -116,14 +155,14 @@ pub fn look(path: &Path, full: bool, ignore_pids: &[u32]) -> Result<Looked, File
         .filter(|lock| matches!(lock, Lock::WalRead(_)))
         .collect();
 
-    let (wal, wal_index) = look_at_log(&files, shm.as_ref(), full, in_use)?;
-    let mut probes = match (&shm, &wal_index) {
+    let (wal, wal_index) = look_at_log(files, shm.as_ref(), full, in_use)?;
+    let mut probes = match (shm, &wal_index) {
         (Some(shm), Some(index)) => {
             probe::probe(shm, &locks, index, ignore_pids).at("probe the locks of", &files.shm)?
         }
         _ => Vec::new(),
     };
-    if let Some(file) = &database {
+    if let Some(file) = database {
         // With a log each connection has such a lock as long as it is open.
         let with_readers = !wants_log(file).at("read", &files.database)?;
         let of_file = probe::probe_database(file, &locks, with_readers, ignore_pids);
@@ -141,12 +180,12 @@ pub fn look(path: &Path, full: bool, ignore_pids: &[u32]) -> Result<Looked, File
         },
         wal_mode: false,
     };
-    match &database {
-        Some(file) => look_at_database(file, &files, &mut looked)?,
-        None => *looked.state.set = inspect(&files, None, false)?,
+    match database {
+        Some(file) => look_at_database(file, files, &mut looked, lists)?,
+        None => *looked.state.set = inspect(files, None, false, &lists.mounts)?,
     }
-    if let Some(file) = &database {
-        look_at_holders(file, &files, &mut looked, ignore_pids)?;
+    if let Some(file) = database {
+        look_at_holders(file, files, &mut looked, ignore_pids)?;
         // Who has the file for itself may be about to change it: this is no schema that was committed.
         if looked.state.set.has_schema == Some(false) && !looked.wal_mode {
             let now = locks::holders(&carriers, &[]);
@@ -157,11 +196,11 @@ pub fn look(path: &Path, full: bool, ignore_pids: &[u32]) -> Result<Looked, File
         }
     }
     if !in_use {
-        look_at_what_is_left(&files, &carriers, full, &mut looked, ignore_pids)?;
+        look_at_what_is_left(files, &carriers, full, &mut looked, ignore_pids)?;
     }
     // Each descriptor of each process is looked at: not in every light look.
     if full {
-        let found = hidden_uses::hidden_uses(&files, looked.wal_mode, ignore_pids);
+        let found = hidden_uses::hidden_uses(files, looked.wal_mode, ignore_pids);
         let found = found.at("ask for the locks of", &files.database)?;
         looked.state.set.hidden_uses = Some(found);
         let mut users: Vec<Process> = Vec::new();
@@ -334,12 +373,17 @@ fn read_log(files: &Files, full: bool, limit: Option<u64>) -> Result<Option<WalS
     }
 }
 
-fn look_at_database(file: &File, files: &Files, looked: &mut Looked) -> Result<(), FileError> {
+fn look_at_database(
+    file: &File,
+    files: &Files,
+    looked: &mut Looked,
+    lists: &SystemLists,
+) -> Result<(), FileError> {
     let doing = "read";
     let mut before = None;
     for _ in 0..TRIES {
         let log_has_content = set::log_has_content(&looked.state);
-        let found = inspect(files, Some(file), log_has_content)?;
+        let found = inspect(files, Some(file), log_has_content, &lists.mounts)?;
         let bytes = file.metadata().at(doing, &files.database)?.len();
         looked.state.database_bytes = Some(bytes);
         // SQLite decides by the read version. Where the two differ, a log is assumed: then a copy is read.

@@ -26,6 +26,7 @@ use std::{
 
 use super::files::Files;
 use super::locks::{self, LockFile};
+use super::openers;
 use crate::sqlite_state::set::{Hidden, HiddenUse};
 use crate::sqlite_state::{Lock, LockHolder};
 
@@ -282,17 +283,18 @@ fn open_files(pid: u32, files: &Files, is_holder: bool) -> Vec<OpenFile> {
             continue;
         }
         let descriptor = entry.file_name().to_str().and_then(|n| n.parse().ok());
-        // Of the open file itself, whatever lies under its name by now.
-        let (Some(descriptor), Ok(meta)) = (descriptor, fs::metadata(entry.path())) else {
+        let (Some(descriptor), Some((id, is_file))) =
+            (descriptor, openers::id_of_open(&entry.path()))
+        else {
             continue;
         };
-        if meta.is_file() {
+        if is_file {
             found.push(OpenFile {
                 is_writable: is_writable(pid, descriptor),
                 descriptor,
                 name,
                 is_deleted,
-                id: (meta.dev(), meta.ino()),
+                id,
             });
         }
     }

@@ -3,6 +3,7 @@
 //! Runs only in the process that reads raw files (see [`super::raw`]), and nothing here writes.
 
 use std::{
+    cell::OnceCell,
     ffi::OsStr,
     fs::{self, File},
     io,
@@ -37,10 +38,11 @@ pub(super) fn inspect(
     files: &Files,
     database: Option<&File>,
     log_has_content: bool,
+    mounts: &Mounts,
 ) -> Result<FileSet, FileError> {
     let mut set = FileSet {
         journal: journal_header(files)?,
-        mounted_alone: is_mounted_alone(&files.database),
+        mounted_alone: mounts.has(&files.database),
         ..FileSet::default()
     };
     let Some(file) = database else {
@@ -68,18 +70,19 @@ pub(super) fn inspect(
 
 /// The header, or what the file is instead of a database.
 fn read_format(file: &File, bytes: u64, set: &mut FileSet) -> io::Result<()> {
-    let mut begin = vec![0; STRETCH_BYTES];
-    let read = fill_at(file, &mut begin[..set::DATABASE_HEADER_BYTES], 0)?;
-    if let Some(header) = begin[..read].first_chunk() {
+    let mut first = [0; set::DATABASE_HEADER_BYTES];
+    let read = fill_at(file, &mut first, 0)?;
+    if let Some(header) = first[..read].first_chunk() {
         set.header = DatabaseHeader::parse(header);
     }
     if set.header.is_some() {
-        set.unjudgeable = judge_format(&begin[..read], &[]);
+        set.unjudgeable = judge_format(&first[..read], &[]);
         return Ok(());
     }
     if read == 0 {
         return Ok(());
     }
+    let mut begin = vec![0; STRETCH_BYTES];
     let read = fill_at(file, &mut begin, 0)?;
     begin.truncate(read);
     let stretch = STRETCH_BYTES as u64;
@@ -177,9 +180,18 @@ fn has_lock_directory(database: &Path) -> bool {
     fs::symlink_metadata(name).is_ok_and(|meta| meta.is_dir())
 }
 
-/// Whether something is mounted on this very file. Where `/proc` does not say, it is taken not to be.
-fn is_mounted_alone(database: &Path) -> bool {
-    fs::read("/proc/self/mountinfo").is_ok_and(|mounts| is_mount_point(&mounts, database))
+/// What is mounted where, read when it is first asked. Where `/proc` does not say, nothing is.
+#[derive(Debug, Default)]
+pub(super) struct Mounts(OnceCell<Vec<u8>>);
+
+impl Mounts {
+    /// Whether something is mounted on this very file.
+    fn has(&self, database: &Path) -> bool {
+        let mounts = self
+            .0
+            .get_or_init(|| fs::read("/proc/self/mountinfo").unwrap_or_default());
+        is_mount_point(mounts, database)
+    }
 }
 
 /// Whether `/proc/self/mountinfo` names this path as a mount point: the fifth field, with blanks and

@@ -6,6 +6,7 @@
 //! back takes SQLite's own, and no other byte: some engines lock others, and would be kept out.
 
 use std::{
+    cell::OnceCell,
     collections::BTreeSet,
     fs::{self, File},
     io,
@@ -181,7 +182,34 @@ pub fn process(pid: u32) -> Option<Process> {
     })
 }
 
-/// The holders of locks on the given open files, sorted, the pids in `ignore` left out.
+/// The locks that `/proc/locks` lists for the whole system, read when they are first needed. Several looks
+/// that follow one another share one: the list grows with what all programs have open.
+#[derive(Debug, Default)]
+pub struct HeldLocks(OnceCell<Vec<HeldRange>>);
+
+impl HeldLocks {
+    fn all(&self) -> &[HeldRange] {
+        self.0.get_or_init(|| {
+            fs::read_to_string("/proc/locks").map_or_else(|_| Vec::new(), |text| parse(&text))
+        })
+    }
+}
+
+/// Whether another process holds one of SQLite's locks on a file.
+///
+/// # Errors
+///
+/// The kernel does not answer.
+pub(super) fn is_locked(kind: LockFile, file: &File) -> io::Result<bool> {
+    let (start, length) = match kind {
+        LockFile::Database => ALL_BYTES,
+        LockFile::WalIndex => INDEX_BYTES,
+    };
+    Ok(blocker(file, start as u64, length as u64)?.is_some())
+}
+
+/// The holders of locks on the given open files, sorted, the pids in `ignore` left out. This process
+/// itself must hold none of them.
 ///
 /// A holder that the kernel does not name (an open file description lock, a process outside of this
 /// pid namespace) has pid 0, start 0 and the name "unknown": it counts as a holder, and cannot be
@@ -191,10 +219,26 @@ pub fn process(pid: u32) -> Option<Process> {
 ///
 /// Reading a file's metadata or asking for a lock failed.
 pub fn holders(files: &[(LockFile, &File)], ignore: &[u32]) -> io::Result<Vec<LockHolder>> {
-    let held = fs::read_to_string("/proc/locks").map_or_else(|_| Vec::new(), |text| parse(&text));
+    holders_among(&HeldLocks::default(), files, ignore)
+}
+
+/// The same with the system's list of locks as it was read before, a moment ago at most.
+///
+/// # Errors
+///
+/// As [`holders`].
+pub(super) fn holders_among(
+    held: &HeldLocks,
+    files: &[(LockFile, &File)],
+    ignore: &[u32],
+) -> io::Result<Vec<LockHolder>> {
     let mut found = BTreeSet::new();
     for &(kind, file) in files {
-        for range in ranges_on(file, &held)? {
+        // Most databases rest most of the time: then one question is enough.
+        if !is_locked(kind, file)? {
+            continue;
+        }
+        for range in ranges_on(file, held.all())? {
             for lock in kind.locks(range.first, range.last) {
                 found.insert((range.pid, lock, range.exclusive));
             }
@@ -264,6 +308,8 @@ pub(super) fn blocker(file: &File, start: u64, length: u64) -> io::Result<Option
 
 /// All bytes of the database file that SQLite locks: where they begin, and how many.
 const ALL_BYTES: (usize, usize) = (0x4000_0000, 512);
+/// All bytes of the wal-index that SQLite locks.
+const INDEX_BYTES: (usize, usize) = (120, 9);
 /// Those that readers share.
 const SHARED_BYTES: (usize, usize) = (0x4000_0002, 510);
 

@@ -16,12 +16,11 @@ use super::files::Looked;
 use super::integrity::{Access, Check};
 use super::locks;
 use super::probe_transaction::ProbeTransaction;
-use super::raw::{RawError, RawProcess};
+use super::raw::{OneLook, RawError, RawProcess, Seen, absolute};
 use super::sql::SqlProcess;
-use super::trail::{Mark, Trail};
-use super::worker::{Areas, Place, with_causes};
+use super::trail::Mark;
+use super::worker::{Areas, Place, Pool, Rights, with_causes};
 use crate::row_values::DisagreeingValues;
-use crate::sqlite::snapshot::SnapshotInfo;
 use crate::sqlite_state::set::{self, Unjudgeable};
 use crate::sqlite_state::{Integrity, IntegrityFault, Lock, Mode, SqliteState, WalState, rollback};
 
@@ -59,7 +58,51 @@ pub struct SqliteSource {
     unlocked: Arc<Mutex<Option<Unjudgeable>>>,
 }
 
+/// One of the regular looks at a target, as it is due: it names no rights yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueLook {
+    /// The database.
+    pub path: PathBuf,
+    /// The target.
+    pub target: String,
+    /// Whether to verify every frame of the log.
+    pub full: bool,
+    /// From when on to tell which pages were written; none for a first mark.
+    pub since: Option<Mark>,
+}
+
+impl DueLook {
+    /// What a worker is asked, and with which rights. Follows the path, and so waits for its disk.
+    ///
+    /// # Errors
+    ///
+    /// [`RawError::Place`].
+    pub fn placed(self, areas: &Areas) -> Result<(Option<Rights>, OneLook), RawError> {
+        let rights = Place::of(&self.path)?.rights();
+        let look = OneLook {
+            path: absolute(&self.path)?,
+            full: self.full,
+            since: self.since,
+            snapshots: absolute(&areas.existing(rights.as_ref()).snapshots())?,
+            target: self.target,
+        };
+        Ok((rights, look))
+    }
+}
+
 impl SqliteSource {
+    /// The same as [`Self::new`] with the workers of a pool.
+    ///
+    /// # Errors
+    ///
+    /// [`RawError::Spawn`] when there is no such executable.
+    pub fn lent_by(pool: &Arc<Pool>, path: &Path, state_dir: &Path) -> Result<Self, RawError> {
+        Ok(Self {
+            sql: SqlProcess::lent_by(pool),
+            ..Self::new(path, state_dir, RawProcess::lent_by(pool)?)
+        })
+    }
+
     /// A source for the database at `path`. Copies that a check needs are made under `state_dir`, a
     /// directory of dbmedic's own, and removed after it; snapshots are kept there.
     pub fn new(path: &Path, state_dir: &Path, raw: RawProcess) -> Self {
@@ -108,11 +151,42 @@ impl SqliteSource {
             Ok(looked) => looked,
             Err(source) => return self.left_alone(source),
         };
+        let integrity = integrity.map(|check| self.check_looked(&looked, check));
+        let mut state = self.judged(Ok(looked))?;
+        state.integrity = integrity;
+        Ok(state)
+    }
+
+    /// Makes one of the regular looks with a worker of its own.
+    ///
+    /// # Errors
+    ///
+    /// The helper process could not look.
+    pub fn see(&mut self, look: DueLook) -> Result<Seen, RawError> {
+        let (rights, look) = look.placed(&self.areas)?;
+        let mut seen = None;
+        let own = [std::process::id()];
+        self.raw
+            .look_at_all(rights, vec![look], &own, &mut |one| seen = Some(one))?;
+        let seen = seen.ok_or_else(|| RawError::Broken {
+            detail: "no answer".to_owned(),
+        })?;
+        Ok(seen?)
+    }
+
+    /// What a look says of the database, with what earlier looks said of locks that cannot be seen.
+    ///
+    /// # Errors
+    ///
+    /// The helper process could not look.
+    pub fn judged(&mut self, looked: Result<Looked, RawError>) -> Result<SqliteState, LookError> {
+        let looked = match looked {
+            Ok(looked) => looked,
+            Err(source) => return self.left_alone(source),
+        };
         // Also where no check is due: what was seen of hidden locks is kept.
         self.objection(&looked);
-        let integrity = integrity.map(|check| self.check_looked(&looked, check));
         let mut state = looked.state;
-        state.integrity = integrity;
         state.set.unjudgeable = state
             .set
             .unjudgeable
@@ -247,39 +321,6 @@ impl SqliteSource {
     /// Whether it is known what was proven.
     pub fn has_proven(&self) -> bool {
         self.sql.has_proven()
-    }
-
-    /// The newest snapshot of a target; none when there is none.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::look`].
-    pub fn newest_snapshot(&mut self, target: &str) -> Result<Option<SnapshotInfo>, LookError> {
-        let path = self.path.clone();
-        let failed = |source| LookError::Raw {
-            path: path.clone(),
-            source,
-        };
-        let place = Place::of(&path).map_err(|error| failed(error.into()))?;
-        let area = self.areas.existing(place.rights().as_ref());
-        self.raw
-            .newest_snapshot(&path, &area.snapshots(), target)
-            .map_err(failed)
-    }
-
-    /// Which pages were written since a mark.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::look`].
-    pub fn trail(&mut self, since: Option<&Mark>) -> Result<Trail, LookError> {
-        let path = &self.path;
-        self.raw
-            .trail(path, since)
-            .map_err(|source| LookError::Raw {
-                path: path.clone(),
-                source,
-            })
     }
 
     /// Looks before a check. A log that nobody uses is read to its end: whether it belongs to the file

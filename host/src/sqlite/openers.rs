@@ -11,6 +11,8 @@ use std::{
     path::Path,
 };
 
+use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, makedev, statx};
+
 use super::activity;
 use super::files::{self, At as _, FileError, Files, fill_at, open};
 use super::inspect;
@@ -151,11 +153,26 @@ pub(super) fn who_may_have_torn(path: &Path) -> Result<Option<Process>, FileErro
 /// Whether a process has one of these files open; none when its descriptors may not be seen.
 pub(super) fn has_open(pid: u32, ids: &[Id]) -> Option<bool> {
     let mut entries = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
-    // Of the open file itself, whatever lies under its name by now.
-    Some(
-        entries
-            .any(|entry| fs::metadata(entry.path()).is_ok_and(|meta| ids.contains(&id_of(&meta)))),
-    )
+    Some(entries.any(|entry| id_of_open(&entry.path()).is_some_and(|(id, _)| ids.contains(&id))))
+}
+
+/// Which file a descriptor in `/proc/PID/fd` stands for, whatever lies under its name by now, and whether it is
+/// a regular one. Its disk is not asked: it may be one that does not answer, and mostly it is another one
+/// than the database's.
+pub(super) fn id_of_open(descriptor: &Path) -> Option<(Id, bool)> {
+    let found = statx(
+        CWD,
+        descriptor,
+        AtFlags::STATX_DONT_SYNC,
+        StatxFlags::INO | StatxFlags::TYPE,
+    );
+    let found = found.ok()?;
+    let id = (
+        makedev(found.stx_dev_major, found.stx_dev_minor),
+        found.stx_ino,
+    );
+    let kind = FileType::from_raw_mode(found.stx_mode.into());
+    Some((id, kind == FileType::RegularFile))
 }
 
 /// All processes but those of `ignore`.

@@ -4,21 +4,25 @@
 //! It has no SQLite connection, so that it can open and close these files: see [`super::worker`].
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::{
+    connection::{self, Stamp},
     contents::{self, Contents},
     copies::{self, CopiedFile, CopyError, Manifest, ToRead},
-    files::{self, Looked},
+    files::{self, FileError, Looked, Opened, SystemLists},
     set_aside::{self, Companion},
     trail::{self, Mark, Trail},
-    worker::{self, COPY_TIMEOUT, LOOK_TIMEOUT, Process, Role},
+    worker::{self, COPY_TIMEOUT, Granted, LOOK_TIMEOUT, Pool, Process, Rights, Role},
 };
+use crate::clock;
 use crate::sqlite::snapshot::{self, SnapshotInfo};
 
 pub use super::worker::{Failure, FailureKind, WorkerError as RawError};
@@ -33,6 +37,13 @@ pub enum Request {
         path: PathBuf,
         /// Whether to verify every frame of the log.
         full: bool,
+        /// Processes whose locks are left out; the worker's own always are.
+        ignore_pids: Vec<u32>,
+    },
+    /// Look at the files of several databases; each has an answer of its own, in their order.
+    LookAtAll {
+        /// The databases.
+        looks: Vec<OneLook>,
         /// Processes whose locks are left out; the worker's own always are.
         ignore_pids: Vec<u32>,
     },
@@ -76,13 +87,6 @@ pub enum Request {
         /// What is to be done.
         wish: AsideWish,
     },
-    /// Tell which pages were written since a mark.
-    Trail {
-        /// The database.
-        path: PathBuf,
-        /// The mark; none for a first one.
-        since: Option<Mark>,
-    },
     /// Tell what the committed pages of the log hold.
     LogContents {
         /// The database.
@@ -112,13 +116,38 @@ pub enum Request {
         /// The directory.
         directory: PathBuf,
     },
-    /// Tell which snapshot of a target is the newest.
-    Newest {
-        /// Where the snapshots of all targets are.
-        snapshots: PathBuf,
-        /// The target.
-        target: String,
-    },
+}
+
+/// One of the regular looks at a target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OneLook {
+    /// The database.
+    pub path: PathBuf,
+    /// Whether to verify every frame of the log.
+    pub full: bool,
+    /// From when on to tell which pages were written; none for a first mark.
+    pub since: Option<Mark>,
+    /// Where the snapshots of all targets are.
+    pub snapshots: PathBuf,
+    /// The target.
+    pub target: String,
+}
+
+/// What one of the regular looks showed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Seen {
+    /// When it began, milliseconds since the machine was booted.
+    pub begun_boot_ms: u64,
+    /// How long it took, milliseconds.
+    pub took_ms: u64,
+    /// The files.
+    pub looked: Looked,
+    /// Which pages were written; none when that cannot be told.
+    pub trail: Option<Trail>,
+    /// The newest snapshot of known age; none when there is none.
+    pub newest: Option<SnapshotInfo>,
+    /// Its file.
+    newest_file: PathBuf,
 }
 
 /// What is to be done with a companion.
@@ -143,12 +172,11 @@ pub(super) enum Answer {
     CopiedToRead(ToRead),
     Restored(Manifest),
     Digested(Vec<CopiedFile>),
-    Trailed(Trail),
     Contents(Contents),
     Aside,
     Removed,
-    /// The snapshot and its file.
-    Newest(Option<(SnapshotInfo, PathBuf)>),
+    /// One of several looks.
+    Seen(Box<Seen>),
 }
 
 impl From<CopyError> for Failure {
@@ -166,17 +194,110 @@ impl From<CopyError> for Failure {
     }
 }
 
-/// Does what is asked for; in a worker only.
-pub(super) fn perform(request: Request) -> Result<Answer, Failure> {
+/// What a worker knows from one request to the next: nothing of a database.
+#[derive(Debug, Default)]
+pub(super) struct Session {
+    /// The newest snapshot of each target, as it was when the directory was changed last.
+    newest: BTreeMap<(PathBuf, String), (Stamp, Option<SnapshotInfo>)>,
+}
+
+/// A directory that was changed more recently, milliseconds, may be changed again within the same tick of
+/// the clock that its times are taken from.
+const AT_REST_MS: u64 = 1000;
+
+impl Session {
+    /// Does what is asked for, and says each answer.
+    ///
+    /// # Errors
+    ///
+    /// Nobody hears.
+    pub(super) fn perform(
+        &mut self,
+        request: Request,
+        say: &mut dyn FnMut(Result<Answer, Failure>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let Request::LookAtAll {
+            looks,
+            mut ignore_pids,
+        } = request
+        else {
+            return say(perform(request));
+        };
+        ignore_pids.push(std::process::id());
+        let lists = SystemLists::default();
+        for look in &looks {
+            say(self.look(look, &ignore_pids, &lists))?;
+        }
+        Ok(())
+    }
+
+    fn look(
+        &mut self,
+        look: &OneLook,
+        ignore_pids: &[u32],
+        lists: &SystemLists,
+    ) -> Result<Answer, Failure> {
+        let begun_boot_ms = clock::boot_ms();
+        let failed = |error: FileError| Failure::new(FailureKind::File, &error);
+        let opened = Opened::of(&look.path).map_err(failed)?;
+        // Before the look: what is written meanwhile is told by the next one.
+        let trail = trail::trail(&opened, look.since.as_ref()).ok();
+        let newest = self.newest(look);
+        let looked = files::look(&opened, look.full, ignore_pids, lists).map_err(failed)?;
+        Ok(Answer::Seen(Box::new(Seen {
+            begun_boot_ms,
+            took_ms: clock::boot_ms().saturating_sub(begun_boot_ms),
+            looked,
+            trail,
+            newest_file: newest
+                .as_ref()
+                .map(|info| info.file.clone())
+                .unwrap_or_default(),
+            newest,
+        })))
+    }
+
+    /// The newest snapshot of a target: read again when its directory was changed, and with each full look.
+    fn newest(&mut self, look: &OneLook) -> Option<SnapshotInfo> {
+        let key = (look.snapshots.clone(), look.target.clone());
+        let Some(stamp) = connection::stamp(&look.snapshots.join(&look.target)) else {
+            self.newest.remove(&key);
+            return None;
+        };
+        if let Some((then, known)) = self.newest.get(&key)
+            && *then == stamp
+            && !look.full
+        {
+            return known.clone();
+        }
+        let newest = snapshot::newest_of_known_age(&look.snapshots, &look.target);
+        let newest = newest.ok().flatten();
+        if clock::wall_ms().saturating_sub(stamp.modified_ms()) > AT_REST_MS {
+            self.newest.insert(key, (stamp, newest.clone()));
+        } else {
+            self.newest.remove(&key);
+        }
+        newest
+    }
+}
+
+fn perform(request: Request) -> Result<Answer, Failure> {
     let file = |error: &dyn std::error::Error| Failure::new(FailureKind::File, error);
     match request {
+        Request::LookAtAll { .. } => Err(Failure {
+            kind: FailureKind::Request,
+            message: "each look has an answer of its own".to_owned(),
+        }),
         Request::Look {
             path,
             full,
             mut ignore_pids,
         } => {
             ignore_pids.push(std::process::id());
-            files::look(&path, full, &ignore_pids)
+            Opened::of(&path)
+                .and_then(|opened| {
+                    files::look(&opened, full, &ignore_pids, &SystemLists::default())
+                })
                 .map(|looked| Answer::Looked(Box::new(looked)))
                 .map_err(|error| file(&error))
         }
@@ -208,9 +329,6 @@ pub(super) fn perform(request: Request) -> Result<Answer, Failure> {
             perform(&path, companion, &token, &expected)?;
             Ok(Answer::Aside)
         }
-        Request::Trail { path, since } => trail::trail(&path, since.as_ref())
-            .map(Answer::Trailed)
-            .map_err(|error| file(&error)),
         Request::LogContents { path } => contents::of_log(&path)
             .map(Answer::Contents)
             .map_err(|error| file(&error)),
@@ -228,14 +346,6 @@ pub(super) fn perform(request: Request) -> Result<Answer, Failure> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file(&error)),
             _ => Ok(Answer::Removed),
         },
-        Request::Newest { snapshots, target } => snapshot::newest_of_known_age(&snapshots, &target)
-            .map(|info| {
-                Answer::Newest(info.map(|info| {
-                    let file = info.file.clone();
-                    (info, file)
-                }))
-            })
-            .map_err(|error| file(&error)),
     }
 }
 
@@ -262,6 +372,18 @@ impl RawProcess {
         Ok(Self {
             process: Process::new(exe, Role::Raw),
             look_timeout: LOOK_TIMEOUT,
+        })
+    }
+
+    /// The same with the workers of a pool.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::spawn`].
+    pub fn lent_by(pool: &Arc<Pool>) -> Result<Self, RawError> {
+        Ok(Self {
+            process: Process::lent_by(pool, Role::Raw),
+            ..Self::spawn(pool.exe())?
         })
     }
 
@@ -418,22 +540,6 @@ impl RawProcess {
         }
     }
 
-    /// Which pages were written since a mark; see [`super::trail`].
-    ///
-    /// # Errors
-    ///
-    /// See [`RawError`].
-    pub fn trail(&mut self, path: &Path, since: Option<&Mark>) -> Result<Trail, RawError> {
-        let request = Request::Trail {
-            path: absolute(path)?,
-            since: since.copied(),
-        };
-        match self.ask(path, &request, self.look_timeout)? {
-            Answer::Trailed(trail) => Ok(trail),
-            other => Err(self.unexpected(&other)),
-        }
-    }
-
     /// What the committed pages of the log hold; see [`super::contents`].
     ///
     /// # Errors
@@ -503,34 +609,80 @@ impl RawProcess {
     ///
     /// See [`RawError`].
     pub fn discard(&mut self, path: &Path, directory: &Path) -> Result<(), RawError> {
+        let rights = worker::Place::of(path)?.rights();
+        self.discard_as(rights, directory)
+    }
+
+    /// The same with these rights.
+    ///
+    /// # Errors
+    ///
+    /// See [`RawError`].
+    pub fn discard_as(&mut self, rights: Option<Rights>, directory: &Path) -> Result<(), RawError> {
         let request = Request::Discard {
             directory: absolute(directory)?,
         };
-        match self.ask(path, &request, COPY_TIMEOUT)? {
+        let refuse = &mut |_| Granted::Refused("this is no time to ask".to_owned());
+        match self
+            .process
+            .ask_with(rights, &request, COPY_TIMEOUT, refuse)?
+        {
             Answer::Removed => Ok(()),
             other => Err(self.unexpected(&other)),
         }
     }
 
-    /// The newest snapshot of a target, whose database is at `path`; none when there is none.
+    /// Sees that a worker with these rights is there.
     ///
     /// # Errors
     ///
     /// See [`RawError`].
-    pub fn newest_snapshot(
+    pub fn start(&mut self, rights: Option<Rights>) -> Result<(), RawError> {
+        self.process.start(rights)
+    }
+
+    /// Looks at databases that are opened with the same rights, one after the other; `seen` gets what each
+    /// look showed, in their order.
+    ///
+    /// # Errors
+    ///
+    /// See [`RawError`]: of the databases for which `seen` got nothing.
+    pub fn look_at_all(
         &mut self,
-        path: &Path,
-        snapshots: &Path,
-        target: &str,
-    ) -> Result<Option<SnapshotInfo>, RawError> {
-        let request = Request::Newest {
-            snapshots: absolute(snapshots)?,
-            target: target.to_owned(),
+        rights: Option<Rights>,
+        looks: Vec<OneLook>,
+        ignore_pids: &[u32],
+        seen: &mut dyn FnMut(Result<Seen, Failure>),
+    ) -> Result<(), RawError> {
+        let count = looks.len();
+        let request = Request::LookAtAll {
+            looks,
+            ignore_pids: [ignore_pids, &worker::worker_pids()].concat(),
         };
-        match self.ask(path, &request, self.look_timeout)? {
-            Answer::Newest(newest) => Ok(newest.map(|(info, file)| SnapshotInfo { file, ..info })),
-            other => Err(self.unexpected(&other)),
+        let mut is_other = false;
+        let within = self.look_timeout;
+        self.process
+            .ask_many(rights, &request, count, within, &mut |answer| {
+                let answer = answer.map(|answer| match answer {
+                    Answer::Seen(mut one) => {
+                        let file = std::mem::take(&mut one.newest_file);
+                        one.newest = one.newest.map(|info| SnapshotInfo { file, ..info });
+                        Some(*one)
+                    }
+                    _ => None,
+                });
+                is_other |= matches!(answer, Ok(None));
+                if let Some(answer) = answer.transpose() {
+                    seen(answer);
+                }
+            })?;
+        if is_other {
+            self.process.end();
+            return Err(RawError::Broken {
+                detail: "an answer to another question".to_owned(),
+            });
         }
+        Ok(())
     }
 
     fn ask(

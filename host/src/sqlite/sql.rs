@@ -4,11 +4,12 @@
 //! its own for that. See [`super::worker`].
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::{DirBuilder, File},
     io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -22,13 +23,16 @@ use super::integrity::{self, Access, Check, Proven, Slices};
 use super::probe_transaction::{self, ProbeTransaction};
 use super::raw::{RawProcess, absolute};
 use super::worker::{
-    self, COPY_TIMEOUT, Failure, FailureKind, Granted, Process, Role, Wish, WorkerError,
+    self, COPY_TIMEOUT, Failure, FailureKind, Granted, Pool, Process, Role, Wish, WorkerError,
 };
 use super::{connection, copies, repairs};
 use crate::repair::{Intent, Proof, Repair, RepairError, Site};
 use crate::row_values::DisagreeingValues;
 use crate::sqlite::snapshot::{self, SnapshotInfo};
 use crate::sqlite_state::Integrity;
+
+/// An account of what was proven that is longer is not kept, bytes: some millions of pages.
+const MOST_ACCOUNT_BYTES: usize = 4 << 20;
 
 /// How long a check that has a time of its own may take beyond it.
 const GRACE: Duration = Duration::from_secs(30);
@@ -52,7 +56,7 @@ pub(super) enum Request {
     /// Make a full check, and keep account of what was proven when all is well.
     Prove(Checked),
     /// Check the tables in which one of these pages lies, and renew the account.
-    CheckChanged(Checked, BTreeSet<u32>),
+    CheckChanged(Checked, BTreeSet<u32>, Account),
     /// Take a snapshot.
     Snapshot(SnapshotRequest),
     /// Make a copy of one moment of a database that others use.
@@ -77,6 +81,10 @@ pub(super) enum Request {
     /// Do a part of the repair.
     Part(Part),
 }
+
+/// What was proven of a database, as [`integrity::Proven`] packs it: for a worker to go on with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Account(String);
 
 /// What to check, and where it can be read.
 #[derive(Debug, Serialize, Deserialize)]
@@ -136,6 +144,8 @@ pub(super) enum Part {
 pub(super) enum Answer {
     /// The values are for a person alone.
     Checked(Integrity, Vec<DisagreeingValues>),
+    /// The same, with an account of what was proven; none where there is none.
+    Proven(Integrity, Vec<DisagreeingValues>, Option<Account>),
     /// The snapshot and its file.
     Snapshot(SnapshotInfo, PathBuf),
     BackedUp,
@@ -152,8 +162,8 @@ pub(super) enum Answer {
 /// What a worker knows from one request to the next.
 #[derive(Default)]
 pub(super) struct Session {
-    proven: Option<Proven>,
-    slices: Option<(PathBuf, Slices)>,
+    /// The checks in slices that are not at their end, by their databases.
+    slices: BTreeMap<PathBuf, Slices>,
     repair: Option<Box<dyn Repair>>,
     /// The directory of the copies, locked as long as this worker can do anything.
     at_work: Option<File>,
@@ -179,8 +189,8 @@ impl Session {
                 check,
             }) => {
                 let (checked, proven) = integrity::check_and_prove(&path, access, check);
-                self.proven = proven;
-                Ok(Answer::Checked(checked.integrity, checked.values))
+                let account = proven.map(|proven| Account(proven.pack()));
+                Ok(Answer::Proven(checked.integrity, checked.values, account))
             }
             Request::CheckChanged(
                 Checked {
@@ -189,15 +199,15 @@ impl Session {
                     check,
                 },
                 touched,
+                Account(packed),
             ) => {
-                let Some(proven) = &mut self.proven else {
-                    return Err(Failure {
-                        kind: FailureKind::NotProven,
-                        message: "what was proven before is not known any more".to_owned(),
-                    });
-                };
-                let checked = integrity::check_changed(&path, access, check, proven, &touched);
-                Ok(Answer::Checked(checked.integrity, checked.values))
+                let mut proven = Proven::unpack(&packed).ok_or_else(|| Failure {
+                    kind: FailureKind::Request,
+                    message: "the account of what was proven cannot be read".to_owned(),
+                })?;
+                let checked = integrity::check_changed(&path, access, check, &mut proven, &touched);
+                let account = Some(Account(proven.pack()));
+                Ok(Answer::Proven(checked.integrity, checked.values, account))
             }
             Request::BackUp { path, into, bounds } => back_up(&path, &into, &bounds)
                 .map(|()| Answer::BackedUp)
@@ -231,16 +241,16 @@ impl Session {
 
     /// Goes on with the slices of a database.
     fn go_on(&mut self, path: PathBuf, check: Check, time: Duration, is_over: bool) -> Answer {
-        let known = self.slices.take().filter(|(of, _)| *of == path);
-        let mut slices = known.map_or_else(|| Slices::new(check), |(_, slices)| slices);
+        let known = self.slices.remove(&path);
+        let mut slices = known.unwrap_or_else(|| Slices::new(check));
         if is_over {
             let checked = slices.so_far();
-            self.slices = Some((path, slices));
+            self.slices.insert(path, slices);
             return Answer::Checked(checked.integrity, checked.values);
         }
         let checked = match slices.go_on(&path, time) {
             Ok(false) => {
-                self.slices = Some((path, slices));
+                self.slices.insert(path, slices);
                 return Answer::Sliced;
             }
             Ok(true) => slices.checked(None),
@@ -352,8 +362,8 @@ fn lock(copies: &Path, resumed: bool) -> io::Result<File> {
 #[derive(Debug)]
 pub struct SqlProcess {
     process: Process,
-    /// The worker that has an account of what was proven.
-    proven_by: Option<u64>,
+    /// What was proven; none when that is not known.
+    proven: Option<Account>,
     /// What the last check found that only a person may see.
     values: Vec<DisagreeingValues>,
 }
@@ -364,7 +374,16 @@ impl SqlProcess {
     pub fn new(exe: &Path) -> Self {
         Self {
             process: Process::new(exe, Role::Sql),
-            proven_by: None,
+            proven: None,
+            values: Vec::new(),
+        }
+    }
+
+    /// The same with the workers of a pool.
+    pub fn lent_by(pool: &Arc<Pool>) -> Self {
+        Self {
+            process: Process::lent_by(pool, Role::Sql),
+            proven: None,
             values: Vec::new(),
         }
     }
@@ -409,10 +428,8 @@ impl SqlProcess {
         check: Check,
     ) -> Result<Integrity, WorkerError> {
         let request = Request::Prove(checked(readable, access, check)?);
-        self.proven_by = None;
-        let integrity = self.ask_check(database, &request, check)?;
-        self.proven_by = Some(self.process.starts());
-        Ok(integrity)
+        self.proven = None;
+        self.ask_check(database, &request, check)
     }
 
     /// Checks the tables in which one of these pages lies, and renews the account when all is well;
@@ -429,22 +446,17 @@ impl SqlProcess {
         check: Check,
         touched: &BTreeSet<u32>,
     ) -> Result<Option<Integrity>, WorkerError> {
-        if !self.has_proven() {
+        let Some(account) = self.proven.clone() else {
             return Ok(None);
-        }
-        let request = Request::CheckChanged(checked(readable, access, check)?, touched.clone());
-        match self.ask_check(database, &request, check) {
-            Err(WorkerError::Failed(failure)) if failure.kind == FailureKind::NotProven => {
-                self.proven_by = None;
-                Ok(None)
-            }
-            checked => checked.map(Some),
-        }
+        };
+        let checked = checked(readable, access, check)?;
+        let request = Request::CheckChanged(checked, touched.clone(), account);
+        self.ask_check(database, &request, check).map(Some)
     }
 
-    /// Whether the worker that is there now has kept account.
+    /// Whether it is known what was proven.
     pub fn has_proven(&self) -> bool {
-        self.process.pid().is_some() && self.proven_by == Some(self.process.starts())
+        self.proven.is_some()
     }
 
     /// Takes a snapshot.
@@ -521,9 +533,14 @@ impl SqlProcess {
             time_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
             is_over,
         };
-        match self.process.ask(database, &request, time + SLICES_GRACE)? {
+        // What was read until now only this worker knows.
+        self.process.keep(true);
+        let answer = self.process.ask(database, &request, time + SLICES_GRACE);
+        self.process.keep(false);
+        match answer? {
             Answer::Sliced => Ok(None),
             Answer::Checked(integrity, values) => {
+                self.process.let_go();
                 self.values = values;
                 Ok(Some(integrity))
             }
@@ -586,6 +603,11 @@ impl SqlProcess {
         match self.process.ask(database, request, within)? {
             Answer::Checked(integrity, values) => {
                 self.values = values;
+                Ok(integrity)
+            }
+            Answer::Proven(integrity, values, account) => {
+                self.values = values;
+                self.proven = account.filter(|account| account.0.len() <= MOST_ACCOUNT_BYTES);
                 Ok(integrity)
             }
             other => Err(self.unexpected(&other)),

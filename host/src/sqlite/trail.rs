@@ -12,13 +12,12 @@
 use std::{
     io,
     os::unix::fs::{FileExt as _, MetadataExt as _},
-    path::Path,
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    files::{self, At as _, FileError, Files},
+    files::{self, At as _, FileError, Files, Opened},
     locks::{self, LockFile},
     wal,
 };
@@ -60,16 +59,20 @@ pub struct Trail {
 /// # Errors
 ///
 /// A file is there but cannot be read.
-pub(super) fn trail(path: &Path, since: Option<&Mark>) -> Result<Trail, FileError> {
-    let files = Files::of(path);
-    let shm = files::open(&files.shm)?;
-    let database = files::open(&files.database)?;
+pub(super) fn trail(opened: &Opened, since: Option<&Mark>) -> Result<Trail, FileError> {
+    let Opened {
+        files,
+        database,
+        shm,
+    } = opened;
     let mut carriers = Vec::new();
     carriers.extend(database.as_ref().map(|file| (LockFile::Database, file)));
     carriers.extend(shm.as_ref().map(|file| (LockFile::WalIndex, file)));
-    let in_use = !locks::holders(&carriers, &[])
-        .at("ask for the locks of", &files.database)?
-        .is_empty();
+    let mut in_use = false;
+    for (kind, file) in carriers {
+        let locked = locks::is_locked(kind, file);
+        in_use |= locked.at("ask for the locks of", &files.database)?;
+    }
     let index = files::read_index(shm.as_ref()).at("read", &files.shm)?;
     let mut mark = Mark {
         log: index.filter(|_| in_use).map(|index| LogMark {
@@ -80,7 +83,7 @@ pub(super) fn trail(path: &Path, since: Option<&Mark>) -> Result<Trail, FileErro
         database_bytes: 0,
         database_file: (0, 0, 0),
     };
-    if let Some(file) = &database {
+    if let Some(file) = database {
         let mut counter = [0; 4];
         match file.read_exact_at(&mut counter, 24) {
             Ok(()) => mark.change_counter = u32::from_be_bytes(counter),
@@ -92,7 +95,7 @@ pub(super) fn trail(path: &Path, since: Option<&Mark>) -> Result<Trail, FileErro
         mark.database_file = (meta.ino(), meta.mtime(), meta.mtime_nsec());
     }
     let touched = match since.map(|since| (since, since.log, mark.log)) {
-        Some((_, Some(then), Some(now))) => match read_frames(&files, then, now) {
+        Some((_, Some(then), Some(now))) => match read_frames(files, then, now) {
             Ok(touched) => touched,
             // Truncated while being read.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,

@@ -16,6 +16,7 @@ pub mod areas;
 pub mod place;
 pub mod rights;
 
+mod pool;
 mod process;
 mod serve;
 
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 
 pub use areas::{Area, Areas};
 pub use place::{Place, PlaceError};
+pub use pool::Pool;
 pub use process::{Process, first_line};
 pub use rights::Rights;
 pub use serve::{ask_parent, serve};
@@ -46,7 +48,7 @@ pub const LOOK_TIMEOUT: Duration = Duration::from_mins(1);
 pub const COPY_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// What a worker does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Reads and writes files as they are.
@@ -148,8 +150,6 @@ pub enum FailureKind {
     Repair,
     /// The snapshot could not be taken.
     Snapshot,
-    /// What was proven before is not known to this process.
-    NotProven,
     /// The rights of the database's owner could not be taken.
     Rights,
     /// The request could not be understood.

@@ -1,7 +1,7 @@
 //! The checks that need the target for themselves, and what a check found.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,9 +13,10 @@ use crate::source::Sample;
 use crate::sqlite::integrity::Check;
 use crate::sqlite::look::SqliteSource;
 use crate::sqlite::probe_transaction::ProbeTransaction;
-use crate::sqlite::raw::{RawError, RawProcess};
+use crate::sqlite::raw::RawError;
 use crate::sqlite::snapshot::SnapshotInfo;
 use crate::sqlite::whole::{SnapshotRules, WholeRules};
+use crate::sqlite::worker::Pool;
 use crate::sqlite_state::{Integrity, Mode, UnjudgedPart};
 use crate::state_dir::StateDir;
 
@@ -126,7 +127,7 @@ const SAMPLE_TRIES: Duration = Duration::from_millis(200);
 /// Between two tries.
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
-/// Makes the checks that need the target for themselves, with a helper process of its own.
+/// Makes the checks that need the target for themselves, with workers that all targets share.
 pub(super) struct Examiner {
     site: Arc<Site>,
     state_dir: PathBuf,
@@ -139,14 +140,14 @@ impl Examiner {
         site: &Arc<Site>,
         pace: &Pace,
         state_dir: &StateDir,
-        exe: &Path,
+        workers: &Arc<Pool>,
         beside: &SqliteSource,
     ) -> Result<Self, RawError> {
-        let raw = RawProcess::spawn(exe)?;
+        let source = SqliteSource::lent_by(workers, &site.path, state_dir.root())?;
         Ok(Self {
             site: Arc::clone(site),
             state_dir: state_dir.root().to_owned(),
-            source: SqliteSource::new(&site.path, state_dir.root(), raw).beside(beside),
+            source: source.beside(beside),
             snapshots: SnapshotRules {
                 keep: pace.snapshots_kept,
                 max_lock: Duration::from_millis(pace.snapshot_max_lock_ms),

@@ -1,7 +1,7 @@
 //! Looking at one target, again and again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::examine::{Examiner, Found, told};
@@ -11,11 +11,12 @@ use crate::clock::now_ms;
 use crate::health::{CheckKind, CheckReport, CheckState, Proved};
 use crate::resources::{Places, Resources};
 use crate::source::{Observation, Sample, State};
-use crate::sqlite::look::SqliteSource;
+use crate::sqlite::look::{DueLook, SqliteSource};
 use crate::sqlite::numbers::samples;
-use crate::sqlite::raw::{RawError, RawProcess};
+use crate::sqlite::raw::{RawError, Seen};
 use crate::sqlite::snapshot::SnapshotInfo;
-use crate::sqlite::trail::Mark;
+use crate::sqlite::trail::{Mark, Trail};
+use crate::sqlite::worker::Pool;
 use crate::sqlite_state::set::SnapshotSeen;
 use crate::sqlite_state::{Integrity, Library, Mode, SqliteState, rollback};
 use crate::state_dir::StateDir;
@@ -41,7 +42,9 @@ pub struct Looker {
     pub(super) touched: Option<BTreeSet<u32>>,
     /// Pages written since the check began that may be the next proof.
     pub(super) touched_meanwhile: Option<BTreeSet<u32>>,
-    pub(super) resources: Arc<Mutex<Resources>>,
+    /// Made with the first measurement: to know where the data lies waits for its disk.
+    pub(super) resources: Arc<Mutex<Option<Resources>>>,
+    snapshots: PathBuf,
     pub(super) reports: BTreeMap<CheckKind, CheckReport>,
     /// What the latest full check left to be noted.
     pub(super) noted: Vec<String>,
@@ -69,26 +72,17 @@ impl Looker {
         site: Arc<Site>,
         pace: Pace,
         state_dir: &StateDir,
-        exe: &Path,
+        workers: &Arc<Pool>,
     ) -> Result<Self, RawError> {
-        let raw = RawProcess::spawn(exe)?;
-        let places = Places {
-            data: site
-                .path
-                .canonicalize()
-                .unwrap_or_else(|_| site.path.clone()),
-            // SQLite keeps the log beside the data.
-            wal: None,
-            snapshots: Some(state_dir.snapshots()),
-        };
-        let source = SqliteSource::new(&site.path, state_dir.root(), raw);
-        let examiner = Examiner::new(&site, &pace, state_dir, exe, &source)?;
-        let prover = Examiner::new(&site, &pace, state_dir, exe, &source)?;
+        let source = SqliteSource::lent_by(workers, &site.path, state_dir.root())?;
+        let examiner = Examiner::new(&site, &pace, state_dir, workers, &source)?;
+        let prover = Examiner::new(&site, &pace, state_dir, workers, &source)?;
         Ok(Self {
             source,
             examiner: Arc::new(Mutex::new(examiner)),
             prover: Arc::new(Mutex::new(prover)),
-            resources: Arc::new(Mutex::new(Resources::new(Some(places)))),
+            resources: Arc::default(),
+            snapshots: state_dir.snapshots(),
             site,
             pace,
             previous: None,
@@ -171,14 +165,25 @@ impl Looker {
                     .collect();
                 users.sort_unstable();
                 users.dedup();
-                Box::new(move || Found::Samples(unpoisoned(&resources).measure(now_ms(), &users)))
+                let (data, snapshots) = (self.site.path.clone(), self.snapshots.clone());
+                Box::new(move || {
+                    let mut resources = unpoisoned(&resources);
+                    let resources = resources.get_or_insert_with(|| {
+                        Resources::new(Some(Places {
+                            data: data.canonicalize().unwrap_or(data),
+                            // SQLite keeps the log beside the data.
+                            wal: None,
+                            snapshots: Some(snapshots),
+                        }))
+                    });
+                    Found::Samples(resources.measure(now_ms(), &users))
+                })
             }
         }
     }
 
     /// Notes which pages were written since the last look.
-    pub(super) fn follow(&mut self) {
-        let trail = self.source.trail(self.mark.as_ref()).ok();
+    fn follow(&mut self, trail: Option<Trail>) {
         self.mark = trail.as_ref().map(|trail| trail.mark);
         let pages = trail.and_then(|trail| trail.touched);
         for account in [&mut self.touched, &mut self.touched_meanwhile] {
@@ -191,9 +196,9 @@ impl Looker {
         }
     }
 
-    /// A check begins after which an account may begin anew: from here.
-    pub(super) fn begin_proof(&mut self) {
-        self.follow();
+    /// A check begins after which an account may begin anew: from here. What was written since the last
+    /// look goes into it with the next one, and so is looked at once more than it need be.
+    fn begin_proof(&mut self) {
         self.touched_meanwhile = Some(BTreeSet::new());
     }
 
@@ -277,25 +282,58 @@ impl Looker {
         &self.reports
     }
 
-    /// Takes the numbers and the state of the files; what checks found goes with it.
-    pub(super) fn observe(
+    /// Whether the next look verifies every frame of the log.
+    pub(super) fn is_scan_due(&self, now_ms: u64) -> bool {
+        is_due(self.scanned_ms, now_ms, self.pace.wal_scan_interval_ms)
+    }
+
+    /// The look that is due now.
+    pub(super) fn due_look(&mut self, thorough: bool, now_ms: u64) -> DueLook {
+        let full = thorough || self.is_scan_due(now_ms);
+        if full {
+            self.scanned_ms = Some(now_ms);
+        }
+        DueLook {
+            path: self.site.path.clone(),
+            target: self.site.name.clone(),
+            full,
+            since: self.mark,
+        }
+    }
+
+    /// Looks, and waits for it.
+    fn observe(
         &mut self,
         thorough: bool,
         integrity: Option<Integrity>,
-        mut measured: Vec<Sample>,
+        measured: Vec<Sample>,
     ) -> Observation {
         let at_ms = now_ms();
-        let scan = thorough || is_due(self.scanned_ms, at_ms, self.pace.wal_scan_interval_ms);
-        if scan {
-            self.scanned_ms = Some(at_ms);
-        }
-        let newest = self.source.newest_snapshot(&self.site.name).ok().flatten();
+        let look = self.due_look(thorough, at_ms);
+        let seen = self.source.see(look);
+        self.observed(at_ms, seen, integrity, measured)
+    }
+
+    /// What a look at this time showed, with the numbers that follow from it; what checks found goes
+    /// with it.
+    pub(super) fn observed(
+        &mut self,
+        at_ms: u64,
+        seen: Result<Seen, RawError>,
+        integrity: Option<Integrity>,
+        mut measured: Vec<Sample>,
+    ) -> Observation {
+        let (looked, trail, newest) = match seen {
+            Ok(seen) => (Ok(seen.looked), seen.trail, seen.newest),
+            Err(error) => (Err(error), None, None),
+        };
+        self.follow(trail);
         // By its age: a wall clock that was set makes no snapshot older or younger.
         let snapshot_at_ms = newest
             .as_ref()
             .and_then(SnapshotInfo::age_ms)
             .map(|age_ms| at_ms.saturating_sub(age_ms));
-        let state = match self.source.look(scan, None) {
+        let state = match self.source.judged(looked) {
             Ok(mut state) => {
                 state.integrity = integrity;
                 state.newest_snapshot = newest.map(|info| {
@@ -329,6 +367,35 @@ impl Looker {
             snapshot_at_ms,
             state,
         }
+    }
+
+    /// What there is to say of a target whose looks do not end: its disk does not answer.
+    pub(super) fn unanswered(&mut self, at_ms: u64, for_ms: u64) -> Observation {
+        self.previous = None;
+        Observation {
+            target: self.site.name.clone(),
+            at_ms,
+            samples: Vec::new(),
+            snapshot_at_ms: None,
+            state: State::Unreachable {
+                reason: format!(
+                    "no look has ended for {} s: its disk does not answer",
+                    for_ms / 1000
+                ),
+            },
+        }
+    }
+
+    /// Bytes of the database, as the last look saw it.
+    pub(super) fn database_bytes(&self) -> u64 {
+        let state = self.previous.as_ref().map(|(_, state)| state);
+        state.and_then(|state| state.database_bytes).unwrap_or(0)
+    }
+
+    /// The device that the database lies on, as the last look saw it; none when no look has seen it.
+    pub(super) fn device(&self) -> Option<u64> {
+        let state = self.previous.as_ref().map(|(_, state)| state);
+        Some(state?.set.file.as_ref()?.device)
     }
 
     /// Takes a snapshot when one is due and a look at every frame finds the files sound, and waits

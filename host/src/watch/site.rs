@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// A SQLite database under care.
 #[derive(Debug)]
@@ -40,6 +40,11 @@ impl Site {
         let turn = self.turn();
         self.repairs.fetch_add(1, Ordering::Relaxed);
         turn
+    }
+
+    /// Whether somebody uses it right now, so that a turn would be waited for.
+    pub(super) fn is_in_turn(&self) -> bool {
+        matches!(self.turn.try_lock(), Err(TryLockError::WouldBlock))
     }
 
     /// How many repairs have had their turn.

@@ -3,8 +3,8 @@
 
 use std::{collections::BTreeSet, fs};
 
-use dbmedic::sqlite::look::SqliteSource;
-use dbmedic::sqlite::trail::Mark;
+use dbmedic::sqlite::look::{DueLook, SqliteSource};
+use dbmedic::sqlite::trail::{Mark, Trail};
 use rusqlite::{Connection, backup::Progress};
 
 use crate::Place;
@@ -16,6 +16,17 @@ const SHOP: &str = "PRAGMA page_size=1024; PRAGMA journal_mode=WAL; PRAGMA wal_a
     WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 400)
     INSERT INTO t SELECT i, printf('text-%06d', i) FROM n;";
 const PAGE: usize = 1024;
+
+/// What a look tells of the pages that were written since a mark.
+fn trail(source: &mut SqliteSource, since: Option<Mark>) -> Trail {
+    let look = DueLook {
+        path: source.path().to_owned(),
+        target: "shop".into(),
+        full: false,
+        since,
+    };
+    source.see(look).unwrap().trail.unwrap()
+}
 
 struct Shop {
     place: Place,
@@ -47,11 +58,11 @@ impl Shop {
     }
 
     fn mark(&mut self) -> Mark {
-        self.source.trail(None).unwrap().mark
+        trail(&mut self.source, None).mark
     }
 
     fn touched(&mut self, since: Mark) -> Option<BTreeSet<usize>> {
-        let pages = self.source.trail(Some(&since)).unwrap().touched?;
+        let pages = trail(&mut self.source, Some(since)).touched?;
         Some(pages.into_iter().map(|page| page as usize).collect())
     }
 
@@ -153,16 +164,16 @@ fn a_database_at_rest_is_untouched_until_somebody_writes() {
         mut source,
         db,
     } = shop;
-    let open = source.trail(None).unwrap().mark;
+    let open = trail(&mut source, None).mark;
     db.close().unwrap();
     // From the open log to rest: what the last one wrote back is not known.
-    assert_eq!(source.trail(Some(&open)).unwrap().touched, None);
-    let rest = source.trail(None).unwrap().mark;
-    assert_eq!(source.trail(Some(&rest)).unwrap().touched, Some(Vec::new()));
+    assert_eq!(trail(&mut source, Some(open)).touched, None);
+    let rest = trail(&mut source, None).mark;
+    assert_eq!(trail(&mut source, Some(rest)).touched, Some(Vec::new()));
     let db = Connection::open(&place.database).unwrap();
     db.execute_batch("UPDATE t SET text = 'new' WHERE id = 4")
         .unwrap();
-    assert_eq!(source.trail(Some(&rest)).unwrap().touched, None);
+    assert_eq!(trail(&mut source, Some(rest)).touched, None);
     db.close().unwrap();
-    assert_eq!(source.trail(Some(&rest)).unwrap().touched, None);
+    assert_eq!(trail(&mut source, Some(rest)).touched, None);
 }

@@ -116,25 +116,43 @@ impl Schedule {
     /// The check to begin now, if there is one: of those that are due the one that has waited
     /// longest, measured in its own intervals. It counts as running from now on.
     pub fn due(&mut self, now_ms: u64) -> Option<Due> {
+        let (check, _) = self.waiting(now_ms, &|_| true)?;
+        self.begin(check, now_ms)
+    }
+
+    /// The check that [`Self::due`] would begin of those that are `wanted`, and since when it is due.
+    pub fn waiting(
+        &self,
+        now_ms: u64,
+        wanted: &dyn Fn(CheckKind) -> bool,
+    ) -> Option<(CheckKind, u64)> {
         if now_ms < self.next_start_ms {
             return None;
         }
-        let occupied = self.occupied();
         let waited = |entry: &Entry| {
             let late_ms = u128::from(now_ms - entry.due_ms);
             (late_ms << 20) / u128::from(entry.plan.interval_ms.max(1))
         };
         let entry = self
             .entries
-            .values_mut()
+            .values()
             .filter(|entry| entry.running.is_none() && entry.due_ms <= now_ms)
-            .filter(|entry| !occupied.contains(&entry.plan.lane))
+            .filter(|entry| wanted(entry.plan.check) && !self.is_occupied(entry.plan.lane))
             .max_by(|a, b| {
                 // The more frequent one first when both waited equally long, then the cheaper.
                 let often = b.plan.interval_ms.cmp(&a.plan.interval_ms);
                 let order = b.plan.check.cmp(&a.plan.check);
                 waited(a).cmp(&waited(b)).then(often).then(order)
             })?;
+        Some((entry.plan.check, entry.due_ms))
+    }
+
+    /// Begins a check: it counts as running from now on. None when there is no such check, or it runs.
+    pub fn begin(&mut self, check: CheckKind, now_ms: u64) -> Option<Due> {
+        let entry = self.entries.get_mut(&check)?;
+        if entry.running.is_some() {
+            return None;
+        }
         self.runs += 1;
         entry.running = Some(Run {
             number: self.runs,
@@ -144,7 +162,7 @@ impl Schedule {
         entry.due_ms = now_ms.saturating_add(entry.plan.interval_ms);
         self.next_start_ms = now_ms.saturating_add(self.spacing_ms);
         Some(Due {
-            check: entry.plan.check,
+            check,
             run: self.runs,
             timeout_ms: entry.plan.timeout_ms,
         })
@@ -160,6 +178,7 @@ impl Schedule {
 
     /// Cuts off the runs whose time is over; each is told once.
     pub fn overruns(&mut self, now_ms: u64) -> Vec<Overrun> {
+        // Takes no memory while it is empty.
         let mut overruns = Vec::new();
         for entry in self.entries.values_mut() {
             let timeout_ms = entry.plan.timeout_ms;
@@ -193,7 +212,6 @@ impl Schedule {
     /// When something is to be done next: a check begun or one cut off; never when nothing will be
     /// until a run ends.
     pub fn next_ms(&self) -> Option<u64> {
-        let occupied = self.occupied();
         self.entries
             .values()
             .filter_map(|entry| match entry.running {
@@ -203,20 +221,16 @@ impl Schedule {
                         .saturating_add(entry.plan.timeout_ms)
                         .saturating_add(1),
                 ),
-                None if occupied.contains(&entry.plan.lane) => None,
+                None if self.is_occupied(entry.plan.lane) => None,
                 None => Some(entry.due_ms.max(self.next_start_ms)),
             })
             .min()
     }
 
-    /// The lanes in which a check runs.
-    fn occupied(&self) -> Vec<Lane> {
-        let running = self
-            .entries
-            .values()
-            .filter(|entry| entry.running.is_some());
-        let lanes = running.map(|entry| entry.plan.lane);
-        lanes.filter(|lane| *lane != Lane::Own).collect()
+    /// Whether a check of the same lane runs.
+    fn is_occupied(&self, lane: Lane) -> bool {
+        let mut running = self.entries.values();
+        lane != Lane::Own && running.any(|entry| entry.running.is_some() && entry.plan.lane == lane)
     }
 
     /// The checks that there are.

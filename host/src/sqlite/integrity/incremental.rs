@@ -10,11 +10,17 @@
 //! a tree that is new, or whose root moved, is in a schema that was written.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read as _, Write as _};
 
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
 use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
 
 use super::messages::Schema;
 use super::{Check, Gathered, objects, rules};
+use crate::digest::hex;
 use crate::sqlite::own_lock::OwnLock;
 use crate::sqlite_state::Mode;
 
@@ -31,7 +37,7 @@ pub struct Proven {
     trees: Vec<Tree>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Tree {
     name: String,
     table: String,
@@ -85,6 +91,41 @@ impl Proven {
             }
         }
         Ok(())
+    }
+
+    /// As one text, compressed: an account goes from the worker that proves to the one that checks next.
+    pub(in crate::sqlite) fn pack(&self) -> String {
+        let owners: Vec<u8> = self
+            .owners
+            .iter()
+            .flat_map(|owner| owner.to_le_bytes())
+            .collect();
+        let mut compressed = DeflateEncoder::new(Vec::new(), Compression::fast());
+        // Nothing fails that writes into memory.
+        let _infallible = compressed.write_all(&owners);
+        let owners = hex(&compressed.finish().unwrap_or_default());
+        serde_json::to_string(&(owners, &self.trees)).unwrap_or_default()
+    }
+
+    /// What was packed; none where it is something else.
+    pub(in crate::sqlite) fn unpack(text: &str) -> Option<Self> {
+        let (owners, trees): (String, Vec<Tree>) = serde_json::from_str(text).ok()?;
+        let digits = owners.as_bytes().chunks_exact(2);
+        let compressed: Option<Vec<u8>> = digits
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+            .collect();
+        let mut bytes = Vec::new();
+        DeflateDecoder::new(compressed?.as_slice())
+            .take(2 * MOST_PAGES as u64)
+            .read_to_end(&mut bytes)
+            .ok()?;
+        let owners: Vec<u16> = bytes
+            .chunks_exact(2)
+            .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
+            .collect();
+        let most = trees.len();
+        let is_known = owners.iter().all(|owner| usize::from(*owner) <= most);
+        is_known.then_some(Self { owners, trees })
     }
 
     /// The tables to look at: those that own a written page, and those that are new or moved. Then

@@ -22,6 +22,8 @@ fn check(path: &Path, access: Access, check: Check) -> Integrity {
 
 fn check_and_prove(path: &Path, access: Access, check: Check) -> (Integrity, Option<Proven>) {
     let (checked, proven) = super::check_and_prove(path, access, check);
+    // As it comes back from the process that keeps it.
+    let proven = proven.map(|proven| Proven::unpack(&proven.pack()).unwrap());
     (checked.integrity, proven)
 }
 

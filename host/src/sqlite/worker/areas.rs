@@ -73,6 +73,28 @@ impl Areas {
         })
     }
 
+    /// The areas that there are, each with the rights that it was made for: this process's own, and where
+    /// it is root those of other users.
+    pub fn all(&self) -> Vec<(Option<Rights>, Area)> {
+        let mut all = vec![(None, self.existing(None))];
+        let users = std::fs::read_dir(self.state_dir.join(USERS));
+        for entry in users.into_iter().flatten().flatten() {
+            let uid: Option<u32> = entry.file_name().to_str().and_then(|n| n.parse().ok());
+            let meta = entry.path().symlink_metadata();
+            if let (Some(uid), Ok(meta)) = (uid, meta)
+                && rustix::process::geteuid().is_root()
+                && uid != 0
+                && meta.is_dir()
+                && meta.uid() == uid
+            {
+                let rights = Rights::of(uid, meta.gid());
+                let area = self.existing(Some(&rights));
+                all.push((Some(rights), area));
+            }
+        }
+        all
+    }
+
     /// The area of a worker if there is one, nothing made.
     pub fn existing(&self, rights: Option<&Rights>) -> Area {
         let root = match rights {

@@ -1,18 +1,20 @@
 //! The side that asks a worker.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::thread;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::pool::{Pool, Share};
 use super::{
-    First, Granted, LONGEST_LINE, Place, Rights, Role, SUBCOMMAND, Said, VERSION, Wish,
+    Failure, First, Granted, LONGEST_LINE, Place, Rights, Role, SUBCOMMAND, Said, VERSION, Wish,
     WorkerError, change_workers,
 };
 use crate::logging;
@@ -24,9 +26,10 @@ const START_TIMEOUT: Duration = Duration::from_mins(1);
 /// secrets, and the owner of the database could read them in the worker.
 const ENVIRONMENT: [&str; 4] = ["DBMEDIC_LOG", "RUST_BACKTRACE", "LLVM_PROFILE_FILE", "TZ"];
 
-/// A worker, started when it is first asked. One request at a time; one that broke, overran its time,
-/// or has other rights than the database now needs, is replaced at the next request. It ends with this
-/// value.
+/// A worker, had when it is first asked. One request at a time; one that broke, overran its time,
+/// or has other rights than the database now needs, is replaced at the next request.
+///
+/// It is a worker of its own, which ends with this value; or one that a pool lends for each request.
 #[derive(Debug)]
 pub struct Process {
     exe: PathBuf,
@@ -34,14 +37,27 @@ pub struct Process {
     running: Option<Running>,
     /// How many were started.
     starts: u64,
+    pool: Option<Arc<Pool>>,
+    /// Whether a worker of the pool stays here after an answer.
+    keeps: bool,
+    /// The worker that the pool lent last: it may know more than another one.
+    last: Option<u32>,
 }
 
+/// A worker that runs.
 #[derive(Debug)]
-struct Running {
+pub(super) struct Running {
     child: Child,
+    role: Role,
     rights: Option<Rights>,
     input: Option<ChildStdin>,
-    lines: Receiver<io::Result<Vec<u8>>>,
+    output: ChildStdout,
+    /// What was read of its answers and not used yet.
+    read: Vec<u8>,
+    /// How much of that was searched for the end of a line.
+    searched: usize,
+    /// Its share of the pool that lent it.
+    share: Option<Share>,
 }
 
 impl Drop for Running {
@@ -75,6 +91,30 @@ impl Process {
             role,
             running: None,
             starts: 0,
+            pool: None,
+            keeps: false,
+            last: None,
+        }
+    }
+
+    /// A worker of a role that a pool lends for each request.
+    pub fn lent_by(pool: &Arc<Pool>, role: Role) -> Self {
+        Self {
+            pool: Some(Arc::clone(pool)),
+            ..Self::new(pool.exe(), role)
+        }
+    }
+
+    /// Whether a worker that a pool lends stays here after an answer, because it knows what the next
+    /// request goes on with.
+    pub(in crate::sqlite) fn keep(&mut self, keeps: bool) {
+        self.keeps = keeps;
+    }
+
+    /// Gives a worker that was kept back to its pool.
+    pub(in crate::sqlite) fn let_go(&mut self) {
+        if let Some(running) = self.running.take() {
+            self.answered(running);
         }
     }
 
@@ -98,23 +138,32 @@ impl Process {
         self.running = None;
     }
 
-    /// Sees that a worker with the rights for a database is there.
+    /// Sees that a worker with these rights is there.
     ///
     /// # Errors
     ///
     /// See [`WorkerError`].
-    pub fn start_for(&mut self, database: &Path) -> Result<(), WorkerError> {
-        let rights = Place::of(database)?.rights();
-        self.start(rights)
-    }
-
-    fn start(&mut self, rights: Option<Rights>) -> Result<(), WorkerError> {
+    pub fn start(&mut self, rights: Option<Rights>) -> Result<(), WorkerError> {
         if self.running.as_ref().is_none_or(|r| r.rights != rights) {
             self.running = None;
             self.starts += 1;
-            self.running = Some(Running::start(&self.exe, self.role, rights)?);
+            self.running = Some(match &self.pool {
+                Some(pool) => pool.lend(self.role, rights, self.last)?,
+                None => Running::start(&self.exe, self.role, rights)?,
+            });
         }
         Ok(())
+    }
+
+    /// A worker that answered well is used again.
+    fn answered(&mut self, running: Running) {
+        match &self.pool {
+            Some(pool) if !self.keeps => {
+                self.last = Some(running.child.id());
+                pool.take_back(running);
+            }
+            _ => self.running = Some(running),
+        }
     }
 
     /// Asks the worker that has the rights for a database.
@@ -146,27 +195,80 @@ impl Process {
         within: Duration,
         grant: &mut dyn FnMut(Wish) -> Granted,
     ) -> Result<A, WorkerError> {
-        self.start_for(database)?;
-        // Taken out: only a worker that answered well is kept.
-        let Some(mut running) = self.running.take() else {
-            return Err(broken("it is not there"));
-        };
+        let rights = Place::of(database)?.rights();
+        self.ask_with(rights, request, within, grant)
+    }
+
+    /// The same of a worker with these rights, whatever a path leads to.
+    ///
+    /// # Errors
+    ///
+    /// See [`WorkerError`].
+    pub fn ask_with<A: DeserializeOwned>(
+        &mut self,
+        rights: Option<Rights>,
+        request: &impl Serialize,
+        within: Duration,
+        grant: &mut dyn FnMut(Wish) -> Granted,
+    ) -> Result<A, WorkerError> {
+        let mut running = self.sent(rights, request)?;
         let until = Instant::now() + within;
-        running.send(request)?;
         loop {
             match running.hear(within, until)? {
                 Said::Answer(answer) => {
-                    self.running = Some(running);
+                    self.answered(running);
                     return Ok(answer);
                 }
                 Said::Failed(failure) => {
-                    self.running = Some(running);
+                    self.answered(running);
                     return Err(failure.into());
                 }
                 Said::Wishes(wish) => running.send(&grant(wish))?,
                 Said::Ready { .. } => return Err(broken("it began twice")),
             }
         }
+    }
+
+    /// Asks for `count` answers to one request, in their order; `within` is the time for each. What the
+    /// worker could not do counts as an answer.
+    ///
+    /// # Errors
+    ///
+    /// See [`WorkerError`]: the worker gives no more answers.
+    pub fn ask_many<A: DeserializeOwned>(
+        &mut self,
+        rights: Option<Rights>,
+        request: &impl Serialize,
+        count: usize,
+        within: Duration,
+        answered: &mut dyn FnMut(Result<A, Failure>),
+    ) -> Result<(), WorkerError> {
+        let mut running = self.sent(rights, request)?;
+        for _ in 0..count {
+            answered(match running.hear(within, Instant::now() + within)? {
+                Said::Answer(answer) => Ok(answer),
+                Said::Failed(failure) => Err(failure),
+                Said::Wishes(_) => return Err(broken("it asked for what nobody grants")),
+                Said::Ready { .. } => return Err(broken("it began twice")),
+            });
+        }
+        self.answered(running);
+        Ok(())
+    }
+
+    /// A worker that was sent a request. It was taken out: only one that answered well is kept.
+    fn sent(
+        &mut self,
+        rights: Option<Rights>,
+        request: &impl Serialize,
+    ) -> Result<Running, WorkerError> {
+        self.start(rights)?;
+        let mut running = self
+            .running
+            .take()
+            .ok_or_else(|| broken("it is not there"))?;
+        running.send(request)?;
+        Ok(running)
     }
 }
 
@@ -177,7 +279,12 @@ fn broken(detail: impl std::fmt::Display) -> WorkerError {
 }
 
 impl Running {
-    fn start(exe: &Path, role: Role, rights: Option<Rights>) -> Result<Self, WorkerError> {
+    /// Starts a worker of a role, which has taken its rights when this returns.
+    pub(super) fn start(
+        exe: &Path,
+        role: Role,
+        rights: Option<Rights>,
+    ) -> Result<Self, WorkerError> {
         let failed = |source| WorkerError::Spawn {
             exe: exe.to_owned(),
             source,
@@ -204,31 +311,20 @@ impl Running {
         change_workers(|pids| {
             pids.insert(child.id());
         });
-        let (input, output) = (child.stdin.take(), child.stdout.take());
-        let (line, lines) = sync_channel(1);
+        let input = child.stdin.take();
+        let Some(output) = child.stdout.take() else {
+            return Err(broken("no output"));
+        };
         let mut running = Self {
             child,
+            role,
             rights,
             input,
-            lines,
+            output,
+            read: Vec::new(),
+            searched: 0,
+            share: None,
         };
-        if let Some(output) = output {
-            let read = move || {
-                let mut output = BufReader::new(output);
-                loop {
-                    let next = read_line(&mut output);
-                    let is_last = !matches!(&next, Ok(Some(_)));
-                    let Some(next) = next.transpose() else { break };
-                    if line.send(next).is_err() || is_last {
-                        break;
-                    }
-                }
-            };
-            thread::Builder::new()
-                .name("worker's answers".to_owned())
-                .spawn(read)
-                .map_err(failed)?;
-        }
         running.send_line(first_line(role, running.rights.as_ref()).into_bytes())?;
         match running.hear::<()>(START_TIMEOUT, Instant::now() + START_TIMEOUT)? {
             Said::Ready { v: VERSION } => Ok(running),
@@ -254,19 +350,81 @@ impl Running {
             .map_err(|error| broken(format!("asking: {error}")))
     }
 
+    /// Whether it is a worker of this role with these rights, and runs.
+    pub(super) fn serves(&mut self, role: Role, rights: Option<&Rights>) -> bool {
+        self.role == role
+            && self.rights.as_ref() == rights
+            && matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Its pid.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Notes that a pool has lent it.
+    pub(super) fn lent(&mut self, share: Share) {
+        self.share = Some(share);
+    }
+
+    /// Its share of the pool, which takes it back.
+    pub(super) fn take_share(&mut self) -> Option<Share> {
+        self.share.take()
+    }
+
     fn hear<A: DeserializeOwned>(
         &mut self,
         within: Duration,
         until: Instant,
     ) -> Result<Said<A>, WorkerError> {
-        let left = until.saturating_duration_since(Instant::now());
-        match self.lines.recv_timeout(left) {
-            Ok(Ok(line)) => {
-                serde_json::from_slice(&line).map_err(|error| broken(format!("answer: {error}")))
+        let line = self.line(within, until)?;
+        serde_json::from_slice(&line).map_err(|error| broken(format!("answer: {error}")))
+    }
+
+    /// The next line of its output, without the end.
+    fn line(&mut self, within: Duration, until: Instant) -> Result<Vec<u8>, WorkerError> {
+        const AT_ONCE: usize = 1 << 14;
+        loop {
+            let unsearched = self.read.get(self.searched..).unwrap_or_default();
+            if let Some(end) = unsearched.iter().position(|&byte| byte == b'\n') {
+                let rest = self.read.split_off(self.searched + end + 1);
+                let mut line = std::mem::replace(&mut self.read, rest);
+                self.searched = 0;
+                line.pop();
+                return Ok(line);
             }
-            Ok(Err(error)) => Err(broken(format!("answer: {error}"))),
-            Err(RecvTimeoutError::Disconnected) => Err(broken("it ended")),
-            Err(RecvTimeoutError::Timeout) => Err(WorkerError::Timeout { within }),
+            self.searched = self.read.len();
+            if self.read.len() as u64 >= LONGEST_LINE {
+                return Err(broken(format!("a line of more than {LONGEST_LINE} bytes")));
+            }
+            self.wait(within, until)?;
+            let mut bytes = [0; AT_ONCE];
+            match self.output.read(&mut bytes) {
+                Ok(0) => return Err(broken("it ended")),
+                Ok(count) => self
+                    .read
+                    .extend_from_slice(bytes.get(..count).unwrap_or(&bytes)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(broken(format!("answer: {error}"))),
+            }
+        }
+    }
+
+    /// Waits until its output can be read, or has ended.
+    fn wait(&self, within: Duration, until: Instant) -> Result<(), WorkerError> {
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).unwrap_or(Timespec {
+                tv_sec: i64::MAX,
+                tv_nsec: 0,
+            });
+            let mut output = [PollFd::from_borrowed_fd(self.output.as_fd(), PollFlags::IN)];
+            match poll(&mut output, Some(&left)) {
+                Ok(0) => return Err(WorkerError::Timeout { within }),
+                Ok(_) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(broken(format!("answer: {error}"))),
+            }
         }
     }
 }

@@ -75,10 +75,13 @@ pub fn serve() -> io::Result<()> {
     *PARENT.lock().unwrap_or_else(PoisonError::into_inner) = Some(parent);
     Parent::say(&Said::<()>::Ready { v: VERSION })?;
     match first.role {
-        Role::Raw => answer_all(raw::perform),
+        Role::Raw => {
+            let mut session = raw::Session::default();
+            answer_all(|request, say| session.perform(request, say))
+        }
         Role::Sql => {
             let mut session = sql::Session::default();
-            answer_all(|request| session.perform(request))
+            answer_all(|request, say| say(session.perform(request)))
         }
     }
 }
@@ -113,9 +116,18 @@ fn end_with_the_input() -> io::Result<()> {
     thread.spawn(watch).map(drop)
 }
 
+/// Says an answer, or why there is none.
+type Say<'a, A> = &'a mut dyn FnMut(Result<A, Failure>) -> io::Result<()>;
+
 fn answer_all<Q: DeserializeOwned, A: Serialize>(
-    mut perform: impl FnMut(Q) -> Result<A, Failure>,
+    mut perform: impl FnMut(Q, Say<'_, A>) -> io::Result<()>,
 ) -> io::Result<()> {
+    let say = &mut |answer: Result<A, Failure>| {
+        Parent::say(&match answer {
+            Ok(answer) => Said::Answer(answer),
+            Err(failure) => Said::Failed(failure),
+        })
+    };
     loop {
         let line = {
             let mut parent = PARENT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -124,16 +136,13 @@ fn answer_all<Q: DeserializeOwned, A: Serialize>(
                 None => return Ok(()),
             }
         };
-        let answer = serde_json::from_slice(&line)
-            .map_err(|error| Failure {
+        match serde_json::from_slice(&line) {
+            Ok(request) => perform(request, say)?,
+            Err(error) => say(Err(Failure {
                 kind: FailureKind::Request,
                 message: format!("the request cannot be read: {error}"),
-            })
-            .and_then(&mut perform);
-        Parent::say(&match answer {
-            Ok(answer) => Said::Answer(answer),
-            Err(failure) => Said::Failed(failure),
-        })?;
+            }))?,
+        }
     }
 }
 
