@@ -28,6 +28,7 @@ mod policy;
 mod progress;
 mod quiet;
 mod recorded_incident;
+mod recording;
 mod reload;
 mod replay;
 mod status;
@@ -79,6 +80,9 @@ enum Command {
     Maintenance(quiet::MaintenanceCommand),
     /// Feed a recording through the pipeline and print the verdicts
     Replay(replay::ReplayArgs),
+    /// Show, cut, join and anonymise recordings
+    #[command(subcommand)]
+    Recording(recording::RecordingCommand),
     /// Find anomalies in a table of telemetry, row by row: CSV in, CSV out
     Detect(detect::DetectArgs),
     /// Make a recording of a table of telemetry, for `replay` and for tests of policies
@@ -120,6 +124,7 @@ impl Command {
             | Self::Worker => true,
             // What a person has written for others: keys, signatures, recordings of tables.
             Self::Replay(_)
+            | Self::Recording(_)
             | Self::Detect(_)
             | Self::Import(_)
             | Self::Learn(_)
@@ -230,6 +235,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Maintenance(command) => quiet::maintenance(&command),
         Command::Policy(command) => policy::run(&command),
         Command::Replay(args) => replay::run(&args),
+        Command::Recording(command) => recording::run(&command),
         Command::Detect(args) => detect::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Learn(args) => learn::run(&args),
@@ -299,7 +305,10 @@ fn with_causes(error: &anyhow::Error) -> String {
 
 /// The same in one line, for the log of a run that goes on.
 pub(crate) fn in_one_line(error: &anyhow::Error) -> String {
-    if let Some(errors) = error.chain().find_map(|e| e.downcast_ref::<DocumentErrors>()) {
+    if let Some(errors) = error
+        .chain()
+        .find_map(|e| e.downcast_ref::<DocumentErrors>())
+    {
         let problems: Vec<String> = errors.0.iter().map(Problem::in_one_line).collect();
         return problems.join("; ");
     }

@@ -83,6 +83,18 @@ mod memory;
 /// `dbmedic policy test`: a policy's cases, and the default policy under its own.
 mod policy_cases;
 
+/// What `policy test` does beside: timelines, captured and rewritten cases, coverage.
+mod case_commands;
+
+/// The manual of test cases: its examples pass, and it names every key.
+mod case_docs;
+
+/// `policy fuzz` and `policy test --mutate`.
+mod policy_harm;
+
+/// `recording show`, `cut`, `join` and `anonymise`.
+mod recordings;
+
 /// A running dbmedic reads its configuration again, and goes on when its state directory vanishes.
 mod reload;
 

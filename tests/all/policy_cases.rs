@@ -297,7 +297,7 @@ fn the_check_asks_for_signature_limits_and_parameters_of_the_configuration() {
 }
 
 /// A recording of a database that is out of reach, judged by the default policy.
-fn record(path: &Path) {
+pub(crate) fn record(path: &Path) {
     let options = PipelineOptions {
         baseline_window: 100,
         ..observed("orders")

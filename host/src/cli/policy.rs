@@ -2,6 +2,7 @@
 
 mod check;
 mod diff;
+mod fuzz;
 mod replay;
 mod show;
 mod test;
@@ -57,6 +58,8 @@ pub(crate) enum PolicyCommand {
     Check(check::CheckArgs),
     /// Run a policy's test cases: exit 0 passed, 1 failed, 2 could not run
     Test(test::TestArgs),
+    /// Search for harm with generated histories: exit 0 none found, 1 some
+    Fuzz(fuzz::FuzzArgs),
 }
 
 /// Arguments of `policy status`.
@@ -143,6 +146,7 @@ pub(crate) fn run(command: &PolicyCommand) -> Ended {
         PolicyCommand::Diff(args) => diff::run(args),
         PolicyCommand::Check(args) => check::run(args),
         PolicyCommand::Test(args) => test::run(args),
+        PolicyCommand::Fuzz(args) => fuzz::run(args),
         PolicyCommand::Swap(args) => {
             let file = fs::canonicalize(&args.file)
                 .with_context(|| format!("reading policy {}", args.file.display()))?;

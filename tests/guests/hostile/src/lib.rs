@@ -170,6 +170,14 @@ impl Guest for Hostile {
             },
             "read-telemetry" => read_telemetry(good),
             "counter" => count(good, &context.memory),
+            "flap" => Verdict {
+                level: match context.memory.first() {
+                    Some(1) => EscalationLevel::Normal,
+                    _ => EscalationLevel::Warn,
+                },
+                memory: vec![u8::from(context.memory.first() != Some(&1))],
+                ..good
+            },
             other => return believe(other, good, &context.memory),
         })
     }
