@@ -7,6 +7,7 @@ use std::process::Output;
 use serde_json::Value;
 
 use crate::common::{data, run, talk};
+use crate::decision_log::{LARGE, keep_a_log};
 use crate::policy_cases::record;
 
 fn test(file: &Path, more: &[&str]) -> Output {
@@ -371,4 +372,35 @@ fn the_coverage_names_rules_answers_and_bounds() {
     );
     let enough = test(&file, &["--min-rules", "0.5"]);
     assert_eq!(enough.status.code(), Some(0), "{}", talk(&enough));
+}
+
+#[test]
+fn an_incident_of_a_decision_log_becomes_a_case_that_passes() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("state/decisions");
+    fs::create_dir(dir.path().join("state")).unwrap();
+    keep_a_log(&log, 60, LARGE);
+    let state = dir.path().join("state");
+    let from = |place: &[&str]| {
+        run(&[&["policy", "test", "built-in", "--capture", "INC-1"], place].concat())
+    };
+    let by_log = from(&["--log", log.to_str().unwrap()]);
+    let by_state = from(&["--state-dir", state.to_str().unwrap()]);
+    assert_eq!(by_log.status.code(), Some(0), "{}", talk(&by_log));
+    assert_eq!(data(&by_log), data(&by_state), "{}", talk(&by_state));
+    assert!(
+        talk(&by_log).contains("answers as it was answered"),
+        "{}{}",
+        data(&by_log),
+        talk(&by_log)
+    );
+    let file = dir.path().join("captured.toml");
+    fs::write(&file, data(&by_log)).unwrap();
+    let tested = test(&file, &["--json"]);
+    let report: Value = serde_json::from_str(&data(&tested)).unwrap();
+    assert_eq!(report["passed"], 1, "{report}");
+    assert!(
+        report["cases"][0]["decisions"].as_u64().unwrap() > 20,
+        "{report}"
+    );
 }

@@ -7,7 +7,10 @@
 
 mod change;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
 
 use serde::Serialize;
 
@@ -16,8 +19,8 @@ use super::coverage::{Kind, number};
 use super::questions::typical_cases;
 use super::run::{passes, play};
 use super::{Case, Events, Known, Never, Step, Story, When};
-use crate::model::{Finding, PolicyEvent, Value, Verdict};
-use crate::policy::Policy;
+use crate::model::{Finding, PolicyEvent, RepairHistory, Value, Verdict};
+use crate::policy::{Isolation, Policy};
 
 use change::{Change, fact_changes, findings, parameter_changes};
 
@@ -75,20 +78,44 @@ pub fn mutate(policy: &Policy, cases: &[&Case], progress: &mut dyn FnMut(u64, u6
         unnoticed: Vec::new(),
         left_out: cases.len() - sound.len(),
     };
-    for (number, change) in all.iter().enumerate() {
-        progress(number as u64, mutated.changes);
-        if bench.is_noticed(change) {
-            mutated.noticed += 1;
-        } else if let Some(witness) = bench.witness(change) {
-            mutated.unnoticed.push(Unnoticed {
-                change: change.in_words(),
-                case: super::write::one(&witness),
+    let next = AtomicUsize::new(0);
+    let (hand_in, results) = mpsc::channel();
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            let (hand_in, next, bench, all) = (hand_in.clone(), &next, &bench, &all);
+            scope.spawn(move || {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(change) = all.get(number) else {
+                        break;
+                    };
+                    if hand_in.send((number, bench.try_out(change))).is_err() {
+                        break;
+                    }
+                }
             });
-        } else {
-            mutated.idle += 1;
         }
-    }
+        drop(hand_in);
+        let mut unnoticed = Vec::new();
+        for (done, (number, tried)) in results.iter().enumerate() {
+            progress(done as u64, mutated.changes);
+            match tried {
+                Tried::Noticed => mutated.noticed += 1,
+                Tried::Idle => mutated.idle += 1,
+                Tried::Unnoticed(found) => unnoticed.push((number, found)),
+            }
+        }
+        unnoticed.sort_by_key(|(number, _)| *number);
+        mutated.unnoticed = unnoticed.into_iter().map(|(_, found)| found).collect();
+    });
     mutated
+}
+
+/// What came of a change.
+enum Tried {
+    Noticed,
+    Idle,
+    Unnoticed(Unnoticed),
 }
 
 fn is_events(case: &Case) -> bool {
@@ -98,6 +125,8 @@ fn is_events(case: &Case) -> bool {
 /// The cases, and what is answered in them.
 struct Bench<'a> {
     policy: &'a Policy,
+    /// The same in instances that are used again, where only answers are compared.
+    soon: Policy,
     cases: &'a [&'a Case],
     said: Vec<Vec<Said>>,
     /// The built-in policy's cases, for inputs that these cases do not have.
@@ -118,13 +147,37 @@ impl<'a> Bench<'a> {
         let mut edges: Vec<f64> = edges.chain(set).collect();
         edges.sort_by(f64::total_cmp);
         edges.dedup();
+        // Of each kind of problem a few: the others have the same facts.
+        let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+        let typical = typical.into_iter().flat_map(|file| file.cases);
+        let typical = typical.filter(|case| {
+            let kind = findings(case).next().map(|finding| finding.kind.clone());
+            let times = kinds.entry(kind.unwrap_or_default()).or_default();
+            *times += 1;
+            *times <= FINDINGS
+        });
         Self {
             policy,
+            soon: policy.with_isolation(Isolation::Reused {
+                recycle_after: u32::MAX,
+            }),
             cases,
-            said: cases.iter().map(|case| answers(policy, case)).collect(),
-            typical: typical.into_iter().flat_map(|file| file.cases).collect(),
+            said: cases.iter().map(|case| answers_of(policy, case)).collect(),
+            typical: typical.collect(),
             edges,
         }
+    }
+
+    fn try_out(&self, change: &Change) -> Tried {
+        if self.is_noticed(change) {
+            return Tried::Noticed;
+        }
+        self.witness(change).map_or(Tried::Idle, |witness| {
+            Tried::Unnoticed(Unnoticed {
+                change: change.in_words(),
+                case: super::write::one(&witness),
+            })
+        })
     }
 
     fn is_noticed(&self, change: &Change) -> bool {
@@ -137,7 +190,7 @@ impl<'a> Bench<'a> {
     /// A case that would notice a change.
     fn witness(&self, change: &Change) -> Option<Case> {
         let in_cases = self.cases.iter().zip(&self.said).find_map(|(case, said)| {
-            let changed = answers(self.policy, &change.of(case)?);
+            let changed = answers_of(self.policy, &change.of(case)?);
             let step = differs(said, &changed)?;
             self.stricter(case, step, change)
         });
@@ -147,68 +200,45 @@ impl<'a> Bench<'a> {
     /// Inputs at the edges of rules, on which a change shows.
     fn at_an_edge(&self, change: &Change) -> Option<Case> {
         let all = self.cases.iter().copied().chain(&self.typical);
+        let mut all = all.map(with_defaults);
         match change {
             Change::Fact { kind, name, .. } => {
-                let has = |case: &&Case| {
+                let has = |case: &Case| {
                     let mut of_kind = findings(case).filter(|finding| finding.kind == *kind);
                     of_kind.any(|finding| finding.facts.iter().any(|fact| fact.name == *name))
                 };
-                let mut with_fact = all.filter(has).take(FINDINGS);
-                with_fact.find_map(|case| {
-                    self.around(self.edges.iter()).find_map(|edge| {
-                        self.shows(&with(case, &|finding| set(finding, name, edge)), change)
+                let with_fact = all.filter(has).take(FINDINGS);
+                let edges = self
+                    .edges
+                    .iter()
+                    .flat_map(|edge| around(*edge, edge.fract() == 0.0));
+                let edges: Vec<f64> = edges.collect();
+                with_fact.into_iter().find_map(|case| {
+                    edges.iter().find_map(|edge| {
+                        let case = with(&case, &|finding| set(finding, name, *edge));
+                        let changed = change.of(&case)?;
+                        let now = answers(&self.soon, &changed);
+                        let step = differs(&answers(&self.soon, &case), &now)?;
+                        self.stricter(&case, step, change)
                     })
                 })
             }
             Change::Parameter { parameter, .. } => {
-                let edge = number(&parameter.default)?;
-                let edges: Vec<f64> = self.around([edge].iter()).collect();
-                let mut all = all.map(with_defaults);
+                let is_whole = matches!(parameter.default, Value::Integer(_));
+                let edges = around(number(&parameter.default)?, is_whole);
+                // None of these cases has parameters of its own: one changed policy will do.
+                let changed = change.of(&all.next()?)?;
+                let changed = self.soon.with_settings(&changed.parameters).ok()?;
                 all.find_map(|case| {
-                    edges
-                        .iter()
-                        .find_map(|edge| self.parameter_shows(&case, *edge, change))
+                    let mut inputs = edges.iter().flat_map(|edge| at(&case, *edge));
+                    inputs.find_map(|case| {
+                        let now = answers(&changed, &case);
+                        let step = differs(&answers(&self.soon, &case), &now)?;
+                        self.stricter(&case, step, change)
+                    })
                 })
             }
         }
-    }
-
-    fn around<'e>(&self, edges: impl Iterator<Item = &'e f64>) -> impl Iterator<Item = f64> {
-        edges.flat_map(|edge| {
-            let by = if edge.fract() == 0.0 {
-                1.0
-            } else {
-                edge.abs() * 0.01
-            };
-            [edge - by, *edge, edge + by, edge * 1.01]
-        })
-    }
-
-    /// Puts a number into each place of a case that may lie at a parameter's edge.
-    fn parameter_shows(&self, case: &Case, edge: f64, change: &Change) -> Option<Case> {
-        let names: BTreeSet<&String> = findings(case)
-            .flat_map(|finding| finding.facts.iter().map(|fact| &fact.name))
-            .collect();
-        let by_fact = names
-            .into_iter()
-            .find_map(|name| self.shows(&with(case, &|finding| set(finding, name, edge)), change));
-        let by_severity = || {
-            let fits = (0.0..=1.0).contains(&edge);
-            fits.then(|| with(case, &|finding| finding.severity = edge))
-                .and_then(|case| self.shows(&case, change))
-        };
-        let by_time = || {
-            let waits = waiting(case, edge)?;
-            self.shows(&waits, change)
-        };
-        by_fact.or_else(by_severity).or_else(by_time)
-    }
-
-    /// The case that expects what is answered in it, where a change makes that another answer.
-    fn shows(&self, case: &Case, change: &Change) -> Option<Case> {
-        let changed = change.of(case)?;
-        let step = differs(&answers(self.policy, case), &answers(self.policy, &changed))?;
-        self.stricter(case, step, change)
     }
 
     /// A case up to the answer of this number, which it expects as it is.
@@ -249,6 +279,87 @@ impl<'a> Bench<'a> {
             ..case.clone()
         })
     }
+}
+
+/// Numbers at an edge and on both sides of it.
+fn around(edge: f64, is_whole: bool) -> [f64; 3] {
+    if is_whole {
+        [edge - 1.0, edge, edge + 1.0]
+    } else {
+        [edge * 0.99, edge, edge * 1.01]
+    }
+}
+
+/// A case with a number in each place that may lie at a parameter's edge, once for each.
+fn at(case: &Case, edge: f64) -> Vec<Case> {
+    let facts = findings(case).flat_map(|finding| &finding.facts);
+    let numeric = facts.filter(|fact| number(&fact.value).is_some());
+    let names: BTreeSet<&String> = numeric.map(|fact| &fact.name).collect();
+    let by_fact = names
+        .into_iter()
+        .map(|name| with(case, &|finding| set(finding, name, edge)));
+    let mut all: Vec<Case> = by_fact.collect();
+    if (0.0..=1.0).contains(&edge) {
+        all.push(with(case, &|finding| finding.severity = edge));
+    }
+    all.extend(measured(case, edge));
+    all.extend(waiting(case, edge));
+    all.extend(counted(case, edge));
+    all
+}
+
+/// A case in which each metric that its events know has a number.
+fn measured(case: &Case, edge: f64) -> Option<Case> {
+    let mut case = case.clone();
+    let Story::Events(events) = &mut case.story else {
+        return None;
+    };
+    let metrics = events
+        .steps
+        .iter_mut()
+        .flat_map(|step| &mut step.known.metrics);
+    let mut any = false;
+    for (_, value) in metrics {
+        *value = edge;
+        any = true;
+    }
+    any.then_some(case)
+}
+
+/// A case in which its last event happens so often, and its first repair failed or went well so often.
+fn counted(case: &Case, edge: f64) -> Vec<Case> {
+    if !(0.0..=32.0).contains(&edge) || edge.fract() != 0.0 {
+        return Vec::new();
+    }
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "within the bounds"
+    )]
+    let times = edge as u32;
+    let history = |failures: u32, successes: u32| {
+        let mut case = case.clone();
+        let Story::Events(events) = &mut case.story else {
+            return None;
+        };
+        let step = events.steps.first_mut()?;
+        let PolicyEvent::Finding(finding) = &step.event else {
+            return None;
+        };
+        step.known.repairs = vec![RepairHistory {
+            kind: finding.kind.clone(),
+            repair: finding.candidates.first()?.id.clone(),
+            successes,
+            failures,
+            failures_in_a_row: failures,
+            last_ms: 0,
+        }];
+        Some(case)
+    };
+    history(times, 0)
+        .into_iter()
+        .chain(history(0, times))
+        .collect()
 }
 
 /// A case without parameters of its own: it is asked with the defaults.
@@ -307,14 +418,19 @@ fn waiting(case: &Case, edge: f64) -> Option<Case> {
     Some(case)
 }
 
-/// What is answered in a case; nothing from a failure on.
+/// What is answered in a case with its own parameters.
+fn answers_of(policy: &Policy, case: &Case) -> Vec<Said> {
+    let policy = policy.with_settings(&case.parameters);
+    policy.map_or_else(|_| Vec::new(), |policy| answers(&policy, case))
+}
+
+/// What is answered in a case with the policy's parameters as they are; nothing from a failure on.
 fn answers(policy: &Policy, case: &Case) -> Vec<Said> {
-    let (Ok(policy), Story::Events(events)) = (policy.with_settings(&case.parameters), &case.story)
-    else {
+    let Story::Events(events) = &case.story else {
         return Vec::new();
     };
     let mut all = Vec::new();
-    play(&policy, events, &mut |played| {
+    play(policy, events, &mut |played| {
         let is_good = played.decision.failure.is_none();
         if is_good {
             all.push(said(&played.decision.verdict));

@@ -38,6 +38,22 @@ const TYPICAL: [(&str, &str); 5] = [
     ),
 ];
 
+/// More of them, for what is made of cases: kinds of problems that are seldom.
+const SELDOM: [(&str, &str); 3] = [
+    (
+        "content",
+        include_str!("../../../policies/default/cases/content.toml"),
+    ),
+    (
+        "files",
+        include_str!("../../../policies/default/cases/files.toml"),
+    ),
+    (
+        "repair choice",
+        include_str!("../../../policies/default/cases/repair-choice.toml"),
+    ),
+];
+
 /// A question, and where it comes from.
 pub struct Asked {
     /// Case and event, in a few words.
@@ -57,7 +73,7 @@ const PATIENCE: usize = 3;
 /// Never, as long as the cases of the built-in policy can be read.
 pub fn typical(policy: &Policy) -> Result<Vec<Asked>, CasesError> {
     let (mut all, mut late) = (Vec::new(), 0);
-    for file in typical_cases()? {
+    for file in parsed(&TYPICAL)? {
         for case in &file.cases {
             if let Story::Events(events) = &case.story {
                 all.extend(named(&file, case, of_events(policy, events, &mut late)));
@@ -67,10 +83,17 @@ pub fn typical(policy: &Policy) -> Result<Vec<Asked>, CasesError> {
     Ok(all)
 }
 
-/// The cases of the built-in policy.
+/// The cases of the built-in policy, those of seldom problems among them.
 pub(super) fn typical_cases() -> Result<Vec<CaseFile>, CasesError> {
-    let read = |(name, text)| Ok(parse(text, &format!("typical events, {name}"), None)?);
-    TYPICAL.into_iter().map(read).collect()
+    let mut all = parsed(&TYPICAL)?;
+    all.extend(parsed(&SELDOM)?);
+    Ok(all)
+}
+
+fn parsed(files: &[(&str, &str)]) -> Result<Vec<CaseFile>, CasesError> {
+    let read =
+        |(name, text): &(&str, &str)| Ok(parse(text, &format!("typical events, {name}"), None)?);
+    files.iter().map(read).collect()
 }
 
 /// Every event of the cases with what comes with it. What a policy left for the next event in its

@@ -6,9 +6,7 @@ mod toml;
 use super::expect::{class, level, log_level, urgency, verbosity};
 use super::read::words;
 use super::{BEGIN_MS, Case, Events, Expect, SAMPLE_EVERY_MS, Step, Story, When};
-use crate::model::{
-    Anomaly, Candidate, DataLoss, Finding, Outcome, PolicyEvent, Setting, Value,
-};
+use crate::model::{Anomaly, Candidate, DataLoss, Finding, Outcome, PolicyEvent, Setting, Value};
 
 use known::of_known;
 use toml::{Lines, Table, rows};

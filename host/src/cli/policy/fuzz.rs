@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
-use super::test::load;
+use super::test::{load, readable};
 use crate::assemble::merge_settings;
 use crate::cli::history::parse_time;
 use crate::cli::progress::ProgressLine;
@@ -75,10 +75,11 @@ pub(super) fn run(args: &FuzzArgs) -> Ended {
         .with_settings(&settings)
         .with_context(|| format!("the parameters of {}", args.policy.display()))?;
     let files = if args.cases.is_empty() {
-        policy_tests::beside(&args.policy)?
+        policy_tests::beside(&args.policy)
     } else {
-        policy_tests::from_paths(&args.cases)?
+        policy_tests::from_paths(&args.cases)
     };
+    let files = files.map_err(readable)?;
     let cases: Vec<&Case> = files.iter().flat_map(|file| &file.cases).collect();
     let allowed = Allowed {
         loss_commits: args.max_loss_commits,

@@ -19,7 +19,7 @@ use clap::Args;
 use crate::cli::{Ended, complain, say, say_json};
 use crate::config::is_root;
 use crate::policy::{CacheLimits, CompiledCache, Limits, Policy, Runtime};
-use crate::policy_tests::{self, Case, CaseFile, Order, Seen};
+use crate::policy_tests::{self, Case, CaseFile, CasesError, Order, Seen};
 use crate::signing::Verified;
 
 /// Time for one decision of a test, milliseconds: nothing is cut off on a busy machine.
@@ -163,10 +163,11 @@ fn hands(jobs: Option<u16>) -> usize {
 fn load_all(args: &TestArgs, path: &Path) -> anyhow::Result<(Policy, Vec<CaseFile>)> {
     let (policy, bytes) = load(path)?;
     let files = if args.cases.is_empty() {
-        own_cases(path, &bytes)?
+        own_cases(path, &bytes)
     } else {
-        policy_tests::from_paths(&args.cases)?
+        policy_tests::from_paths(&args.cases)
     };
+    let files = files.map_err(readable)?;
     if files.is_empty() {
         bail!(
             "{} carries no test cases, and there are none in {}; name some",
@@ -244,8 +245,16 @@ fn compiled_cache() -> Option<CompiledCache> {
     CompiledCache::open(&dir.join("compiled"), CacheLimits::default()).ok()
 }
 
+/// Mistakes in cases, as such: each has lines of its own.
+pub(super) fn readable(error: CasesError) -> anyhow::Error {
+    match error {
+        CasesError::Mistakes(mistakes) => mistakes.into(),
+        other => other.into(),
+    }
+}
+
 /// What a component carries, and what lies beside it.
-fn own_cases(path: &Path, bytes: &[u8]) -> anyhow::Result<Vec<CaseFile>> {
+fn own_cases(path: &Path, bytes: &[u8]) -> Result<Vec<CaseFile>, CasesError> {
     let mut files = policy_tests::carried(bytes)?;
     files.extend(policy_tests::beside(path)?);
     Ok(files)

@@ -57,8 +57,8 @@ fn mistakes_in_what_happens_are_reported_by_line() {
             "the clock's present offset is missing",
         ),
         (
-            "series = [{ name = \"a\", points = \"5 x\" }]",
-            "`points`: `x` is no number",
+            "series = [{ name = \"a\", points = \"5 y\" }]",
+            "`points`: `y` is no number",
         ),
         (
             "series = [{ name = \"a\", points = [1], value = 2 }]",
