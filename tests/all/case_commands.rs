@@ -144,7 +144,7 @@ fn expectations_of_a_whole_case_say_which_answers_and_how_many() {
         !passed && told.contains("none after the one before it"),
         "{told}"
     );
-    let late = format!("{}within_ms = 6_999\n", both("finding", "tick"));
+    let late = format!("{}within_ms = 7_000\n", both("finding", "tick"));
     assert!(passes("in_order = true\n", &late).0);
     let late = "[[cases.expect]]\nabout = \"finding\"\n[[cases.expect]]\nabout = \"tick\"\nfrom_ms = 9_000\nwithin_ms = 8_000\n";
     let (passed, told) = passes("in_order = true\n", late);

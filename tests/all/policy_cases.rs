@@ -349,7 +349,7 @@ fn a_case_may_be_a_recording() {
     )]);
     assert_eq!(bad.status.code(), Some(1), "{}", talk(&bad));
     assert!(
-        data(&bad).contains("event 1 of the recording: must never"),
+        data(&bad).contains("event 1 of the recording (finding target.unreachable): must never"),
         "{}",
         data(&bad)
     );

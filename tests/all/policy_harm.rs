@@ -97,6 +97,20 @@ fn lock_case(expect: &str, age_ms: u64) -> String {
 }
 
 #[test]
+fn the_default_policys_cases_notice_every_change() {
+    let cases = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/default/cases");
+    let result = run(&["policy", "test", "built-in", cases, "--mutate"]);
+    assert_eq!(
+        result.status.code(),
+        Some(0),
+        "{}{}",
+        data(&result),
+        talk(&result)
+    );
+    assert!(talk(&result).contains(" 0 unnoticed"), "{}", talk(&result));
+}
+
+#[test]
 fn a_change_that_no_case_notices_is_shown_with_the_case_that_would() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("cases.toml");
@@ -118,16 +132,17 @@ fn a_change_that_no_case_notices_is_shown_with_the_case_that_would() {
             .unwrap()
     };
     // The case that would notice it does.
-    let witness = of("the parameter stale_lock_age_ms a little more");
+    let witness = of("the parameter stale_lock_age_ms is a little more");
     assert!(witness.contains("age_ms = 30000"), "{witness}");
     fs::write(&file, format!("version = 1\n{witness}")).unwrap();
     let tested = run(&["policy", "test", "built-in", path]);
     assert_eq!(tested.status.code(), Some(0), "{}", data(&tested));
     let (_, now) = mutate();
     let is_there = |all: &[Value]| {
-        all.iter()
-            .any(|unnoticed| unnoticed["change"] == "the parameter stale_lock_age_ms a little more")
+        all.iter().any(|unnoticed| {
+            unnoticed["change"] == "the parameter stale_lock_age_ms is a little more"
+        })
     };
     assert!(!is_there(&now), "{now:?}");
-    of("the fact has_recent_snapshot of lock.stale-holder is turned round");
+    of("the fact age_ms of lock.stale-holder is a little more");
 }

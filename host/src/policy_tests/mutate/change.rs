@@ -37,7 +37,7 @@ impl Change {
                 } else {
                     "a little less"
                 };
-                format!("the parameter {} {word}", parameter.name)
+                format!("the parameter {} is {word}", parameter.name)
             }
             Self::Fact { kind, name, how } => {
                 let word = match how {

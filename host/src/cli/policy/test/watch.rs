@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{TestArgs, once};
 use crate::cli::{Ended, complain, tell_error};
-use crate::policy_tests::folder_beside;
+use crate::policy_tests::{folder_beside, is_case_file};
 
 /// Between two looks at the files.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -53,14 +53,14 @@ fn stamps(args: &TestArgs, policy: &Path) -> Stamps {
     all
 }
 
-/// A file, or each file of a folder. What is gone is no error: it may come again.
+/// A file, or each file of cases in a folder. What is gone is no error: it may come again.
 fn note(path: &Path, all: &mut Stamps) {
     let Ok(about) = fs::metadata(path) else {
         return;
     };
     if about.is_dir() {
         for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-            if entry.path().is_file() {
+            if is_case_file(&entry.path()) {
                 note(&entry.path(), all);
             }
         }
