@@ -12,7 +12,7 @@ pub use problem::{DocumentErrors, Problem, ProblemSeverity};
 
 pub(crate) use findings::Findings;
 pub(crate) use problem::line_of;
-pub(crate) use section::{Section, TextOrNumbers, settings};
+pub(crate) use section::{Section, TextOrNumbers, settings, values};
 pub(crate) use shape::{Asked, schema};
 
 /// Reads a text that stands in `file`. What `read` does not ask for is a mistake; where it hands back

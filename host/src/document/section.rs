@@ -18,7 +18,7 @@ use super::join;
 use super::problem::ProblemSeverity;
 use super::shape::{Asked, Shape};
 
-pub(crate) use free::{TextOrNumbers, settings};
+pub(crate) use free::{TextOrNumbers, settings, values};
 
 /// Integers beyond this lose digits in languages whose numbers are floats.
 const WHOLE_MAX: i128 = (1 << 53) - 1;

@@ -174,7 +174,7 @@ pub fn capture(
         step.known = unknown(&host, &step, happened);
         step.expect = Some(expectation(&happened.verdict));
         let event = host.prepare(&step, 0);
-        let after = host.after(&event, &happened.verdict);
+        let after = Host::after(&event, &happened.verdict);
         host.carry_on(after);
         match steps.last_mut() {
             Some(last) if repeats(last, &step) => last.times += 1,

@@ -359,13 +359,11 @@ impl Subject {
     fn shrink(&self, events: &Events, violation: Violation) -> (Events, Violation) {
         let mut best = events.clone();
         best.steps.truncate(violation.step + 1);
-        let mut violation = match self.violates(&best, violation.property) {
-            Some(cut) => cut,
-            None => {
-                best = events.clone();
-                violation
-            }
-        };
+        let cut = self.violates(&best, violation.property);
+        if cut.is_none() {
+            best = events.clone();
+        }
+        let mut violation = cut.unwrap_or(violation);
         let mut left = SHRINKING;
         loop {
             let mut is_smaller = false;

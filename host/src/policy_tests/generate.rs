@@ -21,7 +21,7 @@ const GAPS_MS: [u64; 9] = [
 /// Most events of a history.
 const STEPS: u64 = 24;
 
-/// Numbers by chance, of a seed: SplitMix64 (Steele, Lea and Flood 2014).
+/// Numbers by chance, of a seed: `SplitMix64` (Steele, Lea and Flood 2014).
 pub(super) struct Chance(u64);
 
 impl Chance {

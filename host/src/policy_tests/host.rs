@@ -248,7 +248,7 @@ impl Host {
     }
 
     /// What an answer comes to.
-    pub(super) fn after(&self, event: &PolicyEvent, verdict: &Verdict) -> After {
+    pub(super) fn after(event: &PolicyEvent, verdict: &Verdict) -> After {
         let incident = match event {
             PolicyEvent::Finding(finding) => Some(finding.incident.clone()),
             PolicyEvent::Outcome(_) | PolicyEvent::Tick => None,

@@ -146,7 +146,7 @@ fn of_events(policy: &Policy, events: &Events, late: &mut usize) -> Vec<Asked> {
             let decision = policy.decide(&event, &host.context, &mut listening);
             let (telemetry, heard) = listening.finish();
             host.telemetry = telemetry;
-            let after = host.after(&event, &decision.verdict);
+            let after = Host::after(&event, &decision.verdict);
             let failure = decision.failure.as_ref();
             *late += usize::from(failure.is_some_and(PolicyFailure::depends_on_machine));
             all.push(Asked {

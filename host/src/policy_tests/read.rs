@@ -23,9 +23,9 @@ pub(super) mod words {
     /// The word for a value.
     pub(in crate::policy_tests) fn of<T: PartialEq>(
         words: &[(&'static str, T)],
-        is: T,
+        is: &T,
     ) -> &'static str {
-        let found = words.iter().find(|(_, value)| *value == is);
+        let found = words.iter().find(|(_, value)| value == is);
         found.map_or("", |(word, _)| word)
     }
 }

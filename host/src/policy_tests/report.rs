@@ -160,7 +160,8 @@ impl Timeline {
                 head.push_str(", ");
                 head.push_str(name);
             }
-            head.push_str(&format!(", at level {}", level(moment.level)));
+            head.push_str(", at level ");
+            head.push_str(level(moment.level));
             lines.push(head);
             let parts = moment.parts(number == self.at);
             lines.extend(

@@ -380,7 +380,7 @@ pub(super) fn play(policy: &Policy, events: &Events, each: &mut dyn FnMut(Played
         for again in 0..step.times {
             let event = host.prepare(step, again);
             let decision = policy.decide(&event, &host.context, &mut host.telemetry);
-            let after = host.after(&event, &decision.verdict);
+            let after = Host::after(&event, &decision.verdict);
             let goes_on = each(Played {
                 step,
                 number,

@@ -139,7 +139,7 @@ mod tests {
         let mut told = Told::samples(&samples, 100, 10);
         assert_eq!(told.latest("a"), None);
         told.up_to(110);
-        assert_eq!(told.latest("a").unwrap().value, 1.0);
+        assert_eq!(told.recent("a", 1), told.recent("a", 9));
         told.up_to(120);
         let values: Vec<f64> = told
             .recent("a", 9)

@@ -329,13 +329,11 @@ fn lines(expect: &Expect, log: &[LogLine], add: &mut impl FnMut(&'static str, Op
     let rows = kept.iter().filter_map(|piece| {
         let expected = expect.log.iter().find(|expected| expected.text == *piece)?;
         let line = log.iter().find(|line| is(line, piece))?;
-        Some(match expected.level {
-            None => quoted(piece),
-            Some(_) => {
-                let (is, text) = (quoted(log_level(line.level)), quoted(piece));
-                format!("{{ level = {is}, text = {text} }}")
-            }
-        })
+        if expected.level.is_none() {
+            return Some(quoted(piece));
+        }
+        let (is, text) = (quoted(log_level(line.level)), quoted(piece));
+        Some(format!("{{ level = {is}, text = {text} }}"))
     });
     add("log", list(rows));
 }

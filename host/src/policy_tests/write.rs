@@ -52,7 +52,7 @@ fn of_events(out: &mut Lines, events: &Events) {
     for (name, all) in &events.samples {
         let all: Vec<String> = all
             .iter()
-            .map(|value| value.map_or("_".to_owned(), |value| number(value)))
+            .map(|value| value.map_or("_".to_owned(), number))
             .collect();
         samples.add(name, quoted(&all.join(" ")));
     }
@@ -144,7 +144,7 @@ fn of_outcome(out: &mut Lines, outcome: &Outcome) {
     out.add("repair", quoted(&outcome.repair));
     out.add(
         "result",
-        quoted(words::of(&words::RESULTS, outcome.outcome_result)),
+        quoted(words::of(&words::RESULTS, &outcome.outcome_result)),
     );
     out.add("reason", quoted(&outcome.reason));
     out.add("duration_ms", outcome.duration_ms);
@@ -244,7 +244,10 @@ fn candidate(candidate: &Candidate) -> Table {
     table.text("summary", &candidate.summary, &candidate.id);
     let usual = words::offered(candidate.id.clone());
     if candidate.level != usual.level {
-        table.add("level", quoted(words::of(&words::CASCADE, candidate.level)));
+        table.add(
+            "level",
+            quoted(words::of(&words::CASCADE, &candidate.level)),
+        );
     }
     let names = |holds: bool| {
         let all = candidate.preconditions.iter();
@@ -282,7 +285,7 @@ fn anomaly(anomaly: &Anomaly) -> Table {
     let mut scores = Table::new();
     for score in &anomaly.scores {
         scores.add(
-            words::of(&words::METHODS, score.method),
+            words::of(&words::METHODS, &score.method),
             number(score.score),
         );
     }
@@ -292,7 +295,7 @@ fn anomaly(anomaly: &Anomaly) -> Table {
     table.add("confidence", number(anomaly.confidence));
     table.add(
         "severity",
-        quoted(words::of(&words::SEVERITY, anomaly.severity)),
+        quoted(words::of(&words::SEVERITY, &anomaly.severity)),
     );
     table.texts("reasons", &anomaly.reasons);
     table

@@ -91,9 +91,9 @@ pub fn incident_spans_until(
         match reader.next_event() {
             Ok(Some(recorded)) => {
                 each(&recorded);
-                told(&recorded)
-                    .into_iter()
-                    .for_each(|told| spans.take(told));
+                for told in told(&recorded) {
+                    spans.take(told);
+                }
             }
             Ok(None) => return (spans.all, None),
             Err(error) => return (spans.all, Some(error)),

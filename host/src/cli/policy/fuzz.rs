@@ -20,11 +20,11 @@ use crate::policy_tests::{self, Case, write};
 /// Arguments of `policy fuzz`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-  dbmedic policy fuzz mine.wasm
-  dbmedic policy fuzz mine.wasm --seed 7 --histories 100000 -o mine.tests/found.toml
-
 Histories are made of the built-in policy's cases and the policy's own, and varied. The same seed and the
-same cases give the same histories. Exit status: 0 nothing was found, 1 something was.")]
+same cases give the same histories. Exit status: 0 nothing was found, 1 something was.
+
+  dbmedic policy fuzz mine.wasm
+  dbmedic policy fuzz mine.wasm --seed 7 --histories 100000 -o mine.tests/found.toml")]
 pub(crate) struct FuzzArgs {
     /// The policy component, or the word `built-in`
     policy: PathBuf,

@@ -26,14 +26,18 @@ use crate::signing::Verified;
 const DEADLINE_MS: u64 = 5_000;
 
 /// Arguments of `policy test`.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag that is typed"
+)]
 #[derive(Debug, Args)]
 #[command(after_help = "\
+docs/cases.md describes how cases are written.
+
   dbmedic policy test mine.wasm
   dbmedic policy test mine.wasm --only 'lock*' --watch
   dbmedic policy test mine.wasm --coverage --min-rules 90 --junit report.xml
-  dbmedic policy test mine.wasm --capture INC-3 --recording today.jsonl -o mine.tests/inc-3.toml
-
-docs/cases.md describes how cases are written.")]
+  dbmedic policy test mine.wasm --capture INC-3 --recording today.jsonl -o mine.tests/inc-3.toml")]
 pub(crate) struct TestArgs {
     /// The policy component, or the word `built-in`
     #[arg(required_unless_present = "schema")]
@@ -49,7 +53,7 @@ pub(crate) struct TestArgs {
     /// Print the whole result as JSON
     #[arg(long)]
     json: bool,
-    /// Write the result as JUnit XML as well
+    /// Write the result as XML for build servers, in the format of junit, as well
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
     /// Show what of the policy the cases show: rules, answers, bounds of parameters

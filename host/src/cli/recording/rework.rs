@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tempfile::TempPath;
@@ -22,19 +23,15 @@ const AROUND_MS: u64 = 60_000;
 pub(super) fn cut(args: &CutArgs) -> Ended {
     let reader = RecordingReader::open(&args.recording)?;
     let started_ms = reader.header().started_ms;
-    let (from_ms, until_ms) = match &args.incident {
-        Some(incident) => around(&args.recording, incident)?,
-        None => {
-            let at = |time: Option<std::time::Duration>| {
-                time.map(|time| {
-                    started_ms + u64::try_from(time.as_millis()).unwrap_or(u64::MAX - started_ms)
-                })
-            };
-            (
-                at(args.from).unwrap_or(0),
-                at(args.until).unwrap_or(u64::MAX),
-            )
-        }
+    let (from_ms, until_ms) = if let Some(incident) = &args.incident {
+        around(&args.recording, incident)?
+    } else {
+        let at = |time: Option<Duration>| {
+            let after_ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            time.map(|time| started_ms.saturating_add(after_ms(time)))
+        };
+        let until_ms = at(args.until).unwrap_or(u64::MAX);
+        (at(args.from).unwrap_or(0), until_ms)
     };
     if from_ms > until_ms {
         bail!("the part would end before it begins; --from comes before --until");

@@ -39,7 +39,7 @@ impl<'t> Section<'_, 't> {
     }
 
     /// The same, with lists of whole numbers and of texts.
-    pub(crate) fn values(&mut self) -> Vec<Setting> {
+    fn values(&mut self) -> Vec<Setting> {
         self.is_free(Shape::ValuesAndLists);
         self.entries_as_values(true)
     }
@@ -149,6 +149,11 @@ fn list_of(value: &DeValue<'_>) -> Option<Value> {
         numbers.map(Value::Integers)
     };
     texts.map(Value::Texts).or_else(numbers)
+}
+
+/// Every entry of a table as a setting, lists among them.
+pub(crate) fn values(section: &mut Section<'_, '_>) -> Vec<Setting> {
+    section.values()
 }
 
 /// Every entry of a table as a setting.

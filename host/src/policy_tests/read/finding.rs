@@ -1,7 +1,7 @@
 //! What is put to a policy: a finding with its facts, evidence and repairs, or the end of a repair.
 
 use super::{LONGEST_MS, MOST, names, owned, required, time};
-use crate::document::Section;
+use crate::document::{self, Section};
 use crate::model::{
     Anomaly, Candidate, CascadeLevel, DataLoss, DetectionMethod, Fact, Finding, MethodScore,
     Outcome, OutcomeResult, Precondition, Severity,
@@ -40,7 +40,7 @@ pub(in crate::policy_tests) const BAD: f64 = 0.5;
 pub(super) fn finding(section: &mut Section<'_, '_>) -> Finding {
     let right = "a problem's kind, for example `wal.corrupt-frame`";
     let kind = required(section, "kind", right);
-    let facts = section.table("facts", |facts| facts.values());
+    let facts = section.table("facts", document::values);
     let right = "the identifiers of repairs that the host offers";
     let plain = names(section, "candidates", right).into_iter();
     let mut candidates: Vec<Candidate> = plain.map(offered).collect();

@@ -83,7 +83,7 @@ fn constraint(constraint: &ConstraintState) -> Table {
     table.text("metric", &constraint.metric, &constraint.name);
     table.add(
         "status",
-        quoted(words::of(&words::STATUS, constraint.status)),
+        quoted(words::of(&words::STATUS, &constraint.status)),
     );
     table.add("value", number(constraint.value));
     table.maybe("lower", constraint.lower.map(number));

@@ -170,14 +170,6 @@ impl Guest for Hostile {
             },
             "read-telemetry" => read_telemetry(good),
             "counter" => count(good, &context.memory),
-            "flap" => Verdict {
-                level: match context.memory.first() {
-                    Some(1) => EscalationLevel::Normal,
-                    _ => EscalationLevel::Warn,
-                },
-                memory: vec![u8::from(context.memory.first() != Some(&1))],
-                ..good
-            },
             other => return believe(other, good, &context.memory),
         })
     }
@@ -311,6 +303,14 @@ fn believe(how: &str, good: Verdict, memory: &[u8]) -> Result<Verdict, Reason> {
                 0..1000 => Classification::Hiccup,
                 _ => Classification::Crisis,
             }),
+            ..good
+        },
+        "flap" => Verdict {
+            level: match memory.first() {
+                Some(1) => EscalationLevel::Normal,
+                _ => EscalationLevel::Warn,
+            },
+            memory: vec![u8::from(memory.first() != Some(&1))],
             ..good
         },
         "memory-index" => Verdict {

@@ -44,15 +44,14 @@ pub(super) fn run(args: &CaptureArgs, path: &Path) -> Ended {
         bail!("name an incident");
     };
     let (policy, _) = load(path)?;
-    let (happened, settings) = match &args.recording {
-        Some(recording) => from_recording(recording, incident, &policy)?,
-        None => {
-            let log = match &args.log {
-                Some(log) => log.clone(),
-                None => args.state.existing()?.join("decisions"),
-            };
-            from_log(&log, incident)?
-        }
+    let (happened, settings) = if let Some(recording) = &args.recording {
+        from_recording(recording, incident, &policy)?
+    } else {
+        let log = match &args.log {
+            Some(log) => log.clone(),
+            None => args.state.existing()?.join("decisions"),
+        };
+        from_log(&log, incident)?
     };
     let parameters = known(&policy, settings);
     let name = format!("{incident}: {}", subject_of(&happened));

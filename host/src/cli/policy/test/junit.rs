@@ -1,4 +1,4 @@
-//! The result of test cases as JUnit XML, which build servers read.
+//! The result of test cases as `JUnit` XML, which build servers read.
 
 use std::fmt::Write as _;
 
