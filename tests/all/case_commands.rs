@@ -77,7 +77,8 @@ fn a_failing_case_shows_what_happened_around_the_nearest_answer() {
     let json = test(&file, &["--json"]);
     let report: Value = serde_json::from_str(&data(&json)).unwrap();
     let timeline = &report["cases"][0]["timelines"][0];
-    let moment = &timeline["moments"][timeline["at"].as_u64().unwrap() as usize];
+    let moments = timeline["moments"].as_array().unwrap();
+    let moment = &moments[usize::try_from(timeline["at"].as_u64().unwrap()).unwrap()];
     assert_eq!(moment["at_ms"], 20_000, "{report}");
     assert_eq!(
         moment["said"]["reasons"][0]["rule"], "lock.too-fresh",
