@@ -79,6 +79,17 @@ pub struct Case {
     pub never: Never,
 }
 
+impl Case {
+    /// Takes the metrics out of every event.
+    pub fn forget_metrics(&mut self) {
+        if let Story::Events(events) = &mut self.story {
+            for step in &mut events.steps {
+                step.known.metrics.clear();
+            }
+        }
+    }
+}
+
 /// What happens in a case.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Story {

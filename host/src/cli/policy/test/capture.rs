@@ -12,7 +12,7 @@ use crate::decision_log::{self, newest_begin};
 use crate::model::Setting;
 use crate::policy::Policy;
 use crate::policy_tests::capture::{CaptureError, Happened, capture, from_recording, incident_of};
-use crate::policy_tests::{self, CaseFile, write};
+use crate::policy_tests::{self, CaseFile, FILE_BYTES, write};
 
 /// What is captured, and from where.
 #[derive(Debug, Args)]
@@ -55,8 +55,22 @@ pub(super) fn run(args: &CaptureArgs, path: &Path) -> Ended {
     };
     let parameters = known(&policy, settings);
     let name = format!("{incident}: {}", subject_of(&happened));
-    let case = capture(&name, incident, parameters, &happened)?;
-    let text = write::file(std::slice::from_ref(&case));
+    let mut case = capture(&name, incident, parameters, &happened)?;
+    let mut text = write::file(std::slice::from_ref(&case));
+    if text.len() > FILE_BYTES {
+        case.forget_metrics();
+        text = write::file(std::slice::from_ref(&case));
+        complain(
+            "with all metrics it would be larger than a file of cases may be; they are left out",
+        );
+    }
+    if text.len() > FILE_BYTES {
+        bail!(
+            "{incident} would be a case of {} bytes, more than is read; make the recording itself a case, \
+             with `recording = \"FILE\"`",
+            text.len()
+        );
+    }
     match &args.output {
         Some(file) => {
             super::super::write_new(file, text.as_bytes(), 0o644)?;
