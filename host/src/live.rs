@@ -12,7 +12,7 @@ mod written;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -24,7 +24,6 @@ use crate::decision_log::DecisionLog;
 use crate::gate::{Gate, KnownStanding};
 use crate::guard::ApprovedRepair;
 use crate::health::{CheckKind, CheckReport, Health};
-use crate::journal::{Journal, JournalEntry};
 use crate::pipeline::{
     BreakerRecords, Carried, Effect, Event, Pipeline, PipelineOptions, Policies,
 };
@@ -36,13 +35,15 @@ use crate::signature_dir::SignatureWatch;
 use crate::sqlite::raw::RawProcess;
 use crate::sqlite::repairs::SqliteRepairs;
 use crate::sqlite::worker::{Areas, Place};
-use crate::state_dir::{CarriedOver, StateDir, StateError};
+use crate::state_dir::{StateDir, StateError};
+use crate::store::{CarriedOver, JournalEntry, Store};
 use crate::watch::{Pace, Site};
 
 use preserve::{OfTarget, Preserver};
-use written::Written;
+use run::Message;
+use written::{Step, Written};
 
-pub use run::RunEnded;
+pub use run::{Commands, RunEnded};
 pub use told::{Listener, OPEN_REPAIR, Told, ToldAt};
 
 /// What the pipeline asks the driver for.
@@ -70,8 +71,8 @@ pub struct Setup {
     pub pace: Pace,
     /// Where dbmedic keeps its own state.
     pub state_dir: StateDir,
-    /// The journal, open and exclusive.
-    pub journal: Journal,
+    /// The state, open and exclusive.
+    pub store: Store,
     /// Where every decision is written down; none when that is switched off.
     pub decision_log: Option<DecisionLog>,
     /// Where to keep a recording, and its header's particulars.
@@ -117,23 +118,25 @@ pub struct Live {
     resource_limits: Vec<Constraint>,
     calendar: Calendar,
     keeps_copies: bool,
+    send: mpsc::Sender<Message>,
+    receive: mpsc::Receiver<Message>,
 }
 
 impl Live {
     /// Closes what an earlier run left open, and makes ready.
     ///
     /// # Errors
-    /// When the journal, the carried state or the recording cannot be read or written, or when an
+    /// When the state or the recording cannot be read or written, or when an
     /// open repair can neither be finished nor taken back.
     pub fn start(setup: Setup, tell: &mut Listener<'_>) -> anyhow::Result<Self> {
         setup.state_dir.clear_unfinished()?;
+        for note in setup.store.notes() {
+            tell(now_ms(), Told::Note("state", note));
+        }
         let CarriedOver {
             mut carried,
             moved_ms,
-            commands_done,
-        } = setup.state_dir.load_carried()?;
-        // An older version did not say: then every command counts as heard.
-        let commands_done = commands_done.unwrap_or_else(|| setup.journal.last_command());
+        } = setup.store.carried()?;
         if let Some(text) = set_between_runs(moved_ms) {
             tell(now_ms(), Told::Note("clock", &text));
         }
@@ -148,9 +151,7 @@ impl Live {
             }
             Err(error) => return Err(error.into()),
         };
-        // A number that could not be carried stands in the journal.
-        let after = setup.journal.last_incident() + 1;
-        carried.next_incident = carried.next_incident.max(after);
+        let halted = halt_lost(&setup.store, &setup.sites, &mut carried, tell);
         carried.signers = setup.policies.signers();
         let unheard = setup
             .gate
@@ -177,10 +178,11 @@ impl Live {
             .into_iter()
             .map(|site| (site.name.clone(), Arc::new(site)))
             .collect();
+        let (send, receive) = mpsc::channel();
         let mut live = Self {
             pipeline: Pipeline::new(setup.options, setup.policies, carried),
             sites,
-            written: Written::new(setup.journal, setup.state_dir, commands_done),
+            written: Written::new(setup.store, setup.state_dir),
             preserver: Preserver::new(),
             recording,
             decision_log: setup.decision_log,
@@ -197,7 +199,14 @@ impl Live {
             resource_limits: setup.resource_limits,
             calendar: setup.calendar,
             keeps_copies: setup.keeps_copies,
+            send,
+            receive,
         };
+        // Times that were moved, and halts.
+        live.keep_carried(tell);
+        for repair_id in halted {
+            live.written.store.settle(&repair_id)?;
+        }
         if let Some(log) = &mut live.decision_log {
             live.pipeline.listen(true);
             for note in log.take_notes() {
@@ -206,7 +215,7 @@ impl Live {
         }
         live.clear_scratch();
         if let Some(event) = live.calendar_event() {
-            live.feed(&event, tell)?;
+            live.feed(&event, tell);
         }
         live.recover(tell)?;
         Ok(live)
@@ -226,7 +235,7 @@ impl Live {
     /// Finishes or takes back each repair that an earlier run left open.
     fn recover(&mut self, tell: &mut Listener<'_>) -> anyhow::Result<()> {
         let mut steps = Vec::new();
-        // Only what is configured now is touched: a journal gives nobody a right to other files, or to
+        // Only what is configured now is touched: a state gives nobody a right to other files, or to
         // end other processes.
         let site_of = |intent: &Intent| {
             let mut sites = self.sites.values();
@@ -240,7 +249,7 @@ impl Live {
             Some(acts_on(&self.areas(), &self.exe, &site.path, &may_end))
         };
         let recovered = repair_run::recover(
-            &self.written.journal,
+            &self.written.store,
             &SqliteRepairs,
             &site_of,
             &now_ms,
@@ -283,7 +292,7 @@ impl Live {
                     interrupted,
                 },
                 tell,
-            )?;
+            );
             self.unheard.extend(asked.of_policies);
         }
         Ok(())
@@ -296,7 +305,7 @@ impl Live {
     /// When something cannot be kept for the next run.
     pub fn finish(&mut self, tell: &mut Listener<'_>) -> anyhow::Result<()> {
         self.preserver.finish(tell);
-        self.written.finish(&self.pipeline, tell)
+        self.written.finish(&self.pipeline)
     }
 
     /// What the next run must know.
@@ -316,7 +325,17 @@ impl Live {
 
     /// Feeds an event, writes down what came of it, and carries out all but the repairs and the
     /// looks that it asks for, which are returned.
-    pub fn feed(&mut self, event: &Event, tell: &mut Listener<'_>) -> anyhow::Result<Asked> {
+    pub fn feed(&mut self, event: &Event, tell: &mut Listener<'_>) -> Asked {
+        self.feed_command(event, None, tell)
+    }
+
+    /// The same of an event that is a command of the journal, by its number there.
+    fn feed_command(
+        &mut self,
+        event: &Event,
+        heard: Option<u64>,
+        tell: &mut Listener<'_>,
+    ) -> Asked {
         let at_ms = event.at_ms();
         let effects = self.pipeline.step(event);
         if let Some(recording) = &mut self.recording
@@ -334,17 +353,9 @@ impl Live {
                 tell(at_ms, Told::Note("decision log", &text));
             }
         }
+        self.keep_step(event, &effects, heard, tell);
         let mut asked = Asked::default();
-        // What a person said comes only once.
-        let mut carry = event.is_of_person();
         for effect in effects {
-            if self.is_new(&effect) {
-                let entry = JournalEntry::Happened {
-                    effect: effect.clone(),
-                };
-                self.written.append(at_ms, entry, tell)?;
-            }
-            carry |= !matches!(effect, Effect::Noticed { .. } | Effect::Decided(_));
             tell(at_ms, Told::Effect(&effect));
             match effect {
                 Effect::Repair(repair) => asked.repairs.push(*repair),
@@ -363,10 +374,41 @@ impl Live {
                 _ => {}
             }
         }
-        if carry {
-            self.written.save_carried(&self.pipeline.carried(), tell);
-        }
-        Ok(asked)
+        asked
+    }
+
+    /// Keeps what came of an event, before any of it is carried out.
+    fn keep_step(
+        &mut self,
+        event: &Event,
+        effects: &[Effect],
+        heard: Option<u64>,
+        tell: &mut Listener<'_>,
+    ) {
+        let at_ms = event.at_ms();
+        let changes = |effect: &Effect| !matches!(effect, Effect::Noticed { .. } | Effect::Decided(_));
+        // What a person said comes only once.
+        let carry = event.is_of_person() || effects.iter().any(changes);
+        let new = effects.iter().filter(|effect| self.is_new(effect));
+        let entry = |effect: &Effect| JournalEntry::Happened {
+            effect: effect.clone(),
+        };
+        let step = Step {
+            entries: new.map(|effect| (at_ms, entry(effect))).collect(),
+            heard,
+            carried: carry.then(|| self.pipeline.carried()),
+            services: None,
+        };
+        self.written.keep(step, tell);
+    }
+
+    /// Keeps what the next run must know.
+    fn keep_carried(&mut self, tell: &mut Listener<'_>) {
+        let step = Step {
+            carried: Some(self.pipeline.carried()),
+            ..Step::default()
+        };
+        self.written.keep(step, tell);
     }
 
     /// Whether an effect belongs into the journal: everything but what repeats or is told elsewhere.
@@ -428,7 +470,7 @@ impl Live {
         let _turn = site.turn_to_repair();
         let on_step = &mut |step: &StepReport| tell(step.at_ms, Told::Step(step));
         Ok(repair_run::run(
-            &self.written.journal,
+            &self.written.store,
             &SqliteRepairs,
             approved,
             &place,
@@ -463,6 +505,44 @@ impl Live {
             }
         }
     }
+}
+
+/// Halts each target that a repair was at work on, as another database knew that is damaged or gone. Says which
+/// repairs these were.
+fn halt_lost(
+    store: &Store,
+    sites: &[Site],
+    carried: &mut Carried,
+    tell: &mut Listener<'_>,
+) -> Vec<String> {
+    let mut halted = Vec::new();
+    for intent in store.lost() {
+        let (repair, id) = (&intent.candidate.id, &intent.repair_id);
+        let mut is_target = false;
+        for site in sites.iter().filter(|site| is_same_file(&site.path, &intent.path)) {
+            is_target = true;
+            let why = format!(
+                "{repair} ({id}) was under way when the state was lost: what it did is not known; look at the \
+                 database, then `dbmedic release {}`",
+                site.name
+            );
+            tell(now_ms(), Told::Note("halt", &format!("{}: {why}", site.name)));
+            let target = carried.targets.entry(site.name.clone()).or_default();
+            target.guard.halted.get_or_insert(why);
+        }
+        if is_target {
+            halted.push(id.clone());
+        } else {
+            let text = format!(
+                "{repair} of {} ({}) was under way when the state was lost, and is left as it is: this database \
+                 is not a target here",
+                intent.target,
+                intent.path.display()
+            );
+            tell(now_ms(), Told::Note(OPEN_REPAIR, &text));
+        }
+    }
+    halted
 }
 
 /// Where a repair of a database acts. Where there can be no copies, the repair says so.

@@ -8,16 +8,12 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::guard::ApprovedRepair;
-use crate::journal::{Journal, JournalEntry, JournalError, OpenRepair};
 use crate::model::{DataLoss, Outcome, OutcomeResult};
 use crate::repair::{Intent, Proof, Repair, Repairs, Resume, Site};
+use crate::store::{OpenRepair, Store, StoreError};
 
 /// The step under which an undo stands in the journal.
 const UNDO: &str = "undo";
-
-/// Room in the journal that a repair takes before it begins, bytes: for its own entries, which are
-/// some kilobytes, and for what others write meanwhile.
-const ROOM_BYTES: u64 = 256 << 10;
 
 /// Steps of one repair that were begun, and begun again, after which it is no longer finished but
 /// taken back: a step that kills dbmedic each time must not kill it for ever.
@@ -61,19 +57,19 @@ pub struct Ended {
 /// is for the caller to heed before or after.
 ///
 /// # Errors
-/// Only when the journal cannot be written any more once the repair has begun: then nothing further
+/// Only when the store cannot be written any more once the repair has begun: then nothing further
 /// is done, and the next start closes it. Everything else that goes wrong is an outcome.
 pub fn run(
-    journal: &Journal,
+    store: &Store,
     repairs: &dyn Repairs,
     approved: &ApprovedRepair,
     site: &Site,
     clock: &Clock<'_>,
     on_step: &mut OnStep<'_>,
-) -> Result<Ended, JournalError> {
+) -> Result<Ended, StoreError> {
     let begun_ms = clock();
     let mut intent = Intent {
-        repair_id: journal.new_repair_id(),
+        repair_id: store.new_repair_id(),
         target: approved.target().to_owned(),
         // Whoever recovers it may run in another directory.
         path: std::path::absolute(&site.path).unwrap_or_else(|_| site.path.clone()),
@@ -87,19 +83,13 @@ pub fn run(
     match repairs.prepare(&mut intent, site) {
         // From here on it is made of nothing but its intent, as it would be after a crash.
         Ok(mut repair) => {
-            let entry = JournalEntry::RepairIntended(Box::new(intent.clone()));
-            let begun = journal.reserve(ROOM_BYTES);
-            match begun.and_then(|()| journal.append(clock(), &entry)) {
-                Ok(_) => {}
-                Err(error @ JournalError::Unusable { .. }) => return Err(error),
+            if let Err(error) = store.begin_repair(clock(), &intent) {
                 // Nothing was begun: the disk is full, and may have room the next time.
-                Err(error) => {
-                    let reason = format!("it cannot be written down: {error}");
-                    return Ok(not_begun(&intent, begun_ms, clock(), reason));
-                }
+                let reason = format!("it cannot be written down: {error}");
+                return Ok(not_begun(&intent, begun_ms, clock(), reason));
             }
             let run = Run {
-                journal,
+                store,
                 intent: &intent,
                 clock,
                 begun_ms,
@@ -148,16 +138,16 @@ pub struct RecoveredRepair {
 /// point and run again.
 ///
 /// # Errors
-/// When the journal cannot be written.
+/// When the store cannot be read or written.
 pub fn recover(
-    journal: &Journal,
+    store: &Store,
     repairs: &dyn Repairs,
     site_of: &dyn Fn(&Intent) -> Option<Site>,
     clock: &Clock<'_>,
     on_step: &mut OnStep<'_>,
-) -> Result<Recovered, JournalError> {
+) -> Result<Recovered, StoreError> {
     let mut recovered = Recovered::default();
-    for OpenRepair { intent, steps } in journal.open_repairs() {
+    for OpenRepair { intent, steps } in store.open_repairs()? {
         // The number names a directory of copies: nothing else may stand there.
         let site = site_of(&intent).filter(|_| is_repair_id(&intent.repair_id));
         let Some(site) = site else {
@@ -165,7 +155,7 @@ pub fn recover(
             continue;
         };
         let run = Run {
-            journal,
+            store,
             intent: &intent,
             clock,
             begun_ms: clock(),
@@ -180,7 +170,7 @@ pub fn recover(
     Ok(recovered)
 }
 
-/// Whether an identifier is one that [`Journal::new_repair_id`] gives.
+/// Whether an identifier is one that [`Store::new_repair_id`] gives.
 fn is_repair_id(id: &str) -> bool {
     let number = id.strip_prefix("R-");
     number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
@@ -188,7 +178,7 @@ fn is_repair_id(id: &str) -> bool {
 
 /// One repair under way.
 struct Run<'a> {
-    journal: &'a Journal,
+    store: &'a Store,
     intent: &'a Intent,
     clock: &'a Clock<'a>,
     begun_ms: u64,
@@ -203,7 +193,7 @@ impl Run<'_> {
         site: &Site,
         begun: Vec<String>,
         on_step: &mut OnStep<'_>,
-    ) -> Result<(Outcome, bool), JournalError> {
+    ) -> Result<(Outcome, bool), StoreError> {
         let mut repair = match repairs.resumed(self.intent, site) {
             Ok(repair) => repair,
             Err(error) => {
@@ -247,7 +237,7 @@ impl Run<'_> {
         mut begun: Vec<String>,
         from: usize,
         on_step: &mut OnStep<'_>,
-    ) -> Result<Outcome, JournalError> {
+    ) -> Result<Outcome, StoreError> {
         let resumed = !begun.is_empty();
         for step in &self.intent.plan[from..] {
             self.begin(&step.name, &step.what, on_step)?;
@@ -273,7 +263,7 @@ impl Run<'_> {
         }
     }
 
-    fn proven(&self, proof: &Proof, on_step: &mut OnStep<'_>) -> Result<Outcome, JournalError> {
+    fn proven(&self, proof: &Proof, on_step: &mut OnStep<'_>) -> Result<Outcome, StoreError> {
         let text = proof.to_string();
         self.tell("verify", &text, on_step);
         let notes = proof.notes();
@@ -286,7 +276,7 @@ impl Run<'_> {
         begun: &[String],
         why: &str,
         on_step: &mut OnStep<'_>,
-    ) -> Result<Outcome, JournalError> {
+    ) -> Result<Outcome, StoreError> {
         self.begin(UNDO, why, on_step)?;
         let notes = vec![format!("steps that were begun: {}", begun.join(", "))];
         let (result, reason) = match repair.undo(begun) {
@@ -297,13 +287,8 @@ impl Run<'_> {
     }
 
     /// Writes down that a step begins, before it does.
-    fn begin(&self, step: &str, what: &str, on_step: &mut OnStep<'_>) -> Result<(), JournalError> {
-        let entry = JournalEntry::RepairStep {
-            repair_id: self.intent.repair_id.clone(),
-            incident: self.intent.finding.incident.clone(),
-            step: step.to_owned(),
-        };
-        self.journal.append((self.clock)(), &entry)?;
+    fn begin(&self, step: &str, what: &str, on_step: &mut OnStep<'_>) -> Result<(), StoreError> {
+        self.store.begin_step((self.clock)(), self.intent, step)?;
         self.tell(step, what, on_step);
         Ok(())
     }
@@ -322,7 +307,7 @@ impl Run<'_> {
         result: OutcomeResult,
         reason: String,
         loss: Option<DataLoss>,
-    ) -> Result<Outcome, JournalError> {
+    ) -> Result<Outcome, StoreError> {
         self.close_with(result, reason, loss, Vec::new())
     }
 
@@ -332,15 +317,11 @@ impl Run<'_> {
         reason: String,
         loss: Option<DataLoss>,
         notes: Vec<String>,
-    ) -> Result<Outcome, JournalError> {
+    ) -> Result<Outcome, StoreError> {
         let now_ms = (self.clock)();
         let ended = outcome(self.intent, self.begun_ms, now_ms, result, reason, loss);
         let outcome = Outcome { notes, ..ended };
-        let entry = JournalEntry::RepairClosed {
-            repair_id: self.intent.repair_id.clone(),
-            outcome: outcome.clone(),
-        };
-        self.journal.append(now_ms, &entry)?;
+        self.store.close_repair(now_ms, self.intent, &outcome)?;
         Ok(outcome)
     }
 }

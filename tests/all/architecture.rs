@@ -66,10 +66,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "regular_file",
         ],
     ),
+    ("command", &["clock", "model", "pipeline"]),
     (
         "gate",
         &[
             "clock",
+            "command",
             "digest",
             "model",
             "own_dir",
@@ -121,12 +123,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "row_values",
         &["digest", "own_dir", "path_trust", "sqlite_state"],
     ),
-    ("command", &["clock", "model", "pipeline"]),
     (
         "state_dir",
         &[
-            "clock",
-            "command",
             "detect",
             "digest",
             "health",
@@ -134,13 +133,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "operations",
             "own_dir",
             "path_trust",
-            "pipeline",
             "row_values",
         ],
     ),
     (
-        "journal",
+        "store",
         &[
+            "clock",
             "command",
             "digest",
             "escape",
@@ -152,7 +151,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "repair",
         ],
     ),
-    ("repair_run", &["guard", "journal", "model", "repair"]),
+    ("repair_run", &["guard", "model", "repair", "store"]),
     (
         "sqlite",
         &[
@@ -187,12 +186,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "calendar",
             "clock",
+            "command",
             "constraint",
             "decision_log",
             "gate",
             "guard",
             "health",
-            "journal",
             "pipeline",
             "policy",
             "recording",
@@ -201,6 +200,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "signature_dir",
             "sqlite",
             "state_dir",
+            "store",
             "watch",
         ],
     ),
@@ -214,7 +214,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "diagnose",
             "gate",
             "guard",
-            "journal",
             "live",
             "model",
             "pipeline",
@@ -224,6 +223,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "signature",
             "signature_dir",
             "state_dir",
+            "store",
             "watch",
         ],
     ),
@@ -243,7 +243,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "pipeline",
             "repair_run",
             "report",
-            "state_dir",
         ],
     ),
     ("replay", &["pipeline", "policy", "recording"]),
@@ -264,7 +263,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "gate",
             "guard",
             "health",
-            "journal",
             "live",
             "logging",
             "model",
@@ -285,6 +283,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "sqlite",
             "sqlite_state",
             "state_dir",
+            "store",
             "table",
             "watch",
         ],
@@ -471,6 +470,16 @@ fn the_pure_stages_read_no_clock() {
                 assert!(!text.contains(clock), "{}: {clock}", path.display());
             }
         }
+    }
+}
+
+/// The process that watches opens no database under care: workers do. The one that it opens itself is its state.
+#[test]
+fn only_the_store_opens_a_database_in_the_main_process() {
+    for (module, path, text) in sources() {
+        // The demo's own workload and its proofs run in processes of their own.
+        let may = ["store", "sqlite", "demo"].contains(&module.as_str());
+        assert!(may || !text.contains("rusqlite::"), "{}", path.display());
     }
 }
 

@@ -294,7 +294,7 @@ fn a_full_disk_keeps_the_watch_and_holds_repairs_back() {
     teller.fill_the_disk(true);
     let holder = hold_write_lock(&scene).unwrap();
     teller.until("the watch goes on");
-    teller.until("it cannot be written down: journal");
+    teller.until("it cannot be written down: state");
     assert!(holder.is_running());
     teller.fill_the_disk(false);
     teller.until("written again; nothing is missing");

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output};
 
+use dbmedic::store::Reader;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -165,9 +166,12 @@ fn a_state_directory_that_vanishes_is_made_again() {
     fs::rename(ward.path("state"), ward.path("gone")).unwrap();
     ward.until_logged("was made again");
     // The incident is the same one, and is healed as if nothing had been.
-    let carried = fs::read_to_string(ward.path("state/carried.json")).unwrap();
-    assert!(carried.contains("INC-1"), "{carried}");
     let state = ward.path("state");
+    wait_for("the incident to be known there", || {
+        let carried = Reader::open(&state).ok()??.carried().ok()?.carried;
+        let incidents = &carried.targets.get("shop")?.incidents;
+        (incidents.first()?.finding.incident == "INC-1").then_some(())
+    });
     let approve = || {
         let state = state.to_str().unwrap();
         let approved = run(&["approve", "INC-1", "--state-dir", state]);

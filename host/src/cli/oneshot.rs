@@ -69,10 +69,10 @@ pub(crate) struct RepairArgs {
     /// Committed transactions that a repair may lose at most
     #[arg(long, value_name = "N")]
     max_loss_commits: Option<u64>,
-    /// End this very process with SIGKILL right before the Nth entry of the journal (crash tests)
+    /// End this very process with SIGKILL right before the Nth write of its state (crash tests)
     #[arg(long, hide = true, value_name = "N")]
     kill_before: Option<u64>,
-    /// End this very process with SIGKILL right after the Nth entry of the journal (crash tests)
+    /// End this very process with SIGKILL right after the Nth write of its state (crash tests)
     #[arg(long, hide = true, value_name = "N")]
     kill_after: Option<u64>,
 }
@@ -176,7 +176,7 @@ pub(crate) fn repair(args: &RepairArgs) -> Ended {
     }
     let mut setup = assemble(&config, None, 0)?;
     setup.keeps_copies = args.apply;
-    setup.journal.kill_at(args.kill_before, args.kill_after);
+    setup.store.kill_at(args.kill_before, args.kill_after);
     let visit = visit(setup, &args.visit, Snapshots::Taken)?;
     if args.visit.json {
         say_json(&visit)?;
@@ -251,7 +251,7 @@ fn roots_state_dir(args: &VisitArgs) -> anyhow::Result<PathBuf> {
                 .with_context(|| part.display().to_string())?;
         }
     }
-    complain(&format!("journal and copies are kept in {}", dir.display()));
+    complain(&format!("state and copies are kept in {}", dir.display()));
     Ok(dir)
 }
 
@@ -356,7 +356,7 @@ fn visit(setup: Setup, args: &VisitArgs, snapshots: Snapshots) -> anyhow::Result
                     visit.take(effect);
                 }
                 tell(at_ms, told);
-            })?;
+            });
             // What was refused may be refused for ever: it is not waited for.
             let refused = matches!(&event, Event::RepairEnded { outcome, .. }
                 if outcome.outcome_result == OutcomeResult::Refused);

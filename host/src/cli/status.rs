@@ -13,10 +13,10 @@ use super::quiet::{silence_line, silences};
 use super::{Ended, StateArgs, complain, say, say_json};
 use crate::clock::wall_ms;
 use crate::health::{CheckKind, CheckReport, Health, Status};
-use crate::journal::Journal;
 use crate::model::Silence;
 use crate::report::ago;
 use crate::state_dir::{HealthOfTargets, StateDir};
+use crate::store::Store;
 
 /// What is shown: what a run keeps of its targets, and the silences in force.
 #[derive(Serialize)]
@@ -83,7 +83,7 @@ pub(crate) fn run(args: &StatusArgs) -> Ended {
         for line in lines(&health, wall_ms()).into_iter().chain(silences) {
             say(&line)?;
         }
-        if !Journal::is_in_use(&state_dir) {
+        if !Store::is_in_use(&state_dir) {
             complain(&format!(
                 "no dbmedic runs with {}: this was so {}",
                 state_dir.display(),

@@ -69,7 +69,10 @@ pub(crate) fn run(args: &RunArgs) -> Ended {
             Next::End => break,
             Next::Again => former = None,
             Next::With(next) => {
-                note("reload", &changes(&args.config, &loaded.config, &next.config));
+                note(
+                    "reload",
+                    &changes(&args.config, &loaded.config, &next.config),
+                );
                 former = Some(std::mem::replace(&mut loaded, *next));
             }
         }
@@ -143,8 +146,8 @@ fn watch(
             complete(&mut next, args)?;
             Ok(next)
         };
-        let present = &loaded.config;
-        let next = scope.spawn(|| wishes.next_configuration(present, look_anew.as_deref(), load));
+        let (present, look_anew) = (&loaded.config, look_anew.as_deref());
+        let next = scope.spawn(move || wishes.next_configuration(present, look_anew, load));
         let ended = live.run(&wishes.stop, &mut |at_ms, told| output.tell(at_ms, &told));
         wishes.stop.store(true, Ordering::SeqCst);
         let next = next.join();

@@ -1,4 +1,4 @@
-//! The control socket: how `dbmedic policy ...` talks to a running dbmedic.
+//! The control socket: how commands talk to a running dbmedic.
 //!
 //! A Unix socket in the state directory, for its owner alone; who connects must be the same user,
 //! or root. It carries requests and replies, and knows nothing of what they mean.
@@ -56,7 +56,7 @@ impl Server {
     ) -> io::Result<Self> {
         // Who may put files there could put another socket in the place of this one.
         let own = OwnDir::open(state_dir)?;
-        // Left behind by a dbmedic that was killed; the journal's lock says that none is running.
+        // Left behind by a dbmedic that was killed; the lock of the state says that none is running.
         own.remove_if_there(NAME)?;
         let listener = at(&own, |path| UnixListener::bind(path))?;
         let private = Mode::from_raw_mode(0o600);
@@ -159,8 +159,7 @@ fn serve(stream: &UnixStream, ask: &impl Fn(Asked) -> bool) -> io::Result<()> {
     };
     let (send, replies) = mpsc::channel();
     if !ask((request, send)) {
-        let stopping = Reply::Error("dbmedic is stopping".to_owned());
-        return write_line(&mut out, &stopping);
+        return write_line(&mut out, &Reply::Stopping);
     }
     loop {
         match replies.recv_timeout(GONE) {
@@ -175,7 +174,7 @@ fn serve(stream: &UnixStream, ask: &impl Fn(Asked) -> bool) -> io::Result<()> {
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
-    write_line(&mut out, &Reply::Error("dbmedic is stopping".to_owned()))
+    write_line(&mut out, &Reply::Stopping)
 }
 
 /// Whether a peer is gone, so that nobody reads what it is told.
@@ -208,6 +207,9 @@ pub enum AskError {
     /// The talk broke off.
     #[error("talking to the running dbmedic")]
     Io(#[source] io::Error),
+    /// It stops, or begins anew, and did nothing.
+    #[error("dbmedic is stopping")]
+    Stopping,
     /// It said no.
     #[error("{0}")]
     Refused(String),
@@ -241,6 +243,7 @@ pub fn ask(
         let last = reply.is_last();
         match reply {
             Reply::Error(text) => return Err(AskError::Refused(text)),
+            Reply::Stopping => return Err(AskError::Stopping),
             reply => heard(reply),
         }
         if last {

@@ -1,33 +1,36 @@
 //! The loop of a live run: watchers, repairs and the gate send, the pipeline is fed.
 
-use std::collections::VecDeque;
+use std::cell::Cell;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use super::preserve::TAKES_LONG_MS;
+use super::written::Step;
 use super::{Listener, Live, Told, acts_on};
 use crate::clock::{now_ms, wall_clock_note};
-use crate::gate::{GateHandle, GateRecord, Order};
+use crate::command::Request;
+use crate::gate::{GateHandle, GateRecord, Order, Reply, Service};
 use crate::guard::ApprovedRepair;
-use crate::journal::{JournalEntry, JournalError, JournalledCommand};
 use crate::pipeline::{Carried, Event};
 use crate::repair_run::{self, StepReport};
 use crate::sqlite::repairs::SqliteRepairs;
 use crate::sqlite::worker::Pool;
-use crate::state_dir::{StateDir, Waiting};
+use crate::state_dir::StateDir;
+use crate::store::{JournalEntry, Kept, Row, Store, StoreError, WaitingCommand};
 use crate::watch::{Looker, Watched, Watcher};
 
 /// Between two times that the baselines are kept, milliseconds: what a crash forgets at most.
 const SAVE_BASELINES_MS: u64 = 600_000;
 
-/// Between two times that words of people are looked for, and that health is kept for others to read,
-/// milliseconds.
-const INBOX_MS: u64 = 100;
+/// Between two looks whether the state directory is in its place, and between two times that health is kept for
+/// others to read, milliseconds.
+const IN_PLACE_MS: u64 = 100;
 const KEEP_HEALTH_MS: u64 = 500;
 
 /// Repairs that were approved: one is at work at a time, and one that takes long holds up no other.
@@ -56,17 +59,70 @@ impl Repairs {
     }
 }
 
-/// What a watcher or a repair sends.
-enum Message {
+/// What a watcher, a repair, the gate or a person sends.
+pub(super) enum Message {
     Watched(String, Watched),
     Step(StepReport),
     RepairEnded {
         target: String,
-        ended: Result<repair_run::Ended, JournalError>,
+        ended: Result<repair_run::Ended, StoreError>,
     },
     Gate(Order),
-    /// A step of a policy that could not be written down when it was taken.
-    Unwritten(u64, Box<GateRecord>),
+    /// What the gate wants written down.
+    OfPolicies(OfPolicies),
+    /// A command, and where the answer goes.
+    Said(Box<Request>, mpsc::Sender<Reply>),
+}
+
+/// What the gate wants written down: steps that policies took, and which are in service where that is new.
+pub(super) struct OfPolicies {
+    at_ms: u64,
+    records: Vec<GateRecord>,
+    services: Option<BTreeMap<String, Service>>,
+}
+
+impl OfPolicies {
+    fn kept(&self) -> Result<Kept, StoreError> {
+        let records = self.records.iter().cloned();
+        let row = |record| Row::of(self.at_ms, &JournalEntry::Policy(record));
+        Ok(Kept {
+            entries: records.map(row).collect::<Result<_, _>>()?,
+            services: self.services.clone(),
+            ..Kept::default()
+        })
+    }
+}
+
+impl From<OfPolicies> for Step {
+    fn from(of: OfPolicies) -> Self {
+        let entry = |record| (of.at_ms, JournalEntry::Policy(record));
+        Self {
+            entries: of.records.into_iter().map(entry).collect(),
+            services: of.services,
+            ..Self::default()
+        }
+    }
+}
+
+/// Gives commands to a live run in this process.
+#[derive(Debug, Clone)]
+pub struct Commands(mpsc::Sender<Message>);
+
+impl Commands {
+    /// Gives a command; says what was written down of it.
+    ///
+    /// # Errors
+    /// It was not: nothing comes of it.
+    pub fn give(&self, request: Request) -> anyhow::Result<String> {
+        let (send, answer) = mpsc::channel();
+        // A run that is over answers nothing.
+        drop(self.0.send(Message::Said(Box::new(request), send)));
+        match answer.recv() {
+            Ok(Reply::Done(text)) => Ok(text),
+            Ok(Reply::Error(text)) => bail!(text),
+            _ => bail!("dbmedic is stopping"),
+        }
+    }
 }
 
 /// How a run ended.
@@ -84,14 +140,13 @@ impl Live {
     /// # Errors
     /// When a thread cannot be started, or something cannot be kept for the next run.
     pub fn run(mut self, stop: &AtomicBool, tell: &mut Listener<'_>) -> anyhow::Result<RunEnded> {
-        let (send, receive) = mpsc::channel::<Message>();
         self.catch_up(tell)?;
-        let gate = self.start_gate(&send, tell)?;
-        let watcher = self.start_watching(&send)?;
+        let gate = self.start_gate(tell)?;
+        let watcher = self.start_watching()?;
         let mut repairs = Repairs::default();
         // Whether what is written down stays.
         let mut is_kept = true;
-        let mut next_inbox_ms = 0;
+        let mut next_in_place_ms = 0;
         let mut next_health_ms = 0;
         let mut next_tick_ms = now_ms();
         let mut next_save_ms = now_ms() + SAVE_BASELINES_MS;
@@ -102,22 +157,22 @@ impl Live {
                 break;
             }
             let mut events = Vec::new();
-            // What is said while it stops is heard by the next run.
-            let mut commands = Vec::new();
-            if !stopping && now_ms() >= next_inbox_ms {
-                next_inbox_ms = now_ms() + INBOX_MS;
+            let mut heard = None;
+            if !stopping && now_ms() >= next_in_place_ms {
+                next_in_place_ms = now_ms() + IN_PLACE_MS;
                 is_kept = self.written.is_in_place(tell);
-                if is_kept {
-                    commands = self.commands(tell)?;
-                } else if repairs.running.is_empty()
+                if !is_kept
+                    && repairs.running.is_empty()
                     && !self.preserver.is_busy()
                     && let Some(again) = self.written.make_again()
                 {
+                    drop(watcher);
+                    drop(gate);
                     return self.go_on_in(&again, tell);
                 }
             }
             let pause = Duration::from_millis(next_tick_ms.saturating_sub(now_ms()).clamp(1, 100));
-            match receive.recv_timeout(pause) {
+            match self.receive.recv_timeout(pause) {
                 Ok(Message::Watched(target, Watched::Seen(looked))) => {
                     self.late.remove(&target);
                     events.push(Event::Observed(*looked));
@@ -136,11 +191,22 @@ impl Live {
                 }
                 Ok(Message::Step(step)) => tell(step.at_ms, Told::Step(&step)),
                 Ok(Message::Gate(order)) => events.extend(self.obey(order, tell)),
-                Ok(Message::Unwritten(at_ms, record)) => {
-                    let entry = JournalEntry::Policy(*record);
-                    self.written.append(at_ms, entry, tell)?;
+                Ok(Message::OfPolicies(of)) => self.written.keep(of.into(), tell),
+                Ok(Message::Said(request, answer)) => {
+                    let told = match self.write_down(&request, is_kept && !stopping, tell) {
+                        Ok((text, said)) => {
+                            if let Some((seq, event)) = said {
+                                heard = Some(seq);
+                                events.push(event);
+                            }
+                            Reply::Done(text)
+                        }
+                        Err(reply) => reply,
+                    };
+                    // Who asked may have gone away.
+                    drop(answer.send(told));
                 }
-                // Without a journal nothing may be done: the next start closes what is open.
+                // Without a store nothing may be done: the next start closes what is open.
                 Ok(Message::RepairEnded { target, ended }) => {
                     repairs.ended(&target);
                     let repair_run::Ended { outcome, begun } = ended?;
@@ -169,18 +235,14 @@ impl Live {
             if now_ms() >= next_tick_ms {
                 next_tick_ms = now_ms() + self.pace.tick_interval_ms;
                 let health = self.health_of_targets();
-                self.written.retry(&self.pipeline, &health, tell)?;
+                self.written.retry(&self.pipeline, &health, tell);
                 events.extend(self.learned(tell));
                 events.extend(self.calendar_event());
                 events.push(Event::Tick { at_ms: now_ms() });
             }
-            let commands = commands.into_iter().map(|(seq, event)| (Some(seq), event));
-            let events = events.into_iter().map(|event| (None, event));
-            for (command, event) in commands.chain(events) {
-                if let Some(seq) = command {
-                    self.written.commands_done = seq;
-                }
-                let asked = self.feed(&event, tell)?;
+            for event in events {
+                // A command comes first, and alone is of the journal.
+                let asked = self.feed_command(&event, heard.take(), tell);
                 if let Event::Observed(seen) = &event {
                     self.tell_health(&seen.target, tell);
                 }
@@ -205,20 +267,25 @@ impl Live {
                 && !self.preserver.is_busy()
                 && let Some(repair) = repairs.next()
             {
-                self.spawn_repair(repair, send.clone())?;
+                self.spawn_repair(repair)?;
             }
         }
-        self.end(gate, &receive, tell)
+        self.end(gate, tell)
+    }
+
+    /// Gives commands to it while it runs.
+    pub fn commands(&self) -> Commands {
+        Commands(self.send.clone())
     }
 
     /// Begins to watch all targets.
-    fn start_watching(&self, send: &mpsc::Sender<Message>) -> anyhow::Result<Watcher> {
+    fn start_watching(&self) -> anyhow::Result<Watcher> {
         let workers = Pool::new(&self.exe);
         let lookers = self
             .sites
             .values()
             .map(|site| Looker::new(Arc::clone(site), self.pace, &self.written.dir, &workers));
-        let send = send.clone();
+        let send = self.send.clone();
         let tell = move |target: &str, watched| {
             let message = Message::Watched(target.to_owned(), watched);
             send.send(message).is_ok()
@@ -236,16 +303,16 @@ impl Live {
     fn end(
         mut self,
         gate: Option<GateHandle>,
-        receive: &mpsc::Receiver<Message>,
         tell: &mut Listener<'_>,
     ) -> anyhow::Result<RunEnded> {
         self.keep_health(tell);
         // The gate's last words; whether they could be written, `finish` says.
         drop(gate);
-        for message in receive.try_iter() {
-            if let Message::Unwritten(at_ms, record) = message {
-                let entry = JournalEntry::Policy(*record);
-                drop(self.written.append(at_ms, entry, tell));
+        while let Ok(message) = self.receive.try_recv() {
+            match message {
+                Message::OfPolicies(of) => self.written.keep(of.into(), tell),
+                Message::Said(_, answer) => drop(answer.send(Reply::Stopping)),
+                _ => {}
             }
         }
         let finished = self.finish(tell);
@@ -262,8 +329,10 @@ impl Live {
     /// Ends a run whose state directory vanished, with what is known written into the new one.
     fn go_on_in(self, again: &StateDir, tell: &mut Listener<'_>) -> anyhow::Result<RunEnded> {
         let carried = self.pipeline.carried();
-        again.save_carried(&carried, self.written.commands_heard())?;
         again.save_baselines(&self.pipeline.detectors())?;
+        // Its lock may still be there.
+        drop(self);
+        Store::open(again.root())?.save_carried(carried.clone())?;
         let text = format!(
             "{} was made again: what is known of the targets stands in it; what else was in it is gone",
             again.root().display()
@@ -275,26 +344,28 @@ impl Live {
         })
     }
 
-    fn start_gate(
-        &mut self,
-        send: &mpsc::Sender<Message>,
-        tell: &mut Listener<'_>,
-    ) -> anyhow::Result<Option<GateHandle>> {
+    fn start_gate(&mut self, tell: &mut Listener<'_>) -> anyhow::Result<Option<GateHandle>> {
         let Some(gate) = self.gate.take() else {
             return Ok(None);
         };
         for note in gate.notes() {
             tell(now_ms(), Told::Note("policy", note));
         }
-        let (send, later) = (send.clone(), send.clone());
+        let (send, later) = (self.send.clone(), self.send.clone());
         let order = move |order| send.send(Message::Gate(order)).is_ok();
-        let journal = Arc::clone(&self.written.journal);
-        let write_down = move |record: &GateRecord| {
-            let at_ms = now_ms();
-            let entry = JournalEntry::Policy(record.clone());
-            if journal.append(at_ms, &entry).is_err() {
-                // It is written when that works again.
-                drop(later.send(Message::Unwritten(at_ms, Box::new(record.clone()))));
+        let store = Arc::clone(&self.written.store);
+        let is_behind = Cell::new(false);
+        let write_down = move |records: Vec<GateRecord>, services| {
+            let of = OfPolicies {
+                at_ms: now_ms(),
+                records,
+                services,
+            };
+            let is_kept = !is_behind.get() && of.kept().is_ok_and(|kept| store.keep(&kept).is_ok());
+            if !is_kept {
+                // It is written when that works again, and all that follows after it.
+                is_behind.set(true);
+                drop(later.send(Message::OfPolicies(of)));
             }
         };
         let handle = gate
@@ -334,6 +405,10 @@ impl Live {
                 tell(now_ms(), Told::Note("policy", &text));
                 None
             }
+            Order::Said(request, answer) => {
+                drop(self.send.send(Message::Said(request, answer)));
+                None
+            }
         }
     }
 
@@ -353,13 +428,10 @@ impl Live {
         })
     }
 
-    fn spawn_repair(
-        &self,
-        approved: ApprovedRepair,
-        send: mpsc::Sender<Message>,
-    ) -> anyhow::Result<()> {
+    fn spawn_repair(&self, approved: ApprovedRepair) -> anyhow::Result<()> {
+        let send = self.send.clone();
         let (site, areas, exe) = (self.site(&approved)?, self.areas(), self.exe.clone());
-        let journal = Arc::clone(&self.written.journal);
+        let store = Arc::clone(&self.written.store);
         let thread = thread::Builder::new().name(format!("repair {}", approved.target()));
         let work = move || {
             // To follow its path waits for its disk.
@@ -367,7 +439,7 @@ impl Live {
             let turn = site.turn_to_repair();
             let steps = send.clone();
             let ended = repair_run::run(
-                &journal,
+                &store,
                 &SqliteRepairs,
                 &approved,
                 &place,
@@ -377,6 +449,7 @@ impl Live {
                 },
             );
             drop(turn);
+            drop(store);
             let target = approved.target().to_owned();
             drop(send.send(Message::RepairEnded { target, ended }));
         };
@@ -384,65 +457,61 @@ impl Live {
         Ok(())
     }
 
-    /// Lets the pipeline hear what an earlier run wrote down and was killed before anything came of it.
+    /// Lets the pipeline hear the commands that were written down and nothing has come of.
     fn catch_up(&mut self, tell: &mut Listener<'_>) -> anyhow::Result<()> {
-        let done = self.written.commands_done;
-        for JournalledCommand {
-            seq,
-            request,
-            is_used,
-        } in self.written.journal.commands_after(done)
-        {
-            self.written.commands_done = seq;
-            // Its repair began: the approval was used.
-            if is_used {
-                continue;
-            }
+        for WaitingCommand { seq, request } in self.written.store.unheard()? {
             let at_ms = now_ms();
             match request.event(at_ms) {
                 Ok(event) => {
                     tell(at_ms, Told::Note("person", &request.to_string()));
-                    let asked = self.feed(&event, tell)?;
+                    let asked = self.feed_command(&event, Some(seq), tell);
                     self.unheard.extend(asked.of_policies);
                 }
-                Err(why) => tell(at_ms, Told::Note("person", &format!("{request}: {why}"))),
+                Err(why) => {
+                    tell(at_ms, Told::Note("person", &format!("{request}: {why}")));
+                    let step = Step {
+                        heard: Some(seq),
+                        ..Step::default()
+                    };
+                    self.written.keep(step, tell);
+                }
             }
         }
-        self.written.save_carried(&self.pipeline.carried(), tell);
         Ok(())
     }
 
-    /// The commands that people gave since the last look, with their numbers in the journal, as events.
-    /// Each is in the journal before its file goes: a kill loses none, and none is heard twice.
-    fn commands(&mut self, tell: &mut Listener<'_>) -> anyhow::Result<Vec<(u64, Event)>> {
-        let mut events = Vec::new();
-        for Waiting { file, request } in self.written.dir.waiting_commands()? {
-            let at_ms = now_ms();
-            let is_known = |id: &String| self.written.journal.knows_command(id);
-            if request.asker.id.as_ref().is_some_and(is_known) {
-                self.written.dir.remove_command(&file)?;
-                continue;
-            }
-            let event = match request.event(at_ms) {
-                Ok(event) => event,
-                Err(why) => {
-                    tell(at_ms, Told::Note("person", &format!("{request}: {why}")));
-                    self.written.dir.remove_command(&file)?;
-                    continue;
-                }
-            };
-            let entry = JournalEntry::Said {
-                command: request.command.clone(),
-                asker: request.asker.clone(),
-            };
-            let Some(seq) = self.written.append_now(at_ms, &entry, tell)? else {
-                // It waits until it can be written down.
-                break;
-            };
-            self.written.dir.remove_command(&file)?;
-            tell(at_ms, Told::Note("person", &request.to_string()));
-            events.push((seq, event));
+    /// Writes down a command that a person gives, before anything comes of it: what was written, and its number
+    /// in the journal with the event that it is. None where it was given before.
+    fn write_down(
+        &mut self,
+        request: &Request,
+        is_kept: bool,
+        tell: &mut Listener<'_>,
+    ) -> Result<(String, Option<(u64, Event)>), Reply> {
+        if !is_kept {
+            return Err(Reply::Stopping);
         }
-        Ok(events)
+        let at_ms = now_ms();
+        let refused = |why: &dyn std::fmt::Display| Reply::Error(format!("{request}: {why}"));
+        let event = request.event(at_ms).map_err(|why| refused(&why))?;
+        let id = request.asker.id.as_deref().unwrap_or_default();
+        let known = self.written.store.number_of_command(id);
+        if let Some(seq) = known.map_err(|error| refused(&error))? {
+            return Ok((written_down(seq, request), None));
+        }
+        let entry = JournalEntry::Said {
+            command: request.command.clone(),
+            asker: request.asker.clone(),
+        };
+        let seq = self.written.write_down(at_ms, &entry, tell);
+        let seq = seq.map_err(|error| {
+            refused(&format!("it cannot be written down, and nothing comes of it: {error}"))
+        })?;
+        tell(at_ms, Told::Note("person", &request.to_string()));
+        Ok((written_down(seq, request), Some((seq, event))))
     }
+}
+
+fn written_down(seq: u64, request: &Request) -> String {
+    format!("written down as entry {seq}: {request}")
 }

@@ -63,7 +63,7 @@ fn who_waits_is_told_when_dbmedic_stops() {
     });
     waiting.lock().unwrap().clear();
     let said: Reply = read_line(&mut BufReader::new(&peer), LONGEST_REPLY).unwrap();
-    assert_eq!(said, Reply::Error("dbmedic is stopping".into()));
+    assert_eq!(said, Reply::Stopping);
     drop(server);
 }
 

@@ -1,0 +1,340 @@
+//! The file `state.db`: how it is opened, checked, made and set aside.
+//!
+//! This is the one database that the main process opens itself. SQLite finds it by its path, so the names of
+//! the database and of the files that SQLite keeps beside it are looked at before: none may be a link, or a
+//! file that others could have written.
+
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::StoreError;
+use crate::clock::wall_ms;
+use crate::own_dir::OwnDir;
+
+/// The database's file name in the state directory.
+pub(super) const FILE_NAME: &str = "state.db";
+
+/// What SQLite appends to that name for the files beside it.
+const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// Stands in the file's header (`PRAGMA application_id`): "dbmd".
+const APPLICATION_ID: i32 = 0x6462_6d64;
+
+/// The version of the schema that this dbmedic writes and reads (`PRAGMA user_version`).
+const SCHEMA_VERSION: i32 = 1;
+
+/// How long to wait for a lock that a reader holds for moments.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A number in a name that is larger was not given by dbmedic.
+const LARGEST_NUMBER: u64 = 1 << 48;
+
+/// Each row of `entries` is an entry of the journal; `heard` is 0 for a command that the pipeline has not
+/// heard yet. `carried` has a row for each target, and one with the name '' for the rest.
+const SCHEMA: &str = "
+CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE entries(
+  seq INTEGER PRIMARY KEY,
+  at_ms INTEGER NOT NULL,
+  kind TEXT NOT NULL,
+  target TEXT,
+  incident TEXT,
+  repair TEXT,
+  command TEXT,
+  heard INTEGER,
+  json TEXT NOT NULL,
+  sum TEXT NOT NULL
+);
+CREATE INDEX entries_by_incident ON entries(incident) WHERE incident IS NOT NULL;
+CREATE INDEX entries_by_repair ON entries(repair) WHERE repair IS NOT NULL;
+CREATE UNIQUE INDEX entries_by_command ON entries(command) WHERE command IS NOT NULL;
+CREATE INDEX entries_unheard ON entries(seq) WHERE heard = 0;
+CREATE TABLE carried(target TEXT PRIMARY KEY, json TEXT NOT NULL, sum TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE services(policy TEXT PRIMARY KEY, json TEXT NOT NULL, sum TEXT NOT NULL) WITHOUT ROWID;
+";
+
+/// How the database is opened by who only reads it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Reading {
+    /// Beside a dbmedic that may write, or after one that was killed.
+    Live,
+    /// Nobody writes, and all that was written stands in the database itself.
+    AtRest,
+}
+
+/// Looks at the names of the database and of the files beside it: each that is there is a regular file of this
+/// user or root. Says whether the database is there.
+pub(super) fn check_names(dir: &OwnDir) -> Result<bool, StoreError> {
+    let mut is_there = false;
+    for suffix in [""].into_iter().chain(COMPANIONS) {
+        let name = format!("{FILE_NAME}{suffix}");
+        let found = dir.own_file(&name).map_err(io(&dir.path_of(&name)))?;
+        is_there |= found.is_some() && suffix.is_empty();
+    }
+    Ok(is_there)
+}
+
+/// Opens the database for writing, and makes it if there is none.
+pub(super) fn open(dir: &OwnDir) -> Result<Connection, StoreError> {
+    if check_names(dir)? {
+        for suffix in [""].into_iter().chain(COMPANIONS) {
+            let name = format!("{FILE_NAME}{suffix}");
+            dir.make_private(&name).map_err(io(&dir.path_of(&name)))?;
+        }
+    } else {
+        // What stands beside a database that is gone belongs to that one.
+        rename_aside(dir)?;
+        let made = dir.create(FILE_NAME).and_then(|file| file.sync_all());
+        made.and_then(|()| dir.sync())
+            .map_err(io(&dir.path_of(FILE_NAME)))?;
+    }
+    let path = dir.path_of(FILE_NAME);
+    let failed = database(&path);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let db = Connection::open_with_flags(&path, flags).map_err(&failed)?;
+    restrict(&db).map_err(&failed)?;
+    // One that is set aside stays as it was found.
+    keep_log_at_close(&db, true).map_err(&failed)?;
+    let mode = db.pragma_update_and_check(None, "journal_mode", "WAL", |row| {
+        row.get::<_, String>(0)
+    });
+    let mode = mode.map_err(&failed)?;
+    if mode != "wal" {
+        let what = format!("its file system lets SQLite keep no write-ahead log (mode {mode})");
+        return Err(io(&path)(std::io::Error::other(what)));
+    }
+    db.pragma_update(None, "synchronous", "FULL")
+        .map_err(&failed)?;
+    let tables: i64 = db
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(&failed)?;
+    if tables == 0 {
+        make(&db, dir).map_err(&failed)?;
+    }
+    check(&db, &path)?;
+    keep_log_at_close(&db, false).map_err(&failed)?;
+    Ok(db)
+}
+
+/// Opens the database for reading. No file is made, changed or removed.
+pub(super) fn open_to_read(dir: &OwnDir, how: Reading) -> Result<Connection, StoreError> {
+    let path = dir.path_of(FILE_NAME);
+    let failed = database(&path);
+    let how = match how {
+        Reading::Live => "mode=ro&readonly_shm=1",
+        Reading::AtRest => "immutable=1",
+    };
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let db = Connection::open_with_flags(uri(&path, how), flags).map_err(&failed)?;
+    restrict(&db).map_err(&failed)?;
+    check_version(&db, &path)?;
+    Ok(db)
+}
+
+/// Whether a log with something in it stands beside the database.
+pub(super) fn has_log(dir: &OwnDir) -> Result<bool, StoreError> {
+    let name = format!("{FILE_NAME}-wal");
+    let about = dir.about(&name).map_err(io(&dir.path_of(&name)))?;
+    Ok(about.is_some_and(|about| about.bytes > 0))
+}
+
+/// Renames a database that cannot be believed, with the files beside it; says to what.
+pub(super) fn set_aside(dir: &OwnDir) -> Result<PathBuf, StoreError> {
+    let name = rename_aside(dir)?;
+    Ok(dir.path_of(name))
+}
+
+fn rename_aside(dir: &OwnDir) -> Result<String, StoreError> {
+    let aside = format!("damaged-{}-{FILE_NAME}", wall_ms());
+    // The database first: without its log it would be an older state that looks whole.
+    for suffix in [""].into_iter().chain(COMPANIONS) {
+        let name = format!("{FILE_NAME}{suffix}");
+        match dir.rename(&name, format!("{aside}{suffix}")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(io(&dir.path_of(&name))(error));
+            }
+            _ => {}
+        }
+    }
+    dir.sync().map_err(io(dir.path()))?;
+    Ok(aside)
+}
+
+/// The schema of this file is dbmedic's own, and still none of its expressions may do more than plain SQL.
+fn restrict(db: &Connection) -> rusqlite::Result<()> {
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    db.pragma_update(None, "cell_size_check", true)
+}
+
+/// Whether closing the last connection leaves the log as it is, and brings nothing of it into the database.
+fn keep_log_at_close(db: &Connection, keep: bool) -> rusqlite::Result<()> {
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep)?;
+    Ok(())
+}
+
+fn make(db: &Connection, dir: &OwnDir) -> rusqlite::Result<()> {
+    let numbers = Numbers::used_in(dir.path());
+    db.execute_batch("BEGIN IMMEDIATE")?;
+    db.execute_batch(SCHEMA)?;
+    let meta = [
+        ("id", format!("{:032x}", rand::random::<u128>())),
+        ("first_seq", (numbers.repair + 1).to_string()),
+        ("first_incident", (numbers.incident + 1).to_string()),
+    ];
+    for (key, value) in meta {
+        db.execute("INSERT INTO meta VALUES (?1, ?2)", (key, value))?;
+    }
+    db.pragma_update(None, "application_id", APPLICATION_ID)?;
+    db.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    db.execute_batch("COMMIT")
+}
+
+fn check(db: &Connection, path: &Path) -> Result<(), StoreError> {
+    check_version(db, path)?;
+    let found: String = db
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(database(path))?;
+    if found != "ok" {
+        return Err(damaged(path, &found));
+    }
+    Ok(())
+}
+
+fn check_version(db: &Connection, path: &Path) -> Result<(), StoreError> {
+    let number = |name: &str| {
+        let number: rusqlite::Result<i32> = db.pragma_query_value(None, name, |row| row.get(0));
+        number.map_err(database(path))
+    };
+    if number("application_id")? != APPLICATION_ID {
+        return Err(damaged(path, "it is no state of dbmedic"));
+    }
+    match number("user_version")? {
+        SCHEMA_VERSION => Ok(()),
+        newer if newer > SCHEMA_VERSION => Err(StoreError::Newer {
+            path: path.to_owned(),
+            version: newer,
+        }),
+        other => Err(damaged(path, &format!("its schema has the version {other}"))),
+    }
+}
+
+/// The highest numbers that stand in names of directories that dbmedic made: a new database goes on after them,
+/// so that no repair and no incident gets a directory of an earlier one.
+#[derive(Debug, Default, PartialEq)]
+struct Numbers {
+    repair: u64,
+    incident: u64,
+}
+
+impl Numbers {
+    fn used_in(state_dir: &Path) -> Self {
+        let mut areas = vec![state_dir.to_owned()];
+        areas.extend(paths_in(&state_dir.join("users")));
+        let mut numbers = Self::default();
+        for area in areas {
+            let copies = paths_in(&area.join("copies")).into_iter();
+            numbers.repair = numbers.repair.max(highest(copies, "R-"));
+            let targets = paths_in(&area.join("preserved")).into_iter();
+            let incidents = targets.flat_map(|target| paths_in(&target));
+            numbers.incident = numbers.incident.max(highest(incidents, "INC-"));
+        }
+        numbers
+    }
+}
+
+/// What lies in a directory; nothing where it cannot be read.
+fn paths_in(dir: &Path) -> BTreeSet<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+fn highest(paths: impl Iterator<Item = PathBuf>, prefix: &str) -> u64 {
+    let number = |path: PathBuf| -> Option<u64> {
+        let name = path.file_name()?.to_str()?.strip_prefix(prefix)?;
+        name.parse().ok().filter(|number| *number < LARGEST_NUMBER)
+    };
+    paths.filter_map(number).max().unwrap_or(0)
+}
+
+/// A path as SQLite reads it in a URI.
+fn uri(path: &Path, parameters: &str) -> String {
+    let bytes = path.as_os_str().as_bytes();
+    let escaped: String = bytes.iter().map(|byte| format!("%{byte:02x}")).collect();
+    format!("file:{escaped}?{parameters}")
+}
+
+pub(super) fn damaged(path: &Path, what: &str) -> StoreError {
+    StoreError::Damaged {
+        path: path.to_owned(),
+        what: what.to_owned(),
+    }
+}
+
+pub(super) fn io(path: &Path) -> impl Fn(std::io::Error) -> StoreError + use<> {
+    let path = path.to_owned();
+    move |source| StoreError::Io {
+        path: path.clone(),
+        source,
+    }
+}
+
+/// SQLite's word on this file. What it finds damaged is damage, whatever was asked.
+pub(super) fn database(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + use<> {
+    let path = path.to_owned();
+    move |source| match source.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            damaged(&path, &source.to_string())
+        }
+        _ => StoreError::Database {
+            path: path.clone(),
+            source,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_database_goes_on_after_the_numbers_of_an_earlier_one() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [
+            "copies/R-7",
+            "copies/R-x",
+            "users/7/copies/R-12",
+            "users/7/copies/R-99999999999999999999",
+            "users/7/copies/R-9999999999999999",
+            "preserved/shop/INC-3",
+        ] {
+            std::fs::create_dir_all(dir.path().join(name)).unwrap();
+        }
+        let expected = Numbers {
+            repair: 12,
+            incident: 3,
+        };
+        assert_eq!(Numbers::used_in(dir.path()), expected);
+    }
+
+    #[test]
+    fn a_path_of_any_bytes_is_a_path_in_a_uri() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a b?#%.db");
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE t(x)").unwrap();
+        let db = Connection::open(uri(&path, "mode=ro")).unwrap();
+        let tables = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0));
+        assert_eq!(tables, Ok(1));
+    }
+}
