@@ -299,7 +299,10 @@ fn with_causes(error: &anyhow::Error) -> String {
 
 /// The same in one line, for the log of a run that goes on.
 pub(crate) fn in_one_line(error: &anyhow::Error) -> String {
-    if let Some(errors) = error.chain().find_map(|e| e.downcast_ref::<DocumentErrors>()) {
+    if let Some(errors) = error
+        .chain()
+        .find_map(|e| e.downcast_ref::<DocumentErrors>())
+    {
         let problems: Vec<String> = errors.0.iter().map(Problem::in_one_line).collect();
         return problems.join("; ");
     }

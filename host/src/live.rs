@@ -205,7 +205,9 @@ impl Live {
         // Times that were moved, and halts.
         live.keep_carried(tell);
         for repair_id in halted {
-            live.written.store.settle(&repair_id)?;
+            if live.written.is_up_to_date() {
+                live.written.store.settle(&repair_id)?;
+            }
         }
         if let Some(log) = &mut live.decision_log {
             live.pipeline.listen(true);
@@ -386,7 +388,8 @@ impl Live {
         tell: &mut Listener<'_>,
     ) {
         let at_ms = event.at_ms();
-        let changes = |effect: &Effect| !matches!(effect, Effect::Noticed { .. } | Effect::Decided(_));
+        let changes =
+            |effect: &Effect| !matches!(effect, Effect::Noticed { .. } | Effect::Decided(_));
         // What a person said comes only once.
         let carry = event.is_of_person() || effects.iter().any(changes);
         let new = effects.iter().filter(|effect| self.is_new(effect));
@@ -519,14 +522,20 @@ fn halt_lost(
     for intent in store.lost() {
         let (repair, id) = (&intent.candidate.id, &intent.repair_id);
         let mut is_target = false;
-        for site in sites.iter().filter(|site| is_same_file(&site.path, &intent.path)) {
+        for site in sites
+            .iter()
+            .filter(|site| is_same_file(&site.path, &intent.path))
+        {
             is_target = true;
             let why = format!(
                 "{repair} ({id}) was under way when the state was lost: what it did is not known; look at the \
                  database, then `dbmedic release {}`",
                 site.name
             );
-            tell(now_ms(), Told::Note("halt", &format!("{}: {why}", site.name)));
+            tell(
+                now_ms(),
+                Told::Note("halt", &format!("{}: {why}", site.name)),
+            );
             let target = carried.targets.entry(site.name.clone()).or_default();
             target.guard.halted.get_or_insert(why);
         }

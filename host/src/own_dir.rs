@@ -255,11 +255,15 @@ impl OwnDir {
     pub fn make_private(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
         let name = name.as_ref();
         let about = self.own_file(name)?;
-        let is_open = |about: &Stat| {
-            about.st_uid == geteuid().as_raw() && about.st_mode & 0o7777 != PRIVATE
-        };
+        let is_open =
+            |about: &Stat| about.st_uid == geteuid().as_raw() && about.st_mode & 0o7777 != PRIVATE;
         if about.as_ref().is_some_and(is_open) {
-            chmodat(&self.handle, name, Mode::from_raw_mode(PRIVATE), AtFlags::empty())?;
+            chmodat(
+                &self.handle,
+                name,
+                Mode::from_raw_mode(PRIVATE),
+                AtFlags::empty(),
+            )?;
         }
         Ok(())
     }

@@ -233,7 +233,11 @@ pub(crate) fn edit_state(
     change: impl FnOnce(&mut serde_json::Value),
 ) {
     let db = Connection::open(state.join("state.db")).unwrap();
-    let named = if table == "carried" { "target" } else { "policy" };
+    let named = if table == "carried" {
+        "target"
+    } else {
+        "policy"
+    };
     let select = format!("SELECT json FROM {table} WHERE {named} = ?1");
     let json: String = db.query_row(&select, [key], |row| row.get(0)).unwrap();
     let mut record = serde_json::from_str(&json).unwrap();
@@ -250,6 +254,8 @@ pub(crate) fn edit_state(
 pub(crate) fn journal(state: &Path) -> String {
     let entries = dbmedic::store::Reader::open(state).unwrap().unwrap();
     let entries = entries.entries(None).unwrap();
-    let lines = entries.iter().map(|line| serde_json::to_string(line).unwrap());
+    let lines = entries
+        .iter()
+        .map(|line| serde_json::to_string(line).unwrap());
     lines.collect::<Vec<_>>().join("\n")
 }

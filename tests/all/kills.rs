@@ -230,7 +230,10 @@ fn survives(
         store.open_repairs().unwrap().is_empty(),
         "{point}: a repair is left open"
     );
-    assert!(store.lost().is_empty() && store.notes().is_empty(), "{point}");
+    assert!(
+        store.lost().is_empty() && store.notes().is_empty(),
+        "{point}"
+    );
     drop(store);
     let intents = std::fs::read_dir(state.join("intents")).unwrap();
     assert_eq!(intents.count(), 0, "{point}: an intent is left");

@@ -315,15 +315,3 @@ fn a_full_disk_keeps_the_watch_and_holds_repairs_back() {
     let replayed = run(&["replay", recording.to_str().unwrap()]);
     assert!(replayed.status.success(), "{}", talk(&replayed));
 }
-
-/// Where it cannot go on, it ends, and does not hang: whoever keeps it running can start it again.
-#[test]
-fn a_state_directory_that_vanishes_ends_the_watch() {
-    let home = tempfile::tempdir().unwrap();
-    let (_scene, config) = lockable_shop(home.path());
-    let mut teller = Teller::start(&config);
-    teller.until("watches shop");
-    std::fs::rename(home.path().join("state"), home.path().join("gone")).unwrap();
-    assert_eq!(teller.end(), Some(2));
-    teller.until("error: state directory:");
-}

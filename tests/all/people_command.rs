@@ -226,7 +226,11 @@ fn a_command_outlasts_a_kill_right_after_it_was_written_down() {
     ward.kill();
     let told = ward.say(&["silence", "add", "--target", "shop", "--for", "1h"]);
     assert!(told.status.success(), "{}", talk(&told));
-    assert!(talk(&told).contains("no dbmedic is running"), "{}", talk(&told));
+    assert!(
+        talk(&told).contains("no dbmedic is running"),
+        "{}",
+        talk(&told)
+    );
     assert_eq!(ward.json(&["silence", "list"]), serde_json::json!([]));
     for _ in 0..2 {
         ward.start();
@@ -243,10 +247,16 @@ fn a_command_is_written_down_before_it_is_answered() {
     let mut ward = Ward::open("observe", "");
     ward.until(&["incidents"], "index.corrupt");
     for number in 1..=3 {
-        let told = ward.say(&["silence", "add", "--target", "shop", "--for", "1h", "--by", "eve"]);
+        let told = ward.say(&[
+            "silence", "add", "--target", "shop", "--for", "1h", "--by", "eve",
+        ]);
         ward.kill();
         assert!(told.status.success(), "{}", talk(&told));
-        assert!(talk(&told).contains("written down as entry "), "{}", talk(&told));
+        assert!(
+            talk(&told).contains("written down as entry "),
+            "{}",
+            talk(&told)
+        );
         ward.start();
         wait_for("the silence", || {
             let listed = ward.json(&["silence", "list"]);

@@ -52,7 +52,11 @@ impl Ward {
         wait_for("the targets to be watched", || {
             let health = fs::read(self.path("state/health.json")).ok()?;
             let health: Value = serde_json::from_slice(&health).ok()?;
-            let known: Vec<&str> = health["targets"].as_object()?.keys().map(|k| &**k).collect();
+            let known: Vec<&str> = health["targets"]
+                .as_object()?
+                .keys()
+                .map(|k| &**k)
+                .collect();
             (known == names).then_some(())
         });
     }
@@ -81,8 +85,10 @@ impl Drop for Ward {
 }
 
 fn configuration(mode: &str, targets: &[&str]) -> String {
-    let options = "sample_interval_ms = 100\nintegrity_interval_ms = 300\ndecide_interval_ms = 200\n";
-    let head = format!("version = 1\nmode = \"{mode}\"\nstate_dir = \"state\"\n[observation]\n{options}");
+    let options =
+        "sample_interval_ms = 100\nintegrity_interval_ms = 300\ndecide_interval_ms = 200\n";
+    let head =
+        format!("version = 1\nmode = \"{mode}\"\nstate_dir = \"state\"\n[observation]\n{options}");
     targets.iter().fold(head, |text, name| {
         format!("{text}[[targets]]\nname = \"{name}\"\nsqlite = \"{name}.db\"\n")
     })
@@ -96,7 +102,11 @@ fn targets_come_and_go_without_a_restart() {
     let told = ward.reload();
     assert!(told.status.success(), "{}", talk(&told));
     ward.until_watched(&["shop", "stock"]);
-    assert!(ward.log().contains("targets added: stock"), "{}", ward.log());
+    assert!(
+        ward.log().contains("targets added: stock"),
+        "{}",
+        ward.log()
+    );
 
     // What was not changed is no reason to begin anew.
     ward.signal(Signal::HUP);
@@ -132,14 +142,20 @@ fn a_configuration_that_cannot_be_used_changes_nothing() {
         let told = wait_for(about, || {
             let log = ward.log();
             let lines = log[before..].lines();
-            lines.map(str::to_owned).find(|line| line.contains("is not taken"))
+            lines
+                .map(str::to_owned)
+                .find(|line| line.contains("is not taken"))
         });
         assert!(told.contains(about), "{told}");
     }
     fs::write(&config, "mode = 7\n").unwrap();
     let refused = ward.reload();
     assert_eq!(refused.status.code(), Some(2), "{}", data(&refused));
-    assert!(talk(&refused).contains("dbmedic.toml:1"), "{}", talk(&refused));
+    assert!(
+        talk(&refused).contains("dbmedic.toml:1"),
+        "{}",
+        talk(&refused)
+    );
     // It watches as it did.
     fs::remove_file(ward.path("state/health.json")).unwrap();
     ward.until_watched(&["shop"]);
@@ -155,7 +171,11 @@ fn nobody_is_told_to_reload_where_no_dbmedic_runs() {
     fs::write(&config, configuration("observe", &["shop"])).unwrap();
     let refused = run(&["reload", "-c", config.to_str().unwrap()]);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(talk(&refused).contains("no dbmedic is running"), "{}", talk(&refused));
+    assert!(
+        talk(&refused).contains("no dbmedic is running"),
+        "{}",
+        talk(&refused)
+    );
 }
 
 #[test]

@@ -94,30 +94,48 @@ fn an_open_repair_of_the_version_before_is_closed() {
     let (_home, path, state) = open_repair();
     let early = run(&["incidents", "--state-dir", state.to_str().unwrap()]);
     assert_eq!(early.status.code(), Some(2));
-    assert!(talk(&early).contains("written by dbmedic 0.1.0"), "{}", talk(&early));
+    assert!(
+        talk(&early).contains("written by dbmedic 0.1.0"),
+        "{}",
+        talk(&early)
+    );
     assert!(!state.join("state.db").exists());
 
     let output = repair(&path, &state, &[]);
     assert_eq!(output.status.code(), Some(0), "{}", talk(&output));
     for expected in ["taken over", "was left open by an earlier run"] {
-        assert!(talk(&output).contains(expected), "{expected}: {}", talk(&output));
+        assert!(
+            talk(&output).contains(expected),
+            "{expected}: {}",
+            talk(&output)
+        );
     }
     assert_eq!(integrity(&path), "ok");
     // All but the commits behind the damage, which were announced.
     let kept = orders(&path);
     assert!((70..80).contains(&kept), "{kept}");
-    let entries = Reader::open(&state).unwrap().unwrap().entries(None).unwrap();
+    let entries = Reader::open(&state)
+        .unwrap()
+        .unwrap()
+        .entries(None)
+        .unwrap();
     let closed: Vec<_> = entries
         .iter()
         .filter_map(|line| match &line.entry {
-            JournalEntry::RepairClosed { repair_id, outcome } => Some((repair_id.as_str(), outcome)),
+            JournalEntry::RepairClosed { repair_id, outcome } => {
+                Some((repair_id.as_str(), outcome))
+            }
             _ => None,
         })
         .collect();
     let [("R-8", outcome)] = closed[..] else {
         panic!("{closed:?}");
     };
-    assert_eq!(format!("{:?}", outcome.outcome_result), "Verified", "{outcome:?}");
+    assert_eq!(
+        format!("{:?}", outcome.outcome_result),
+        "Verified",
+        "{outcome:?}"
+    );
     // The story goes on where it was, and the files of before stay.
     assert_eq!(entries[10].seq, 11);
     assert!(state.join("before-state-db/journal.jsonl").exists());
@@ -142,7 +160,12 @@ fn a_kill_while_it_is_taken_over_loses_nothing() {
             kills += 1;
             repair(&path, &state, &[flag, "1"]);
             let output = repair(&path, &state, &[]);
-            assert_eq!(output.status.code(), Some(0), "{flag} {write}: {}", talk(&output));
+            assert_eq!(
+                output.status.code(),
+                Some(0),
+                "{flag} {write}: {}",
+                talk(&output)
+            );
             assert_eq!(integrity(&path), "ok", "{flag} {write}");
             assert!((70..80).contains(&orders(&path)), "{flag} {write}");
             let store = Store::open(&state).unwrap();
@@ -157,27 +180,44 @@ fn what_people_and_policies_left_is_taken_over() {
     let home = fixture("killed-run");
     let state = home.path().join("state");
     let store = Store::open(&state).unwrap();
-    assert!(store.notes()[0].contains("taken over"), "{:?}", store.notes());
+    assert!(
+        store.notes()[0].contains("taken over"),
+        "{:?}",
+        store.notes()
+    );
     let carried = store.carried().unwrap().carried;
     assert_eq!(carried.next_incident, 3);
     assert_eq!(carried.silences.count, 1);
-    assert_eq!(carried.targets["shop"].incidents[0].finding.incident, "INC-2");
+    assert_eq!(
+        carried.targets["shop"].incidents[0].finding.incident,
+        "INC-2"
+    );
     // The command that no run had taken up waits; the one that one had does not.
     let unheard = store.unheard().unwrap();
     let unheard: Vec<_> = unheard.iter().map(|one| one.request.to_string()).collect();
     assert_eq!(unheard, ["bob acknowledges INC-2: on it"]);
-    assert_eq!(store.services().unwrap()["default"].present.identity.name, "default");
+    assert_eq!(
+        store.services().unwrap()["default"].present.identity.name,
+        "default"
+    );
     drop(store);
     assert!(state.join("before-state-db/inbox").is_dir());
     assert!(state.join("before-state-db/service.json").exists());
     let told = run(&["incidents", "--state-dir", state.to_str().unwrap()]);
     for expected in ["INC-1 ", "INC-2 ", "acknowledged at "] {
-        assert!(data(&told).contains(expected), "{expected}: {}", data(&told));
+        assert!(
+            data(&told).contains(expected),
+            "{expected}: {}",
+            data(&told)
+        );
     }
     // A dbmedic 0.1.0 that ran here since wrote what does not belong to it.
     fs::write(state.join("carried.json"), "{}").unwrap();
     let error = Store::open(&state).unwrap_err().to_string();
-    assert!(error.contains("carried.json") && error.contains("state.db"), "{error}");
+    assert!(
+        error.contains("carried.json") && error.contains("state.db"),
+        "{error}"
+    );
 }
 
 /// Whatever a repair did whose state is lost, no other touches its database before a person looked.
@@ -212,11 +252,16 @@ fn a_state_that_is_damaged_halts_what_a_repair_was_at_work_on() {
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    let aside = names.iter().find(|name| name.starts_with("damaged-") && name.ends_with("state.db"));
+    let aside = names
+        .iter()
+        .find(|name| name.starts_with("damaged-") && name.ends_with("state.db"));
     assert_eq!(fs::read(state.join(aside.unwrap())).unwrap(), bytes);
     let carried = Store::open(&state).unwrap().carried().unwrap().carried;
     let halted = carried.targets["shop"].guard.halted.clone().unwrap();
-    assert!(halted.contains("was under way when the state was lost"), "{halted}");
+    assert!(
+        halted.contains("was under way when the state was lost"),
+        "{halted}"
+    );
     // A person looked, and lets it be repaired.
     let released = run(&["release", "shop", "--state-dir", state_name]);
     assert!(released.status.success(), "{}", talk(&released));

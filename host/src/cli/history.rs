@@ -277,7 +277,10 @@ fn follow(rows: &mut BTreeMap<u64, Row>, place: &mut BTreeMap<String, u64>, line
 pub(super) fn reader(state_dir: &Path) -> anyhow::Result<Reader> {
     let reader = Reader::open(state_dir)?;
     reader.with_context(|| {
-        format!("{}: no dbmedic has written anything there yet", state_dir.display())
+        format!(
+            "{}: no dbmedic has written anything there yet",
+            state_dir.display()
+        )
     })
 }
 

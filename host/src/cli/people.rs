@@ -13,8 +13,8 @@ use super::history::{parse_time, reader};
 use super::{Ended, StateArgs, complain};
 use crate::clock::now_ms;
 use crate::command::{BY_BYTES, Command, LONGEST_MS, REASON_BYTES, Request};
-use crate::guard::DENIED;
 use crate::gate::{self, AskError, Reply};
+use crate::guard::DENIED;
 use crate::model::Candidate;
 use crate::pipeline::{Carried, Effect, RulingSummary};
 use crate::sqlite::worker::accounts::name_of_user;
@@ -320,7 +320,9 @@ pub(super) fn give(state_dir: &Path, asker: &AskerArgs, command: Command) -> End
             },
             Err(error) => return Err(error.into()),
         }
-        if now_ms().saturating_sub(begun_ms) > u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX) {
+        if now_ms().saturating_sub(begun_ms)
+            > u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX)
+        {
             bail!(
                 "the dbmedic that works with {} takes no commands now; try again when it has ended or runs",
                 state_dir.display()

@@ -207,7 +207,10 @@ fn list_silences(args: &ListArgs) -> Ended {
 /// Tells what no dbmedic has taken up yet.
 fn tell_waiting(state_dir: &Path) -> Ended {
     for waiting in waiting(state_dir)? {
-        complain(&format!("waits for a dbmedic that runs: {}", waiting.request));
+        complain(&format!(
+            "waits for a dbmedic that runs: {}",
+            waiting.request
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -34,7 +34,6 @@ const PIECE_BYTES: usize = 64 << 10;
 pub struct Components {
     dir: PathBuf,
     /// None where there is none yet.
-    own: Option<OwnDir>,
     components: Option<OwnDir>,
 }
 
@@ -73,7 +72,6 @@ impl Components {
         let components = own.dir(COMPONENTS)?;
         Ok(Self {
             dir: state_dir.join(DIR),
-            own: Some(own),
             components: Some(components),
         })
     }
@@ -94,7 +92,6 @@ impl Components {
         };
         Ok(Self {
             dir: state_dir.join(DIR),
-            own,
             components,
         })
     }
@@ -155,7 +152,11 @@ impl Components {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn signature(&self, policy: &str, digest: &str) -> Result<Option<Vec<u8>>, ComponentsError> {
+    pub fn signature(
+        &self,
+        policy: &str,
+        digest: &str,
+    ) -> Result<Option<Vec<u8>>, ComponentsError> {
         let signature = match self.read_kept(&signature_file(policy, digest), SIGNATURE)? {
             Some(own) => Some(own),
             // All policies shared one before each had its own.

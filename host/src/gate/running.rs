@@ -217,7 +217,8 @@ impl Running {
                 Some(reload) => {
                     reload.store(true, Ordering::SeqCst);
                     Reply::Done(
-                        "dbmedic reads its configuration again; its log says what changes".to_owned(),
+                        "dbmedic reads its configuration again; its log says what changes"
+                            .to_owned(),
                     )
                 }
                 None => Reply::Error("this run has no configuration to read again".to_owned()),

@@ -505,7 +505,9 @@ impl Live {
         };
         let seq = self.written.write_down(at_ms, &entry, tell);
         let seq = seq.map_err(|error| {
-            refused(&format!("it cannot be written down, and nothing comes of it: {error}"))
+            refused(&format!(
+                "it cannot be written down, and nothing comes of it: {error}"
+            ))
         })?;
         tell(at_ms, Told::Note("person", &request.to_string()));
         Ok((written_down(seq, request), Some((seq, event))))

@@ -109,7 +109,12 @@ impl Written {
         self.write(tell);
     }
 
-    /// Whether nothing waits for the store.
+    /// Whether all that was to be kept is in the store.
+    pub(super) fn is_up_to_date(&self) -> bool {
+        self.waiting.entries.is_empty() && self.waiting.carried.is_none()
+    }
+
+    /// Writes what waits for the store; says whether nothing does any more.
     fn write(&mut self, tell: &mut Listener<'_>) -> bool {
         match self.store.keep(&self.waiting) {
             Ok(()) => {
@@ -188,7 +193,11 @@ impl Written {
     pub(super) fn finish(&mut self, pipeline: &Pipeline) -> anyhow::Result<()> {
         self.waiting.carried = Some(pipeline.carried());
         let kept = self.store.keep(&self.waiting);
-        let waiting = if kept.is_ok() { 0 } else { self.waiting.entries.len() };
+        let waiting = if kept.is_ok() {
+            0
+        } else {
+            self.waiting.entries.len()
+        };
         let missing = waiting as u64 + self.lost;
         match (kept, missing) {
             (kept, 0) => Ok(kept?),

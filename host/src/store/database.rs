@@ -102,9 +102,8 @@ pub(super) fn open(dir: &OwnDir) -> Result<Connection, StoreError> {
     restrict(&db).map_err(&failed)?;
     // One that is set aside stays as it was found.
     keep_log_at_close(&db, true).map_err(&failed)?;
-    let mode = db.pragma_update_and_check(None, "journal_mode", "WAL", |row| {
-        row.get::<_, String>(0)
-    });
+    let mode =
+        db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0));
     let mode = mode.map_err(&failed)?;
     if mode != "wal" {
         let what = format!("its file system lets SQLite keep no write-ahead log (mode {mode})");
@@ -226,7 +225,10 @@ fn check_version(db: &Connection, path: &Path) -> Result<(), StoreError> {
             path: path.to_owned(),
             version: newer,
         }),
-        other => Err(damaged(path, &format!("its schema has the version {other}"))),
+        other => Err(damaged(
+            path,
+            &format!("its schema has the version {other}"),
+        )),
     }
 }
 
@@ -332,7 +334,10 @@ mod tests {
     fn a_path_of_any_bytes_is_a_path_in_a_uri() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a b?#%.db");
-        Connection::open(&path).unwrap().execute_batch("CREATE TABLE t(x)").unwrap();
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch("CREATE TABLE t(x)")
+            .unwrap();
         let db = Connection::open(uri(&path, "mode=ro")).unwrap();
         let tables = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0));
         assert_eq!(tables, Ok(1));

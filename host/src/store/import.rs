@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use super::database::{FILE_NAME, damaged, database, io};
 use super::old_journal::Lines;
-use super::{JournalEntry, Kept, Row, StoreError, VERSION, changes, insert, number, reader, services, write};
+use super::write::{changes, insert, number, services, write};
+use super::{JournalEntry, Kept, Row, StoreError, VERSION, reader};
 use crate::clock::{TimeMark, now_ms};
 use crate::command::{Command, Request};
 use crate::gate::Service;
@@ -96,7 +97,10 @@ pub(super) fn import(
     }
     let before = dir.dir(BEFORE)?;
     let both = [(dir, JOURNAL), (dir, CARRIED), (dir, INBOX)];
-    for (from, name) in both.into_iter().chain(policies.as_ref().map(|dir| (dir, SERVICE))) {
+    for (from, name) in both
+        .into_iter()
+        .chain(policies.as_ref().map(|dir| (dir, SERVICE)))
+    {
         match from.move_into(name, &before) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(io(&from.path_of(name))(error));
@@ -116,7 +120,11 @@ pub(super) fn import(
 /// The first of the files that is there; each is a regular file of this user or root.
 fn first_file(dir: &OwnDir, policies: Option<&OwnDir>) -> Result<Option<&'static str>, StoreError> {
     let mut first = None;
-    let files = [(Some(dir), JOURNAL), (Some(dir), CARRIED), (policies, SERVICE)];
+    let files = [
+        (Some(dir), JOURNAL),
+        (Some(dir), CARRIED),
+        (policies, SERVICE),
+    ];
     for (dir, name) in files {
         let Some(dir) = dir else { continue };
         let found = dir.own_file(name).map_err(io(&dir.path_of(name)))?;
@@ -239,11 +247,17 @@ fn copy_journal(
                 if let Command::Approve { incident, .. } = command
                     && !is_heard
                 {
-                    approved.entry(incident.clone()).or_default().insert(line.seq);
+                    approved
+                        .entry(incident.clone())
+                        .or_default()
+                        .insert(line.seq);
                 }
             }
             JournalEntry::RepairIntended(intent) => {
-                for seq in approved.remove(&intent.finding.incident).unwrap_or_default() {
+                for seq in approved
+                    .remove(&intent.finding.incident)
+                    .unwrap_or_default()
+                {
                     db.execute("UPDATE entries SET heard = 1 WHERE seq = ?1", [number(seq)])
                         .map_err(&failed)?;
                 }
@@ -264,12 +278,7 @@ fn copy_journal(
 }
 
 /// Copies the commands that no dbmedic had taken up yet.
-fn copy_inbox(
-    dir: &OwnDir,
-    db: &Connection,
-    last_seq: u64,
-    path: &Path,
-) -> Result<(), StoreError> {
+fn copy_inbox(dir: &OwnDir, db: &Connection, last_seq: u64, path: &Path) -> Result<(), StoreError> {
     let Some(inbox) = dir.dir_if_there(INBOX)? else {
         return Ok(());
     };
@@ -289,7 +298,9 @@ fn copy_inbox(
             }
         };
         let id = request.asker.id.as_deref();
-        let known = id.map(|id| reader::number_of_command(db, path, id)).transpose()?;
+        let known = id
+            .map(|id| reader::number_of_command(db, path, id))
+            .transpose()?;
         if known.flatten().is_some() {
             continue;
         }

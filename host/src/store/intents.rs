@@ -81,7 +81,12 @@ impl Intents {
         }
         for intent in open {
             let name = file_name(&intent.repair_id);
-            if self.dir.about(&name).map_err(io(&self.dir.path_of(&name)))?.is_none() {
+            if self
+                .dir
+                .about(&name)
+                .map_err(io(&self.dir.path_of(&name)))?
+                .is_none()
+            {
                 self.write(intent)?;
             }
         }
@@ -100,7 +105,13 @@ impl Intents {
 
 /// The file of a repair. Whatever the identifier holds, the name is one of a file.
 fn file_name(repair_id: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '-' {
+            c
+        } else {
+            '_'
+        }
+    };
     let name: String = repair_id.chars().take(64).map(plain).collect();
     format!("{name}.json")
 }

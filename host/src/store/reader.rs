@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 
 use super::database::{Reading, check_names, damaged, database, has_log, io, open_to_read};
 use super::record::{LONGEST, sum};
-use super::{JournalEntry, JournalLine, LOCK, NO_TARGET, OpenRepair, StoreError, VERSION, import};
+use super::write::NO_TARGET;
+use super::{JournalEntry, JournalLine, LOCK, OpenRepair, StoreError, VERSION, import};
 use crate::clock::{TimeMark, now_ms};
 use crate::command::Request;
 use crate::gate::Service;
@@ -190,7 +191,10 @@ fn record<T: DeserializeOwned>(
     expected: &str,
 ) -> Result<T, StoreError> {
     if json.len() > LONGEST || sum(key, json) != expected {
-        return Err(damaged(path, &format!("{what}: its checksum does not hold")));
+        return Err(damaged(
+            path,
+            &format!("{what}: its checksum does not hold"),
+        ));
     }
     serde_json::from_str(json).map_err(|source| StoreError::Unreadable {
         path: path.to_owned(),
@@ -208,14 +212,18 @@ fn texts(
 ) -> Result<Vec<[String; 3]>, StoreError> {
     let read = || -> rusqlite::Result<Vec<[String; 3]>> {
         let mut statement = db.prepare(sql)?;
-        let rows = statement.query_map(parameters, |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]))?;
+        let rows = statement.query_map(parameters, |row| {
+            Ok([row.get(0)?, row.get(1)?, row.get(2)?])
+        })?;
         rows.collect()
     };
     read().map_err(database(path))
 }
 
 pub(super) fn meta(db: &Connection, path: &Path, key: &str) -> Result<Option<String>, StoreError> {
-    let found = db.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0));
+    let found = db.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| {
+        row.get(0)
+    });
     found.optional().map_err(database(path))
 }
 
@@ -255,15 +263,24 @@ pub(super) fn carried(db: &Connection, path: &Path) -> Result<CarriedOver, Store
 }
 
 /// The checksum of each row of `carried`.
-pub(super) fn carried_sums(db: &Connection, path: &Path) -> Result<BTreeMap<String, String>, StoreError> {
+pub(super) fn carried_sums(
+    db: &Connection,
+    path: &Path,
+) -> Result<BTreeMap<String, String>, StoreError> {
     let rows = texts(db, path, "SELECT target, '', sum FROM carried", [])?;
-    Ok(rows.into_iter().map(|[target, _, sum]| (target, sum)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|[target, _, sum]| (target, sum))
+        .collect())
 }
 
-pub(super) fn services(db: &Connection, path: &Path) -> Result<BTreeMap<String, Service>, StoreError> {
+pub(super) fn services(
+    db: &Connection,
+    path: &Path,
+) -> Result<BTreeMap<String, Service>, StoreError> {
     let moved_ms = moved_ms(db, path, "services_at")?;
     let rows = texts(db, path, "SELECT policy, json, sum FROM services", [])?;
-    let service = |[policy, json, sum]: [String; 3]| {
+    let service = |[policy, json, sum]: [String; 3]| -> Result<(String, Service), StoreError> {
         let what = format!("the service of `{policy}`");
         let mut service: Service = record(path, &what, &policy, &json, &sum)?;
         service.move_times(moved_ms, now_ms());
@@ -316,7 +333,9 @@ pub(super) fn open_repairs(db: &Connection, path: &Path) -> Result<Vec<OpenRepai
                 intent: *intent,
                 steps: Vec::new(),
             }),
-            JournalEntry::RepairStep { repair_id, step, .. } => {
+            JournalEntry::RepairStep {
+                repair_id, step, ..
+            } => {
                 let named = |one: &&mut OpenRepair| one.intent.repair_id == repair_id;
                 if let Some(repair) = open.iter_mut().find(named) {
                     repair.steps.push(step);
@@ -351,4 +370,3 @@ pub(super) fn number_of_command(
     let found = found.optional().map_err(database(path))?;
     Ok(found.map(i64::unsigned_abs))
 }
-

@@ -22,13 +22,18 @@ fn each_policy_keeps_the_signature_that_it_took_a_component_with() {
     let signed = candidate(b"component", Some(b"by one key"));
     let digest = signed.digest().to_owned();
     components.keep("a", &signed).unwrap();
-    components.keep("b", &candidate(b"component", None)).unwrap();
+    components
+        .keep("b", &candidate(b"component", None))
+        .unwrap();
     // Even a policy that is called like the end of a file.
     let by_another = candidate(b"component", Some(b"by another"));
     components.keep("wasm", &by_another).unwrap();
     assert_eq!(signature(&components, "a", &digest).unwrap(), b"by one key");
     assert_eq!(signature(&components, "b", &digest), None);
-    assert_eq!(signature(&components, "wasm", &digest).unwrap(), b"by another");
+    assert_eq!(
+        signature(&components, "wasm", &digest).unwrap(),
+        b"by another"
+    );
     assert!(components.read("a", &"0".repeat(64)).unwrap().is_none());
 }
 
@@ -39,7 +44,11 @@ fn a_signature_that_all_policies_shared_is_read() {
     let unsigned = candidate(b"component", None);
     let digest = unsigned.digest().to_owned();
     fs::write(components.path_of(&component(&digest)), b"component").unwrap();
-    fs::write(components.path_of(&format!("{digest}.wasm.minisig")), b"shared").unwrap();
+    fs::write(
+        components.path_of(&format!("{digest}.wasm.minisig")),
+        b"shared",
+    )
+    .unwrap();
     assert_eq!(signature(&components, "a", &digest).unwrap(), b"shared");
     components.keep("b", &unsigned).unwrap();
     assert_eq!(signature(&components, "b", &digest), None);
@@ -64,7 +73,10 @@ fn what_is_not_needed_goes_with_its_signatures_and_what_is_needed_stays() {
     components.keep("a", &candidate(b"one more", None)).unwrap();
     components.prune(&BTreeSet::from([needed.clone()])).unwrap();
     assert_eq!(signature(&components, "a", needed).unwrap(), b"signature");
-    assert_eq!(signature(&components, "b", &digests[2]).unwrap(), b"signature");
+    assert_eq!(
+        signature(&components, "b", &digests[2]).unwrap(),
+        b"signature"
+    );
     let left = fs::read_dir(components.dir.join(COMPONENTS)).unwrap();
     let of_oldest = |entry: io::Result<fs::DirEntry>| {
         let name = entry.unwrap().file_name();
