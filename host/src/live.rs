@@ -44,7 +44,7 @@ use run::Message;
 use written::{Step, Written};
 
 pub use run::{Commands, RunEnded};
-pub use told::{Listener, OPEN_REPAIR, Told, ToldAt};
+pub use told::{HALT, Listener, OPEN_REPAIR, STATE, Told, ToldAt};
 
 /// What the pipeline asks the driver for.
 #[derive(Debug, Default)]
@@ -131,7 +131,7 @@ impl Live {
     pub fn start(setup: Setup, tell: &mut Listener<'_>) -> anyhow::Result<Self> {
         setup.state_dir.clear_unfinished()?;
         for note in setup.store.notes() {
-            tell(now_ms(), Told::Note("state", note));
+            tell(now_ms(), Told::Note(STATE, note));
         }
         let CarriedOver {
             mut carried,
@@ -532,10 +532,7 @@ fn halt_lost(
                  database, then `dbmedic release {}`",
                 site.name
             );
-            tell(
-                now_ms(),
-                Told::Note("halt", &format!("{}: {why}", site.name)),
-            );
+            tell(now_ms(), Told::Note(HALT, &format!("{}: {why}", site.name)));
             let target = carried.targets.entry(site.name.clone()).or_default();
             target.guard.halted.get_or_insert(why);
         }

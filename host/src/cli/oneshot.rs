@@ -17,7 +17,7 @@ use crate::config::{Config, DEFAULT_STATE_DIR, ROOTS_STATE_DIR, Target, is_root}
 use crate::digest::hex;
 use crate::guard::Mode;
 use crate::health::{CheckReport, Health};
-use crate::live::{Live, OPEN_REPAIR, Setup, Told};
+use crate::live::{HALT, Live, OPEN_REPAIR, STATE, Setup, Told};
 use crate::model::{Finding, Outcome, OutcomeResult, Verdict};
 use crate::pipeline::{Effect, Event, RulingSummary};
 use crate::report::{Narrator, outcome_line, plan_lines, seconds, verdict_line};
@@ -318,7 +318,7 @@ fn visit(setup: Setup, args: &VisitArgs, snapshots: Snapshots) -> anyhow::Result
     let mut tell = |at_ms: u64, told: Told<'_>| {
         let lines = narrator.told(at_ms, &told);
         // What nobody may miss.
-        if talk || matches!(told, Told::Note(OPEN_REPAIR, _)) {
+        if talk || matches!(told, Told::Note(OPEN_REPAIR | STATE | HALT, _)) {
             for line in &lines {
                 complain(line);
             }

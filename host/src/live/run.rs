@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 
 use super::preserve::TAKES_LONG_MS;
 use super::written::Step;
-use super::{Listener, Live, Told, acts_on};
+use super::{Listener, Live, STATE, Told, acts_on};
 use crate::clock::{now_ms, wall_clock_note};
 use crate::command::Request;
 use crate::gate::{GateHandle, GateRecord, Order, Reply, Service};
@@ -337,7 +337,7 @@ impl Live {
             "{} was made again: what is known of the targets stands in it; what else was in it is gone",
             again.root().display()
         );
-        tell(now_ms(), Told::Note("state", &text));
+        tell(now_ms(), Told::Note(STATE, &text));
         Ok(RunEnded {
             carried,
             goes_on: true,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::bail;
 
-use super::{Listener, Told};
+use super::{Listener, STATE, Told};
 use crate::clock::now_ms;
 use crate::gate::Service;
 use crate::pipeline::{Carried, Pipeline};
@@ -182,7 +182,7 @@ impl Written {
                 0 => "written again; nothing is missing".to_owned(),
                 lost => format!("written again; {lost} entries of the journal are lost"),
             };
-            tell(now_ms(), Told::Note("state", &text));
+            tell(now_ms(), Told::Note(STATE, &text));
         }
     }
 
@@ -225,7 +225,7 @@ impl Written {
             let text = format!(
                 "{error}; the watch goes on, and no repair begins that cannot be written down"
             );
-            tell(now_ms(), Told::Note("state", &text));
+            tell(now_ms(), Told::Note(STATE, &text));
         }
     }
 }

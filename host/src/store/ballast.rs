@@ -23,10 +23,12 @@ pub(super) struct Ballast {
 
 impl Ballast {
     pub(super) fn of(dir: &OwnDir) -> Self {
+        // One that is something else is made anew.
+        let is_own = dir.make_private(FILE_NAME).is_ok();
         let about = dir.about(FILE_NAME).ok().flatten();
         Self {
             dir: dir.clone(),
-            is_there: about.is_some_and(|about| about.bytes == BYTES),
+            is_there: is_own && about.is_some_and(|about| about.bytes == BYTES),
         }
     }
 
