@@ -285,6 +285,6 @@ fn every_repair_survives_a_kill_before_and_after_each_write_of_the_state() {
     let kills = kills.into_inner().unwrap();
     let total: usize = kills.iter().map(|(.., count)| count).sum();
     println!("{total} kills: {kills:?}");
-    assert!(kills.iter().all(|(.., count)| *count > 10), "{kills:?}");
-    assert!(total >= 200, "{kills:?}");
+    assert!(kills.iter().all(|(.., count)| *count > 8), "{kills:?}");
+    assert!(total >= 180, "{kills:?}");
 }

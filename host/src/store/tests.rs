@@ -335,8 +335,12 @@ fn on_a_small_disk() {
     let begun = intent(&store.new_repair_id());
     store.begin_repair(1, &begun).unwrap();
     let filler = dir.join("filler");
-    let mut file = fs::File::create(&filler).unwrap();
-    while file.write_all(&[7; 512]).is_ok() {}
+    let fill = || {
+        let mut file = fs::File::options();
+        let mut file = file.append(true).create(true).open(&filler).unwrap();
+        while file.write_all(&[7; 512]).is_ok() {}
+    };
+    fill();
     let error = store.append(2, &said("INC-1")).unwrap_err();
     assert!(
         matches!(error, StoreError::Database { .. } | StoreError::Io { .. }),
@@ -357,14 +361,6 @@ fn on_a_small_disk() {
     fs::remove_file(&filler).unwrap();
     store.append(7, &said("INC-3")).unwrap();
     // A start on a full disk takes the room; from then on only a repair that has begun is written down.
-    let fill = || {
-        let mut file = fs::File::options()
-            .append(true)
-            .create(true)
-            .open(&filler)
-            .unwrap();
-        while file.write_all(&[7; 512]).is_ok() {}
-    };
     fill();
     drop(store);
     fill();
