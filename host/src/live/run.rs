@@ -156,8 +156,6 @@ impl Live {
             if stopping && repairs.running.is_empty() {
                 break;
             }
-            let mut events = Vec::new();
-            let mut heard = None;
             if !stopping && now_ms() >= next_in_place_ms {
                 next_in_place_ms = now_ms() + IN_PLACE_MS;
                 is_kept = self.written.is_in_place(tell);
@@ -172,54 +170,12 @@ impl Live {
                 }
             }
             let pause = Duration::from_millis(next_tick_ms.saturating_sub(now_ms()).clamp(1, 100));
-            match self.receive.recv_timeout(pause) {
-                Ok(Message::Watched(target, Watched::Seen(looked))) => {
-                    self.late.remove(&target);
-                    events.push(Event::Observed(*looked));
+            let (mut heard, mut events) = match self.receive.recv_timeout(pause) {
+                Ok(message) => self.take(message, &mut repairs, is_kept && !stopping, tell)?,
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    (None, Vec::new())
                 }
-                Ok(Message::Watched(_, Watched::Unanswered(looked))) => {
-                    events.push(Event::Observed(*looked));
-                }
-                Ok(Message::Watched(target, Watched::Late(since_ms))) => {
-                    self.is_late(&target, since_ms, tell);
-                }
-                Ok(Message::Watched(target, Watched::Checked(report))) => {
-                    self.checked(&target, report, tell);
-                }
-                Ok(Message::Watched(_, Watched::Note(label, text))) => {
-                    tell(now_ms(), Told::Note(label, &text));
-                }
-                Ok(Message::Step(step)) => tell(step.at_ms, Told::Step(&step)),
-                Ok(Message::Gate(order)) => events.extend(self.obey(order, tell)),
-                Ok(Message::OfPolicies(of)) => self.written.keep(of.into(), tell),
-                Ok(Message::Said(request, answer)) => {
-                    let told = match self.write_down(&request, is_kept && !stopping, tell) {
-                        Ok((text, said)) => {
-                            if let Some((seq, event)) = said {
-                                heard = Some(seq);
-                                events.push(event);
-                            }
-                            Reply::Done(text)
-                        }
-                        Err(reply) => reply,
-                    };
-                    // Who asked may have gone away.
-                    drop(answer.send(told));
-                }
-                // Without a store nothing may be done: the next start closes what is open.
-                Ok(Message::RepairEnded { target, ended }) => {
-                    repairs.ended(&target);
-                    let repair_run::Ended { outcome, begun } = ended?;
-                    events.push(Event::RepairEnded {
-                        target,
-                        at_ms: now_ms(),
-                        outcome,
-                        begun,
-                        interrupted: false,
-                    });
-                }
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
-            }
+            };
             self.preserver.report(tell);
             if let Some(text) = wall_clock_note() {
                 tell(now_ms(), Told::Note("clock", &text));
@@ -271,6 +227,66 @@ impl Live {
             }
         }
         self.end(gate, tell)
+    }
+
+    /// What a message comes to: events, and where the first of them is a command its number in the journal. With
+    /// `is_kept` commands are taken.
+    ///
+    /// # Errors
+    /// When a repair could not be written down to its end: the next start closes it.
+    fn take(
+        &mut self,
+        message: Message,
+        repairs: &mut Repairs,
+        is_kept: bool,
+        tell: &mut Listener<'_>,
+    ) -> anyhow::Result<(Option<u64>, Vec<Event>)> {
+        let mut event = None;
+        match message {
+            Message::Watched(target, Watched::Seen(looked)) => {
+                self.late.remove(&target);
+                event = Some(Event::Observed(*looked));
+            }
+            Message::Watched(_, Watched::Unanswered(looked)) => {
+                event = Some(Event::Observed(*looked));
+            }
+            Message::Watched(target, Watched::Late(since_ms)) => {
+                self.is_late(&target, since_ms, tell);
+            }
+            Message::Watched(target, Watched::Checked(report)) => {
+                self.checked(&target, report, tell);
+            }
+            Message::Watched(_, Watched::Note(label, text)) => {
+                tell(now_ms(), Told::Note(label, &text));
+            }
+            Message::Step(step) => tell(step.at_ms, Told::Step(&step)),
+            Message::Gate(order) => event = self.obey(order, tell),
+            Message::OfPolicies(of) => self.written.keep(of.into(), tell),
+            Message::Said(request, answer) => {
+                let written = self.write_down(&request, is_kept, tell);
+                let (told, said) = match written {
+                    Ok((text, said)) => (Reply::Done(text), said),
+                    Err(reply) => (reply, None),
+                };
+                // Who asked may have gone away.
+                drop(answer.send(told));
+                if let Some((seq, event)) = said {
+                    return Ok((Some(seq), vec![event]));
+                }
+            }
+            Message::RepairEnded { target, ended } => {
+                repairs.ended(&target);
+                let repair_run::Ended { outcome, begun } = ended?;
+                event = Some(Event::RepairEnded {
+                    target,
+                    at_ms: now_ms(),
+                    outcome,
+                    begun,
+                    interrupted: false,
+                });
+            }
+        }
+        Ok((None, event.into_iter().collect()))
     }
 
     /// Gives commands to it while it runs.

@@ -273,8 +273,8 @@ fn highest(paths: impl Iterator<Item = PathBuf>, prefix: &str) -> u64 {
 /// A path as SQLite reads it in a URI.
 fn uri(path: &Path, parameters: &str) -> String {
     let bytes = path.as_os_str().as_bytes();
-    let escaped: String = bytes.iter().map(|byte| format!("%{byte:02x}")).collect();
-    format!("file:{escaped}?{parameters}")
+    let escaped: Vec<String> = bytes.iter().map(|byte| format!("%{byte:02x}")).collect();
+    format!("file:{}?{parameters}", escaped.concat())
 }
 
 pub(super) fn damaged(path: &Path, what: &str) -> StoreError {

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::database::{FILE_NAME, damaged, database, io};
+use super::intents::has_extension;
 use super::old_journal::Lines;
 use super::write::{changes, insert, number, services, write};
 use super::{JournalEntry, Kept, Row, StoreError, VERSION, reader};
@@ -283,7 +284,7 @@ fn copy_inbox(dir: &OwnDir, db: &Connection, last_seq: u64, path: &Path) -> Resu
         return Ok(());
     };
     let mut names = inbox.names().map_err(io(inbox.path()))?;
-    names.retain(|name| name.ends_with(".json"));
+    names.retain(|name| has_extension(name, "json"));
     // Sorted by name, they are in the order in which they were given.
     names.sort();
     let mut seq = last_seq;

@@ -4,6 +4,8 @@
 //! to them is not known, and each is halted. A file names the database that its repair stands in, because that
 //! one alone knows better.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
@@ -64,7 +66,7 @@ impl Intents {
     pub(super) fn lost(&self, open: &[&Intent]) -> Result<Vec<Intent>, StoreError> {
         let mut lost = Vec::new();
         for name in self.dir.names().map_err(io(self.dir.path()))? {
-            if !name.ends_with(".json") {
+            if !has_extension(&name, "json") {
                 continue;
             }
             let path = self.dir.path_of(&name);
@@ -101,6 +103,10 @@ impl Intents {
             .and_then(|()| self.dir.sync())
             .map_err(io(&self.dir.path_of(&name)))
     }
+}
+
+pub(super) fn has_extension(name: &str, extension: &str) -> bool {
+    Path::new(name).extension().is_some_and(|e| e == extension)
 }
 
 /// The file of a repair. Whatever the identifier holds, the name is one of a file.
