@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use dbmedic::diagnose::DiagnoseOptions;
 use dbmedic::gate::{
-    self, Gate, GateSettings, Order, Plan, PolicyReport, Reply, Request, Source, SwapOrder, Trust,
-    Workshop,
+    self, Gate, GateRecord, GateSettings, Order, Plan, PolicyReport, Reply, Request, Service,
+    Source, SwapOrder, Trust, Workshop,
 };
 use dbmedic::guard::{GuardLimits, Mode};
 use dbmedic::model::Setting;
@@ -191,9 +191,7 @@ impl Ward {
             None => Arc::clone(&own),
         };
         let plans = plans(&options, &own, &named);
-        let store = Store::open(&state).unwrap();
-        let gate = Gate::open(&state, DEFAULT, plans, store.services().unwrap()).unwrap();
-        store.save_services(gate.services()).unwrap();
+        let (store, gate) = opened(&state, plans);
         let policies = gate.policies().unwrap();
         let mut carried = store.carried().unwrap().carried;
         carried.signers = policies.signers();
@@ -204,15 +202,8 @@ impl Ward {
             .map(|(name, policy)| (name.clone(), policy.digest().to_owned()));
         let present = Arc::new(Mutex::new(digests.collect::<BTreeMap<_, _>>()));
         let (send, orders) = mpsc::channel();
-        let store = Arc::new(store);
-        let kept = Arc::clone(&store);
-        let write_down = move |_, services| {
-            if let Some(services) = services {
-                kept.save_services(services).unwrap();
-            }
-        };
         let order = move |order| send.send(order).is_ok();
-        let handle = gate.start(order, write_down).unwrap();
+        let handle = gate.start(order, keeper(&store)).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let events = Arc::new(AtomicU64::new(0));
         let sample = Arc::new(Mutex::new(None::<Sample>));
@@ -376,6 +367,26 @@ impl Ward {
             let found = refused.into_iter().find(|r| r.digest == digest)?;
             Some(found.refusal.to_string())
         })
+    }
+}
+
+/// The state, and the gate with what was in service.
+fn opened(state: &Path, plans: BTreeMap<String, Plan>) -> (Arc<Store>, Gate) {
+    let store = Store::open(state).unwrap();
+    let gate = Gate::open(state, DEFAULT, plans, store.services().unwrap()).unwrap();
+    store.save_services(gate.services()).unwrap();
+    (Arc::new(store), gate)
+}
+
+/// Keeps what is in service.
+fn keeper(
+    store: &Arc<Store>,
+) -> impl Fn(Vec<GateRecord>, Option<BTreeMap<String, Service>>) + Send + use<> {
+    let store = Arc::clone(store);
+    move |_, services| {
+        if let Some(services) = services {
+            store.save_services(services).unwrap();
+        }
     }
 }
 

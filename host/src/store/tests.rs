@@ -309,7 +309,7 @@ fn a_repair_that_has_begun_is_known_without_the_database() {
     bytes[..16].copy_from_slice(b"no such database");
     fs::write(dir.path().join("state.db"), bytes).unwrap();
     let store = Store::open(dir.path()).unwrap();
-    assert_eq!(store.lost(), [second.clone()]);
+    assert_eq!(store.lost(), std::slice::from_ref(&second));
     assert!(
         store.notes()[0].contains("begun anew"),
         "{:?}",
