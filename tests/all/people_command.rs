@@ -311,6 +311,8 @@ fn a_maintenance_window_of_the_configuration_keeps_repairs_from_beginning() {
          duration_minutes = 10_080\nreason = \"always\"\n",
     );
     ward.until(&["incidents", "INC-1"], "guard.maintenance");
+    // What the configuration says is kept with the health, a moment later.
+    ward.until(&["maintenance", "list"], "(weekly)");
     let listed = ward.json(&["maintenance", "list"]);
     let shop = &listed["shop"];
     assert_eq!(shop["open"]["name"], "weekly", "{listed}");
