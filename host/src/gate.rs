@@ -49,7 +49,7 @@ pub use plan::{Place, Plan};
 pub use prepare::{Candidate, Held, Tested, Trust, Workshop};
 pub use protocol::{PolicyReport, Reply, Request};
 pub use record::{GateRecord, Known, Origin, Progress, Refusal, Step, SwapReason};
-pub use service::{GateHandle, Order, SwapOrder};
+pub use service::{GateHandle, Order, Reload, SwapOrder};
 pub use settings::{GateSettings, ProbationSettings, ShadowSettings};
 pub use socket::{AskError, ask};
 pub use source::{Found, Lookout, Source, read_candidate, signature_path};
@@ -222,8 +222,8 @@ impl Gate {
         Arc::clone(&self.works.look_anew)
     }
 
-    /// Has this set whenever somebody wants the configuration read again.
-    pub fn reload_by(&mut self, reload: Arc<AtomicBool>) {
+    /// Says how this run is told to read its configuration again.
+    pub fn reload_by(&mut self, reload: Reload) {
         self.works.reload = Some(reload);
     }
 

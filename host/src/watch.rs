@@ -438,6 +438,9 @@ impl Watch {
             .zip(&self.targets)
             .map(|(at, target)| (target.name().to_owned(), at))
             .collect();
+        if !self.resume(tell) {
+            return;
+        }
         loop {
             let now = now_ms();
             if now >= self.next_looks_ms {
@@ -480,6 +483,22 @@ impl Watch {
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
+    }
+
+    /// Takes in which snapshots need not be taken yet.
+    fn resume(&mut self, tell: &Tell) -> bool {
+        for target in &mut self.targets {
+            let Some(report) = target.looker.earlier_snapshot() else {
+                continue;
+            };
+            let interval_ms = target.looker.pace.snapshot_interval_ms;
+            let due_ms = report.begun_ms.saturating_add(interval_ms);
+            target.schedule.put_off(CheckKind::Snapshot, due_ms);
+            if !tell(target.name(), Watched::Checked(report)) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Begins the looks that are due, and tells of those that do not end.

@@ -103,10 +103,14 @@ fn targets_come_and_go_without_a_restart() {
     assert!(told.status.success(), "{}", talk(&told));
     ward.until_watched(&["shop", "stock"]);
     assert!(
-        ward.log().contains("targets added: stock"),
+        ward.log().contains("targets.stock is new"),
         "{}",
         ward.log()
     );
+
+    // It begins anew, and hears what is said meanwhile.
+    let again = ward.reload();
+    assert!(again.status.success(), "{}", talk(&again));
 
     // What was not changed is no reason to begin anew.
     ward.signal(Signal::HUP);
@@ -116,8 +120,19 @@ fn targets_come_and_go_without_a_restart() {
     ward.signal(Signal::HUP);
     ward.until_watched(&["stock"]);
     let log = ward.log();
-    let changes = "targets removed: shop; targets changed: stock; other options changed";
-    assert!(log.contains(changes), "{log}");
+    for change in [
+        "mode: \"observe\" -> \"approve\"",
+        "targets.shop is gone",
+        "targets.stock.mode",
+    ] {
+        assert!(log.contains(change), "{change}: {log}");
+    }
+    // The file of another one is not what is read.
+    let other = ward.path("other.toml");
+    fs::copy(&config, &other).unwrap();
+    let refused = run(&["reload", "-c", other.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(talk(&refused).contains("other.toml"), "{}", talk(&refused));
     ward.stop();
 }
 

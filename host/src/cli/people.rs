@@ -14,7 +14,6 @@ use super::{Ended, StateArgs, complain};
 use crate::clock::now_ms;
 use crate::command::{BY_BYTES, Command, LONGEST_MS, REASON_BYTES, Request};
 use crate::gate::{self, AskError, Reply};
-use crate::guard::DENIED;
 use crate::model::Candidate;
 use crate::pipeline::{Carried, Effect, RulingSummary};
 use crate::sqlite::worker::accounts::name_of_user;
@@ -116,8 +115,10 @@ struct AboutIncident {
     chosen: Option<String>,
     /// The repair that waits for a person.
     waits: Option<Candidate>,
-    /// The repair that a person denied.
+    /// The repair that a person denied, and that nobody approved since.
     denied: Option<Candidate>,
+    /// Why the guard refused the repair that was chosen last.
+    refusal: Option<String>,
 }
 
 impl AboutIncident {
@@ -147,11 +148,10 @@ impl AboutIncident {
                     }
                 }
                 Effect::Ruled { ruling, waits, .. } => {
-                    let is_denied =
-                        matches!(&ruling, RulingSummary::Refused { law, .. } if law == DENIED);
-                    if !is_denied {
-                        self.denied = None;
-                    }
+                    self.refusal = match ruling {
+                        RulingSummary::Refused { law, reason } => Some(format!("{reason} ({law})")),
+                        _ => None,
+                    };
                     self.waits = waits;
                 }
                 Effect::IncidentResolved { .. } => {
@@ -168,6 +168,10 @@ impl AboutIncident {
                 self.denied = Some(repair);
                 self.waits = None;
             }
+            JournalEntry::Said {
+                command: Command::Approve { .. },
+                ..
+            } => self.denied = None,
             _ => {}
         }
     }
@@ -206,7 +210,12 @@ pub(crate) fn approve(args: &ApproveArgs) -> Ended {
     let state_dir = args.state.existing()?;
     let known = AboutIncident::of(&state_dir, incident)?;
     let Some(repair) = known.waits.or(known.denied) else {
-        bail!("{incident}: no repair waits for a person");
+        match known.refusal.filter(|_| !known.is_over) {
+            Some(refusal) => {
+                bail!("{incident}: no repair waits for a person; the guard refuses it: {refusal}")
+            }
+            None => bail!("{incident}: no repair waits for a person"),
+        }
     };
     complain(&format!("{incident}: {}: {}", repair.id, repair.summary));
     let command = Command::Approve {
@@ -345,4 +354,60 @@ fn write_down(state_dir: &Path, request: &Request) -> Result<u64, StoreError> {
         asker: request.asker.clone(),
     };
     store.append(now_ms(), &entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{CascadeLevel, DataLoss};
+
+    fn ruled(law: &str) -> JournalEntry {
+        JournalEntry::Happened {
+            effect: Effect::Ruled {
+                target: "shop".into(),
+                incident: "INC-1".into(),
+                repair: "index.rebuild".into(),
+                ruling: RulingSummary::Refused {
+                    law: law.into(),
+                    reason: "not now".into(),
+                },
+                waits: None,
+            },
+        }
+    }
+
+    fn said(command: Command) -> JournalEntry {
+        JournalEntry::Said {
+            command,
+            asker: crate::command::Asker::default(),
+        }
+    }
+
+    #[test]
+    fn a_denied_repair_can_be_approved_whatever_the_guard_said_since() {
+        let repair = Candidate {
+            id: "index.rebuild".into(),
+            summary: "build the index again".into(),
+            level: CascadeLevel::InPlace,
+            preconditions: Vec::new(),
+            expected_duration_ms: 10,
+            expected_loss: DataLoss::of(0, 0.0),
+            undoable: true,
+        };
+        let mut known = AboutIncident::default();
+        known.follow(said(Command::Deny {
+            incident: "INC-1".into(),
+            repair: repair.clone(),
+        }));
+        for law in ["guard.denied", "guard.maintenance", "guard.denied"] {
+            known.follow(ruled(law));
+            assert_eq!(known.denied.as_ref(), Some(&repair), "{law}");
+            assert_eq!(known.refusal, Some(format!("not now ({law})")));
+        }
+        known.follow(said(Command::Approve {
+            incident: "INC-1".into(),
+            repair: Some(repair),
+        }));
+        assert_eq!(known.denied, None);
+    }
 }

@@ -68,12 +68,13 @@ pub(crate) fn run(args: &StatusArgs) -> Ended {
             let of = (args.target.as_ref(), silence.scope.target.as_ref());
             matches!(of, (None, _) | (_, None)) || of.0 == of.1
         });
+        let is_running = Store::is_in_use(&state_dir);
         if args.json {
             say_json(&Shown {
                 health: &health,
                 silences: &silences,
             })?;
-            return Ok(code(&health));
+            return Ok(code(&health, is_running));
         }
         if args.watch && std::io::stdout().is_terminal() {
             let mut out = std::io::stdout().lock();
@@ -83,7 +84,7 @@ pub(crate) fn run(args: &StatusArgs) -> Ended {
         for line in lines(&health, wall_ms()).into_iter().chain(silences) {
             say(&line)?;
         }
-        if !Store::is_in_use(&state_dir) {
+        if !is_running {
             complain(&format!(
                 "no dbmedic runs with {}: this was so {}",
                 state_dir.display(),
@@ -91,16 +92,16 @@ pub(crate) fn run(args: &StatusArgs) -> Ended {
             ));
         }
         if !args.watch {
-            return Ok(code(&health));
+            return Ok(code(&health, is_running));
         }
         thread::sleep(PAUSE);
     }
 }
 
-/// Whether something is wrong.
-fn code(health: &HealthOfTargets) -> ExitCode {
+/// Whether something is wrong: also that nobody watches.
+fn code(health: &HealthOfTargets, is_running: bool) -> ExitCode {
     let is_well = |health: &Health| health.status < Status::Degraded;
-    if health.targets.values().all(is_well) {
+    if is_running && health.targets.values().all(is_well) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -186,6 +187,6 @@ mod tests {
             "  note: 12 free pages",
         ];
         assert_eq!(lines(&health, 62_000), expected);
-        assert_eq!(code(&health), ExitCode::FAILURE);
+        assert_eq!(code(&health, true), ExitCode::FAILURE);
     }
 }

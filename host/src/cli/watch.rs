@@ -13,6 +13,7 @@ use super::reload::{Wishes, changes};
 use super::{Ended, PolicyArgs, complain_lines, in_one_line, say_json};
 use crate::assemble::assemble_service;
 use crate::config::{Config, Loaded};
+use crate::gate::Reload;
 use crate::live::{Live, Setup, Told};
 use crate::logging::{self, LogFormat, NARRATIVE};
 use crate::pipeline::DEFAULT_POLICY;
@@ -131,8 +132,12 @@ fn watch(
         loaded.config.mode,
     );
     note("start", &watches);
+    let config = std::path::absolute(&args.config)?;
     let look_anew = setup.gate.as_mut().map(|gate| {
-        gate.reload_by(wishes.reload());
+        gate.reload_by(Reload {
+            wanted: wishes.reload(),
+            config,
+        });
         gate.look_anew()
     });
     let live = Live::start(setup, &mut |at_ms, told| {

@@ -29,7 +29,10 @@ pub enum Request {
     /// Which policies are in service, and how they do.
     Status,
     /// Read the configuration again.
-    Reload,
+    Reload {
+        /// The file that whoever asks means, an absolute path.
+        config: std::path::PathBuf,
+    },
     /// Write this command down, and act on it.
     Command {
         /// The command, with who gives it.

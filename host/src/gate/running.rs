@@ -1,6 +1,7 @@
 //! The gate's own thread: it feeds the machines and does what they want.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
@@ -13,7 +14,7 @@ use super::plan::Plan;
 use super::prepare::{Candidate, Tested};
 use super::protocol::{PolicyReport, Reply, Request};
 use super::record::{GateRecord, Known, Origin, Progress, Refusal, Step};
-use super::service::{Driver, Job, Message, Order, Prepared, SwapOrder};
+use super::service::{Driver, Job, Message, Order, Prepared, Reload, SwapOrder};
 use super::source::{Lookout, read_believed};
 use crate::clock::now_ms;
 use crate::model::Context;
@@ -51,7 +52,7 @@ pub(super) struct Running {
     pub(super) waiting: Vec<(String, String, mpsc::Sender<Reply>)>,
     pub(super) jobs: SyncSender<Job>,
     pub(super) look_anew: Arc<AtomicBool>,
-    pub(super) reload: Option<Arc<AtomicBool>>,
+    pub(super) reload: Option<Reload>,
     pub(super) driver: Driver,
 }
 
@@ -213,14 +214,17 @@ impl Running {
             Request::Command { request } => {
                 (self.driver.order)(Order::Said(request, answer));
             }
-            Request::Reload => say(match &self.reload {
-                Some(reload) => {
-                    reload.store(true, Ordering::SeqCst);
-                    Reply::Done(
-                        "dbmedic reads its configuration again; its log says what changes"
-                            .to_owned(),
-                    )
+            Request::Reload { config } => say(match &self.reload {
+                Some(reload) if is_same_file(&reload.config, &config) => {
+                    reload.wanted.store(true, Ordering::SeqCst);
+                    let text = "dbmedic reads its configuration again; its log says what changes";
+                    Reply::Done(text.to_owned())
                 }
+                Some(reload) => Reply::Error(format!(
+                    "the dbmedic that runs has its configuration from {}, not from {}",
+                    reload.config.display(),
+                    config.display()
+                )),
                 None => Reply::Error("this run has no configuration to read again".to_owned()),
             }),
             Request::Swap { policy, file } => {
@@ -481,4 +485,10 @@ pub(super) fn report(name: &str, service: &Service) -> PolicyReport {
 /// The machine of a policy that has just been put in service, or was.
 pub(super) fn machine(name: &str, plan: &Plan, service: Service) -> Machine {
     Machine::new(name, plan.gate.clone(), service)
+}
+
+/// Whether two paths lead to the same file.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| std::fs::canonicalize(path).ok();
+    one == other || place(one).is_some() && place(one) == place(other)
 }

@@ -162,6 +162,15 @@ impl Drop for GateHandle {
     }
 }
 
+/// How a run is told to read its configuration again.
+#[derive(Debug, Clone)]
+pub struct Reload {
+    /// Set when somebody wants it.
+    pub wanted: Arc<AtomicBool>,
+    /// The file that it is read from, an absolute path.
+    pub config: std::path::PathBuf,
+}
+
 /// Everything that the gate works with.
 pub(super) struct Works {
     pub(super) components: Components,
@@ -170,7 +179,7 @@ pub(super) struct Works {
     /// Set by whoever wants every source looked at anew.
     pub(super) look_anew: Arc<AtomicBool>,
     /// Set when somebody wants the configuration read again; none where that is nobody's to do.
-    pub(super) reload: Option<Arc<AtomicBool>>,
+    pub(super) reload: Option<Reload>,
     /// Policies that are ready, by name and digest.
     pub(super) ready: BTreeMap<(String, String), Tested>,
     /// Policies whose sources are looked at at the start, whether they are watched or not.

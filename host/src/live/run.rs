@@ -125,6 +125,13 @@ impl Commands {
     }
 }
 
+/// When what is done regularly is done next, milliseconds since the Unix epoch.
+struct Next {
+    health: u64,
+    tick: u64,
+    save: u64,
+}
+
 /// How a run ended.
 #[derive(Debug)]
 pub struct RunEnded {
@@ -147,9 +154,11 @@ impl Live {
         // Whether what is written down stays.
         let mut is_kept = true;
         let mut next_in_place_ms = 0;
-        let mut next_health_ms = 0;
-        let mut next_tick_ms = now_ms();
-        let mut next_save_ms = now_ms() + SAVE_BASELINES_MS;
+        let mut next = Next {
+            health: 0,
+            tick: now_ms(),
+            save: now_ms() + SAVE_BASELINES_MS,
+        };
         loop {
             let stopping = stop.load(Ordering::Relaxed);
             // What was approved and not begun waits for the next run: it will be seen again.
@@ -169,33 +178,14 @@ impl Live {
                     return self.go_on_in(&again, tell);
                 }
             }
-            let pause = Duration::from_millis(next_tick_ms.saturating_sub(now_ms()).clamp(1, 100));
+            let pause = Duration::from_millis(next.tick.saturating_sub(now_ms()).clamp(1, 100));
             let (mut heard, mut events) = match self.receive.recv_timeout(pause) {
                 Ok(message) => self.take(message, &mut repairs, is_kept && !stopping, tell)?,
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                     (None, Vec::new())
                 }
             };
-            self.preserver.report(tell);
-            if let Some(text) = wall_clock_note() {
-                tell(now_ms(), Told::Note("clock", &text));
-            }
-            if now_ms() >= next_health_ms {
-                next_health_ms = now_ms() + KEEP_HEALTH_MS;
-                self.keep_health(tell);
-            }
-            if now_ms() >= next_save_ms {
-                next_save_ms = now_ms() + SAVE_BASELINES_MS;
-                self.written.save_baselines(&self.pipeline, tell);
-            }
-            if now_ms() >= next_tick_ms {
-                next_tick_ms = now_ms() + self.pace.tick_interval_ms;
-                let health = self.health_of_targets();
-                self.written.retry(&self.pipeline, &health, tell);
-                events.extend(self.learned(tell));
-                events.extend(self.calendar_event());
-                events.push(Event::Tick { at_ms: now_ms() });
-            }
+            self.keep_up(&mut next, &mut events, tell);
             for event in events {
                 // A command comes first, and alone is of the journal.
                 let asked = self.feed_command(&event, heard.take(), tell);
@@ -243,22 +233,7 @@ impl Live {
     ) -> anyhow::Result<(Option<u64>, Vec<Event>)> {
         let mut event = None;
         match message {
-            Message::Watched(target, Watched::Seen(looked)) => {
-                self.late.remove(&target);
-                event = Some(Event::Observed(*looked));
-            }
-            Message::Watched(_, Watched::Unanswered(looked)) => {
-                event = Some(Event::Observed(*looked));
-            }
-            Message::Watched(target, Watched::Late(since_ms)) => {
-                self.is_late(&target, since_ms, tell);
-            }
-            Message::Watched(target, Watched::Checked(report)) => {
-                self.checked(&target, report, tell);
-            }
-            Message::Watched(_, Watched::Note(label, text)) => {
-                tell(now_ms(), Told::Note(label, &text));
-            }
+            Message::Watched(target, watched) => event = self.watched(&target, watched, tell),
             Message::Step(step) => tell(step.at_ms, Told::Step(&step)),
             Message::Gate(order) => event = self.obey(order, tell),
             Message::OfPolicies(of) => self.written.keep(of.into(), tell),
@@ -292,6 +267,50 @@ impl Live {
     /// Gives commands to it while it runs.
     pub fn commands(&self) -> Commands {
         Commands(self.send.clone())
+    }
+
+    /// Takes in what the watcher tells of a target; a look is for the pipeline.
+    fn watched(
+        &mut self,
+        target: &str,
+        watched: Watched,
+        tell: &mut Listener<'_>,
+    ) -> Option<Event> {
+        match watched {
+            Watched::Seen(looked) => {
+                self.late.remove(target);
+                return Some(Event::Observed(*looked));
+            }
+            Watched::Unanswered(looked) => return Some(Event::Observed(*looked)),
+            Watched::Late(since_ms) => self.is_late(target, since_ms, tell),
+            Watched::Checked(report) => self.checked(target, report, tell),
+            Watched::Note(label, text) => tell(now_ms(), Told::Note(label, &text)),
+        }
+        None
+    }
+
+    /// Does what is to be done regularly by now; what the pipeline is to hear of it goes to `events`.
+    fn keep_up(&mut self, next: &mut Next, events: &mut Vec<Event>, tell: &mut Listener<'_>) {
+        self.preserver.report(tell);
+        if let Some(text) = wall_clock_note() {
+            tell(now_ms(), Told::Note("clock", &text));
+        }
+        if now_ms() >= next.health {
+            next.health = now_ms() + KEEP_HEALTH_MS;
+            self.keep_health(tell);
+        }
+        if now_ms() >= next.save {
+            next.save = now_ms() + SAVE_BASELINES_MS;
+            self.written.save_baselines(&self.pipeline, tell);
+        }
+        if now_ms() >= next.tick {
+            next.tick = now_ms() + self.pace.tick_interval_ms;
+            let health = self.health_of_targets();
+            self.written.retry(&self.pipeline, &health, tell);
+            events.extend(self.learned(tell));
+            events.extend(self.calendar_event());
+            events.push(Event::Tick { at_ms: now_ms() });
+        }
     }
 
     /// Begins to watch all targets.

@@ -165,7 +165,7 @@ impl Written {
         health: &HealthOfTargets,
         tell: &mut Listener<'_>,
     ) {
-        if !self.ill {
+        if !self.ill || !self.is_in_place(tell) {
             return;
         }
         let is_written = self.write(tell);

@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -34,7 +35,9 @@ const CHUNK_BYTES: usize = 1 << 20;
 const MEASURED: Duration = Duration::from_millis(5);
 /// Copied bytes after which they are written to the disk: else the system does so at once at the end,
 /// and a commit of somebody else waits for all of it.
-const SYNC_BYTES: u64 = 16 << 20;
+const SYNC_BYTES: u64 = 4 << 20;
+/// How long the disk is left to others after that, as long as it took and so long at most.
+const MOST_REST: Duration = Duration::from_millis(200);
 
 /// The largest copy that is held in memory, bytes.
 const MOST_IN_MEMORY_BYTES: u64 = 256 << 20;
@@ -220,8 +223,10 @@ fn copy_ahead(from: &Connection, to: &File) -> Result<(), BackupError> {
         to.write_all_at(&chunk, (first - 1).saturating_mul(page_bytes))?;
         unsynced += chunk.len() as u64;
         if unsynced >= SYNC_BYTES {
+            let begun = Instant::now();
             to.sync_data()?;
             unsynced = 0;
+            thread::sleep(begun.elapsed().min(MOST_REST));
         }
     }
 }

@@ -54,6 +54,9 @@ pub enum Access {
     /// Where it is, and nobody has it open: whoever asks must see to it that nobody had until the
     /// end, and throw the answer away otherwise. There is no log with anything in it.
     Alone,
+    /// Where it is, without a lock beside whoever writes: what is read may be half written, and counts for
+    /// nothing.
+    Ahead,
     /// Where it is, for reading and writing. It must exist.
     Write,
 }
@@ -90,7 +93,7 @@ pub fn open_untouched(
             uri(path, "mode=ro&readonly_shm=1"),
             only_read | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?,
-        Access::Alone => Connection::open_with_flags(
+        Access::Alone | Access::Ahead => Connection::open_with_flags(
             uri(path, "immutable=1"),
             only_read | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?,
@@ -100,6 +103,10 @@ pub fn open_untouched(
         )?,
     };
     restrict(&connection)?;
+    // It also refuses to read a schema with triggers on the tables of a module, which other programs read and
+    // write. A connection that cannot write, or has a copy, damages nothing without it.
+    let is_harmless = access != Access::Write;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, !is_harmless)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     match (access, deadline) {
         (Access::Alone, _) => {

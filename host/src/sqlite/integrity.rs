@@ -22,6 +22,7 @@ use messages::{Run, Schema};
 
 pub use super::connection::{Access, quoted};
 
+mod ahead;
 mod application;
 mod compare;
 mod definition;
@@ -157,7 +158,16 @@ pub fn check(path: &Path, access: Access, check: Check) -> Checked {
             .map_or(sample::BUDGET, |time| time.min(sample::BUDGET));
         connection.busy_timeout(sample::PATIENCE)?;
         let most = usize::try_from(check.max_faults).unwrap_or(usize::MAX);
-        let coverage = sample::run(connection, seed, time, &mut found.faults, most)?;
+        let bounds = sample::Bounds {
+            time,
+            rows: if time < sample::BUDGET {
+                sample::read_ahead(path, seed)
+            } else {
+                u64::MAX
+            },
+            faults: most,
+        };
+        let coverage = sample::run(connection, seed, bounds, &mut found.faults)?;
         found.coverage = Some(coverage);
         // A sample finds an entry by the order of its index. Where that is the application's, only a
         // full check tells.

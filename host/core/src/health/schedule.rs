@@ -209,6 +209,13 @@ impl Schedule {
         }
     }
 
+    /// Has a check begin no earlier than then: what it would do was done lately.
+    pub fn put_off(&mut self, check: CheckKind, until_ms: u64) {
+        if let Some(entry) = self.entries.get_mut(&check) {
+            entry.due_ms = entry.due_ms.max(until_ms);
+        }
+    }
+
     /// When something is to be done next: a check begun or one cut off; never when nothing will be
     /// until a run ends.
     pub fn next_ms(&self) -> Option<u64> {

@@ -51,6 +51,9 @@ pub(super) struct Windows {
     planned: Vec<MaintenanceWindow>,
     /// The window that was told to be open.
     told: Option<MaintenanceWindow>,
+    /// The latest time that was heard of: a look that began before a window opened is judged after it, and
+    /// must not find it closed.
+    latest_ms: u64,
 }
 
 impl Windows {
@@ -60,6 +63,7 @@ impl Windows {
             told: carried.commanded.clone(),
             carried,
             planned: Vec::new(),
+            latest_ms: 0,
         }
     }
 
@@ -74,6 +78,7 @@ impl Windows {
 
     /// A person opens a window, in the place of one that a person opened before.
     pub(super) fn start(&mut self, ends_ms: u64, allow_repairs: bool, said: &Attribution) {
+        self.latest_ms = self.latest_ms.max(said.at_ms);
         self.carried.commanded = Some(MaintenanceWindow {
             name: COMMAND.to_owned(),
             begins_ms: said.at_ms,
@@ -97,6 +102,7 @@ impl Windows {
 
     /// The window that is open. Of several one that forbids repairs, and of these the one that ends last.
     pub(super) fn open(&self, at_ms: u64) -> Option<&MaintenanceWindow> {
+        let at_ms = at_ms.max(self.latest_ms);
         let is_stopped = |window: &MaintenanceWindow| {
             let stopped_ms = self.carried.stopped_ms;
             stopped_ms.is_some_and(|stopped_ms| window.begins_ms <= stopped_ms)
@@ -127,6 +133,7 @@ impl Windows {
 
     /// What changed by `at_ms`: which window is open now, or that none is any more.
     pub(super) fn turn(&mut self, target: &str, at_ms: u64) -> Option<Effect> {
+        self.latest_ms = self.latest_ms.max(at_ms);
         let is_over = |window: &MaintenanceWindow| window.ends_ms <= at_ms;
         if self.carried.commanded.as_ref().is_some_and(is_over) {
             self.carried.commanded = None;
@@ -280,6 +287,16 @@ mod tests {
             (open(&windows, 199), open(&windows, 300)),
             (None, Some("backup"))
         );
+    }
+
+    #[test]
+    fn a_look_that_began_before_the_window_does_not_find_it_closed() {
+        let mut windows = Windows::default();
+        windows.start(9_000, false, &said(5_000));
+        assert!(windows.turn("shop", 5_000).is_some());
+        // It is judged now.
+        assert_eq!(windows.turn("shop", 4_200), None);
+        assert!(windows.objection(4_200).is_some());
     }
 
     #[test]

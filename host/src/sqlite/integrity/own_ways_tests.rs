@@ -349,3 +349,16 @@ fn json_that_versions_read_differently_is_left_to_the_version_that_wrote_the_ent
     database.damage(b"n777", 0);
     assert!(!database.faults().is_empty());
 }
+
+/// A defensive connection of SQLite's does not read the schema of such a database. Others do.
+#[test]
+fn a_trigger_on_a_table_of_a_module_is_no_damage() {
+    let database = Database::new(
+        "CREATE VIRTUAL TABLE f USING fts5(x); CREATE TABLE log(n);
+         CREATE TRIGGER counts AFTER INSERT ON f_content BEGIN INSERT INTO log VALUES (new.id); END;
+         INSERT INTO f VALUES ('one'), ('two');",
+        "",
+    );
+    assert_eq!(database.faults(), []);
+    assert_eq!(database.unjudged(), [""; 0]);
+}

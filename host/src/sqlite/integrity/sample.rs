@@ -7,12 +7,14 @@
 //! in 2 runs of 5. Tables without row numbers are left to the full check.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rusqlite::{Connection, ErrorCode, Statement, ffi, params_from_iter};
 
+use super::ahead::Ahead;
 use super::encoding::Encoding;
 use super::values::Owned;
 use super::{Coverage, DamagedObject, IntegrityFault, quoted, rebuildable};
@@ -33,6 +35,35 @@ const LONGEST_BYTES: u32 = 1 << 16;
 /// Tables that are looked at in one run, drawn anew each time.
 const MOST_TABLES: usize = 64;
 
+/// Where a sample ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// How long it may take.
+    pub(super) time: Duration,
+    /// Rows that are read at most.
+    pub(super) rows: u64,
+    /// Faults after which it ends.
+    pub(super) faults: usize,
+}
+
+/// Reads what a sample of this seed will read, without a lock; says how many rows were read, and are in
+/// memory now.
+pub(super) fn read_ahead(database: &Path, seed: u64) -> u64 {
+    let bounds = Bounds {
+        time: BUDGET,
+        rows: u64::MAX,
+        faults: usize::MAX,
+    };
+    let read = |ahead: Ahead| {
+        // What is found is found by the sample itself.
+        ahead.read(BUDGET, |connection| {
+            run(connection, seed, bounds, &mut Vec::new())
+        })
+    };
+    let sampled = Ahead::of(database).and_then(|ahead| read(ahead).ok());
+    sampled.map_or(u64::MAX, |sampled| sampled.rows.max(1))
+}
+
 /// Draws rows until the share is reached or the time is over.
 ///
 /// # Errors
@@ -42,24 +73,24 @@ const MOST_TABLES: usize = 64;
 pub(super) fn run(
     connection: &Connection,
     seed: u64,
-    time: Duration,
+    bounds: Bounds,
     faults: &mut Vec<IntegrityFault>,
-    most_faults: usize,
 ) -> rusqlite::Result<Coverage> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut sampled = Coverage::default();
     // One moment for all that is compared.
     let transaction = connection.unchecked_transaction()?;
-    let mut names = tables(connection)?;
     let lock = OwnLock::for_("sample");
-    let until = Instant::now() + time;
+    let until = Instant::now() + bounds.time;
+    let mut names = tables(connection)?;
     // Drawn without order, the first MOST_TABLES of a shuffle.
     for place in 0..names.len().min(MOST_TABLES) {
         let other = random.random_range(place..names.len());
         names.swap(place, other);
     }
     names.truncate(MOST_TABLES);
-    let is_over = |faults: &[IntegrityFault]| Instant::now() > until || faults.len() >= most_faults;
+    let is_over =
+        |faults: &[IntegrityFault]| Instant::now() > until || faults.len() >= bounds.faults;
     let mut drawn = Vec::new();
     let mut missed = false;
     for name in names {
@@ -83,7 +114,7 @@ pub(super) fn run(
     while !drawn.is_empty() && !is_over(faults) {
         let mut kept = Vec::new();
         for mut table in drawn {
-            if is_over(faults) {
+            if is_over(faults) || sampled.rows >= bounds.rows {
                 break;
             }
             if table.draw(connection, &mut random, &mut sampled, faults)? {

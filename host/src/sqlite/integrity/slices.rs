@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, ffi};
 
+use super::ahead::Ahead;
 use super::messages::Schema;
 use super::shape::Shape;
 use super::values::Owned;
@@ -45,6 +46,8 @@ const PROGRESS_OPS: i32 = 2000;
 /// How long reading the schema may take at most, and no table can be looked at without it. It begins with
 /// [`LIMIT`] and has more time each time that it was not enough.
 const MOST_PLAN: Duration = Duration::from_millis(200);
+/// How long is read ahead of a slice.
+const READ_AHEAD: Duration = Duration::from_millis(10);
 /// How long nothing can be read before the check is given up for this time.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Slices in a row that come no further before an object is left.
@@ -73,6 +76,7 @@ pub struct Slices {
 }
 
 /// What is read from one place to the next.
+#[derive(Clone)]
 enum Work {
     /// A table that may be checked whole.
     Table(String),
@@ -86,6 +90,24 @@ impl Work {
             Self::Table(table) => table,
             Self::Rows(rows) => &rows.table,
             Self::Entries(entries) => &entries.table,
+        }
+    }
+
+    /// Reads on from the place that was reached.
+    fn go_on(
+        &mut self,
+        slice: &Slice<'_>,
+        check: Check,
+        schema: &Schema,
+        found: &mut Gathered,
+        coverage: &mut Coverage,
+    ) -> rusqlite::Result<Came> {
+        match self {
+            Self::Table(table) => {
+                whole_table(slice.connection, check, schema, table, found, coverage)
+            }
+            Self::Rows(rows) => rows.slice(slice, found, coverage),
+            Self::Entries(entries) => entries.slice(slice, found, coverage),
         }
     }
 
@@ -217,6 +239,7 @@ impl Slices {
             }
             Err(error) => return self.not_opened(database, &error),
         };
+        let ahead = Ahead::of(database);
         connection
             .busy_timeout(Duration::ZERO)
             .and_then(|()| connection.pragma_update(None, "ignore_check_constraints", true))
@@ -225,8 +248,9 @@ impl Slices {
                 connection.progress_handler(PROGRESS_OPS, Some(move || limits.is_over()))
             })
             .map_err(words)?;
-        let ended = self.slices(&connection, &limits, Instant::now() + time);
-        drop(connection);
+        let ended = self.slices(&connection, ahead.as_ref(), &limits, Instant::now() + time);
+        // Both before the file of the limits.
+        drop((connection, ahead));
         ended
     }
 
@@ -254,12 +278,19 @@ impl Slices {
     fn slices(
         &mut self,
         connection: &Connection,
+        ahead: Option<&Ahead>,
         limits: &Limits,
         until: Instant,
     ) -> Result<bool, String> {
         let mut stuck = 0;
+        let mut rest = Duration::ZERO;
         while Instant::now() < until {
-            let slice = self.turns.begin(connection, limits);
+            let begun = Instant::now();
+            let most = ahead.and_then(|ahead| self.read_ahead(ahead));
+            thread::sleep(rest.saturating_sub(begun.elapsed()));
+            let slice = self
+                .turns
+                .begin(connection, limits, most.unwrap_or(u64::MAX));
             let came = self.slice(&slice);
             let held = self.turns.end(&slice);
             self.slicing.slices += 1;
@@ -291,9 +322,29 @@ impl Slices {
                 self.leave();
                 stuck = 0;
             }
-            thread::sleep(self.turns.rest_after(held));
+            rest = self.turns.rest_after(held);
         }
+        thread::sleep(rest);
         Ok(false)
+    }
+
+    /// Reads what the next slice will read; says how many rows or entries are in memory then. None: the object
+    /// was read to its end, or it is not known.
+    fn read_ahead(&self, ahead: &Ahead) -> Option<u64> {
+        self.schema_version?;
+        let mut work = self.work.front()?.clone();
+        ahead.read(READ_AHEAD, |connection| {
+            let limits = Limits::of(None);
+            let slice = Slice::ahead(connection, &limits, READ_AHEAD);
+            let _transaction = connection.unchecked_transaction().ok()?;
+            // What is found is found by the slice itself.
+            let (mut found, mut coverage) = (Gathered::default(), Coverage::default());
+            let came = work.go_on(&slice, self.check, &self.schema, &mut found, &mut coverage);
+            match came {
+                Ok(Came::On { .. }) => Some(slice.read().max(1)),
+                Ok(Came::Ended(_)) | Err(_) => None,
+            }
+        })
     }
 
     /// After an interruption: where the schema was not read in its time, it has more.
@@ -356,11 +407,7 @@ impl Slices {
         } = self;
         match work.front_mut() {
             None => Ok(Came::Ended(Vec::new())),
-            Some(Work::Table(table)) => {
-                whole_table(connection, *check, schema, table, found, coverage)
-            }
-            Some(Work::Rows(rows)) => rows.slice(slice, found, coverage),
-            Some(Work::Entries(entries)) => entries.slice(slice, found, coverage),
+            Some(work) => work.go_on(slice, *check, schema, found, coverage),
         }
     }
 

@@ -416,7 +416,12 @@ fn a_sample_that_read_nothing_is_not_done_but_of_an_empty_database() {
     let (_directory, path) = database();
     let drawn = |path: &Path, time| {
         let connection = open(path, Access::InPlace, None).unwrap();
-        sample::run(&connection, 1, time, &mut Vec::new(), 1)
+        let bounds = sample::Bounds {
+            time,
+            rows: u64::MAX,
+            faults: 1,
+        };
+        sample::run(&connection, 1, bounds, &mut Vec::new())
     };
     assert!(drawn(&path, sample::BUDGET).unwrap().rows > 0);
     let error = drawn(&path, Duration::ZERO).unwrap_err();

@@ -15,6 +15,7 @@ use crate::sqlite::btree::{Pages, Stored, too_long};
 use crate::sqlite::integrity::rebuildable;
 
 /// The entries of one index, and how far they are read.
+#[derive(Clone)]
 pub(super) struct Entries {
     pub(super) table: String,
     pub(super) index: String,

@@ -34,6 +34,7 @@ const NOT_ASKED_FOR: &str = "rows hold text that is not valid in the encoding of
                              mode only a check of a copy judges it";
 
 /// The rows of one table, and how far they are read.
+#[derive(Clone)]
 pub(super) struct Rows {
     pub(super) table: String,
     /// The number of the last row that was read, and of the one before it: a row whose number is

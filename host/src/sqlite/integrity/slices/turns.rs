@@ -1,5 +1,6 @@
 //! When slices may begin, how long they last, and how long they rest: so that a commit seldom meets one.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -105,6 +106,9 @@ pub(super) struct Slice<'a> {
     until: Instant,
     /// Whether somebody was writing already when it began.
     beside_a_writer: bool,
+    /// Rows or entries that it reads at most, and how many it has read.
+    most: u64,
+    read: Cell<u64>,
 }
 
 impl<'a> Slice<'a> {
@@ -118,11 +122,30 @@ impl<'a> Slice<'a> {
             begun,
             until: begun + FOR_EVER,
             beside_a_writer: true,
+            most: u64::MAX,
+            read: Cell::new(0),
         }
     }
 
+    /// One that reads ahead: see [`super::Ahead`].
+    pub(super) fn ahead(connection: &'a Connection, limits: &'a Limits, time: Duration) -> Self {
+        let slice = Self::without_end(connection, limits);
+        Self {
+            until: slice.begun + time,
+            ..slice
+        }
+    }
+
+    /// Rows or entries that it has read.
+    pub(super) fn read(&self) -> u64 {
+        self.read.get()
+    }
+
+    /// Whether it is to end after the row or the entry that was just read.
     pub(super) fn is_over(&self) -> bool {
-        Instant::now() > self.until
+        self.read.set(self.read.get() + 1);
+        self.read.get() >= self.most
+            || Instant::now() > self.until
             || self.limits.somebody_waits()
             || (!self.beside_a_writer && self.limits.somebody_writes())
     }
@@ -194,11 +217,12 @@ impl Turns {
         }
     }
 
-    /// Waits for a good moment, and begins a slice.
+    /// Waits for a good moment, and begins a slice of `most` rows or entries at most.
     pub(super) fn begin<'a>(
         &mut self,
         connection: &'a Connection,
         limits: &'a Limits,
+        most: u64,
     ) -> Slice<'a> {
         let is_gentle = self.is_written() && !self.beside_commits.is_short();
         if is_gentle {
@@ -220,6 +244,8 @@ impl Turns {
             begun,
             until: begun + time,
             beside_a_writer,
+            most,
+            read: Cell::new(0),
         }
     }
 

@@ -146,6 +146,25 @@ impl FullText {
         Ok(compared)
     }
 
+    /// Why it is not known that the old index held nothing that the text does not hold.
+    fn doubt(&self, compared: &Compared) -> Option<String> {
+        let table = &self.table;
+        if compared.is_unreadable {
+            return Some(format!(
+                "parts of `{table}` could not be read, so it is not known whether they held words that the text \
+                 of `{}` does not hold",
+                self.source
+            ));
+        }
+        // Its words are told with their numbers only.
+        (self.module != "fts5").then(|| {
+            format!(
+                "of `{table}` it was compared which words it holds and how often, not in which rows and in which \
+                 order they stand"
+            )
+        })
+    }
+
     /// Whether FTS4 keeps apart the words of several languages: the last hidden column has the name that
     /// is given for them.
     fn has_languages(&self, db: &Connection) -> Result<bool, RepairError> {
@@ -309,9 +328,11 @@ impl Derived for FullText {
             return unmet("rebuildable", fault.message.clone());
         }
         self.may_be_rebuilt(db)?;
-        Ok("of the index only what is made of the text went"
-            .to_owned()
-            .into())
+        Ok(
+            "each word that could still be read of the index is in the new one"
+                .to_owned()
+                .into(),
+        )
     }
 
     fn is_as_built(
@@ -323,13 +344,14 @@ impl Derived for FullText {
             let compared = self.words_kept(before, after)?;
             // What could be read is all in the text. Of what could not, only the sizes tell.
             let is_known = compared.is_whole || self.keeps_sizes(before)?;
-            return Ok((!is_known).then(|| {
-                format!(
-                    "`{}` does not keep which rows it knows (columnsize=0, matchinfo=fts3), and not all of \
-                     its words could be read, so it is not known whether rows of `{}` were lost before",
-                    self.table, self.source
-                )
-            }));
+            if is_known {
+                return Ok(self.doubt(&compared));
+            }
+            return Ok(Some(format!(
+                "`{}` does not keep which rows it knows (columnsize=0, matchinfo=fts3), and not all of its \
+                 words could be read, so it is not known whether rows of `{}` were lost before",
+                self.table, self.source
+            )));
         }
         let unmet = |detail: String| {
             Err(RepairError::Unmet {
@@ -357,6 +379,7 @@ impl Derived for FullText {
             Err(error) => return Err(error),
         }
         let compared = self.words_kept(before, after)?;
+        let doubt = self.doubt(&compared);
         let is_empty = new.is_some_and(|new| new.count() == 0);
         if !is_empty && compared.read == 0 {
             return unmet(format!(
@@ -365,7 +388,7 @@ impl Derived for FullText {
                 self.table, self.source
             ));
         }
-        Ok(None)
+        Ok(doubt)
     }
 
     fn agrees(&self, db: &Connection) -> Result<Result<String, String>, RepairError> {

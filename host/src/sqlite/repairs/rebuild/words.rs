@@ -2,7 +2,7 @@
 //! at the same place of the same document.
 //!
 //! Both indexes are read in the order of their words, side by side. Where the damaged one cannot be read, it
-//! is asked again from the next word on that the other one has.
+//! is asked again from the next word on that the other one has, or with which one of its own pages begins.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -12,6 +12,7 @@ use rusqlite::{Connection, ErrorCode, Row, Rows, Statement, params};
 
 use super::super::InRepair as _;
 use crate::repair::RepairError;
+use crate::sqlite::connection::quoted;
 
 /// A temporary table that shows the words of an index.
 const WORDS: &str = "temp.dbmedic_words";
@@ -38,6 +39,18 @@ pub(super) struct Compared {
     pub(super) documents: BTreeSet<i64>,
     /// Whether the damaged index was read without a failure, and holds all that the rebuilt one does.
     pub(super) is_whole: bool,
+    /// Whether some of the damaged index could not be read.
+    pub(super) is_unreadable: bool,
+}
+
+impl Compared {
+    /// Of an index that cannot be read at all.
+    fn nothing() -> Self {
+        Self {
+            is_unreadable: true,
+            ..Self::default()
+        }
+    }
 }
 
 /// Where a word stands.
@@ -93,6 +106,26 @@ impl Words<'_> {
         }
     }
 
+    /// Where the pages of the damaged index begin, in order: FTS5 keeps for each a word that comes before its
+    /// words and behind those of the page before, see "The %_idx table" in the source of FTS5. None where that
+    /// cannot be read.
+    fn page_terms(&self, db: &Connection) -> Option<Vec<Vec<u8>>> {
+        if !self.is_fts5() {
+            return Some(Vec::new());
+        }
+        // The first byte says which index: 0x30 is the one of whole words.
+        let sql = format!(
+            "SELECT DISTINCT substr(CAST(term AS BLOB), 2) FROM main.{} \
+             WHERE substr(CAST(term AS BLOB), 1, 1) = x'30' ORDER BY 1",
+            quoted(&format!("{}_idx", self.table))
+        );
+        let terms = |db: &Connection| -> rusqlite::Result<Vec<Vec<u8>>> {
+            let mut statement = db.prepare(&sql)?;
+            statement.query_map([], |row| row.get(0))?.collect()
+        };
+        terms(db).ok()
+    }
+
     /// Gives the places of all words, in order, to a digest.
     ///
     /// # Errors
@@ -122,7 +155,7 @@ impl Words<'_> {
         // A module that cannot even be opened names no word.
         match self.show(before) {
             Ok(()) => {}
-            Err(error) if is_unreadable(&error) => return Ok(Compared::default()),
+            Err(error) if is_unreadable(&error) => return Ok(Compared::nothing()),
             Err(error) => return Err(error).in_repair(),
         }
         self.show(after).in_repair()?;
@@ -133,6 +166,7 @@ impl Words<'_> {
             .in_repair()?
             .collect::<Result<_, _>>()
             .in_repair()?;
+        let page_terms = self.page_terms(before);
         let compared = match before.prepare(&self.postings()) {
             Ok(mut old) => {
                 let mut new = after.prepare(&self.postings()).in_repair()?;
@@ -141,15 +175,17 @@ impl Words<'_> {
                     columns: &columns,
                     // What FTS5 takes for words is text.
                     is_text: self.is_fts5(),
+                    page_terms: page_terms.as_deref().unwrap_or_default(),
                     new,
                     found: Compared {
                         is_whole: true,
+                        is_unreadable: page_terms.is_none(),
                         ..Compared::default()
                     },
                 }
                 .run(&mut old)?
             }
-            Err(error) if is_unreadable(&error) => Compared::default(),
+            Err(error) if is_unreadable(&error) => Compared::nothing(),
             Err(error) => return Err(error).in_repair(),
         };
         Self::hide(after).in_repair()?;
@@ -214,6 +250,8 @@ impl Posting {
 struct Merge<'s> {
     columns: &'s [String],
     is_text: bool,
+    /// Words with which pages of the damaged index begin, in order.
+    page_terms: &'s [Vec<u8>],
     new: New<'s>,
     found: Compared,
 }
@@ -225,7 +263,10 @@ impl Merge<'_> {
         loop {
             match self.read(old, &begin, &mut last) {
                 Ok(()) => {}
-                Err(Failed::Old(error)) if is_unreadable(&error) => self.found.is_whole = false,
+                Err(Failed::Old(error)) if is_unreadable(&error) => {
+                    self.found.is_whole = false;
+                    self.found.is_unreadable = true;
+                }
                 Err(Failed::Old(error) | Failed::New(error)) => return Err(error).in_repair(),
             }
             if self.found.gone >= MOST_GONE {
@@ -240,8 +281,17 @@ impl Merge<'_> {
                 self.found.is_whole = false;
                 self.new.advance().in_repair()?;
             }
-            let Some(next) = &self.new.next else { break };
-            begin.clone_from(&next.term);
+            // A page may hold words that the rebuilt index does not have: it is asked for by its own.
+            let passed = self.page_terms.partition_point(|term| *term <= last);
+            self.page_terms = self.page_terms.get(passed..).unwrap_or_default();
+            let of_page = self.page_terms.first();
+            // Where pages are left, what was read was not all there is.
+            self.found.is_unreadable |= of_page.is_some();
+            let of_new = self.new.next.as_ref().map(|next| &next.term);
+            let Some(next) = of_new.into_iter().chain(of_page).min() else {
+                break;
+            };
+            begin.clone_from(next);
             last.clone_from(&begin);
             self.found.is_whole = false;
         }
