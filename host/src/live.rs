@@ -1,7 +1,7 @@
 //! The live driver: real databases, the real clock, effects carried out.
 //!
-//! Here alone (and in the demo, which drives this) a clock is read. A watcher thread for each
-//! target looks and sends what it saw; this thread feeds the pipeline and carries out its effects;
+//! Here alone (and in the demo, which drives this) a clock is read. The watcher looks at all targets
+//! and sends what it saw; this thread feeds the pipeline and carries out its effects;
 //! a repair runs in a thread of its own. Nothing here decides.
 
 mod health;

@@ -114,6 +114,25 @@ pub fn run(
     }
 }
 
+/// An approved repair that is not begun, because something came to speak against it while it waited for its turn.
+pub fn withdrawn(approved: &ApprovedRepair, reason: String) -> Ended {
+    let finding = approved.finding();
+    Ended {
+        outcome: Outcome {
+            incident: finding.incident.clone(),
+            kind: finding.kind.clone(),
+            subject: finding.subject.clone(),
+            repair: approved.candidate().id.clone(),
+            outcome_result: OutcomeResult::Refused,
+            reason,
+            duration_ms: 0,
+            loss: DataLoss::NONE,
+            notes: Vec::new(),
+        },
+        begun: false,
+    }
+}
+
 fn not_begun(intent: &Intent, begun_ms: u64, ended_ms: u64, reason: String) -> Ended {
     let refused = OutcomeResult::Refused;
     Ended {

@@ -228,6 +228,41 @@ fn in_mode_enforce_a_denied_repair_is_not_tried_again() {
     );
 }
 
+/// Repairs wait for their turn where another one is at work.
+#[test]
+fn what_is_said_while_a_repair_waits_for_its_turn_keeps_it_from_beginning() {
+    for (said, expected) in [
+        (vec![], None),
+        (vec![sick(2_100)], None),
+        (vec![denied(2_100)], Some("alice denied it")),
+        (vec![maintenance(2_100, 9_000, false)], Some("maintenance")),
+        (vec![maintenance(2_100, 9_000, true)], None),
+    ] {
+        let mut pipeline = choosing(Mode::Enforce);
+        let effects = watch(&mut pipeline, 0, 2_000);
+        let repair = effects.iter().find_map(|effect| match effect {
+            Effect::Repair(repair) => Some(repair),
+            _ => None,
+        });
+        for event in &said {
+            pipeline.step(event);
+        }
+        let objection = pipeline.objection_since(repair.unwrap(), 3_000);
+        match expected {
+            None => assert_eq!(objection, None, "{said:?}"),
+            Some(part) => assert!(
+                objection.as_ref().is_some_and(|why| why.contains(part)),
+                "{said:?}: {objection:?}"
+            ),
+        }
+        let mut carried = pipeline.carried();
+        let record = &mut carried.targets.get_mut("shop").unwrap().guard;
+        record.halted = Some("INC-2: a crisis".into());
+        let halted = self::pipeline(Mode::Enforce, &carried, HOSTILE);
+        assert!(halted.objection_since(repair.unwrap(), 3_000).is_some());
+    }
+}
+
 #[test]
 fn the_last_word_of_a_person_counts() {
     let mut before = choosing(Mode::Approve);

@@ -64,8 +64,8 @@ pub(crate) fn reload(args: &ReloadArgs) -> Ended {
     }
 }
 
-/// What a running dbmedic was asked to do.
-pub(super) struct Wishes {
+/// What a running dbmedic is told by signals, and by `dbmedic reload`.
+pub(super) struct Signals {
     /// End for good.
     terminate: Arc<AtomicBool>,
     /// End the present run: for good, or to begin again.
@@ -74,22 +74,22 @@ pub(super) struct Wishes {
     reload: Arc<AtomicBool>,
 }
 
-impl Wishes {
+impl Signals {
     /// Listens for signals: SIGINT and SIGTERM end it, SIGHUP has the configuration read again.
     pub(super) fn listen() -> anyhow::Result<Self> {
-        let wishes = Self {
+        let signals = Self {
             terminate: Arc::default(),
             stop: Arc::default(),
             reload: Arc::default(),
         };
         for signal in [SIGINT, SIGTERM] {
             // In this order: whoever sees that the run is to stop sees also that it is for good.
-            for flag in [&wishes.terminate, &wishes.stop] {
+            for flag in [&signals.terminate, &signals.stop] {
                 flag::register(signal, Arc::clone(flag)).context("listening for signals")?;
             }
         }
-        flag::register(SIGHUP, wishes.reload()).context("listening for signals")?;
-        Ok(wishes)
+        flag::register(SIGHUP, signals.reload()).context("listening for signals")?;
+        Ok(signals)
     }
 
     /// Set it to have the configuration read again.

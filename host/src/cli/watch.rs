@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::reload::{Wishes, changes};
+use super::reload::{Signals, changes};
 use super::{Ended, PolicyArgs, complain_lines, in_one_line, say_json};
 use crate::assemble::assemble_service;
 use crate::config::{Config, Loaded};
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &RunArgs) -> Ended {
     logging::set_format(loaded.config.log_format);
     complete(&mut loaded, args)?;
     allow_open_files()?;
-    let wishes = Wishes::listen()?;
+    let signals = Signals::listen()?;
     let mut output = Output::new(args.json);
     let mut record = args.record.clone();
     // The configuration to go back to when the one that took its place does not start.
@@ -64,9 +64,9 @@ pub(crate) fn run(args: &RunArgs) -> Ended {
                 continue;
             }
         };
-        let next = watch(&loaded, setup, args, &wishes, &mut output)?;
+        let next = watch(&loaded, setup, args, &signals, &mut output)?;
         match next {
-            _ if wishes.is_over() => break,
+            _ if signals.is_over() => break,
             Next::End => break,
             Next::Again => former = None,
             Next::With(next) => {
@@ -120,7 +120,7 @@ fn watch(
     loaded: &Loaded,
     mut setup: Setup,
     args: &RunArgs,
-    wishes: &Wishes,
+    signals: &Signals,
     output: &mut Output,
 ) -> anyhow::Result<Next> {
     let policy = setup.policies.get(DEFAULT_POLICY).identity();
@@ -135,7 +135,7 @@ fn watch(
     let config = std::path::absolute(&args.config)?;
     let look_anew = setup.gate.as_mut().map(|gate| {
         gate.reload_by(Reload {
-            wanted: wishes.reload(),
+            wanted: signals.reload(),
             config,
         });
         gate.look_anew()
@@ -152,9 +152,9 @@ fn watch(
             Ok(next)
         };
         let (present, look_anew) = (&loaded.config, look_anew.as_deref());
-        let next = scope.spawn(move || wishes.next_configuration(present, look_anew, load));
-        let ended = live.run(&wishes.stop, &mut |at_ms, told| output.tell(at_ms, &told));
-        wishes.stop.store(true, Ordering::SeqCst);
+        let next = scope.spawn(move || signals.next_configuration(present, look_anew, load));
+        let ended = live.run(&signals.stop, &mut |at_ms, told| output.tell(at_ms, &told));
+        signals.stop.store(true, Ordering::SeqCst);
         let next = next.join();
         let next = next.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         Ok(match next {

@@ -182,7 +182,7 @@ impl Live {
                 && !self.preserver.is_busy()
                 && let Some(repair) = repairs.next()
             {
-                self.spawn_repair(repair, send.clone())?;
+                self.begin_repair(repair, &send)?;
             }
         }
         self.end(gate, &receive, tell)
@@ -380,11 +380,19 @@ impl Live {
         })
     }
 
-    fn spawn_repair(
+    /// Begins a repair whose turn it is, unless something came to speak against it while it waited.
+    fn begin_repair(
         &self,
         approved: ApprovedRepair,
-        send: mpsc::Sender<Message>,
+        send: &mpsc::Sender<Message>,
     ) -> anyhow::Result<()> {
+        let send = send.clone();
+        if let Some(why) = self.pipeline.objection_since(&approved, now_ms()) {
+            let target = approved.target().to_owned();
+            let ended = Ok(repair_run::withdrawn(&approved, why));
+            send.send(Message::RepairEnded { target, ended }).ok();
+            return Ok(());
+        }
         let (site, areas, exe) = (self.site(&approved)?, self.areas(), self.exe.clone());
         let journal = Arc::clone(&self.written.journal);
         let thread = thread::Builder::new().name(format!("repair {}", approved.target()));

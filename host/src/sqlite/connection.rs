@@ -102,11 +102,7 @@ pub fn open_untouched(
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?,
     };
-    restrict(&connection)?;
-    // It also refuses to read a schema with triggers on the tables of a module, which other programs read and
-    // write. A connection that cannot write, or has a copy, damages nothing without it.
-    let is_harmless = access != Access::Write;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, !is_harmless)?;
+    restrict(&connection, access == Access::Write)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     match (access, deadline) {
         (Access::Alone, _) => {
@@ -178,7 +174,7 @@ pub fn create(path: &Path) -> rusqlite::Result<Connection> {
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
-    restrict(&connection)?;
+    restrict(&connection, false)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
 }
@@ -210,13 +206,16 @@ impl Deadline {
     }
 }
 
-/// Bounds what a statement or a schema can do. Reads nothing of the database.
-fn restrict(connection: &Connection) -> rusqlite::Result<()> {
+/// Bounds what a statement or a schema can do. Reads nothing of the database. `may_write`: the connection
+/// is one to a database of somebody else's, and may write.
+fn restrict(connection: &Connection, may_write: bool) -> rusqlite::Result<()> {
     for (config, on) in [
         // Functions and virtual tables that could do more than compute are not called by a schema.
         (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
-        // No statement can damage the file: no writable schema, no raw writes of pages.
-        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+        // No statement can damage the file: no writable schema, no raw writes of pages. Not for a connection
+        // that damages nothing without it: a defensive one does not read a schema with triggers on the tables
+        // of a module, which other programs read and write.
+        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, may_write),
         (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
         (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
         // The last connection would otherwise drop what follows a damaged frame of the log.

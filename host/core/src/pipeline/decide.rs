@@ -5,7 +5,7 @@ use super::people::denied_line;
 use super::rulings::{Said, is_same};
 use super::service::Matter;
 use super::{Asked, Decided, Effect, Made, Pipeline, RulingSummary, SaidInLine};
-use crate::guard::{Choice, Ruling};
+use crate::guard::{ApprovedRepair, Choice, Ruling};
 use crate::model::{Candidate, Classification, Finding, PolicyEvent, Verdict};
 use crate::policy::{self, Decision, HeardTelemetry, Overheard};
 
@@ -147,6 +147,23 @@ impl Pipeline {
             ));
         }
         effects
+    }
+
+    /// Why a repair that was approved a while ago may not begin now: a person denied it, its target was halted
+    /// or came into maintenance since. None when it may. Whether its problem still stands it finds out itself.
+    pub fn objection_since(&self, repair: &ApprovedRepair, at_ms: u64) -> Option<String> {
+        let (name, finding) = (repair.target(), repair.finding());
+        let target = self.targets.get(name)?;
+        let incident = target.incidents.get(&finding.incident);
+        let denied = incident.and_then(|incident| incident.denied(&repair.candidate().id));
+        let halted = self
+            .guard
+            .record(name)
+            .and_then(|record| record.halted.as_ref());
+        denied
+            .map(|said| denied_line(&finding.incident, said))
+            .or_else(|| halted.map(|why| format!("{name} is halted: {why}")))
+            .or_else(|| target.windows.objection(at_ms))
     }
 
     fn halt(&mut self, name: &str, finding: &Finding, verdict: &Verdict) -> Option<Effect> {

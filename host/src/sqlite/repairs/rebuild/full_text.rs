@@ -149,7 +149,7 @@ impl FullText {
     /// Why it is not known that the old index held nothing that the text does not hold.
     fn doubt(&self, compared: &Compared) -> Option<String> {
         let table = &self.table;
-        if compared.is_unreadable || !compared.is_whole {
+        if !compared.is_whole {
             return Some(format!(
                 "parts of `{table}` could not be read or are missing, so it is not known whether they held words \
                  that the text of `{}` does not hold",

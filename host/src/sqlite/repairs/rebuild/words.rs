@@ -39,18 +39,6 @@ pub(super) struct Compared {
     pub(super) documents: BTreeSet<i64>,
     /// Whether the damaged index was read without a failure, and holds all that the rebuilt one does.
     pub(super) is_whole: bool,
-    /// Whether some of the damaged index could not be read.
-    pub(super) is_unreadable: bool,
-}
-
-impl Compared {
-    /// Of an index that cannot be read at all.
-    fn nothing() -> Self {
-        Self {
-            is_unreadable: true,
-            ..Self::default()
-        }
-    }
 }
 
 /// Where a word stands.
@@ -155,7 +143,7 @@ impl Words<'_> {
         // A module that cannot even be opened names no word.
         match self.show(before) {
             Ok(()) => {}
-            Err(error) if is_unreadable(&error) => return Ok(Compared::nothing()),
+            Err(error) if is_unreadable(&error) => return Ok(Compared::default()),
             Err(error) => return Err(error).in_repair(),
         }
         self.show(after).in_repair()?;
@@ -178,14 +166,13 @@ impl Words<'_> {
                     page_terms: page_terms.as_deref().unwrap_or_default(),
                     new,
                     found: Compared {
-                        is_whole: true,
-                        is_unreadable: page_terms.is_none(),
+                        is_whole: page_terms.is_some(),
                         ..Compared::default()
                     },
                 }
                 .run(&mut old)?
             }
-            Err(error) if is_unreadable(&error) => Compared::nothing(),
+            Err(error) if is_unreadable(&error) => Compared::default(),
             Err(error) => return Err(error).in_repair(),
         };
         Self::hide(after).in_repair()?;
@@ -263,10 +250,7 @@ impl Merge<'_> {
         loop {
             match self.read(old, &begin, &mut last) {
                 Ok(()) => {}
-                Err(Failed::Old(error)) if is_unreadable(&error) => {
-                    self.found.is_whole = false;
-                    self.found.is_unreadable = true;
-                }
+                Err(Failed::Old(error)) if is_unreadable(&error) => self.found.is_whole = false,
                 Err(Failed::Old(error) | Failed::New(error)) => return Err(error).in_repair(),
             }
             if self.found.gone >= MOST_GONE {
@@ -285,8 +269,6 @@ impl Merge<'_> {
             let passed = self.page_terms.partition_point(|term| *term <= last);
             self.page_terms = self.page_terms.get(passed..).unwrap_or_default();
             let of_page = self.page_terms.first();
-            // Where pages are left, what was read was not all there is.
-            self.found.is_unreadable |= of_page.is_some();
             let of_new = self.new.next.as_ref().map(|next| &next.term);
             let Some(next) = of_new.into_iter().chain(of_page).min() else {
                 break;
