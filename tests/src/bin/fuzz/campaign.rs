@@ -138,7 +138,7 @@ impl Count {
         self.inputs += 1;
         self.accepted += u64::from(tried.accepted);
         self.slowest = self.slowest.max(tried.ended.took);
-        self.peak_kib = self.peak_kib.max(tried.ended.peak_kib);
+        self.peak_kib = self.peak_kib.max(tried.ended.peak_kib());
         if !tried.broken.is_empty() {
             self.failures += 1;
             let kept = keep(place, tried, number)?;
@@ -183,9 +183,17 @@ fn try_input(place: &Place<'_>, dir: &Path, number: u64) -> anyhow::Result<Tried
         fs::create_dir_all(&outputs)?;
         let before = rules::tree(&scene, &case.own)?;
         let ended = execute::run(place.program, &case.invocation, &scene, &outputs)?;
-        if ended.timed_out && !again {
-            // The machine may have been busy: what takes too long, does so again.
+        let too_much = ended.timed_out || rules::takes_too_much_memory(&ended);
+        if too_much && !again {
+            // The machine may have been busy: what takes too long or too much, does so again.
             again = true;
+            clear_progress();
+            println!(
+                "  {} {number}: {} ms and {:?} KiB in one run, tried again",
+                place.kind,
+                ended.took.as_millis(),
+                ended.peaks_kib
+            );
             continue;
         }
         let after = rules::tree(&scene, &case.own)?;
@@ -236,7 +244,7 @@ fn describe(tried: &Tried) -> String {
         tried.case.invocation.args,
         tried.ended.code,
         tried.ended.took.as_millis(),
-        tried.ended.peak_kib >> 10,
+        tried.ended.peak_kib() >> 10,
         tried.accepted,
         tried.broken,
         shown(&tried.ended.out()),

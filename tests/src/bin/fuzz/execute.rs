@@ -37,14 +37,19 @@ pub(crate) struct Ended {
     pub(crate) timed_out: bool,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
-    /// The most memory that it and its worker processes held together, KiB.
-    pub(crate) peak_kib: u64,
+    /// The peak memory of it and of each of its worker processes, KiB, when their sum was largest.
+    pub(crate) peaks_kib: Vec<u64>,
     pub(crate) took: Duration,
 }
 
 impl Ended {
     pub(crate) fn out(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// The most memory that it and its worker processes held together, KiB.
+    pub(crate) fn peak_kib(&self) -> u64 {
+        self.peaks_kib.iter().sum()
     }
 
     pub(crate) fn err(&self) -> String {
@@ -81,7 +86,10 @@ pub(crate) fn run(
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        ended.peak_kib = ended.peak_kib.max(peak_kib(child.id()));
+        let peaks_kib = peaks_kib(child.id());
+        if peaks_kib.iter().sum::<u64>() > ended.peak_kib() {
+            ended.peaks_kib = peaks_kib;
+        }
         if began.elapsed() > TIME_LIMIT {
             ended.timed_out = true;
             kill_process_group(group, Signal::KILL).ok();
@@ -132,15 +140,31 @@ fn stop_when_it_watches(
     Ok(())
 }
 
-/// The peak memory of a process and of those that it started, KiB; 0 for one that has ended.
+/// The peak memory of a process and of those that it started, KiB; the process itself comes first.
+///
+/// A process that is being started shares its parent's memory until it has loaded its own program: it is
+/// left out while it has its parent's command line.
+fn peaks_kib(pid: u32) -> Vec<u64> {
+    let command_line = |pid: u32| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let own = command_line(pid);
+    let mut peaks_kib = vec![peak_kib(pid)];
+    for child in children(pid) {
+        // The command line comes first: a program that is loaded then, is loaded when its memory is read.
+        if command_line(child) != own {
+            peaks_kib.extend(self::peaks_kib(child));
+        }
+    }
+    peaks_kib
+}
+
+/// 0 for a process that has ended.
 fn peak_kib(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let own = status
-        .lines()
+    let mut lines = status.lines();
+    lines
         .find_map(|line| line.strip_prefix("VmHWM:"))
-        .and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok())
-        .unwrap_or(0);
-    own + children(pid).into_iter().map(peak_kib).sum::<u64>()
+        .and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok())
+        .unwrap_or(0)
 }
 
 fn children(pid: u32) -> Vec<u32> {

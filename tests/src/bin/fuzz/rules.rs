@@ -70,8 +70,10 @@ pub(crate) fn broken(ended: &Ended, before: &Tree, after: &Tree) -> Vec<String> 
     if ended.err().contains("panicked at") {
         broken.push("a panic".to_owned());
     }
-    if ended.peak_kib > MEMORY_KIB {
-        broken.push(format!("{} MiB of memory", ended.peak_kib >> 10));
+    if takes_too_much_memory(ended) {
+        let of_each: Vec<_> = ended.peaks_kib.iter().map(|kib| kib >> 10).collect();
+        let all = ended.peak_kib() >> 10;
+        broken.push(format!("{all} MiB of memory, of each process: {of_each:?}"));
     }
     for (name, bytes) in [("output", &ended.stdout), ("error", &ended.stderr)] {
         let Ok(text) = std::str::from_utf8(bytes) else {
@@ -101,6 +103,10 @@ pub(crate) fn broken(ended: &Ended, before: &Tree, after: &Tree) -> Vec<String> 
         ));
     }
     broken
+}
+
+pub(crate) fn takes_too_much_memory(ended: &Ended) -> bool {
+    ended.peak_kib() > MEMORY_KIB
 }
 
 /// Control characters but for line feed and tab, and what changes the direction or the lines of text.

@@ -32,7 +32,7 @@ const ROWS: &str = "
     CREATE INDEX orders_by_item ON orders(item, n DESC);
     WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 150)
       INSERT INTO orders SELECT i, printf('item-%06d', i), i / 3.0,
-        CASE WHEN i % 50 = 0 THEN randomblob(3000) END FROM n;
+        CASE WHEN i % 50 = 0 THEN CAST(printf('%.3000c', char(33 + i % 90)) AS BLOB) END FROM n;
     INSERT INTO customers SELECT id, item FROM orders WHERE id % 5 = 0;";
 
 const RICH: &str = "
