@@ -10,10 +10,21 @@
 set -eu
 
 target=wasm32-unknown-unknown
-# Shadow stack and the whole of memory at the start, bytes. A fresh instance serves every decision;
-# its heap lies between the two, so that an ordinary decision never has to grow the memory.
-stack_bytes=65536
-memory_bytes=327680
+
+# Sets the shadow stack and the whole of memory at the start of a component, bytes. A fresh instance
+# serves every decision; its heap lies between the two, so that an ordinary decision never has to grow
+# the memory.
+sizes_of() {
+    stack_bytes=65536
+    memory_bytes=327680
+    case $1 in
+    # It reads conditions, which may be nested, and keeps some hundred rules in memory.
+    rules)
+        stack_bytes=262144
+        memory_bytes=1048576
+        ;;
+    esac
+}
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
 root=$(dirname -- "$here")
@@ -39,16 +50,12 @@ export CARGO_TARGET_DIR
 # In the encoded form a space in a path needs no quoting. RUSTFLAGS would take part otherwise.
 unset RUSTFLAGS
 us=$(printf '\037')
-flags=-Clink-arg=-zstack-size=$stack_bytes
-flags=$flags$us-Clink-arg=--initial-memory=$memory_bytes
-flags=$flags$us--remap-path-prefix=$root=/dbmedic
+flags=--remap-path-prefix=$root=/dbmedic
 # One directory for each registry that this machine ever used, named by its address.
 cargo fetch --quiet --locked --target "$target"
 for registry in "$cargo_home"/registry/src/*; do
     flags=$flags$us--remap-path-prefix=$registry=/cargo
 done
-CARGO_ENCODED_RUSTFLAGS=$flags
-export CARGO_ENCODED_RUSTFLAGS
 
 mkdir -p policies/prebuilt
 status=0
@@ -60,7 +67,11 @@ for manifest in "$here"/*/Cargo.toml "$root"/tests/guests/*/Cargo.toml; do
     *) committed=tests/guests/$name/$name.wasm ;;
     esac
     package=$(sed -n 's/^name = "\(.*\)"$/\1/p' "$manifest" | head -n 1)
-    cargo build --locked --profile policy --target "$target" --package "$package"
+    # Components of the same sizes share what is compiled.
+    sizes_of "$name"
+    sizes=-Clink-arg=-zstack-size=$stack_bytes$us-Clink-arg=--initial-memory=$memory_bytes
+    CARGO_ENCODED_RUSTFLAGS=$flags$us$sizes \
+        cargo build --locked --profile policy --target "$target" --package "$package"
     built=$CARGO_TARGET_DIR/$target/policy/$(printf %s "$package" | tr - _).wasm
 
     # A policy may import nothing but the contract. The names of interfaces stand in the bytes.

@@ -1,14 +1,14 @@
 //! From a configuration to something that runs: policy loaded, state directory and journal open.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 
 use crate::calendar::{self, Calendar};
 use crate::clock::now_ms;
-use crate::config::{Config, Loaded, Places};
+use crate::config::{BuiltIn, Config, Loaded, Places};
 use crate::decision_log::{About, DecisionLog, Room};
 use crate::diagnose::DiagnoseOptions;
 use crate::gate::{self, Gate, Place, Plan, Store, Trust, Workshop};
@@ -19,6 +19,7 @@ use crate::model::{self, Setting, Value};
 use crate::pipeline::{self, Carried, Pipeline, PipelineOptions, Policies, TargetOptions};
 use crate::policy::{CacheLimits, CompiledCache, Limits, Runtime};
 use crate::recording::{self, Header, RecordingWriter};
+use crate::regular_file;
 use crate::resources;
 use crate::signature::Signature;
 use crate::signature_dir::{Contents, SignatureDir, SignatureWatch};
@@ -27,6 +28,9 @@ use crate::watch::{Pace, Site};
 
 /// The built-in policy: `policies/default`, as committed.
 pub const DEFAULT_POLICY: &[u8] = include_bytes!("../../policies/prebuilt/default.wasm");
+
+/// The policy whose rules stand in its parameters: `policies/rules`, as committed.
+pub const RULES_POLICY: &[u8] = include_bytes!("../../policies/prebuilt/rules.wasm");
 
 /// Makes everything ready for a run that ends by itself, with the policies that the configuration
 /// names, as they are. With `record`, a recording is begun in that file; `seed` stands in its header.
@@ -135,6 +139,10 @@ fn plans(
         let plan = Plan {
             workshop,
             source: policy.source.clone(),
+            built_in: match policy.built_in {
+                BuiltIn::Default => None,
+                BuiltIn::Rules => Some(RULES_POLICY),
+            },
             watch: policy.watch,
             settings: policy.parameters.clone(),
             gate: policy.gate.clone(),
@@ -402,7 +410,11 @@ fn readable(known: Contents) -> Vec<Signature> {
     known.signatures
 }
 
-/// Lays `NAME=VALUE` words over settings; the last word on a name counts.
+/// The largest file whose text is a parameter, bytes.
+const PARAMETER_BYTES: u64 = 1 << 20;
+
+/// Lays `NAME=VALUE` words over settings; the last word on a name counts. `NAME=@PATH` means the text of
+/// that file.
 pub fn merge_settings(
     mut settings: Vec<Setting>,
     words: &[String],
@@ -411,14 +423,27 @@ pub fn merge_settings(
         let Some((name, value)) = word.split_once('=') else {
             bail!("--set {word}: write it as NAME=VALUE");
         };
+        let value = match value.strip_prefix('@') {
+            Some(path) => text_of(Path::new(path)).with_context(|| format!("--set {word}"))?,
+            None => parse_value(value),
+        };
         settings.retain(|s| s.name != name);
         settings.push(Setting {
             name: name.to_owned(),
-            value: parse_value(value),
+            value,
         });
     }
     settings.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(settings)
+}
+
+/// The text of a file as a value.
+fn text_of(path: &Path) -> anyhow::Result<Value> {
+    let bytes = regular_file::read(path, PARAMETER_BYTES)
+        .with_context(|| format!("reading {}", path.display()))?;
+    let text = String::from_utf8(bytes);
+    let text = text.with_context(|| format!("{} is no text in UTF-8", path.display()))?;
+    Ok(Value::Text(text))
 }
 
 /// The type that the text looks like.

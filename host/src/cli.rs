@@ -6,6 +6,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::assemble::merge_settings;
@@ -28,6 +29,7 @@ mod policy;
 mod progress;
 mod quiet;
 mod recorded_incident;
+mod recording;
 mod reload;
 mod replay;
 mod status;
@@ -79,6 +81,9 @@ enum Command {
     Maintenance(quiet::MaintenanceCommand),
     /// Feed a recording through the pipeline and print the verdicts
     Replay(replay::ReplayArgs),
+    /// Show, cut, join and anonymise recordings
+    #[command(subcommand)]
+    Recording(recording::RecordingCommand),
     /// Find anomalies in a table of telemetry, row by row: CSV in, CSV out
     Detect(detect::DetectArgs),
     /// Make a recording of a table of telemetry, for `replay` and for tests of policies
@@ -120,6 +125,7 @@ impl Command {
             | Self::Worker => true,
             // What a person has written for others: keys, signatures, recordings of tables.
             Self::Replay(_)
+            | Self::Recording(_)
             | Self::Detect(_)
             | Self::Import(_)
             | Self::Learn(_)
@@ -142,7 +148,7 @@ pub(crate) struct PolicyArgs {
     #[arg(long)]
     pub(crate) unsigned: bool,
     /// Set a parameter of the policy; may be given several times
-    #[arg(long = "set", value_name = "NAME=VALUE")]
+    #[arg(long = "set", value_name = "NAME=VALUE|NAME=@FILE")]
     pub(crate) set: Vec<String>,
 }
 
@@ -171,21 +177,35 @@ impl PolicyArgs {
     }
 }
 
+/// The configuration of `dbmedic run` where none is named.
+const DEFAULT_CONFIG: &str = "dbmedic.toml";
+
 /// Where dbmedic keeps its state.
 #[derive(Debug, Args)]
 pub(crate) struct StateArgs {
-    /// Where dbmedic keeps its own state (default: dbmedic-state, for root /var/lib/dbmedic)
+    /// Where dbmedic keeps its own state (default: what the configuration says; without one dbmedic-state,
+    /// for root /var/lib/dbmedic)
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// The config file that says where (default: dbmedic.toml, where it is there)
+    #[arg(short, long, value_name = "FILE", conflicts_with = "state_dir")]
+    config: Option<PathBuf>,
 }
 
 impl StateArgs {
     /// The directory, which must be there.
     pub(crate) fn existing(&self) -> anyhow::Result<PathBuf> {
-        let dir = state_dir_or_default(self.state_dir.as_deref());
+        let dir = match (&self.state_dir, &self.config) {
+            (None, Some(config)) => Config::state_dir_of(config)?,
+            (None, None) if Path::new(DEFAULT_CONFIG).is_file() => {
+                Config::state_dir_of(Path::new(DEFAULT_CONFIG))
+                    .context("name the state directory with --state-dir, or correct this")?
+            }
+            (named, _) => state_dir_or_default(named.as_deref()),
+        };
         if !dir.is_dir() {
             anyhow::bail!(
-                "{}: no such state directory; name it with --state-dir",
+                "{}: no such state directory; name it with --state-dir, or the configuration with -c",
                 dir.display()
             );
         }
@@ -230,6 +250,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Maintenance(command) => quiet::maintenance(&command),
         Command::Policy(command) => policy::run(&command),
         Command::Replay(args) => replay::run(&args),
+        Command::Recording(command) => recording::run(&command),
         Command::Detect(args) => detect::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Learn(args) => learn::run(&args),

@@ -295,12 +295,26 @@ impl Default for DecisionLogConfig {
     }
 }
 
+/// A policy that is part of this binary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BuiltIn {
+    /// The rules of the specification, their numbers as parameters.
+    #[default]
+    Default,
+    /// The rules that stand in the parameter `rules`.
+    Rules,
+}
+
 /// A policy: where it comes from, who is believed, what it may use. That of `[policy]` decides where
 /// a target names no other.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PolicyConfig {
     /// Where it comes from; default the built-in policy.
     pub source: Source,
+    /// Which of the policies in this binary it is, where it comes from none else.
+    #[serde(default)]
+    pub built_in: BuiltIn,
     /// Whether sources are watched while dbmedic runs; default yes.
     pub watch: bool,
     /// Whether a policy that is not built in needs a signature by a trusted key; default yes.
@@ -321,6 +335,7 @@ impl Default for PolicyConfig {
     fn default() -> Self {
         Self {
             source: Source::BuiltIn,
+            built_in: BuiltIn::Default,
             watch: true,
             require_signature: true,
             trusted_keys: Vec::new(),
@@ -445,6 +460,17 @@ impl Config {
     pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
         let text = text_of(path)?;
         parse(&text, path, &Resolve::OnDisk)
+    }
+
+    /// The state directory that a configuration names, for who asks about a run. Nothing else that it names
+    /// is looked at.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub fn state_dir_of(path: &Path) -> Result<PathBuf, ConfigErrors> {
+        let loaded = parse(&text_of(path)?, path, &Resolve::ByName)?;
+        loaded.needs_state_dir()?;
+        Ok(loaded.config.state_dir)
     }
 
     /// Parses and checks a text that came from, or would stand in, the file `origin`. Touches no

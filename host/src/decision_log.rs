@@ -21,6 +21,7 @@
 
 mod crew;
 mod diff;
+mod entries;
 mod files;
 mod keeper;
 mod line;
@@ -34,6 +35,7 @@ use std::path::PathBuf;
 
 pub use crew::Progress;
 pub use diff::{Details, Diffed, Sides, diff};
+pub use entries::decisions;
 pub use keeper::{About, DecisionLog};
 pub use line::{Answer, Begin, Cost, Decided, Dropped, Losses, Lost, PolicyLine, VERSION};
 pub use making_way::Room;

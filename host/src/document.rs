@@ -4,6 +4,7 @@
 mod findings;
 mod problem;
 mod section;
+mod shape;
 
 use toml::de::DeTable;
 
@@ -11,7 +12,8 @@ pub use problem::{DocumentErrors, Problem, ProblemSeverity};
 
 pub(crate) use findings::Findings;
 pub(crate) use problem::line_of;
-pub(crate) use section::{Section, settings};
+pub(crate) use section::{Section, TextOrNumbers, settings};
+pub(crate) use shape::{Asked, schema};
 
 /// Reads a text that stands in `file`. What `read` does not ask for is a mistake; where it hands back
 /// nothing, the rest is not judged.
@@ -61,4 +63,20 @@ pub(crate) fn version(root: &mut Section<'_, '_>, ours: u32) -> bool {
         root.error("version", message, "use the dbmedic that the file is for");
     }
     known
+}
+
+/// Which options a reader asks for.
+pub(crate) fn options(read: impl FnOnce(&mut Section<'_, '_>)) -> Vec<Asked> {
+    let mut findings = Findings::of_shapes();
+    read(&mut Section::nothing(&mut findings));
+    findings.shapes().map(std::mem::take).unwrap_or_default()
+}
+
+/// A name in a table, as a path.
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
 }

@@ -428,8 +428,13 @@ impl Opening<'_> {
     }
 
     fn built_in(&self, name: &str, plan: &Plan) -> Result<Tested, GateError> {
+        let other = plan.built_in.map(Verified::built_in);
         plan.workshop
-            .prepare_verified(&self.built_in, &plan.settings, &mut |_| {})
+            .prepare_verified(
+                other.as_ref().unwrap_or(&self.built_in),
+                &plan.settings,
+                &mut |_| {},
+            )
             .map_err(|refusal| GateError::Refused {
                 policy: name.to_owned(),
                 from: "this binary".to_owned(),

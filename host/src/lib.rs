@@ -26,6 +26,8 @@ pub mod operations;
 pub mod own_dir;
 pub mod path_trust;
 pub mod policy;
+pub mod policy_component;
+pub mod policy_project;
 pub mod policy_tests;
 pub mod recording;
 pub mod regular_file;

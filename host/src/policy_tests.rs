@@ -6,67 +6,45 @@
 //! sandbox, and plays the host around it: time, level, memory, open incidents and what became of
 //! repairs are carried on from event to event. No database and no clock is touched.
 //!
-//! # The format
-//!
-//! A file begins with `version = 1` and holds `[[cases]]`, each with a `name`, `parameters` where they
-//! differ from their defaults, and either `events` or a `recording`. An event is a `finding`, an
-//! `outcome` or `tick = true`, `after_ms` after the one before. Beside it may stand what the host knows:
-//! `level`, `metrics`, `constraints`, `repairs`, `series`, `target_kind`, `answers` to repairs of the
-//! event's incident (`[{ repair = "index.rebuild", by = "eve", granted = true }]`), `acknowledged_by`, and
-//! `maintenance = { name = "backup", ends_after_ms = 600_000 }`. Instead of `after_ms` an event may say
-//! when it is by a local clock: `at = "2026-11-27T17:30:00+01:00"`. The violations of a constraint are a
-//! number, the latest now and each a second before the next, or how long ago each was:
-//! `violations_ago_ms = [0, 59_999]`.
-//!
-//! What an answer must be like stands under `expect`, at an event or at the whole case:
-//!
-//! | field | what the answer must have |
-//! | --- | --- |
-//! | `classification` | `"hiccup"`, `"obstacle"`, `"wall"`, `"crisis"` or `"none"` |
-//! | `level` | `"normal"`, `"watch"`, `"warn"` or `"escalate"` |
-//! | `repair` | the identifier of a repair, or `"none"` |
-//! | `needs_approval` | `true` or `false`: the repair waits for a person |
-//! | `halt` | `true` or `false` |
-//! | `confidence` | a number, `0.95`, or the bounds that it lies within, `[0.8, 0.95]` |
-//! | `verbosity` | `"normal"`, `"elevated"` or `"incident"` |
-//! | `rules` | rules that are among the reasons |
-//! | `reasons` | the same with text: `{ rule = "lock.stale", text = "held 500.0 s" }` |
-//! | `no_rules` | rules that are not among the reasons |
-//! | `alerts` | alerts by their rule, or `{ rule = "person_needed", urgency = "critical", text = "lock" }` |
-//! | `no_alerts` | alerts that are not raised |
-//! | `suggestions` | pieces of text, each within one suggestion |
-//! | `no_suggestions` | pieces of text that are within no suggestion |
-//! | `refuses` | `true`: the policy refuses to judge |
-//!
-//! A `text` is a piece of what is said; the whole need not be written down. `"*"` under `no_rules`,
-//! `no_alerts` and `no_suggestions` means every one that is not expected. Under `never` stand
-//! `classification`, `level`, `repair`, `rules` and `alerts` as lists, and `halt = true`: what no answer
-//! of the case may have.
+//! `docs/cases.md` describes the format, key by key; [`schema`] gives it as JSON Schema, made of what
+//! the reader itself asks for.
 
+pub mod capture;
 mod collect;
+mod coverage;
 mod expect;
+mod follow;
+pub mod fuzz;
+mod generate;
 mod host;
+pub mod mutate;
+mod notation;
 mod questions;
 mod read;
+mod report;
 mod run;
+mod told;
+mod trail;
+pub mod update;
+pub mod write;
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 
-use serde::Serialize;
-
 use crate::model::{
-    Classification, ConstraintState, EscalationLevel, Finding, MaintenanceWindow, Outcome,
-    PolicyEvent, RepairAnswer, RepairHistory, Setting, Urgency, Verbosity,
+    BaselineSummary, Classification, ConstraintState, EscalationLevel, Finding, LocalTime,
+    LogLevel, MaintenanceWindow, OpenIncident, Outcome, PolicyEvent, RepairAnswer, RepairHistory,
+    Setting, Urgency, Verbosity,
 };
-use crate::policy::Heard;
 
 pub use collect::{
     CaseText, CasesError, FILE_BYTES, beside, carried, folder_beside, from_paths, is_case_file,
 };
+pub use coverage::{Answered, Coverage, Kind, Missing, ParameterTried, RuleShown, Seen};
 pub use questions::{Asked, questions, typical};
-pub use read::parse;
-pub use run::run;
+pub use read::{parse, schema};
+pub use report::{CaseResult, Moment, Report, Said, Timeline};
+pub use run::{Order, run, run_some};
 
 /// The version of the format that this dbmedic reads.
 pub const VERSION: u32 = 1;
@@ -76,6 +54,8 @@ pub const VERSION: u32 = 1;
 pub struct CaseFile {
     /// How it is called: a path, or which section of which component.
     pub name: String,
+    /// The rules that the policy has, as far as the file says so.
+    pub rules: Vec<String>,
     /// The cases in it.
     pub cases: Vec<Case>,
 }
@@ -91,34 +71,103 @@ pub struct Case {
     pub parameters: Vec<Setting>,
     /// What happens.
     pub story: Story,
-    /// What at least one answer must be like.
-    pub expect: Option<Expect>,
+    /// What answers must be like.
+    pub expect: Vec<Expected>,
+    /// Whether each of these must be met later than the one before.
+    pub in_order: bool,
     /// What no answer may be like.
     pub never: Never,
+}
+
+impl Case {
+    /// Takes the metrics out of every event.
+    pub fn forget_metrics(&mut self) {
+        if let Story::Events(events) = &mut self.story {
+            for step in &mut events.steps {
+                step.known.metrics.clear();
+            }
+        }
+    }
 }
 
 /// What happens in a case.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Story {
     /// Events, one after the other.
-    Events(Vec<Step>),
+    Events(Events),
     /// What was recorded once.
     Recording(PathBuf),
 }
 
+/// Events as they are written down.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Events {
+    /// When the case begins, milliseconds since the Unix epoch.
+    pub begin_ms: u64,
+    /// Samples of series, from the beginning on; none where nothing was measured.
+    pub samples: Vec<(String, Vec<Option<f64>>)>,
+    /// Time between two of them, milliseconds.
+    pub sample_every_ms: u64,
+    /// The events.
+    pub steps: Vec<Step>,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self {
+            begin_ms: BEGIN_MS,
+            samples: Vec::new(),
+            sample_every_ms: SAMPLE_EVERY_MS,
+            steps: Vec::new(),
+        }
+    }
+}
+
+/// When a case begins that does not say so, milliseconds since the Unix epoch.
+const BEGIN_MS: u64 = 1_000_000_000;
+/// Between two samples, milliseconds.
+const SAMPLE_EVERY_MS: u64 = 1_000;
+
 /// One event of a case.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
-    /// Time since the event before, milliseconds.
-    pub after_ms: u64,
-    /// When it is, by a local clock; then `after_ms` is 0.
-    pub at: Option<LocalMoment>,
+    /// When it is.
+    pub when: When,
+    /// How often it happens, once at least.
+    pub times: u32,
+    /// Time between two of these, milliseconds.
+    pub every_ms: u64,
     /// What is to be judged. Sightings and times are filled in when it is run.
     pub event: PolicyEvent,
     /// What the host knows from here on.
     pub known: Known,
     /// What the answer must be like.
     pub expect: Option<Expect>,
+}
+
+impl Step {
+    /// An event so long after the one before, of which the host knows nothing new.
+    pub fn after(after_ms: u64, event: PolicyEvent) -> Self {
+        Self {
+            when: When::After(after_ms),
+            times: 1,
+            every_ms: 0,
+            event,
+            known: Known::default(),
+            expect: None,
+        }
+    }
+}
+
+/// When an event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// So many milliseconds after the event before.
+    After(u64),
+    /// So many milliseconds after the beginning of the case, if that is not over.
+    SinceBegin(u64),
+    /// At a moment by a local clock, if that is not over.
+    Local(LocalMoment),
 }
 
 /// A moment by a local clock.
@@ -130,11 +179,14 @@ pub struct LocalMoment {
     pub utc_offset_minutes: i32,
 }
 
-/// What the host knows beside an event; what is not said stays as it was.
+/// What the host knows beside an event; what is not said stays as it was. All times in it count from
+/// the event: back into the past, or forwards to the end of a window.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Known {
     /// The escalation level in force.
     pub level: Option<EscalationLevel>,
+    /// How long it has been in force, milliseconds.
+    pub level_for_ms: Option<u64>,
     /// The main metrics, by name.
     pub metrics: Vec<(String, f64)>,
     /// Where constraints stand.
@@ -142,15 +194,109 @@ pub struct Known {
     /// What became of earlier repairs.
     pub repairs: Vec<RepairHistory>,
     /// What telemetry answers.
-    pub series: Vec<Heard>,
+    pub series: Vec<SeriesGiven>,
+    /// The target's name.
+    pub target: Option<String>,
     /// What kind of database the target is.
     pub target_kind: Option<String>,
     /// What people answered to repairs of the event's incident, in their order; the times are filled in.
     pub answers: Vec<RepairAnswer>,
     /// Who works on the event's incident.
     pub acknowledged_by: Option<String>,
-    /// The maintenance window that is open; its times count from the event.
+    /// Incidents that are resolved, by identifier, kind or subject.
+    pub resolved: Vec<String>,
+    /// Every incident that is open, in the place of those that came of the events; none to keep those.
+    pub incidents: Option<Vec<OpenIncident>>,
+    /// The maintenance window that is open.
     pub maintenance: Option<MaintenanceWindow>,
+    /// The next maintenance window.
+    pub next_maintenance: Option<MaintenanceWindow>,
+    /// How far the local time is from UTC.
+    pub local_time: Option<LocalTime>,
+    /// What the policy's last verdict left in its memory.
+    pub memory: Option<Vec<u8>>,
+}
+
+/// What telemetry answers of one series.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesGiven {
+    /// The series.
+    pub name: String,
+    /// How long ago each point was, milliseconds, and its value; the oldest first.
+    pub points: Vec<(u64, f64)>,
+    /// What is normal for it.
+    pub baseline: BaselineGiven,
+}
+
+/// What is normal for a series of a case.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum BaselineGiven {
+    /// Nobody knows.
+    None,
+    /// What the case says.
+    Is(BaselineSummary),
+    /// What the points so far say, as the host reckons by default.
+    FromPoints,
+}
+
+/// What some answers of a case must be like.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Expected {
+    /// The line that it begins at, counted from 1.
+    pub line: usize,
+    /// Which answers are meant.
+    pub which: Which,
+    /// How many of them must be as expected.
+    pub often: Often,
+    /// How long after the one before it must be met at the latest, milliseconds; from the beginning
+    /// for the first.
+    pub within_ms: Option<u64>,
+    /// What they must be like.
+    pub expect: Expect,
+}
+
+/// Which answers of a case are meant; what is not said may be anything.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Which {
+    /// The answer to this event, counted from 1.
+    pub event: Option<u64>,
+    /// What was put to the policy.
+    pub about: Option<About>,
+    /// The target.
+    pub target: Option<String>,
+    /// The incident.
+    pub incident: Option<String>,
+    /// The problem's kind.
+    pub kind: Option<String>,
+    /// The problem's subject.
+    pub subject: Option<String>,
+    /// From this time after the beginning of the case on, milliseconds.
+    pub from_ms: Option<u64>,
+    /// Up to this time after the beginning, milliseconds, that one included.
+    pub until_ms: Option<u64>,
+}
+
+/// What was put to a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// A problem.
+    Finding,
+    /// The end of a repair.
+    Outcome,
+    /// That time passed.
+    Tick,
+}
+
+/// How many of the answers that are meant must be as expected.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Often {
+    /// One at least.
+    #[default]
+    Once,
+    /// As many as lie in these bounds.
+    Times(RangeInclusive<u64>),
+    /// Each of them, and there must be one.
+    Every,
 }
 
 /// What an answer must be like; what is not said may be anything.
@@ -184,6 +330,21 @@ pub struct Expect {
     pub no_suggestions: Vec<String>,
     /// Whether it is to refuse to judge.
     pub refuses: bool,
+    /// Lines that the policy must write into its log.
+    pub log: Vec<ExpectedLine>,
+    /// Pieces of text that must be in no line of its log; `*` is any line that is not expected.
+    pub no_log: Vec<String>,
+    /// Where this stands in its file: the value of each key, in bytes of the text.
+    pub places: Vec<(&'static str, Range<usize>)>,
+}
+
+/// A line that must be in the policy's log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExpectedLine {
+    /// How much it matters; none for any.
+    pub level: Option<LogLevel>,
+    /// A piece of its text.
+    pub text: String,
 }
 
 /// A reason that must be given.
@@ -221,44 +382,10 @@ pub struct Never {
     pub rules: Vec<String>,
     /// Alerts.
     pub alerts: Vec<String>,
-}
-
-/// What running cases came to.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Report {
-    /// Cases that passed.
-    pub passed: usize,
-    /// Cases that failed.
-    pub failed: usize,
-    /// Each case, in order.
-    pub cases: Vec<CaseResult>,
-}
-
-impl Report {
-    /// Every case that failed, with the first reason, in one line; none when all passed.
-    pub fn failure(&self) -> Option<String> {
-        let failed: Vec<String> = self
-            .cases
-            .iter()
-            .filter_map(|case| Some(format!("{}: {}", case.name, case.failures.first()?)))
-            .collect();
-        (!failed.is_empty()).then(|| failed.join("; "))
-    }
-}
-
-/// What one case came to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct CaseResult {
-    /// The file or section.
-    pub file: String,
-    /// The line that the case begins at.
-    pub line: usize,
-    /// The case.
-    pub name: String,
-    /// Decisions that it took.
-    pub decisions: u64,
-    /// What was not as it must be, each in one line; empty when the case passed.
-    pub failures: Vec<String>,
+    /// Pieces of text within a suggestion.
+    pub suggestions: Vec<String>,
+    /// Pieces of text within a line of its log.
+    pub log: Vec<String>,
 }
 
 /// An event in a few words.

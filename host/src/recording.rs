@@ -18,7 +18,7 @@ use crate::pipeline::{Carried, Decided, Effect, Event, PipelineOptions, Recorded
 use crate::policy::{Limits, PolicyFailure, PolicyIdentity};
 use crate::regular_file;
 
-pub use incidents::{IncidentSpan, incident_spans};
+pub use incidents::{IncidentSpan, incident_spans, incident_spans_until};
 
 /// The version of the format that this dbmedic writes and reads.
 pub const VERSION: u32 = 2;
@@ -152,6 +152,13 @@ pub enum RecordingError {
         /// The version that stands in it.
         found: u64,
     },
+}
+
+impl RecordingError {
+    /// Whether the recording is damaged: what comes before can be read.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. })
+    }
 }
 
 /// Writes a recording.

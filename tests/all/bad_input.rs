@@ -181,6 +181,9 @@ fn a_pipe_a_device_or_a_huge_file_is_neither_waited_for_nor_read() {
             );
             fails(&["policy", "check", &input], 2, expected);
             fails(&["replay", &input], 2, expected);
+            fails(&["config", "check", &input], 2, expected);
+            fails(&["run", "-c", &input], 2, expected);
+            fails(&["status", "-c", &input], 2, expected);
         }
         make(&signature);
         let output = run(&["policy", "verify", "-k", &public, &good]);

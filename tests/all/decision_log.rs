@@ -53,7 +53,7 @@ fn policies() -> Policies {
 }
 
 /// A run of a shop that is out of reach now and then, with repairs that fail.
-fn keep_a_log(directory: &Path, looks: u64, room: Room) -> u64 {
+pub(crate) fn keep_a_log(directory: &Path, looks: u64, room: Room) -> u64 {
     keep_a_log_of(policies(), directory, looks, room)
 }
 
@@ -142,7 +142,7 @@ fn keep_a_log_of(policies: Policies, directory: &Path, looks: u64, room: Room) -
     decisions
 }
 
-const LARGE: Room = Room {
+pub(crate) const LARGE: Room = Room {
     file_bytes: 64 << 20,
     total_bytes: 1 << 30,
 };

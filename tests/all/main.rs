@@ -65,6 +65,9 @@ mod kills;
 /// Where a gentler act, or none, is right.
 mod left_alone;
 
+/// Policies in each language: made, built, checked, tested and swapped.
+mod languages;
+
 /// `run` in its three modes, approving, stopping.
 mod live;
 
@@ -83,6 +86,18 @@ mod memory;
 /// `dbmedic policy test`: a policy's cases, and the default policy under its own.
 mod policy_cases;
 
+/// What `policy test` does beside: timelines, captured and rewritten cases, coverage.
+mod case_commands;
+
+/// The manual of test cases: its examples pass, and it names every key.
+mod case_docs;
+
+/// `policy fuzz` and `policy test --mutate`.
+mod policy_harm;
+
+/// `recording show`, `cut`, `join` and `anonymise`.
+mod recordings;
+
 /// A running dbmedic reads its configuration again, and goes on when its state directory vanishes.
 mod reload;
 
@@ -95,6 +110,9 @@ mod in_use;
 /// Locks of SQLite's default mode: who is in the way, and who is not.
 mod rollback_locks;
 mod row_values;
+
+/// The policy whose rules stand in its parameters.
+mod rules;
 
 /// Policies that attack their host, and files that are no policies.
 mod sandbox;

@@ -417,3 +417,37 @@ fn the_log_is_text_with_the_time_or_json_or_for_the_journal() {
     );
     assert!(journal.contains("<4>alert     critical: "), "{journal}");
 }
+
+#[test]
+fn the_configuration_says_where_the_state_is() {
+    let home = tempfile::tempdir().unwrap();
+    let config = home.path().join("dbmedic.toml");
+    let text =
+        "version = 1\nstate_dir = \"kept\"\n[[targets]]\nname = \"shop\"\nsqlite = \"shop.db\"\n";
+    std::fs::write(&config, text).unwrap();
+    let status = |args: &[&str]| {
+        let mut command = Command::new(dbmedic());
+        command.arg("status").args(args).current_dir(&home);
+        talk(&command.output().unwrap())
+    };
+    let named = ["-c", config.to_str().unwrap()];
+    for args in [&[][..], &named] {
+        let told = status(args);
+        assert!(told.contains("kept: no such state directory"), "{told}");
+    }
+    std::fs::create_dir(home.path().join("kept")).unwrap();
+    for args in [&[][..], &named] {
+        let told = status(args);
+        assert!(told.contains("kept: no run has looked"), "{told}");
+    }
+    // Nobody guesses where it is: it would be another dbmedic's.
+    std::fs::write(&config, format!("{text}no_option = 1\n")).unwrap();
+    for args in [&[][..], &named] {
+        let told = status(args);
+        assert!(
+            told.contains("unknown option `no_option`") && told.contains("dbmedic.toml:6"),
+            "{told}"
+        );
+    }
+    assert!(status(&["--state-dir", "kept"]).contains("no run has looked"));
+}

@@ -297,7 +297,7 @@ fn the_check_asks_for_signature_limits_and_parameters_of_the_configuration() {
 }
 
 /// A recording of a database that is out of reach, judged by the default policy.
-fn record(path: &Path) {
+pub(crate) fn record(path: &Path) {
     let options = PipelineOptions {
         baseline_window: 100,
         ..observed("orders")
@@ -349,7 +349,7 @@ fn a_case_may_be_a_recording() {
     )]);
     assert_eq!(bad.status.code(), Some(1), "{}", talk(&bad));
     assert!(
-        data(&bad).contains("event 1 of the recording: must never"),
+        data(&bad).contains("event 1 of the recording (finding target.unreachable): must never"),
         "{}",
         data(&bad)
     );

@@ -11,10 +11,10 @@ use crate::common::{data, dbmedic, resting_shop, run, talk, wait_for};
 use crate::ward::component;
 
 /// A home with a key pair, a healthy database and a configuration that trusts the key.
-struct Home(tempfile::TempDir);
+pub(crate) struct Home(tempfile::TempDir);
 
 impl Home {
-    fn new(policy: &str) -> Self {
+    pub(crate) fn new(policy: &str) -> Self {
         let home = Self(tempfile::tempdir().unwrap());
         resting_shop(&home.path("shop.db"));
         let made = run(&["policy", "keygen", &home.text("key"), "--no-password"]);
@@ -32,11 +32,11 @@ impl Home {
         home
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         self.path(name).to_str().unwrap().to_owned()
     }
 
@@ -48,12 +48,12 @@ impl Home {
         self.text(name)
     }
 
-    fn policy(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn policy(&self, arguments: &[&str]) -> Output {
         let state = self.text("state");
         run(&[&["policy"], arguments, &["--state-dir", &state]].concat())
     }
 
-    fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         let status = self.policy(&["status", "--json"]);
         let all: Value = serde_json::from_str(&data(&status)).unwrap();
         all[0].clone()
@@ -67,10 +67,10 @@ impl Home {
 }
 
 /// A dbmedic that runs until it is stopped or dropped.
-struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Running {
-    fn start(home: &Home, more: &[&str]) -> Self {
+    pub(crate) fn start(home: &Home, more: &[&str]) -> Self {
         let child = Command::new(dbmedic())
             .args(["run", "-c", &home.text("dbmedic.toml")])
             .args(more)
@@ -88,7 +88,7 @@ impl Running {
         kill_process(pid, signal).unwrap();
     }
 
-    fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.signal(Signal::TERM);
         let status = wait_for("dbmedic to stop", || self.0.try_wait().unwrap());
         assert_eq!(status.code(), Some(0));

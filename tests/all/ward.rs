@@ -424,6 +424,7 @@ fn plans(
     let plan = |name: &str, source: &Source, gate: &GateSettings, workshop: &Arc<Workshop>| Plan {
         workshop: Arc::clone(workshop),
         source: source.clone(),
+        built_in: None,
         watch: true,
         settings: options.settings.clone(),
         gate: gate.clone(),

@@ -24,8 +24,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Context, LogLevel, PolicyEvent, Verdict};
 
 pub use bounds::{
-    ITEMS, LOG_LINE_BYTES, LOG_LINES, MEMORY_BYTES, RECENT_POINTS, RULE_BYTES, SETTINGS_BYTES,
-    TEXT_BYTES,
+    ITEMS, LOG_LINE_BYTES, LOG_LINES, MEMORY_BYTES, RECENT_POINTS, RULE_BYTES, SETTING_TEXT_BYTES,
+    SETTINGS_BYTES, TEXT_BYTES,
 };
 pub use breaker::{
     Breaker, BreakerOptions, BreakerRecord, BreakerState, Probation, ServiceChange, Standing,
@@ -121,6 +121,17 @@ pub struct Decision {
     /// All linear memory of the instance at its highest, bytes.
     #[serde(skip)]
     pub memory_bytes: u64,
+}
+
+impl Decision {
+    /// The last line of its log where it failed: an author's language writes there what went wrong and
+    /// where. Empty where there is none.
+    pub fn last_words(&self) -> &str {
+        match (&self.failure, self.log.last()) {
+            (Some(_), Some(last)) => &last.message,
+            _ => "",
+        }
+    }
 }
 
 impl PartialEq for Decision {

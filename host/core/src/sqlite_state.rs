@@ -116,6 +116,10 @@ pub struct WalIndexState {
     pub change_counter: u32,
     /// The last committed frame (`mxFrame`).
     pub max_frame: u32,
+    /// Size of the database after the last commit (`nPage` of `szPage`), bytes: its file grows only when the
+    /// log is copied into it. 0 when it is not known.
+    #[serde(default)]
+    pub database_bytes: u64,
     /// Frames already copied into the database (`nBackfill`).
     pub backfilled: u32,
     /// The salts that the index believes in.

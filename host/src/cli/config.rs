@@ -9,6 +9,7 @@ use super::{Ended, complain, complain_lines, say, say_json, tell_error};
 use crate::assemble::check_policies;
 use crate::config::{self, Config, ConfigErrors, Loaded};
 use crate::gate::GateError;
+use crate::regular_file;
 use crate::signature_dir::SignatureDir;
 
 /// What can be done with a config file.
@@ -57,14 +58,14 @@ fn check(file: &Path, json: bool) -> Ended {
     match Config::load(file) {
         Err(errors) if json => {
             say_json(&errors)?;
-            Ok(if std::fs::File::open(file).is_err() {
+            Ok(if regular_file::open(file).is_err() {
                 ExitCode::from(2)
             } else {
                 ExitCode::FAILURE
             })
         }
-        // Of a file that is not there nothing can be said.
-        Err(errors) if std::fs::File::open(file).is_err() => Err(errors.into()),
+        // Of a file that is not there, or is none, nothing can be said.
+        Err(errors) if regular_file::open(file).is_err() => Err(errors.into()),
         Err(errors) => Ok(wrong(&errors.into())),
         Ok(loaded) => {
             let known = SignatureDir::at(&loaded.config.signature_dir).load();

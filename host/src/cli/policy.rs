@@ -2,6 +2,8 @@
 
 mod check;
 mod diff;
+mod fuzz;
+mod project;
 mod replay;
 mod show;
 mod test;
@@ -17,7 +19,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::{Ended, StateArgs, complain, say, say_json, with_causes};
-use crate::assemble::DEFAULT_POLICY as DEFAULT_COMPONENT;
+use crate::assemble::{DEFAULT_POLICY as DEFAULT_COMPONENT, RULES_POLICY};
 use crate::clock::now_ms;
 use crate::gate::{self, AskError, GateRecord, Reply, Request};
 use crate::path_trust;
@@ -32,6 +34,14 @@ const KEY_BYTES: u64 = 64 << 10;
 /// What can be done with policies.
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
+    /// Make a folder with a policy to begin with, its tests and its build
+    New(project::NewArgs),
+    /// Build the policy of such a folder, and check it: exit 0 good, 1 not, 2 could not build
+    Build(project::BuildArgs),
+    /// Print the contract, as one WIT file
+    Wit,
+    /// Make a component of a core WebAssembly module, as C and Go compilers leave it
+    Component(project::ComponentArgs),
     /// Make a key pair for signing policies, in minisign's format
     Keygen(KeygenArgs),
     /// Sign a policy: writes FILE.minisig beside it
@@ -57,6 +67,8 @@ pub(crate) enum PolicyCommand {
     Check(check::CheckArgs),
     /// Run a policy's test cases: exit 0 passed, 1 failed, 2 could not run
     Test(test::TestArgs),
+    /// Search for harm with generated histories: exit 0 none found, 1 some
+    Fuzz(fuzz::FuzzArgs),
 }
 
 /// Arguments of `policy status`.
@@ -135,6 +147,10 @@ fn time(text: &str) -> Result<u64, String> {
 
 pub(crate) fn run(command: &PolicyCommand) -> Ended {
     match command {
+        PolicyCommand::New(args) => project::new(args),
+        PolicyCommand::Build(args) => project::build(args),
+        PolicyCommand::Wit => project::wit(),
+        PolicyCommand::Component(args) => project::component(args),
         PolicyCommand::Keygen(args) => keygen(args),
         PolicyCommand::Sign(args) => sign(args),
         PolicyCommand::Verify(args) => verify(args),
@@ -143,6 +159,7 @@ pub(crate) fn run(command: &PolicyCommand) -> Ended {
         PolicyCommand::Diff(args) => diff::run(args),
         PolicyCommand::Check(args) => check::run(args),
         PolicyCommand::Test(args) => test::run(args),
+        PolicyCommand::Fuzz(args) => fuzz::run(args),
         PolicyCommand::Swap(args) => {
             let file = fs::canonicalize(&args.file)
                 .with_context(|| format!("reading policy {}", args.file.display()))?;
@@ -382,13 +399,22 @@ fn signing_file(policy: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     }
 }
 
-/// What stands for the built-in policy where a component's file is named.
-const BUILT_IN: &str = "built-in";
+/// What stands for a built-in policy where a component's file is named.
+const BUILT_IN: [(&str, &[u8]); 2] = [
+    ("built-in", DEFAULT_COMPONENT),
+    ("built-in:rules", RULES_POLICY),
+];
+
+/// The built-in policy that is named instead of a file.
+fn built_in(path: &Path) -> Option<&'static [u8]> {
+    let named = BUILT_IN.iter().find(|(name, _)| path == Path::new(name));
+    named.map(|(_, bytes)| *bytes)
+}
 
 /// Reads a component, no larger than one that may come into service by default.
 pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    if path == Path::new(BUILT_IN) {
-        return Ok(DEFAULT_COMPONENT.to_vec());
+    if let Some(bytes) = built_in(path) {
+        return Ok(bytes.to_vec());
     }
     let most_bytes = (Limits::default().component_mib as u64) << 20;
     regular_file::read(path, most_bytes)

@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Ended, PolicyArgs, complain, say, say_json};
-use crate::assemble::{DEFAULT_POLICY as DEFAULT_COMPONENT, merge_settings};
+use crate::assemble::{DEFAULT_POLICY as DEFAULT_COMPONENT, RULES_POLICY, merge_settings};
 use crate::decision_log::patient;
 use crate::gate::Store;
 use crate::model::Setting;
@@ -51,9 +51,11 @@ struct Components {
 impl Components {
     /// The component with this digest; none when it is not at hand.
     fn find(&self, digest: &str) -> anyhow::Result<Option<Verified>> {
-        let built_in = Verified::built_in(DEFAULT_COMPONENT);
-        if built_in.digest() == digest {
-            return Ok(Some(built_in));
+        for built_in in [DEFAULT_COMPONENT, RULES_POLICY] {
+            let built_in = Verified::built_in(built_in);
+            if built_in.digest() == digest {
+                return Ok(Some(built_in));
+            }
         }
         if let Some(file) = self.file.as_ref().filter(|file| file.digest() == digest) {
             return Ok(Some(file.clone()));

@@ -5,13 +5,19 @@ use std::path::Path;
 use super::constraints::name;
 use super::limits::{breaker, isolation, policy_limits, probation, shadow};
 use super::resolve::Resolve;
-use super::{NamedPolicyConfig, PolicyConfig};
-use crate::document::{self, Section};
+use super::{BuiltIn, NamedPolicyConfig, PolicyConfig};
+use crate::document::Section;
 use crate::gate::{GateSettings, Source};
 use crate::path_trust::{self, TrustError};
 use crate::pipeline::DEFAULT_POLICY;
 use crate::policy::Limits;
+use crate::regular_file;
 use crate::signing::{TrustedKey, parse_time, read_public_key};
+
+/// The largest file whose text is a parameter, bytes.
+const PARAMETER_BYTES: u64 = 1 << 20;
+
+const BUILT_IN: [(&str, BuiltIn); 2] = [("default", BuiltIn::Default), ("rules", BuiltIn::Rules)];
 
 /// A policy's section; what it does not say is as in `inherited`, but for source and parameters.
 pub(super) fn policy_config(
@@ -22,6 +28,11 @@ pub(super) fn policy_config(
 ) -> PolicyConfig {
     let PolicyConfig { gate, limits, .. } = inherited;
     let source = source(section, base, resolve);
+    let built_in = section.choice("built_in", BuiltIn::Default, &BUILT_IN);
+    if source != Source::BuiltIn && built_in != BuiltIn::Default {
+        let hint = "leave out `built_in`, or `file` and `directory`";
+        section.error("built_in", "the policy comes from somewhere else", hint);
+    }
     let watch = section.flag("watch", inherited.watch);
     let require_signature = section.flag("require_signature", inherited.require_signature);
     let allow_downgrade = section.flag("allow_downgrade", gate.allow_downgrade);
@@ -30,6 +41,7 @@ pub(super) fn policy_config(
     let isolation = isolation(section, limits.isolation);
     let policy = PolicyConfig {
         source,
+        built_in,
         watch,
         require_signature,
         trusted_keys: if has_keys {
@@ -47,7 +59,9 @@ pub(super) fn policy_config(
             ..section.table("limits", |section| policy_limits(section, limits))
         },
         breaker: section.table("breaker", |section| breaker(section, &inherited.breaker)),
-        parameters: section.table("parameters", document::settings),
+        parameters: section.table("parameters", |section| {
+            section.settings(Some(&|path: &Path| text_of(&base.join(path), resolve)))
+        }),
     };
     if inherited.require_signature && !policy.require_signature {
         section.warning(
@@ -79,6 +93,17 @@ pub(super) fn named_policies(
         policies.extend(name.map(|name| NamedPolicyConfig { name, policy }));
     });
     policies
+}
+
+/// The text of a file that a parameter names. What a policy judges by is believed as far as the
+/// configuration itself.
+fn text_of(path: &Path, resolve: &Resolve) -> Result<String, String> {
+    let bytes = match resolve {
+        Resolve::OnDisk => path_trust::read(path, PARAMETER_BYTES).map_err(|error| error.what())?,
+        Resolve::ByName => regular_file::read(path, PARAMETER_BYTES)
+            .map_err(|error| format!("reading {}: {error}", path.display()))?,
+    };
+    String::from_utf8(bytes).map_err(|_| format!("{} is no text in UTF-8", path.display()))
 }
 
 /// A policy that nobody could ever vouch for.

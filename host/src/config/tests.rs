@@ -350,8 +350,20 @@ const WRONG: &[(&str, &[&str])] = &[
         &["`backoff_max_ms` is below `backoff_ms`"],
     ),
     (
-        "[policy.parameters]\nx = [1]",
-        &["`x` is a list", "a parameter is true or false"],
+        "[policy.parameters]\nx = [1, \"a\"]",
+        &["`x` is no list of one kind", "a list holds texts"],
+    ),
+    (
+        "[policy.parameters]\nx = 2026-11-27",
+        &["`x` is a date or time", "a parameter is true or false"],
+    ),
+    (
+        "[policy.parameters]\nx = { fil = \"a\" }",
+        &["`x` is a table", "write it as { file = \"PATH\" }"],
+    ),
+    (
+        "[policy.parameters]\nx = { file = \"nowhere.toml\" }",
+        &["reading nowhere.toml", "name a file of text"],
     ),
     (
         "[policy.parameters]\nx = inf",

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::problem::{Problem, ProblemSeverity, line_of};
+use super::shape::Asked;
 
 /// Names less alike than this (Jaro-Winkler, 0 to 1) are not taken for a slip of the pen.
 const ALIKE: f64 = 0.85;
@@ -16,6 +17,8 @@ pub(crate) struct Findings<'t> {
     offsets: BTreeMap<String, usize>,
     known: BTreeMap<String, BTreeSet<&'static str>>,
     unknown: Vec<Unknown>,
+    /// What was asked for, where a reader is only asked what it reads.
+    shapes: Option<Vec<Asked>>,
 }
 
 /// An option that nobody asked for.
@@ -38,7 +41,21 @@ impl<'t> Findings<'t> {
             offsets: BTreeMap::new(),
             known: BTreeMap::new(),
             unknown: Vec::new(),
+            shapes: None,
         }
+    }
+
+    /// Collects what is asked for; there is nothing to be read.
+    pub(crate) fn of_shapes() -> Self {
+        Self {
+            shapes: Some(Vec::new()),
+            ..Self::new("", "")
+        }
+    }
+
+    /// What was asked for so far, where that is collected.
+    pub(crate) fn shapes(&mut self) -> Option<&mut Vec<Asked>> {
+        self.shapes.as_mut()
     }
 
     pub(crate) fn error(

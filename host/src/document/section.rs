@@ -4,14 +4,21 @@
 //! there is no second list of names to keep in step. A wrong value is reported and its default
 //! handed back, so that one mistake does not hide the next.
 
+mod free;
+mod lists;
+mod tables;
+
 use std::fmt::Display;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use toml::de::{DeTable, DeValue};
 
 use super::findings::{Findings, Unknown};
+use super::join;
 use super::problem::ProblemSeverity;
-use crate::model::{Setting, Value};
+use super::shape::{Asked, Shape};
+
+pub(crate) use free::{TextOrNumbers, settings};
 
 /// Integers beyond this lose digits in languages whose numbers are floats.
 const WHOLE_MAX: i128 = (1 << 53) - 1;
@@ -31,8 +38,16 @@ impl<'s, 't> Section<'s, 't> {
     /// The document itself.
     pub(crate) fn root(findings: &'s mut Findings<'t>, table: &'t DeTable<'t>) -> Self {
         Self {
-            findings,
             table: Some(table),
+            ..Self::nothing(findings)
+        }
+    }
+
+    /// No document: for who asks a reader what it reads.
+    pub(crate) fn nothing(findings: &'s mut Findings<'t>) -> Self {
+        Self {
+            findings,
+            table: None,
             label: String::new(),
             path: String::new(),
             offset: 0,
@@ -62,6 +77,23 @@ impl<'s, 't> Section<'s, 't> {
         let offset = name.span().start;
         self.findings.place(join(&self.path, key), offset);
         Some((offset, value.get_ref()))
+    }
+
+    /// Says what an option must be, where the reader is only asked what it reads.
+    fn shape(&mut self, name: &'static str, right: &str, shape: impl FnOnce() -> Shape) {
+        if let Some(shapes) = self.findings.shapes() {
+            shapes.push(Asked {
+                table: self.path.clone(),
+                name,
+                shape: shape(),
+                right: right.to_owned(),
+            });
+        }
+    }
+
+    /// Where an option's value stands, in bytes of the text.
+    pub(crate) fn span(&self, key: &str) -> Option<Range<usize>> {
+        Some(self.table?.get_key_value(key)?.1.span())
     }
 
     /// The line of an option, or of the section when it is not there; counted from 1.
@@ -101,127 +133,6 @@ impl<'s, 't> Section<'s, 't> {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
-    /// A table of this table, absent or not.
-    pub(crate) fn table<T>(
-        &mut self,
-        key: &'static str,
-        read: impl FnOnce(&mut Section<'_, 't>) -> T,
-    ) -> T {
-        let found = self.ask(key);
-        let path = join(&self.path, key);
-        let table = match found {
-            Some((_, DeValue::Table(table))) => Some(table),
-            Some((_, other)) => {
-                let message = format!("`{path}` is {}, but must be one table", kind(other));
-                self.error(key, message, format!("write [{path}]"));
-                None
-            }
-            None => None,
-        };
-        let mut section = Section {
-            offset: found.map_or(self.offset, |(offset, _)| offset),
-            findings: &mut *self.findings,
-            table,
-            label: format!("[{path}]"),
-            path,
-        };
-        let value = read(&mut section);
-        section.finish();
-        value
-    }
-
-    /// A list of tables of this table.
-    pub(crate) fn tables(&mut self, key: &'static str, mut read: impl FnMut(&mut Section<'_, 't>)) {
-        let Some((offset, value)) = self.ask(key) else {
-            return;
-        };
-        let path = join(&self.path, key);
-        // Without the index that the field's path has.
-        let inner = self.label.trim_matches(['[', ']']);
-        let label = format!("[[{}]]", join(inner, key));
-        let tables: Option<Vec<_>> = value.as_array().and_then(|items| {
-            items
-                .iter()
-                .map(|item| Some((item.span().start, item.get_ref().as_table()?)))
-                .collect()
-        });
-        let Some(tables) = tables else {
-            let message = format!("`{path}` is {}, but must be a list of tables", kind(value));
-            self.error(key, message, format!("write {label}, with two brackets"));
-            return;
-        };
-        for (index, (start, table)) in tables.into_iter().enumerate() {
-            let mut section = Section {
-                findings: &mut *self.findings,
-                table: Some(table),
-                label: label.clone(),
-                path: format!("{path}[{index}]"),
-                offset: start.max(offset),
-            };
-            read(&mut section);
-            section.finish();
-        }
-    }
-
-    /// Every entry of a table whose names are free, sorted by name.
-    pub(crate) fn entries(&mut self) -> Vec<(&'t str, &'t DeValue<'t>)> {
-        let mut entries = Vec::new();
-        for (key, value) in self.table.into_iter().flatten() {
-            let name: &'t str = key.get_ref();
-            self.findings
-                .place(join(&self.path, name), key.span().start);
-            entries.push((name, value.get_ref()));
-        }
-        self.table = None;
-        entries
-    }
-
-    /// Every entry as a setting: whatever is there, as long as it has a type that a policy knows.
-    pub(crate) fn settings(&mut self) -> Vec<Setting> {
-        let mut settings = Vec::new();
-        for (name, value) in self.entries() {
-            let value = match value {
-                DeValue::Boolean(flag) => Some(Value::Boolean(*flag)),
-                DeValue::String(text) => Some(Value::Text(text.to_string())),
-                DeValue::Integer(integer) => {
-                    let whole = i128::from_str_radix(integer.as_str(), integer.radix())
-                        .ok()
-                        .filter(|whole| (-WHOLE_MAX..=WHOLE_MAX).contains(whole))
-                        .and_then(|whole| i64::try_from(whole).ok());
-                    if whole.is_none() {
-                        let message = format!("`{name}` is {integer}, too large for a policy");
-                        self.error(name, message, "whole numbers stay below 2^53");
-                    }
-                    whole.map(Value::Integer)
-                }
-                DeValue::Float(_) => {
-                    let number = number_of(value).filter(|number| number.is_finite());
-                    if number.is_none() {
-                        self.error(
-                            name,
-                            format!("`{name}` is not a finite number"),
-                            "give a number that is finite",
-                        );
-                    }
-                    number.map(Value::Number)
-                }
-                other => {
-                    self.error(
-                        name,
-                        format!("`{name}` is {}", kind(other)),
-                        "a parameter is true or false, a number, or text",
-                    );
-                    None
-                }
-            };
-            settings.extend(value.map(|value| Setting {
-                name: name.to_owned(),
-                value,
-            }));
-        }
-        settings
-    }
-
     /// Whether the table is there at all.
     pub(crate) fn is_there(&self) -> bool {
         self.table.is_some()
@@ -239,6 +150,12 @@ impl<'s, 't> Section<'s, 't> {
         T: Copy + Display + PartialOrd + TryFrom<i128>,
     {
         let Some((_, value)) = self.ask(key) else {
+            if self.findings.shapes().is_some() {
+                let bound = |bound: &T| bound.to_string().parse().unwrap_or_default();
+                let (low, high) = (bound(allowed.start()), bound(allowed.end()));
+                let right = format!("the default is {}", grouped(&default));
+                self.shape(key, &right, || Shape::Whole(low, high));
+            }
             return default;
         };
         let right = format!(
@@ -278,7 +195,8 @@ impl<'s, 't> Section<'s, 't> {
             allowed.start(),
             allowed.end()
         );
-        let Some(number) = self.finite(key, &right) else {
+        let bounds = (*allowed.start(), *allowed.end());
+        let Some(number) = self.finite_of(key, &right, Some(bounds)) else {
             return default;
         };
         if !allowed.contains(&number) {
@@ -292,7 +210,21 @@ impl<'s, 't> Section<'s, 't> {
 
     /// A finite number of any size; `right` says what would be right.
     pub(crate) fn finite(&mut self, key: &'static str, right: &str) -> Option<f64> {
+        self.finite_of(key, right, None)
+    }
+
+    fn finite_of(
+        &mut self,
+        key: &'static str,
+        right: &str,
+        bounds: Option<(f64, f64)>,
+    ) -> Option<f64> {
+        self.shape(key, right, || Shape::Number(bounds));
         let (_, value) = self.ask(key)?;
+        self.finite_that_is(key, value, right)
+    }
+
+    fn finite_that_is(&mut self, key: &str, value: &DeValue<'_>, right: &str) -> Option<f64> {
         match number_of(value) {
             Some(number) if number.is_finite() => Some(number),
             Some(_) => {
@@ -324,6 +256,7 @@ impl<'s, 't> Section<'s, 't> {
 
     /// True or false.
     pub(crate) fn flag(&mut self, key: &'static str, default: bool) -> bool {
+        self.shape(key, "", || Shape::Flag);
         match self.ask(key) {
             None => default,
             Some((_, DeValue::Boolean(flag))) => *flag,
@@ -336,6 +269,11 @@ impl<'s, 't> Section<'s, 't> {
 
     /// Text that is not empty; `right` says what would be right.
     pub(crate) fn text(&mut self, key: &'static str, right: &str) -> Option<&'t str> {
+        self.shape(key, right, || Shape::Text);
+        self.text_that_is(key, right)
+    }
+
+    fn text_that_is(&mut self, key: &'static str, right: &str) -> Option<&'t str> {
         let (_, value) = self.ask(key)?;
         match value {
             DeValue::String(text) if text.trim().is_empty() => {
@@ -347,112 +285,6 @@ impl<'s, 't> Section<'s, 't> {
         }
     }
 
-    /// A list of texts; `right` says what would be right.
-    pub(crate) fn texts(&mut self, key: &'static str, right: &str) -> Vec<&'t str> {
-        let Some((_, value)) = self.ask(key) else {
-            return Vec::new();
-        };
-        let texts: Option<Vec<&str>> = value
-            .as_array()
-            .and_then(|items| items.iter().map(|item| item.get_ref().as_str()).collect());
-        if let Some(texts) = texts {
-            return texts;
-        }
-        let message = match value {
-            DeValue::Array(_) => format!("`{key}` has an entry that is not text"),
-            other => format!("`{key}` is {}, but must be a list of texts", kind(other)),
-        };
-        self.error(key, message, right);
-        Vec::new()
-    }
-
-    /// A list of texts and of tables, in their order; `right` says what would be right.
-    pub(crate) fn texts_or_tables<T>(
-        &mut self,
-        key: &'static str,
-        right: &str,
-        of_text: impl Fn(&'t str) -> T,
-        mut of_table: impl FnMut(&mut Section<'_, 't>) -> T,
-    ) -> Vec<T> {
-        let Some((offset, value)) = self.ask(key) else {
-            return Vec::new();
-        };
-        let path = join(&self.path, key);
-        let label = format!("[[{}]]", join(self.label.trim_matches(['[', ']']), key));
-        let Some(items) = value.as_array() else {
-            let message = format!("`{key}` is {}, but must be a list", kind(value));
-            self.error(key, message, right);
-            return Vec::new();
-        };
-        let mut all = Vec::with_capacity(items.len());
-        for (index, item) in items.iter().enumerate() {
-            match item.get_ref() {
-                DeValue::String(text) => all.push(of_text(text)),
-                DeValue::Table(table) => {
-                    let mut section = Section {
-                        findings: &mut *self.findings,
-                        table: Some(table),
-                        label: label.clone(),
-                        path: format!("{path}[{index}]"),
-                        offset: item.span().start.max(offset),
-                    };
-                    all.push(of_table(&mut section));
-                    section.finish();
-                }
-                other => {
-                    let message = format!("`{key}` has an entry that is {}", kind(other));
-                    self.error(key, message, right);
-                }
-            }
-        }
-        all
-    }
-
-    /// A list of finite numbers; `right` says what would be right.
-    pub(crate) fn numbers(&mut self, key: &'static str, right: &str) -> Option<Vec<f64>> {
-        let (_, value) = self.ask(key)?;
-        let numbers: Option<Vec<f64>> = value.as_array().and_then(|items| {
-            let finite = |item| number_of(item).filter(|number| number.is_finite());
-            items.iter().map(|item| finite(item.get_ref())).collect()
-        });
-        if numbers.is_none() {
-            let message = format!("`{key}` is no list of finite numbers");
-            self.error(key, message, right);
-        }
-        numbers
-    }
-
-    /// Bounds: a list of two numbers, or one number that is both. Outside `allowed` is an error.
-    pub(crate) fn bounds(
-        &mut self,
-        key: &'static str,
-        allowed: RangeInclusive<f64>,
-    ) -> Option<RangeInclusive<f64>> {
-        let (_, value) = self.ask(key)?;
-        let (low, high) = (allowed.start(), allowed.end());
-        let right =
-            format!("a number from {low} to {high}, or a list of the lowest and the highest");
-        let bounds = if value.is_array() {
-            let numbers = self.numbers(key, &right)?;
-            let [first, last] = numbers[..] else {
-                let message = format!("`{key}` is a list of {}, but must be of 2", numbers.len());
-                self.error(key, message, right);
-                return None;
-            };
-            first..=last
-        } else {
-            let number = self.finite(key, &right)?;
-            number..=number
-        };
-        if bounds.is_empty() || !allowed.contains(bounds.start()) || !allowed.contains(bounds.end())
-        {
-            let (first, last) = (bounds.start(), bounds.end());
-            self.error(key, format!("`{key}` is {first} to {last}"), right);
-            return None;
-        }
-        Some(bounds)
-    }
-
     /// One of several words.
     pub(crate) fn choice<T: Copy>(
         &mut self,
@@ -460,12 +292,9 @@ impl<'s, 't> Section<'s, 't> {
         default: T,
         choices: &[(&str, T)],
     ) -> T {
-        let words: Vec<String> = choices
-            .iter()
-            .map(|(word, _)| format!("\"{word}\""))
-            .collect();
-        let right = format!("one of {}", words.join(", "));
-        let Some(text) = self.text(key, &right) else {
+        let right = format!("one of {}", quoted(choices));
+        self.shape(key, "", || Shape::Word(words(choices)));
+        let Some(text) = self.text_that_is(key, &right) else {
             return default;
         };
         if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == text) {
@@ -481,9 +310,16 @@ impl<'s, 't> Section<'s, 't> {
     }
 }
 
-/// Every entry of a table as a setting.
-pub(crate) fn settings(section: &mut Section<'_, '_>) -> Vec<Setting> {
-    section.settings()
+fn words<T>(choices: &[(&str, T)]) -> Vec<String> {
+    choices.iter().map(|(word, _)| (*word).to_owned()).collect()
+}
+
+fn quoted<T>(choices: &[(&str, T)]) -> String {
+    let words: Vec<String> = choices
+        .iter()
+        .map(|(word, _)| format!("\"{word}\""))
+        .collect();
+    words.join(", ")
 }
 
 /// A number of either kind; none when the value is something else.
@@ -536,12 +372,4 @@ fn grouped<T: Display>(number: &T) -> String {
         grouped.push(digit);
     }
     grouped
-}
-
-fn join(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{path}.{key}")
-    }
 }

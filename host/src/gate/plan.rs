@@ -21,6 +21,9 @@ pub struct Plan {
     pub workshop: Arc<Workshop>,
     /// Where it comes from.
     pub source: Source,
+    /// The component that is part of this binary and stands for [`Source::BuiltIn`]; none: the default
+    /// policy.
+    pub built_in: Option<&'static [u8]>,
     /// Whether its source is watched.
     pub watch: bool,
     /// Its parameters.

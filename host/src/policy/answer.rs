@@ -4,7 +4,9 @@
 //! Text that people read is made printable, never refused: a policy may quote what a database
 //! said. What machines compare must be right as it is.
 
-use super::{ITEMS, MEMORY_BYTES, PolicyFailure, RULE_BYTES, SETTINGS_BYTES, TEXT_BYTES};
+use super::{
+    ITEMS, MEMORY_BYTES, PolicyFailure, RULE_BYTES, SETTING_TEXT_BYTES, SETTINGS_BYTES, TEXT_BYTES,
+};
 use crate::model::{
     Description, Parameter, PolicyEvent, Reason, Setting, SettingError, Value, Verdict,
 };
@@ -226,7 +228,13 @@ pub(super) fn check_settings(settings: &[Setting]) -> Vec<SettingError> {
     let mut errors = Vec::new();
     for (at, Setting { name, value }) in settings.iter().enumerate() {
         let twice = settings[..at].iter().any(|earlier| earlier.name == *name);
-        let found = check_value(value).err();
+        let found = match value {
+            Value::Text(text) if text.len() > SETTING_TEXT_BYTES => {
+                Some("must be 128 KiB of text at most")
+            }
+            Value::Text(_) => None,
+            other => check_value(other).err(),
+        };
         if let Some(message) = found.or(twice.then_some("stands there twice")) {
             errors.push(SettingError {
                 name: name.clone(),

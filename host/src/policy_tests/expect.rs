@@ -2,20 +2,37 @@
 
 use std::fmt::Display;
 
-use super::{Expect, ExpectedAlert, ExpectedReason, Never};
-use crate::model::{Alert, Classification, EscalationLevel, Urgency, Verbosity, Verdict};
+use super::{Expect, ExpectedAlert, ExpectedLine, ExpectedReason, Never};
+use crate::model::{Alert, Classification, EscalationLevel, LogLevel, Urgency, Verbosity, Verdict};
+use crate::policy::LogLine;
+
+/// Something that is not as it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wrong {
+    /// The key of the expectation.
+    pub(super) key: &'static str,
+    /// What is wrong, in a few words.
+    pub(super) text: String,
+}
+
+fn wrong(key: &'static str, text: String) -> Wrong {
+    Wrong { key, text }
+}
 
 /// Every name there is.
-const ANY: &str = "*";
+pub(super) const ANY: &str = "*";
 /// What two confidences may differ by and still be equal.
 const TOLERANCE: f64 = 1e-9;
 
 impl Expect {
     /// What of an answer is not as expected, each in a few words.
-    pub(super) fn wrong(&self, verdict: &Verdict) -> Vec<String> {
-        let mut wrong = Vec::new();
-        let mut differ = |what: &str, expected: &dyn Display, actual: &dyn Display| {
-            wrong.push(format!("expected {what} {expected}, got {actual}"));
+    pub(super) fn wrong(&self, verdict: &Verdict, log: &[LogLine]) -> Vec<Wrong> {
+        let mut all = Vec::new();
+        let mut differ = |key: &'static str, expected: &dyn Display, actual: &dyn Display| {
+            all.push(wrong(
+                key,
+                format!("expected {key} {expected}, got {actual}"),
+            ));
         };
         if let Some(expected) = self.classification
             && expected != verdict.classification
@@ -66,35 +83,65 @@ impl Expect {
                 &verbosity(verdict.verbosity),
             );
         }
-        wrong.extend(self.wrong_reasons(verdict));
-        wrong.extend(self.wrong_alerts(verdict));
-        wrong.extend(self.wrong_suggestions(verdict));
-        wrong
+        all.extend(self.wrong_reasons(verdict));
+        all.extend(self.wrong_alerts(verdict));
+        all.extend(self.wrong_suggestions(verdict));
+        all.extend(self.wrong_lines(log));
+        all
     }
 
-    fn wrong_reasons(&self, verdict: &Verdict) -> Vec<String> {
-        let mut wrong = Vec::new();
+    fn wrong_lines(&self, log: &[LogLine]) -> Vec<Wrong> {
+        let mut all = Vec::new();
+        let is = |line: &LogLine, expected: &ExpectedLine| {
+            line.message.contains(&expected.text)
+                && expected.level.is_none_or(|level| level == line.level)
+        };
+        for expected in &self.log {
+            if !log.iter().any(|line| is(line, expected)) {
+                let at = expected.level.map_or(String::new(), |level| {
+                    format!("at level {} ", log_level(level))
+                });
+                let text = format!("expected the log line {at}\"{}\"", expected.text);
+                all.push(wrong("log", text));
+            }
+        }
+        for line in log {
+            let is_expected = || self.log.iter().any(|expected| is(line, expected));
+            let unwanted = self.no_log.iter().any(|piece| match piece.as_str() {
+                ANY => !is_expected(),
+                piece => line.message.contains(piece),
+            });
+            if unwanted {
+                let text = format!("expected no log line \"{}\"", line.message);
+                all.push(wrong("no_log", text));
+            }
+        }
+        all
+    }
+
+    fn wrong_reasons(&self, verdict: &Verdict) -> Vec<Wrong> {
+        let mut all = Vec::new();
         for ExpectedReason { rule, text } in &self.reasons {
             let said = verdict.reasons.iter().filter(|r| r.rule == *rule);
             let texts: Vec<&str> = said.map(|reason| &*reason.text).collect();
             if texts.is_empty() {
-                wrong.push(format!("expected the rule {rule}"));
+                all.push(wrong("reasons", format!("expected the rule {rule}")));
             } else if !texts.iter().any(|said| said.contains(text)) {
                 let said = texts.join("\" and \"");
-                wrong.push(format!(
-                    "expected the rule {rule} to say \"{text}\", it says \"{said}\""
-                ));
+                let text =
+                    format!("expected the rule {rule} to say \"{text}\", it says \"{said}\"");
+                all.push(wrong("reasons", text));
             }
         }
         let given = verdict.reasons.iter().map(|reason| &*reason.rule);
         let is_expected = |rule: &str| self.reasons.iter().any(|reason| reason.rule == rule);
         let unwanted = unwanted(given, &self.no_rules, is_expected);
-        wrong.extend(unwanted.map(|rule| format!("expected no rule {rule}")));
-        wrong
+        all.extend(unwanted.map(|rule| wrong("no_rules", format!("expected no rule {rule}"))));
+        all
     }
 
-    fn wrong_alerts(&self, verdict: &Verdict) -> Vec<String> {
-        let mut wrong = Vec::new();
+    fn wrong_alerts(&self, verdict: &Verdict) -> Vec<Wrong> {
+        let mut all = Vec::new();
         for ExpectedAlert {
             rule,
             urgency: urgent,
@@ -107,28 +154,28 @@ impl Expect {
             };
             let shown = |alert: &Alert| format!("{} \"{}\"", urgency(alert.urgency), alert.message);
             if raised.is_empty() {
-                wrong.push(format!("expected the alert {rule}"));
+                all.push(wrong("alerts", format!("expected the alert {rule}")));
             } else if !raised.iter().any(|alert| is_right(alert)) {
                 let got: Vec<String> = raised.iter().map(|alert| shown(alert)).collect();
                 let wanted = urgent.map_or("with", urgency);
-                wrong.push(format!(
-                    "expected the alert {rule} {wanted} \"{text}\", got {}",
-                    got.join(" and ")
-                ));
+                let got = got.join(" and ");
+                let text = format!("expected the alert {rule} {wanted} \"{text}\", got {got}");
+                all.push(wrong("alerts", text));
             }
         }
         let given = verdict.alerts.iter().map(|alert| &*alert.rule);
         let is_expected = |rule: &str| self.alerts.iter().any(|alert| alert.rule == rule);
         let unwanted = unwanted(given, &self.no_alerts, is_expected);
-        wrong.extend(unwanted.map(|rule| format!("expected no alert {rule}")));
-        wrong
+        all.extend(unwanted.map(|rule| wrong("no_alerts", format!("expected no alert {rule}"))));
+        all
     }
 
-    fn wrong_suggestions(&self, verdict: &Verdict) -> Vec<String> {
-        let mut wrong = Vec::new();
+    fn wrong_suggestions(&self, verdict: &Verdict) -> Vec<Wrong> {
+        let mut all = Vec::new();
         for piece in &self.suggestions {
             if !verdict.suggestions.iter().any(|s| s.contains(piece)) {
-                wrong.push(format!("expected the suggestion \"{piece}\""));
+                let text = format!("expected the suggestion \"{piece}\"");
+                all.push(wrong("suggestions", text));
             }
         }
         for suggestion in &verdict.suggestions {
@@ -140,10 +187,11 @@ impl Expect {
                 .iter()
                 .any(|p| is_any(p) || p != ANY && contains(p))
             {
-                wrong.push(format!("expected no suggestion \"{suggestion}\""));
+                let text = format!("expected no suggestion \"{suggestion}\"");
+                all.push(wrong("no_suggestions", text));
             }
         }
-        wrong
+        all
     }
 }
 
@@ -162,7 +210,7 @@ fn unwanted<'a>(
 
 impl Never {
     /// What of an answer must never be.
-    pub(super) fn broken(&self, verdict: &Verdict) -> Vec<String> {
+    pub(super) fn broken(&self, verdict: &Verdict, log: &[LogLine]) -> Vec<String> {
         let mut broken = Vec::new();
         if let Some(is) = verdict.classification
             && self.classifications.contains(&is)
@@ -190,6 +238,20 @@ impl Never {
                 broken.push(format!("the alert {}", alert.rule));
             }
         }
+        for suggestion in &verdict.suggestions {
+            if self
+                .suggestions
+                .iter()
+                .any(|piece| suggestion.contains(piece))
+            {
+                broken.push(format!("the suggestion \"{suggestion}\""));
+            }
+        }
+        for LogLine { message, .. } in log {
+            if self.log.iter().any(|piece| message.contains(piece)) {
+                broken.push(format!("the log line \"{message}\""));
+            }
+        }
         broken
     }
 }
@@ -207,7 +269,7 @@ pub(super) fn shown(verdict: &Verdict) -> String {
     )
 }
 
-fn class(class: Option<Classification>) -> &'static str {
+pub(super) fn class(class: Option<Classification>) -> &'static str {
     match class {
         Some(Classification::Hiccup) => "hiccup",
         Some(Classification::Obstacle) => "obstacle",
@@ -217,7 +279,7 @@ fn class(class: Option<Classification>) -> &'static str {
     }
 }
 
-fn level(level: EscalationLevel) -> &'static str {
+pub(super) fn level(level: EscalationLevel) -> &'static str {
     match level {
         EscalationLevel::Normal => "normal",
         EscalationLevel::Watch => "watch",
@@ -226,7 +288,7 @@ fn level(level: EscalationLevel) -> &'static str {
     }
 }
 
-fn verbosity(verbosity: Verbosity) -> &'static str {
+pub(super) fn verbosity(verbosity: Verbosity) -> &'static str {
     match verbosity {
         Verbosity::Normal => "normal",
         Verbosity::Elevated => "elevated",
@@ -234,10 +296,19 @@ fn verbosity(verbosity: Verbosity) -> &'static str {
     }
 }
 
-fn urgency(urgency: Urgency) -> &'static str {
+pub(super) fn urgency(urgency: Urgency) -> &'static str {
     match urgency {
         Urgency::Info => "info",
         Urgency::Warning => "warning",
         Urgency::Critical => "critical",
+    }
+}
+
+pub(super) fn log_level(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Debug => "debug",
+        LogLevel::Info => "info",
+        LogLevel::Warn => "warn",
+        LogLevel::Error => "error",
     }
 }

@@ -1,60 +1,105 @@
 //! The host around a policy, as far as a policy sees it: what a case says of it, carried on from
 //! event to event as the pipeline does.
 
-use super::{Known, Step};
+use super::told::Told;
+use super::{Events, Known, Step, When};
 use crate::model::{
-    Attribution, Context, EscalationLevel, LocalTime, Maintenance, MaintenanceWindow, Metric,
-    OpenIncident, OutcomeResult, PolicyEvent, RepairAnswer, RepairHistory, Verdict,
+    Attribution, Classification, Context, EscalationLevel, LocalTime, Maintenance,
+    MaintenanceWindow, Metric, OpenIncident, OutcomeResult, PolicyEvent, RepairAnswer,
+    RepairHistory, Verdict,
 };
-use crate::policy::{Heard, Policy};
 
-/// When a case begins, milliseconds since the Unix epoch.
-const BEGIN_MS: u64 = 1_000_000_000;
+/// Metrics that a policy is handed with an event.
+const METRICS: usize = 64;
 
 /// The host as far as a policy sees it.
+#[derive(Debug, Clone)]
 pub(super) struct Host {
     pub(super) context: Context,
-    pub(super) series: Vec<Heard>,
+    pub(super) telemetry: Told,
+    pub(super) begin_ms: u64,
 }
 
 impl Host {
-    pub(super) fn new(policy: &Policy) -> Self {
+    /// At the beginning of events, with the settings of a policy.
+    pub(super) fn new(settings: &[u8], events: &Events) -> Self {
+        let begin_ms = events.begin_ms;
         Self {
             context: Context {
-                now_ms: BEGIN_MS,
+                now_ms: begin_ms,
                 target: "case".into(),
                 target_kind: "sqlite".into(),
                 level: EscalationLevel::Normal,
-                level_since_ms: BEGIN_MS,
+                level_since_ms: begin_ms,
                 repairs: Vec::new(),
                 incidents: Vec::new(),
                 constraints: Vec::new(),
                 metrics: Vec::new(),
                 maintenance: Maintenance::default(),
                 local_time: None,
-                settings: policy.settings().to_vec(),
+                settings: settings.to_vec(),
                 memory: Vec::new(),
             },
-            series: Vec::new(),
+            telemetry: Told::samples(&events.samples, begin_ms, events.sample_every_ms),
+            begin_ms,
         }
     }
 
-    /// Lets time pass and takes up what the event says of the host's knowledge.
-    pub(super) fn prepare(&mut self, step: &Step) -> PolicyEvent {
-        let context = &mut self.context;
-        context.now_ms += step.after_ms;
-        if let Some(at) = step.at {
-            context.now_ms = context.now_ms.max(at.at_ms);
-            context.local_time = Some(LocalTime {
-                utc_offset_minutes: at.utc_offset_minutes,
-                next_change: None,
-            });
+    /// Lets time pass, takes up what the event says of the host's knowledge, and hands over the event as
+    /// the policy is to see it. `again` is how often the event happened before.
+    pub(super) fn prepare(&mut self, step: &Step, again: u32) -> PolicyEvent {
+        if again == 0 {
+            self.pass_time(step.when);
+        } else {
+            self.context.now_ms += step.every_ms;
         }
+        self.measure();
+        if again == 0 {
+            self.know(&step.known);
+        }
+        self.take(&step.event, &step.known, again == 0)
+    }
+
+    fn pass_time(&mut self, when: When) {
+        let context = &mut self.context;
+        match when {
+            When::After(after_ms) => context.now_ms += after_ms,
+            When::SinceBegin(since_ms) => {
+                context.now_ms = context.now_ms.max(self.begin_ms + since_ms);
+            }
+            When::Local(at) => {
+                context.now_ms = context.now_ms.max(at.at_ms);
+                context.local_time = Some(LocalTime {
+                    utc_offset_minutes: at.utc_offset_minutes,
+                    next_change: None,
+                });
+            }
+        }
+    }
+
+    /// Takes up the samples up to now.
+    fn measure(&mut self) {
+        self.telemetry.up_to(self.context.now_ms);
+        for metric in self.telemetry.metrics().take(METRICS) {
+            let known = &mut self.context.metrics;
+            match known.iter_mut().find(|known| known.name == metric.name) {
+                Some(known) => known.value = metric.value,
+                None => known.push(metric),
+            }
+        }
+        self.context.metrics.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+
+    /// What an event says beside itself; it holds for each of its repetitions.
+    fn know(&mut self, known: &Known) {
+        let context = &mut self.context;
         let now_ms = context.now_ms;
-        let known = &step.known;
         if let Some(level) = known.level {
             context.level = level;
             context.level_since_ms = now_ms;
+        }
+        if let Some(for_ms) = known.level_for_ms {
+            context.level_since_ms = now_ms.saturating_sub(for_ms);
         }
         for (name, value) in &known.metrics {
             context.metrics.retain(|metric| metric.name != *name);
@@ -75,41 +120,72 @@ impl Host {
         for repair in &known.repairs {
             let history = history(&mut context.repairs, &repair.kind, &repair.repair);
             *history = RepairHistory {
-                last_ms: now_ms,
+                last_ms: now_ms.saturating_sub(repair.last_ms),
                 ..repair.clone()
             };
         }
-        for heard in &known.series {
-            let mut heard = heard.clone();
-            if let Heard::Latest {
-                answer: Some(point),
-                ..
-            } = &mut heard
-            {
-                point.at_ms = now_ms;
-            }
-            self.series.insert(0, heard);
+        for given in &known.series {
+            self.telemetry.take(given, now_ms);
+        }
+        if let Some(name) = &known.target {
+            context.target.clone_from(name);
         }
         if let Some(kind) = &known.target_kind {
             context.target_kind.clone_from(kind);
         }
-        context.maintenance = Maintenance {
-            open: known.maintenance.as_ref().map(|window| MaintenanceWindow {
-                begins_ms: now_ms,
-                ends_ms: now_ms + window.ends_ms,
-                ..window.clone()
-            }),
-            next: None,
+        if let Some(memory) = &known.memory {
+            context.memory.clone_from(memory);
+        }
+        if let Some(local) = &known.local_time {
+            let mut local = *local;
+            if let Some(change) = &mut local.next_change {
+                change.at_ms += now_ms;
+            }
+            context.local_time = Some(local);
+        }
+        let is_resolved = |incident: &OpenIncident| {
+            let names = [&incident.id, &incident.kind, &incident.subject];
+            known.resolved.iter().any(|name| names.contains(&name))
         };
-        match &step.event {
+        context.incidents.retain(|incident| !is_resolved(incident));
+        if let Some(incidents) = &known.incidents {
+            let incidents = incidents.iter().map(|incident| since(incident, now_ms));
+            context.incidents = incidents.collect();
+        }
+        let window = |window: &MaintenanceWindow| MaintenanceWindow {
+            begins_ms: now_ms + window.begins_ms,
+            ends_ms: now_ms + window.ends_ms,
+            ..window.clone()
+        };
+        context.maintenance = Maintenance {
+            open: known.maintenance.as_ref().map(|open| MaintenanceWindow {
+                begins_ms: now_ms.saturating_sub(open.begins_ms),
+                ends_ms: now_ms + open.ends_ms,
+                ..open.clone()
+            }),
+            next: known.next_maintenance.as_ref().map(window),
+        };
+    }
+
+    /// The event as the policy is to see it.
+    fn take(&mut self, event: &PolicyEvent, known: &Known, first: bool) -> PolicyEvent {
+        let now_ms = self.context.now_ms;
+        match event {
             PolicyEvent::Finding(finding) => {
                 let mut finding = finding.clone();
-                let incident = self.incident(&finding.incident, &finding.kind, &finding.subject);
-                answered(incident, known, now_ms);
+                let given = known.incidents.is_some() && first;
+                let incident =
+                    self.incident(&finding.incident, &finding.kind, &finding.subject, !given);
+                if first {
+                    answered(incident, known, now_ms);
+                }
                 finding.incident.clone_from(&incident.id);
                 finding.first_seen_ms = incident.opened_ms;
                 finding.last_seen_ms = now_ms;
                 finding.sightings = incident.sightings;
+                for anomaly in &mut finding.evidence {
+                    anomaly.at_ms = now_ms.saturating_sub(anomaly.at_ms);
+                }
                 PolicyEvent::Finding(finding)
             }
             PolicyEvent::Outcome(outcome) => {
@@ -119,27 +195,32 @@ impl Host {
                 if outcome.incident.is_empty() {
                     outcome.incident = found.map_or("INC-1".into(), |i| i.id.clone());
                 }
-                let history = history(&mut self.context.repairs, &outcome.kind, &outcome.repair);
-                match outcome.outcome_result {
-                    OutcomeResult::Verified => {
-                        history.successes += 1;
-                        history.failures_in_a_row = 0;
-                    }
-                    OutcomeResult::RolledBack | OutcomeResult::Failed => {
-                        history.failures += 1;
-                        history.failures_in_a_row += 1;
-                    }
-                    OutcomeResult::Refused => {}
-                }
-                history.last_ms = now_ms;
+                self.ended(&outcome.kind, &outcome.repair, outcome.outcome_result);
                 PolicyEvent::Outcome(outcome)
             }
             PolicyEvent::Tick => PolicyEvent::Tick,
         }
     }
 
-    /// The incident of a kind on a subject, seen once more.
-    fn incident(&mut self, id: &str, kind: &str, subject: &str) -> &mut OpenIncident {
+    fn ended(&mut self, kind: &str, repair: &str, result: OutcomeResult) {
+        let now_ms = self.context.now_ms;
+        let history = history(&mut self.context.repairs, kind, repair);
+        match result {
+            OutcomeResult::Verified => {
+                history.successes += 1;
+                history.failures_in_a_row = 0;
+            }
+            OutcomeResult::RolledBack | OutcomeResult::Failed => {
+                history.failures += 1;
+                history.failures_in_a_row += 1;
+            }
+            OutcomeResult::Refused => {}
+        }
+        history.last_ms = now_ms;
+    }
+
+    /// The incident of a kind on a subject, seen once more unless its sightings are given.
+    fn incident(&mut self, id: &str, kind: &str, subject: &str, seen: bool) -> &mut OpenIncident {
         let context = &mut self.context;
         let open = &mut context.incidents;
         let at = open
@@ -148,7 +229,7 @@ impl Host {
         let at = at.unwrap_or_else(|| {
             open.push(OpenIncident {
                 id: if id.is_empty() {
-                    format!("INC-{}", open.len() + 1)
+                    next_id(open)
                 } else {
                     id.to_owned()
                 },
@@ -162,26 +243,73 @@ impl Host {
             });
             open.len() - 1
         });
-        open[at].sightings += 1;
+        open[at].sightings += u32::from(seen || open[at].sightings == 0);
         &mut open[at]
     }
 
+    /// What an answer comes to.
+    pub(super) fn after(event: &PolicyEvent, verdict: &Verdict) -> After {
+        let incident = match event {
+            PolicyEvent::Finding(finding) => Some(finding.incident.clone()),
+            PolicyEvent::Outcome(_) | PolicyEvent::Tick => None,
+        };
+        After {
+            level: verdict.level,
+            memory: verdict.memory.clone(),
+            classified: incident.map(|incident| (incident, verdict.classification)),
+        }
+    }
+
     /// As the pipeline does after an answer.
-    pub(super) fn carry_on(&mut self, event: &PolicyEvent, verdict: &Verdict) {
+    pub(super) fn carry_on(&mut self, after: After) {
         let context = &mut self.context;
-        context.memory.clone_from(&verdict.memory);
-        if verdict.level != context.level {
-            context.level = verdict.level;
+        context.memory = after.memory;
+        if after.level != context.level {
+            context.level = after.level;
             context.level_since_ms = context.now_ms;
         }
-        if let PolicyEvent::Finding(finding) = event
-            && let Some(incident) = context
-                .incidents
-                .iter_mut()
-                .find(|i| i.id == finding.incident)
-        {
-            incident.classification = verdict.classification;
+        let Some((id, classification)) = after.classified else {
+            return;
+        };
+        if let Some(incident) = context.incidents.iter_mut().find(|i| i.id == id) {
+            incident.classification = classification;
         }
+    }
+}
+
+/// What an answer leaves behind.
+#[derive(Debug, Clone)]
+pub(super) struct After {
+    level: EscalationLevel,
+    memory: Vec<u8>,
+    classified: Option<(String, Option<Classification>)>,
+}
+
+/// An identifier that no open incident has.
+fn next_id(open: &[OpenIncident]) -> String {
+    let mut ids = (open.len() + 1..).map(|number| format!("INC-{number}"));
+    let free = ids.find(|id| open.iter().all(|incident| incident.id != *id));
+    free.unwrap_or_default()
+}
+
+/// An incident whose times count back from now.
+fn since(incident: &OpenIncident, now_ms: u64) -> OpenIncident {
+    let said = |said: &Attribution| Attribution {
+        at_ms: now_ms.saturating_sub(said.at_ms),
+        ..said.clone()
+    };
+    OpenIncident {
+        opened_ms: now_ms.saturating_sub(incident.opened_ms),
+        acknowledged: incident.acknowledged.as_ref().map(said),
+        answers: incident
+            .answers
+            .iter()
+            .map(|answer| RepairAnswer {
+                said: said(&answer.said),
+                ..answer.clone()
+            })
+            .collect(),
+        ..incident.clone()
     }
 }
 

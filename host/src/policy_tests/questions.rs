@@ -3,10 +3,11 @@
 
 use std::path::Path;
 
+use super::follow::place;
 use super::host::Host;
 use super::run::feed_recording;
-use super::{Case, CaseFile, CasesError, Step, Story, called, parse};
-use crate::policy::{Policy, PolicyFailure, Question, Retold};
+use super::{Case, CaseFile, CasesError, Events, Story, called, parse};
+use crate::policy::{Overheard, Policy, PolicyFailure, Question, Retold};
 
 /// Questions that are taken from one case; a recording may hold more.
 const FROM_ONE: usize = 2_000;
@@ -37,6 +38,22 @@ const TYPICAL: [(&str, &str); 5] = [
     ),
 ];
 
+/// More of them, for what is made of cases: kinds of problems that are seldom.
+const SELDOM: [(&str, &str); 3] = [
+    (
+        "content",
+        include_str!("../../../policies/default/cases/content.toml"),
+    ),
+    (
+        "files",
+        include_str!("../../../policies/default/cases/files.toml"),
+    ),
+    (
+        "repair choice",
+        include_str!("../../../policies/default/cases/repair-choice.toml"),
+    ),
+];
+
 /// A question, and where it comes from.
 pub struct Asked {
     /// Case and event, in a few words.
@@ -45,6 +62,8 @@ pub struct Asked {
     pub question: Question<Retold>,
     /// How the policy failed when it was asked first.
     pub failure: Option<PolicyFailure>,
+    /// The last line of its log then; empty where it did not fail.
+    pub last_words: String,
 }
 
 /// Answers that do not come in time, after which a policy is asked nothing more.
@@ -56,15 +75,27 @@ const PATIENCE: usize = 3;
 /// Never, as long as the cases of the built-in policy can be read.
 pub fn typical(policy: &Policy) -> Result<Vec<Asked>, CasesError> {
     let (mut all, mut late) = (Vec::new(), 0);
-    for (name, text) in TYPICAL {
-        let file = parse(text, &format!("typical events, {name}"), None)?;
+    for file in parsed(&TYPICAL)? {
         for case in &file.cases {
-            if let Story::Events(steps) = &case.story {
-                all.extend(named(&file, case, of_events(policy, steps, &mut late)));
+            if let Story::Events(events) = &case.story {
+                all.extend(named(&file, case, of_events(policy, events, &mut late)));
             }
         }
     }
     Ok(all)
+}
+
+/// The cases of the built-in policy, those of seldom problems among them.
+pub(super) fn typical_cases() -> Result<Vec<CaseFile>, CasesError> {
+    let mut all = parsed(&TYPICAL)?;
+    all.extend(parsed(&SELDOM)?);
+    Ok(all)
+}
+
+fn parsed(files: &[(&str, &str)]) -> Result<Vec<CaseFile>, CasesError> {
+    let read =
+        |(name, text): &(&str, &str)| Ok(parse(text, &format!("typical events, {name}"), None)?);
+    files.iter().map(read).collect()
 }
 
 /// Every event of the cases with what comes with it. What a policy left for the next event in its
@@ -78,7 +109,7 @@ pub fn questions(policy: &Policy, files: &[CaseFile]) -> Vec<Asked> {
                 continue;
             };
             let of_case = match &case.story {
-                Story::Events(steps) => of_events(&policy, steps, &mut late),
+                Story::Events(events) => of_events(&policy, events, &mut late),
                 Story::Recording(path) => of_recording(&policy, case, path),
             };
             all.extend(named(file, case, of_case).take(FROM_ONE));
@@ -104,29 +135,34 @@ fn named<'a>(
 }
 
 /// `late` counts answers that did not come in time.
-fn of_events(policy: &Policy, steps: &[Step], late: &mut usize) -> Vec<Asked> {
-    let mut host = Host::new(policy);
+fn of_events(policy: &Policy, events: &Events, late: &mut usize) -> Vec<Asked> {
+    let mut host = Host::new(policy.settings(), events);
     let mut all = Vec::new();
-    for (index, step) in steps.iter().enumerate() {
-        if *late >= PATIENCE {
-            break;
+    for (number, step) in events.steps.iter().enumerate() {
+        for again in 0..step.times {
+            if *late >= PATIENCE || all.len() >= FROM_ONE {
+                return all;
+            }
+            let event = host.prepare(step, again);
+            let mut listening = Overheard::new(std::mem::take(&mut host.telemetry));
+            let decision = policy.decide(&event, &host.context, &mut listening);
+            let (telemetry, heard) = listening.finish();
+            host.telemetry = telemetry;
+            let after = Host::after(&event, &decision.verdict);
+            let failure = decision.failure.as_ref();
+            *late += usize::from(failure.is_some_and(PolicyFailure::depends_on_machine));
+            all.push(Asked {
+                place: place(number, again, step.times, &event),
+                question: Question {
+                    event,
+                    context: host.context.clone(),
+                    telemetry: Retold::new(heard.heard),
+                },
+                last_words: decision.last_words().to_owned(),
+                failure: decision.failure,
+            });
+            host.carry_on(after);
         }
-        let event = host.prepare(step);
-        let question = Question {
-            event: event.clone(),
-            context: host.context.clone(),
-            telemetry: Retold::new(host.series.clone()),
-        };
-        let mut telemetry = question.telemetry.clone();
-        let decision = policy.decide(&event, &host.context, &mut telemetry);
-        host.carry_on(&event, &decision.verdict);
-        let failure = decision.failure.as_ref();
-        *late += usize::from(failure.is_some_and(PolicyFailure::depends_on_machine));
-        all.push(Asked {
-            place: format!("event {} ({})", index + 1, called(&event)),
-            question,
-            failure: decision.failure,
-        });
     }
     all
 }
@@ -143,6 +179,7 @@ fn of_recording(policy: &Policy, case: &Case, path: &Path) -> Vec<Asked> {
                         context: part.context,
                         telemetry: Retold::new(heard.heard),
                     },
+                    last_words: part.decision.last_words().to_owned(),
                     failure: part.decision.failure,
                 });
             }

@@ -1,19 +1,39 @@
 //! From TOML to cases: every mistake by file and line, with what would be right.
 
+mod event;
 mod expectation;
+mod finding;
+mod known;
 
 use std::path::{Path, PathBuf};
 
-use super::{Case, CaseFile, Known, LocalMoment, Never, Step, Story, VERSION};
-use crate::document::{self, DocumentErrors, Section};
-use crate::model::{
-    Attribution, Candidate, CascadeLevel, Classification, ConstraintState, ConstraintStatus,
-    DataLoss, EscalationLevel, Fact, Finding, MaintenanceWindow, Outcome, OutcomeResult, Point,
-    PolicyEvent, Precondition, RepairAnswer, RepairHistory,
+use super::{
+    BEGIN_MS, Case, CaseFile, Events, FILE_BYTES, Never, Often, SAMPLE_EVERY_MS, Story, VERSION,
+    notation,
 };
-use crate::policy::Heard;
+use crate::document::{self, DocumentErrors, Section, TextOrNumbers};
+use crate::model::{Classification, EscalationLevel, Setting};
+use crate::regular_file;
 
-use expectation::{expectation, never};
+/// What the format's words and usual values stand for; whoever writes cases needs the same.
+pub(super) mod words {
+    pub(in crate::policy_tests) use super::finding::{
+        CASCADE, DURATION_MS, METHODS, RESULTS, SEVERITY, SUBJECT, offered,
+    };
+    pub(in crate::policy_tests) use super::known::STATUS;
+
+    /// The word for a value.
+    pub(in crate::policy_tests) fn of<T: PartialEq>(
+        words: &[(&'static str, T)],
+        is: &T,
+    ) -> &'static str {
+        let found = words.iter().find(|(_, value)| value == is);
+        found.map_or("", |(word, _)| word)
+    }
+}
+
+use event::step;
+use expectation::{expected, never};
 
 const CLASSES: [(&str, Option<Classification>); 5] = [
     ("hiccup", Some(Classification::Hiccup)),
@@ -28,32 +48,11 @@ const LEVELS: [(&str, EscalationLevel); 4] = [
     ("warn", EscalationLevel::Warn),
     ("escalate", EscalationLevel::Escalate),
 ];
-const RESULTS: [(&str, OutcomeResult); 4] = [
-    ("verified", OutcomeResult::Verified),
-    ("rolled-back", OutcomeResult::RolledBack),
-    ("refused", OutcomeResult::Refused),
-    ("failed", OutcomeResult::Failed),
-];
-const CASCADE: [(&str, CascadeLevel); 4] = [
-    ("in-place", CascadeLevel::InPlace),
-    ("snapshot", CascadeLevel::Snapshot),
-    ("replay", CascadeLevel::Replay),
-    ("rebuild", CascadeLevel::Rebuild),
-];
-const STATUS: [(&str, ConstraintStatus); 3] = [
-    ("ok", ConstraintStatus::Ok),
-    ("warning", ConstraintStatus::Warning),
-    ("critical", ConstraintStatus::Critical),
-];
-/// The subject of a finding that names none.
-const SUBJECT: &str = "main";
-/// Between two events that say nothing of it, milliseconds: what the host waits by default before
-/// it puts the same finding again.
-const AFTER_MS: u64 = 5000;
-/// Between two violations of a constraint that are only counted, milliseconds.
-const VIOLATION_MS: u64 = 1000;
 const LONGEST_MS: u64 = 365 * 86_400_000;
+/// The last moment that a case may begin at: the year 2286.
+const LAST_MS: u64 = 9_999_999_999_999;
 const MOST: u32 = 1_000_000;
+const SERIES: &str = "samples such as \"5x10, 5..50/1m\", or a list of numbers";
 
 /// Reads the cases of a text that stands in `name`. Recordings are named from the directory `base`;
 /// where there is none, as in a component, they are refused.
@@ -61,66 +60,117 @@ const MOST: u32 = 1_000_000;
 /// # Errors
 /// All mistakes at once.
 pub fn parse(text: &str, name: &str, base: Option<&Path>) -> Result<CaseFile, DocumentErrors> {
-    let (cases, _) = document::read(text, name, |root| {
-        let known = document::version(root, VERSION);
-        let mut cases: Vec<Case> = Vec::new();
-        if known {
-            root.tables("cases", |section| {
-                let case = case(section, base);
-                if cases.iter().any(|earlier| earlier.name == case.name) {
-                    let message = format!("there is a case \"{}\" already", case.name);
-                    section.error("name", message, "give each case a name of its own");
-                }
-                cases.push(case);
-            });
-            if !root.has("cases") {
-                root.error("cases", "there is no case", "begin one with [[cases]]");
-            }
-        }
-        known.then_some(cases)
+    let (file, _) = document::read(text, name, |root| {
+        document::version(root, VERSION).then(|| file(root, base))
     })?;
     Ok(CaseFile {
         name: name.to_owned(),
-        cases,
+        ..file
     })
 }
 
-fn case(section: &mut Section<'_, '_>, base: Option<&Path>) -> Case {
+/// The format as JSON Schema.
+pub fn schema() -> serde_json::Value {
+    let options = document::options(|root| {
+        root.finite("version", &format!("the version of the format, {VERSION}"));
+        file(root, None);
+    });
+    let mut schema = document::schema("Test cases of a dbmedic policy", &options);
+    let required = [
+        ("", &["version", "cases"][..]),
+        ("/properties/cases/items", &["name"]),
+    ];
+    for (place, names) in required {
+        if let Some(table) = schema
+            .pointer_mut(place)
+            .and_then(|table| table.as_object_mut())
+        {
+            table.insert("required".to_owned(), serde_json::json!(names));
+        }
+    }
+    schema
+}
+
+fn file(root: &mut Section<'_, '_>, base: Option<&Path>) -> CaseFile {
+    let rules = names(
+        root,
+        "rules",
+        "every rule that the policy has, for the coverage",
+    );
+    let shared = root.table("parameters", |section| parameters(section, base));
+    let mut cases: Vec<Case> = Vec::new();
+    root.tables("cases", |section| {
+        let case = case(section, base, &shared);
+        if cases.iter().any(|earlier| earlier.name == case.name) {
+            let message = format!("there is a case \"{}\" already", case.name);
+            section.error("name", message, "give each case a name of its own");
+        }
+        cases.push(case);
+    });
+    if !root.has("cases") {
+        root.error("cases", "there is no case", "begin one with [[cases]]");
+    }
+    CaseFile {
+        name: String::new(),
+        rules,
+        cases,
+    }
+}
+
+/// The parameters of a case, or of all cases of a file. A file whose text is one is named from the
+/// directory `base`.
+fn parameters(section: &mut Section<'_, '_>, base: Option<&Path>) -> Vec<Setting> {
+    let read = |path: &Path| {
+        let base = base.ok_or("a component holds no files: write the text itself")?;
+        let path = base.join(path);
+        let told = |what: String| format!("reading {}: {what}", path.display());
+        let bytes =
+            regular_file::read(&path, FILE_BYTES as u64).map_err(|e| told(e.to_string()))?;
+        String::from_utf8(bytes).map_err(|_| told("it is no text in UTF-8".to_owned()))
+    };
+    section.settings(Some(&read))
+}
+
+fn case(section: &mut Section<'_, '_>, base: Option<&Path>, shared: &[Setting]) -> Case {
     let right = "what the case shows, in one line";
     let name = section.text("name", right).map(str::to_owned);
     if !section.has("name") {
         section.error("name", "`name` is missing", right);
     }
     let line = section.line("name");
-    let parameters = section.table("parameters", document::settings);
-    let recording = section.text(
-        "recording",
-        "the path of a recording, from this file's directory",
-    );
-    let mut events = Vec::new();
-    section.tables("events", |event| events.push(step(event, events.len())));
-    let story = match (recording, base) {
-        (Some(path), Some(base)) => Story::Recording(base.join(path)),
-        (Some(path), None) => {
-            let hint = "write the events down, or put the case into a folder beside the component";
-            section.error("recording", "a component holds no recordings", hint);
-            Story::Recording(PathBuf::from(path))
+    let mut parameters = section.table("parameters", |section| parameters(section, base));
+    for setting in shared {
+        if !parameters.iter().any(|own| own.name == setting.name) {
+            parameters.push(setting.clone());
         }
-        (None, _) => Story::Events(events.clone()),
-    };
-    if recording.is_some() != events.is_empty() {
-        let hint = "give `recording = \"FILE\"`, or events under [[cases.events]], one of the two";
-        section.error("events", "a case needs either events or a recording", hint);
     }
-    let expect = section.has("expect");
-    let expected = section.table("expect", expectation);
+    let story = story(section, base);
+    let mut expect = Vec::new();
+    section.table_or_tables("expect", |table| expect.push(expected(table)));
+    let in_order = section.flag("in_order", false);
+    let out_of_order = |often: &Often| match often {
+        Often::Once => false,
+        Often::Times(times) => *times.start() == 0,
+        Often::Every => true,
+    };
+    if in_order && expect.iter().any(|expected| out_of_order(&expected.often)) {
+        let message = "`in_order` and an expectation that no single answer meets";
+        let hint = "leave `every` and `times = 0` out, or put them into a case of their own";
+        section.error("in_order", message, hint);
+    }
+    if !in_order && expect.iter().any(|expected| expected.within_ms.is_some()) {
+        let hint = "say `in_order = true`, or count from the beginning with `until_ms`";
+        let message = "`within_ms` counts from the expectation before, and these have no order";
+        section.error("expect", message, hint);
+    }
     let never = section.table("never", never);
     let case = Case {
         name: name.unwrap_or_default(),
         line,
         parameters,
         story,
-        expect: expect.then_some(expected),
+        expect,
+        in_order,
         never,
     };
     if !checks_anything(&case) {
@@ -130,127 +180,67 @@ fn case(section: &mut Section<'_, '_>, base: Option<&Path>) -> Case {
     case
 }
 
+fn story(section: &mut Section<'_, '_>, base: Option<&Path>) -> Story {
+    let right = "the path of a recording, from this file's directory";
+    let recording = section.text("recording", right);
+    let begin_ms = section.whole("begins_ms", BEGIN_MS, 0..=LAST_MS, 0..=LAST_MS);
+    let every = 1..=LONGEST_MS;
+    let every_ms = section.whole("sample_every_ms", SAMPLE_EVERY_MS, every.clone(), every);
+    let samples = section.table("samples", |table| samples(table, every_ms));
+    let mut steps = Vec::new();
+    section.tables("events", |event| steps.push(step(event, steps.is_empty())));
+    if recording.is_some() != steps.is_empty() {
+        let hint = "give `recording = \"FILE\"`, or events under [[cases.events]], one of the two";
+        section.error("events", "a case needs either events or a recording", hint);
+    }
+    for key in ["samples", "begins_ms", "sample_every_ms"] {
+        if recording.is_some() && section.has(key) {
+            let hint = "leave it out, or write the events down";
+            section.error(key, format!("`{key}` and a recording"), hint);
+        }
+    }
+    match (recording, base) {
+        (Some(path), Some(base)) => Story::Recording(base.join(path)),
+        (Some(path), None) => {
+            let hint = "write the events down, or put the case into a folder beside the component";
+            section.error("recording", "a component holds no recordings", hint);
+            Story::Recording(PathBuf::from(path))
+        }
+        (None, _) => Story::Events(Events {
+            begin_ms,
+            samples,
+            sample_every_ms: every_ms,
+            steps,
+        }),
+    }
+}
+
+fn samples(table: &mut Section<'_, '_>, every_ms: u64) -> Vec<(String, Vec<Option<f64>>)> {
+    let mut all = Vec::new();
+    for (name, given) in table.series(SERIES) {
+        match values(given, every_ms) {
+            Ok(values) => all.push((name, values)),
+            Err(what) => table.error(&name, format!("`{name}`: {what}"), SERIES),
+        }
+    }
+    all
+}
+
+/// Samples in either way of writing.
+fn values(given: TextOrNumbers, every_ms: u64) -> Result<Vec<Option<f64>>, String> {
+    match given {
+        TextOrNumbers::Text(text) => notation::samples(&text, every_ms),
+        TextOrNumbers::Numbers(all) if all.is_empty() => Err("there is no sample in it".into()),
+        TextOrNumbers::Numbers(all) => Ok(all.into_iter().map(Some).collect()),
+    }
+}
+
 fn checks_anything(case: &Case) -> bool {
     let in_steps = match &case.story {
-        Story::Events(steps) => steps.iter().any(|step| step.expect.is_some()),
+        Story::Events(events) => events.steps.iter().any(|step| step.expect.is_some()),
         Story::Recording(_) => false,
     };
-    in_steps || case.expect.is_some() || case.never != Never::default()
-}
-
-fn step(section: &mut Section<'_, '_>, before: usize) -> Step {
-    let default = if before == 0 { 0 } else { AFTER_MS };
-    let after_ms = section.whole("after_ms", default, 0..=LONGEST_MS, 0..=LONGEST_MS);
-    let at = moment(section);
-    let given: Vec<&str> = ["finding", "outcome", "tick"]
-        .into_iter()
-        .filter(|kind| section.has(kind))
-        .collect();
-    if given.len() != 1 {
-        let message = format!("an event is one of three things, here {}", given.len());
-        section.error(
-            given.first().unwrap_or(&"finding"),
-            message,
-            "give `finding = {..}`, `outcome = {..}` or `tick = true`",
-        );
-    }
-    let finding = section.table("finding", finding);
-    let outcome = section.table("outcome", outcome);
-    if section.has("tick") && !section.flag("tick", true) {
-        section.error(
-            "tick",
-            "`tick` is false",
-            "leave it out, or say `tick = true`",
-        );
-    }
-    section.flag("tick", true);
-    let event = match given.first() {
-        Some(&"outcome") => PolicyEvent::Outcome(outcome),
-        Some(&"tick") => PolicyEvent::Tick,
-        _ => PolicyEvent::Finding(finding),
-    };
-    let level = optional(section, "level", EscalationLevel::Normal, &LEVELS);
-    let metrics = section.table("metrics", |metrics| {
-        let settings = metrics.settings();
-        let mut all = Vec::new();
-        for setting in settings {
-            match number(&setting.value) {
-                Some(value) => all.push((setting.name, value)),
-                None => metrics.error(
-                    &setting.name,
-                    format!("`{}` is not a number", setting.name),
-                    "a metric is a finite number",
-                ),
-            }
-        }
-        all
-    });
-    let (mut constraints, mut repairs, mut series) = (Vec::new(), Vec::new(), Vec::new());
-    section.tables("constraints", |table| constraints.push(constraint(table)));
-    section.tables("repairs", |table| repairs.push(history(table)));
-    section.tables("series", |table| series.extend(heard(table)));
-    let target_kind = owned(
-        section,
-        "target_kind",
-        "`sqlite`, `postgresql`, `metrics` or another kind",
-    );
-    let mut answers = Vec::new();
-    section.tables("answers", |table| answers.push(answer(table)));
-    let acknowledged_by = owned(section, "acknowledged_by", "who works on the incident");
-    let in_maintenance = section.has("maintenance");
-    let window = section.table("maintenance", maintenance);
-    let expect = section.has("expect");
-    let expected = section.table("expect", expectation);
-    Step {
-        after_ms: if at.is_some() { 0 } else { after_ms },
-        at,
-        event,
-        known: Known {
-            level,
-            metrics,
-            constraints,
-            repairs,
-            series,
-            target_kind,
-            answers,
-            acknowledged_by,
-            maintenance: in_maintenance.then_some(window),
-        },
-        expect: expect.then_some(expected),
-    }
-}
-
-/// When an event is, by a local clock, where it says so.
-fn moment(section: &mut Section<'_, '_>) -> Option<LocalMoment> {
-    const RIGHT: &str =
-        "a time with its offset from UTC, for example \"2026-11-27T17:30:00+01:00\"";
-    let text = section.text("at", RIGHT)?.to_owned();
-    // The offset stands in the time itself: no table of time zones is needed.
-    let read = jiff::fmt::strtime::parse("%Y-%m-%dT%H:%M:%S%:z", &text).ok();
-    let moment = read.and_then(|read| {
-        let at_ms = read.to_timestamp().ok()?.as_millisecond();
-        Some(LocalMoment {
-            at_ms: u64::try_from(at_ms).ok()?,
-            utc_offset_minutes: read.offset()?.seconds() / 60,
-        })
-    });
-    if moment.is_none() {
-        section.error("at", format!("`at` is \"{text}\""), RIGHT);
-    }
-    if section.has("after_ms") {
-        let hint = "leave one of the two out";
-        section.error("at", "`at` and `after_ms` both say when the event is", hint);
-    }
-    moment
-}
-
-fn number(value: &crate::model::Value) -> Option<f64> {
-    match value {
-        #[allow(clippy::cast_precision_loss, reason = "whole numbers stay below 2^53")]
-        crate::model::Value::Integer(whole) => Some(*whole as f64),
-        crate::model::Value::Number(number) => Some(*number),
-        _ => None,
-    }
+    in_steps || !case.expect.is_empty() || case.never != Never::default()
 }
 
 /// One of several words, where the option is there.
@@ -265,6 +255,18 @@ fn optional<T: Copy>(
     there.then_some(chosen)
 }
 
+/// A whole number up to a bound, where the option is there.
+fn maybe(section: &mut Section<'_, '_>, key: &'static str, most: u64) -> Option<u64> {
+    let there = section.has(key);
+    let number = section.whole(key, 0, 0..=most, 0..=most);
+    there.then_some(number)
+}
+
+/// A time in milliseconds, where the option is there.
+fn time(section: &mut Section<'_, '_>, key: &'static str) -> Option<u64> {
+    maybe(section, key, LONGEST_MS)
+}
+
 fn required(section: &mut Section<'_, '_>, key: &'static str, right: &str) -> String {
     let text = section.text(key, right).map(str::to_owned);
     if !section.has(key) && section.is_there() {
@@ -277,213 +279,7 @@ fn owned(section: &mut Section<'_, '_>, key: &'static str, right: &str) -> Optio
     section.text(key, right).map(str::to_owned)
 }
 
-fn finding(section: &mut Section<'_, '_>) -> Finding {
-    let kind = required(
-        section,
-        "kind",
-        "a problem's kind, for example `wal.corrupt-frame`",
-    );
-    let facts = section.table("facts", document::settings);
-    let right = "the identifiers of repairs that the host offers";
-    let plain = section.texts("candidates", right);
-    let mut candidates: Vec<Candidate> =
-        plain.into_iter().map(|id| offered(id.to_owned())).collect();
-    section.tables("candidate", |table| candidates.push(candidate(table)));
-    Finding {
-        incident: owned(section, "incident", "an incident's identifier").unwrap_or_default(),
-        subject: owned(section, "subject", "what is affected").unwrap_or(SUBJECT.into()),
-        summary: owned(section, "summary", "one line").unwrap_or_else(|| kind.clone()),
-        kind,
-        severity: section.number("severity", 0.5, 0.0..=1.0, 0.0..=1.0),
-        first_seen_ms: 0,
-        last_seen_ms: 0,
-        sightings: 0,
-        facts: facts
-            .into_iter()
-            .map(|setting| Fact {
-                name: setting.name,
-                value: setting.value,
-            })
-            .collect(),
-        evidence: Vec::new(),
-        candidates,
-    }
-}
-
-/// A repair that loses nothing and can be taken back.
-fn offered(id: String) -> Candidate {
-    Candidate {
-        summary: id.clone(),
-        id,
-        level: CascadeLevel::InPlace,
-        preconditions: Vec::new(),
-        expected_duration_ms: 500,
-        expected_loss: DataLoss::NONE,
-        undoable: true,
-    }
-}
-
-fn candidate(section: &mut Section<'_, '_>) -> Candidate {
-    let id = required(section, "id", "the identifier of a repair");
-    let holds = |held: bool| {
-        move |name: &str| Precondition {
-            name: name.to_owned(),
-            holds: held,
-            detail: "as the case says".to_owned(),
-        }
-    };
-    let right = "names of preconditions";
-    let met = section.texts("met", right).into_iter().map(holds(true));
-    let met: Vec<Precondition> = met.collect();
-    let unmet = section.texts("unmet", right).into_iter().map(holds(false));
-    Candidate {
-        level: section.choice("level", CascadeLevel::InPlace, &CASCADE),
-        preconditions: met.into_iter().chain(unmet).collect(),
-        expected_duration_ms: section.whole("duration_ms", 500, 0..=LONGEST_MS, 0..=LONGEST_MS),
-        expected_loss: loss(section),
-        undoable: section.flag("undoable", true),
-        ..offered(id)
-    }
-}
-
-fn loss(section: &mut Section<'_, '_>) -> DataLoss {
-    DataLoss {
-        commits: section.whole("loss_commits", 0, 0..=u64::from(MOST), 0..=u64::from(MOST)),
-        percent: section.number("loss_percent", 0.0, 0.0..=100.0, 0.0..=100.0),
-        ..DataLoss::NONE
-    }
-}
-
-fn outcome(section: &mut Section<'_, '_>) -> Outcome {
-    Outcome {
-        incident: owned(section, "incident", "an incident's identifier").unwrap_or_default(),
-        kind: required(section, "kind", "the kind of the problem that was repaired"),
-        subject: owned(section, "subject", "what is affected").unwrap_or(SUBJECT.into()),
-        repair: required(section, "repair", "the identifier of the repair"),
-        outcome_result: section.choice("result", OutcomeResult::Verified, &RESULTS),
-        reason: owned(section, "reason", "one line").unwrap_or("as the case says".into()),
-        duration_ms: section.whole("duration_ms", 500, 0..=LONGEST_MS, 0..=LONGEST_MS),
-        loss: loss(section),
-        notes: section
-            .texts("notes", "what else a person should know, one line each")
-            .into_iter()
-            .map(str::to_owned)
-            .collect(),
-    }
-}
-
-/// What a person answered to a repair of the event's incident.
-fn answer(section: &mut Section<'_, '_>) -> RepairAnswer {
-    RepairAnswer {
-        repair: required(section, "repair", "the identifier of a repair"),
-        granted: section.flag("granted", true),
-        said: Attribution {
-            by: required(section, "by", "who answered"),
-            at_ms: 0,
-            note: owned(section, "note", "why"),
-        },
-    }
-}
-
-/// The maintenance window that is open; its times count from the event.
-fn maintenance(section: &mut Section<'_, '_>) -> MaintenanceWindow {
-    MaintenanceWindow {
-        name: owned(section, "name", "the window's name").unwrap_or("maintenance".into()),
-        begins_ms: 0,
-        ends_ms: section.whole("ends_after_ms", 3_600_000, 1..=LONGEST_MS, 1..=LONGEST_MS),
-        allow_repairs: section.flag("allow_repairs", false),
-        by: owned(section, "by", "who opened it"),
-        reason: owned(section, "reason", "why"),
-    }
-}
-
-fn constraint(section: &mut Section<'_, '_>) -> ConstraintState {
-    let name = required(
-        section,
-        "name",
-        "a constraint's name, for example `wal_size`",
-    );
-    let metric = owned(section, "metric", "a metric's name").unwrap_or_else(|| name.clone());
-    let status = section.choice("status", ConstraintStatus::Ok, &STATUS);
-    let right = "a finite number";
-    let times = section.whole("violations", 0_u64, 0..=32, 0..=32);
-    let mut ago_ms: Vec<u64> = (0..times).map(|back| back * VIOLATION_MS).collect();
-    if section.has("violations_ago_ms") {
-        ago_ms = violations_ago_ms(section);
-        if section.has("violations") {
-            let hint = "leave `violations` out: the list says how many there are";
-            section.error("violations", "violations are counted twice", hint);
-        }
-    }
-    ConstraintState {
-        name,
-        metric,
-        value: section.finite("value", right).unwrap_or_default(),
-        lower: section.finite("lower", right),
-        upper: section.finite("upper", right),
-        utilization: section.finite("utilization", right).unwrap_or_default(),
-        status,
-        // How long ago, the oldest first: when it was is known when the case is run.
-        violations_ms: ago_ms.into_iter().rev().collect(),
-    }
-}
-
-/// How long ago each violation was, the latest first, milliseconds.
-fn violations_ago_ms(section: &mut Section<'_, '_>) -> Vec<u64> {
-    let right = "up to 32 whole numbers of milliseconds, for example [0, 59_999]";
-    let numbers = section
-        .numbers("violations_ago_ms", right)
-        .unwrap_or_default();
-    #[allow(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "whole and within the bounds"
-    )]
-    let whole = |number: &f64| {
-        let is_right = number.fract() == 0.0 && (0.0..=LONGEST_MS as f64).contains(number);
-        is_right.then_some(*number as u64)
-    };
-    let all: Option<Vec<u64>> = numbers.iter().map(whole).collect();
-    let Some(mut all) = all.filter(|all| all.len() <= 32) else {
-        let message = "`violations_ago_ms` is no list of times";
-        section.error("violations_ago_ms", message, right);
-        return Vec::new();
-    };
-    all.sort_unstable();
-    all
-}
-
-fn history(section: &mut Section<'_, '_>) -> RepairHistory {
-    let mut count = |key| section.whole(key, 0_u32, 0..=MOST, 0..=MOST);
-    let (successes, failures, failures_in_a_row) = (
-        count("successes"),
-        count("failures"),
-        count("failures_in_a_row"),
-    );
-    RepairHistory {
-        kind: required(section, "kind", "the kind of the problem"),
-        repair: required(section, "repair", "the identifier of the repair"),
-        successes,
-        failures: failures.max(failures_in_a_row),
-        failures_in_a_row,
-        last_ms: 0,
-    }
-}
-
-/// The latest point of a series, which is all that it ever had.
-fn heard(section: &mut Section<'_, '_>) -> Vec<Heard> {
-    let series = required(section, "name", "the name of a series");
-    let value = section.finite("value", "its latest value, a finite number");
-    let point = value.map(|value| Point { at_ms: 0, value });
-    vec![
-        Heard::Latest {
-            series: series.clone(),
-            answer: point,
-        },
-        Heard::Baseline {
-            series,
-            answer: None,
-        },
-    ]
+fn names(section: &mut Section<'_, '_>, key: &'static str, right: &str) -> Vec<String> {
+    let texts = section.texts(key, right).into_iter();
+    texts.map(str::to_owned).collect()
 }

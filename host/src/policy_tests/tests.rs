@@ -1,3 +1,5 @@
+mod format;
+
 use std::path::Path;
 
 use super::*;
@@ -29,7 +31,7 @@ fn a_case_is_ten_lines() {
         (case.line, case.never.repairs.as_slice()),
         (3, &["*".to_owned()][..])
     );
-    let Story::Events(steps) = &case.story else {
+    let Story::Events(Events { steps, .. }) = &case.story else {
         panic!("{case:?}")
     };
     let PolicyEvent::Finding(finding) = &steps[0].event else {
@@ -114,7 +116,7 @@ fn an_expectation_names_confidence_reasons_alerts_and_suggestions() {
         None,
     )
     .unwrap();
-    let Story::Events(steps) = &file.cases[0].story else {
+    let Story::Events(Events { steps, .. }) = &file.cases[0].story else {
         panic!("{file:?}")
     };
     let expect = steps[0].expect.as_ref().unwrap();
@@ -210,7 +212,7 @@ fn judged(expect: &str) -> Vec<String> {
         "version = 1\n[[cases]]\nname = \"a\"\n[[cases.events]]\ntick = true\nexpect = {expect}\n"
     );
     let file = parse(&text, "a.toml", None).unwrap();
-    let Story::Events(steps) = &file.cases[0].story else {
+    let Story::Events(Events { steps, .. }) = &file.cases[0].story else {
         panic!("{file:?}")
     };
     let alert = |rule: &str, urgency, message: &str| crate::model::Alert {
@@ -241,7 +243,12 @@ fn judged(expect: &str) -> Vec<String> {
         memory: Vec::new(),
         needs_approval: false,
     };
-    steps[0].expect.as_ref().unwrap().wrong(&verdict)
+    let log = [crate::policy::LogLine {
+        level: LogLevel::Warn,
+        message: "asked twice".into(),
+    }];
+    let wrong = steps[0].expect.as_ref().unwrap().wrong(&verdict, &log);
+    wrong.into_iter().map(|wrong| wrong.text).collect()
 }
 
 #[test]
@@ -256,6 +263,8 @@ fn every_field_is_held_against_the_answer() {
         "{ alerts = [\"disk\", { rule = \"person_needed\", urgency = \"critical\", text = \"batch\" }], no_alerts = [\"*\"] }",
         "{ suggestions = [\"owner\", \"snapshot\"], no_suggestions = [\"*\"] }",
         "{ suggestions = [\"owner\"], no_suggestions = [\"backup\"] }",
+        "{ log = [\"twice\"], no_log = [\"*\", \"once\"] }",
+        "{ log = [{ level = \"warn\", text = \"asked\" }] }",
     ];
     for expect in right {
         assert_eq!(judged(expect), Vec::<String>::new(), "{expect}");
@@ -315,6 +324,14 @@ fn every_field_is_held_against_the_answer() {
         (
             "{ no_suggestions = [\"Ask\"] }",
             "expected no suggestion \"Ask the owner.\"",
+        ),
+        (
+            "{ log = [{ level = \"error\", text = \"asked\" }] }",
+            "expected the log line at level error \"asked\"",
+        ),
+        (
+            "{ no_log = [\"*\"] }",
+            "expected no log line \"asked twice\"",
         ),
     ];
     for (expect, message) in wrong {

@@ -64,8 +64,19 @@ struct Resolved {
 pub fn incident_spans(
     reader: &mut RecordingReader,
 ) -> Result<BTreeMap<String, IncidentSpan>, RecordingError> {
+    match incident_spans_until(reader, &mut |_| {}) {
+        (spans, None) => Ok(spans),
+        (_, Some(error)) => Err(error),
+    }
+}
+
+/// The same up to where the recording cannot be read any further, and why. `each` gets each event.
+pub fn incident_spans_until(
+    reader: &mut RecordingReader,
+    each: &mut dyn FnMut(&Recorded),
+) -> (BTreeMap<String, IncidentSpan>, Option<RecordingError>) {
+    let mut spans = Spans::default();
     let header = reader.header();
-    let mut spans: BTreeMap<String, IncidentSpan> = BTreeMap::new();
     for (target, carried) in &header.carried.targets {
         for incident in &carried.incidents {
             let span = IncidentSpan {
@@ -73,35 +84,53 @@ pub fn incident_spans(
                 from_ms: incident.finding.first_seen_ms,
                 until_ms: None,
             };
-            spans.insert(incident.finding.incident.clone(), span);
+            spans.all.insert(incident.finding.incident.clone(), span);
         }
     }
-    let mut noticed_ms = BTreeMap::new();
-    while let Some(recorded) = reader.next_event()? {
-        for told in told(&recorded) {
-            if let Some(Noticed { target, anomaly }) = told.noticed {
-                noticed_ms.insert(target, anomaly.at_ms);
+    loop {
+        match reader.next_event() {
+            Ok(Some(recorded)) => {
+                each(&recorded);
+                for told in told(&recorded) {
+                    spans.take(told);
+                }
             }
-            if let Some(Opened { target, finding }) = told.incident_opened {
-                let began = noticed_ms.get(&target).copied();
-                let began = began.filter(|_| !finding.evidence.is_empty());
-                let from_ms =
-                    began.map_or(finding.first_seen_ms, |at| at.min(finding.first_seen_ms));
-                let span = IncidentSpan {
-                    target,
-                    from_ms,
-                    until_ms: None,
-                };
-                spans.insert(finding.incident, span);
-            }
-            if let Some(Over { resolved }) = told.incident_resolved
-                && let Some(span) = spans.get_mut(&resolved.incident)
-            {
-                span.until_ms = Some(resolved.resolved_ms);
-            }
+            Ok(None) => return (spans.all, None),
+            Err(error) => return (spans.all, Some(error)),
         }
     }
-    Ok(spans)
+}
+
+/// The incidents so far.
+#[derive(Default)]
+struct Spans {
+    all: BTreeMap<String, IncidentSpan>,
+    /// When the last anomaly of each target was noticed.
+    noticed_ms: BTreeMap<String, u64>,
+}
+
+impl Spans {
+    fn take(&mut self, told: Told) {
+        if let Some(Noticed { target, anomaly }) = told.noticed {
+            self.noticed_ms.insert(target, anomaly.at_ms);
+        }
+        if let Some(Opened { target, finding }) = told.incident_opened {
+            let began = self.noticed_ms.get(&target).copied();
+            let began = began.filter(|_| !finding.evidence.is_empty());
+            let from_ms = began.map_or(finding.first_seen_ms, |at| at.min(finding.first_seen_ms));
+            let span = IncidentSpan {
+                target,
+                from_ms,
+                until_ms: None,
+            };
+            self.all.insert(finding.incident, span);
+        }
+        if let Some(Over { resolved }) = told.incident_resolved
+            && let Some(span) = self.all.get_mut(&resolved.incident)
+        {
+            span.until_ms = Some(resolved.resolved_ms);
+        }
+    }
 }
 
 /// What the effects tell; nothing where they cannot be read, which replay tells as a difference.

@@ -158,16 +158,17 @@ pub fn check(path: &Path, access: Access, check: Check) -> Checked {
             .map_or(sample::BUDGET, |time| time.min(sample::BUDGET));
         connection.busy_timeout(sample::PATIENCE)?;
         let most = usize::try_from(check.max_faults).unwrap_or(usize::MAX);
+        let mut ends = sample::Ends::new();
         let bounds = sample::Bounds {
             time,
             rows: if time < sample::BUDGET {
-                sample::read_ahead(path, seed)
+                sample::read_ahead(path, seed, &mut ends)
             } else {
                 u64::MAX
             },
             faults: most,
         };
-        let coverage = sample::run(connection, seed, bounds, &mut found.faults)?;
+        let coverage = sample::run(connection, seed, bounds, &mut ends, &mut found.faults)?;
         found.coverage = Some(coverage);
         // A sample finds an entry by the order of its index. Where that is the application's, only a
         // full check tells.

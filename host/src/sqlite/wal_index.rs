@@ -26,6 +26,7 @@ pub fn parse(bytes: &[u8]) -> Option<WalIndexState> {
     Some(WalIndexState {
         change_counter: native(bytes, 8),
         max_frame: native(bytes, 16),
+        database_bytes: u64::from(native(bytes, 20)) * page_bytes(bytes),
         backfilled: native(bytes, 96),
         salts: (
             u32::from_be(native(bytes, 32)),
@@ -33,6 +34,14 @@ pub fn parse(bytes: &[u8]) -> Option<WalIndexState> {
         ),
         read_marks: std::array::from_fn(|mark| native(bytes, 100 + 4 * mark)),
     })
+}
+
+/// The page size (`szPage`), bytes: 1 stands for 65,536.
+fn page_bytes(bytes: &[u8; PREFIX_BYTES]) -> u64 {
+    match u16::from_ne_bytes([bytes[14], bytes[15]]) {
+        1 => 1 << 16,
+        size => size.into(),
+    }
 }
 
 fn native(bytes: &[u8; PREFIX_BYTES], at: usize) -> u32 {

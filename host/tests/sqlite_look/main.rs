@@ -236,6 +236,11 @@ fn writer_and_reader_of_a_log() {
     assert_eq!(wal.last_commit_frame, wal.valid_frames);
     assert_eq!(wal.commits, 3);
     assert_eq!(u64::from(index.change_counter), wal.commits);
+    let own = Connection::open(&place.database).unwrap();
+    let ask = |what: &str| own.pragma_query_value(None, what, |row| row.get::<_, i64>(0));
+    let size = ask("page_count").unwrap() * ask("page_size").unwrap();
+    drop(own);
+    assert_eq!(i64::try_from(index.database_bytes), Ok(size));
     // The writer's snapshot is a reader's too.
     assert_eq!(value(&state, "readers"), Some(2.0));
     assert_eq!(

@@ -8,6 +8,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     verdict: Verdict,
+    /// The highest level that something called for.
+    asked: EscalationLevel,
     verbosity: Option<Verbosity>,
 }
 
@@ -28,6 +30,7 @@ impl Answer {
                 suggestions: Vec::new(),
                 memory: Vec::new(),
             },
+            asked: EscalationLevel::Normal,
             verbosity: None,
         }
     }
@@ -51,8 +54,14 @@ impl Answer {
 
     /// Sets the level to this one unless it is higher already.
     pub fn at_least(&mut self, level: EscalationLevel) -> &mut Self {
+        self.asked = self.asked.max(level);
         self.verdict.level = self.verdict.level.max(level);
         self
+    }
+
+    /// The highest level that [`Answer::at_least`] was called with; normal without a call.
+    pub fn asked(&self) -> EscalationLevel {
+        self.asked
     }
 
     /// Chooses a repair; `confidence` says how sure the choice is, 0 to 1.

@@ -1,6 +1,6 @@
 //! A finding's facts by name and type.
 
-use crate::{Candidate, Finding, Value};
+use crate::{Candidate, Finding, Value, problems::FactType};
 
 /// Reads a finding's facts. A fact that is missing, or of another type than asked for, is `None`:
 /// the host may be newer or older than the policy, and neither may bring it down.
@@ -83,28 +83,39 @@ impl Facts for Finding {
 
 /// Types that a fact can be read as, for the views in [`problems`](crate::problems).
 pub(crate) trait FromFact<'a>: Sized {
+    /// What it is read as.
+    const TYPE: FactType;
+
     fn from_fact(finding: &'a Finding, name: &str) -> Option<Self>;
 }
 
 impl<'a> FromFact<'a> for u64 {
+    const TYPE: FactType = FactType::Count;
+
     fn from_fact(finding: &'a Finding, name: &str) -> Option<Self> {
         finding.count(name)
     }
 }
 
 impl<'a> FromFact<'a> for f64 {
+    const TYPE: FactType = FactType::Number;
+
     fn from_fact(finding: &'a Finding, name: &str) -> Option<Self> {
         finding.number(name)
     }
 }
 
 impl<'a> FromFact<'a> for bool {
+    const TYPE: FactType = FactType::Flag;
+
     fn from_fact(finding: &'a Finding, name: &str) -> Option<Self> {
         finding.flag(name)
     }
 }
 
 impl<'a> FromFact<'a> for &'a str {
+    const TYPE: FactType = FactType::Text;
+
     fn from_fact(finding: &'a Finding, name: &str) -> Option<Self> {
         finding.text(name)
     }

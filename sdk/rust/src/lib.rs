@@ -63,10 +63,12 @@
 
 mod answer;
 mod blob;
+pub mod escalation;
 mod facts;
 #[doc(hidden)]
 pub mod generated;
 pub mod log;
+mod memory;
 mod parameters;
 mod policy;
 pub mod problems;
@@ -92,8 +94,9 @@ pub use generated::dbmedic::policy::verdicts::{
 pub use generated::exports::dbmedic::policy::decision::{
     Description, Parameter, Setting, SettingError,
 };
+pub use memory::{CoolDown, Window};
 pub use parameters::{ParameterType, Parameters, SettingFault};
-pub use policy::{Policy, configure, decide, describe};
+pub use policy::{Policy, configure, decide, describe, not_judged};
 pub use problems::Problem;
 pub use reason::{is_rule_name, percent, seconds};
 pub use situation::{LocalMoment, Situation, Weekday};

@@ -31,3 +31,27 @@ pub fn warn(message: &str) {
 pub fn error(message: &str) {
     write(LogLevel::Error, message);
 }
+
+/// What a panic says, and where: `index out of bounds: the len is 0 but the index is 3 at src/lib.rs:24`.
+#[cfg(all(target_arch = "wasm32", feature = "panic-log"))]
+pub(crate) fn panicked(panic: &std::panic::PanicHookInfo<'_>) {
+    let what = panic.payload_as_str().unwrap_or("it panicked");
+    match panic.location() {
+        Some(place) => error(&format!("{what} at {}:{}", place.file(), place.line())),
+        None => error(what),
+    }
+}
+
+/// A note for the operator, as for `format!`. What `println!` writes in a component reaches nobody.
+///
+/// ```
+/// dbmedic_policy::note!("{} locks are old", 3);
+/// let notes = dbmedic_policy::testing::notes();
+/// assert_eq!(notes[0].1, "3 locks are old");
+/// ```
+#[macro_export]
+macro_rules! note {
+    ($($text:tt)+) => {
+        $crate::log::info(&::std::format!($($text)+))
+    };
+}

@@ -32,6 +32,8 @@ pub enum SettingFault {
     WrongType(&'static str),
     /// The value is outside these bounds.
     OutOfBounds(String),
+    /// The value means nothing, for each of these reasons.
+    Invalid(Vec<String>),
 }
 
 /// A type that a parameter can have.
@@ -234,16 +236,19 @@ pub(crate) fn from_settings<P: Parameters>(settings: &[Setting]) -> Result<P, Ve
     let mut parameters = P::default();
     let mut errors = Vec::new();
     for (at, setting) in settings.iter().enumerate() {
-        let message = if settings[..at]
+        let messages = if settings[..at]
             .iter()
             .any(|other| other.name == setting.name)
         {
-            Some("it is set more than once; keep one".into())
+            vec!["it is set more than once; keep one".into()]
         } else {
-            let fault = parameters.set(&setting.name, &setting.value).err();
-            fault.map(|fault| explain::<P>(&setting.name, &setting.value, fault))
+            match parameters.set(&setting.name, &setting.value) {
+                Ok(()) => Vec::new(),
+                Err(SettingFault::Invalid(messages)) => messages,
+                Err(fault) => vec![explain::<P>(&setting.name, &setting.value, fault)],
+            }
         };
-        errors.extend(message.map(|message| SettingError {
+        errors.extend(messages.into_iter().map(|message| SettingError {
             name: setting.name.clone(),
             message,
         }));
@@ -257,6 +262,7 @@ pub(crate) fn from_settings<P: Parameters>(settings: &[Setting]) -> Result<P, Ve
 
 fn explain<P: Parameters>(name: &str, value: &Value, fault: SettingFault) -> String {
     match fault {
+        SettingFault::Invalid(messages) => messages.join("; "),
         SettingFault::WrongType(expected) => {
             format!("{} is not {expected}", shown(value))
         }

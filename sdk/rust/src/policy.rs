@@ -3,9 +3,10 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Answer, Classification, Context, Description, EscalationLevel, Event, Parameters, Reason,
-    Setting, SettingError, Situation, Verdict,
+    Answer, Classification, Context, Description, Event, Parameters, Reason, Setting, SettingError,
+    Situation, Verdict,
     blob::{self, Unreadable},
+    escalation,
     generated::exports::dbmedic::policy::decision::Guest,
     parameters, reason,
 };
@@ -45,13 +46,7 @@ pub trait Policy {
         answer: &mut Answer,
     ) {
         let _ = memory;
-        if let Some(finding) = situation.finding() {
-            answer.classify(Classification::Wall).because(reason!(
-                "policy.not-judged",
-                "this policy has no rule for {}",
-                finding.kind
-            ));
-        }
+        not_judged(situation, answer);
     }
 
     /// The second question: which of the offered repairs is to be tried? By itself, none.
@@ -63,21 +58,16 @@ pub trait Policy {
         let _ = (situation, memory, answer);
     }
 
-    /// The third question: who must know? By itself, the level rises with the class, a crisis
-    /// halts, and nothing falls.
+    /// The third question: who must know? By itself, the level rises with the class, a crisis halts, and a
+    /// level without a cause returns step by step; see [`escalation`].
     fn escalate(
         situation: &Situation<'_, Self::Parameters>,
         memory: &mut Self::Memory,
         answer: &mut Answer,
     ) {
-        let _ = (situation, memory);
-        match answer.so_far().classification {
-            None => answer,
-            Some(Classification::Hiccup) => answer.at_least(EscalationLevel::Watch),
-            Some(Classification::Obstacle) => answer.at_least(EscalationLevel::Warn),
-            Some(Classification::Wall) => answer.at_least(EscalationLevel::Escalate),
-            Some(Classification::Crisis) => answer.at_least(EscalationLevel::Escalate).halt(),
-        };
+        let _ = memory;
+        escalation::rise(answer);
+        escalation::come_down(situation, answer, escalation::RETURN_MS);
     }
 
     /// The whole answer; by itself the three questions in the order in which they need each other.
@@ -94,6 +84,17 @@ pub trait Policy {
         Self::choose(situation, memory, &mut answer);
         Self::escalate(situation, memory, &mut answer);
         Ok(answer)
+    }
+}
+
+/// What [`Policy::classify`] does by itself: a finding is a wall, because nobody has judged it.
+pub fn not_judged<P>(situation: &Situation<'_, P>, answer: &mut Answer) {
+    if let Some(finding) = situation.finding() {
+        answer.classify(Classification::Wall).because(reason!(
+            "policy.not-judged",
+            "this policy has no rule for {}",
+            finding.kind
+        ));
     }
 }
 
@@ -162,16 +163,31 @@ pub fn decide<P: Policy>(event: &Event, context: &Context) -> Result<Verdict, Re
     Ok(answer.finish(blob::pack(P::NAME, P::LAYOUT, &memory)))
 }
 
+/// Has a panic say what and where in the policy's log, before the component breaks off.
+///
+/// The feature `panic-log` asks for it. A policy without it, and without notes of its own, imports no
+/// log; its instances are then made of one module instead of three.
+fn tell_panics() {
+    #[cfg(all(target_arch = "wasm32", feature = "panic-log"))]
+    {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| std::panic::set_hook(Box::new(|panic| crate::log::panicked(panic))));
+    }
+}
+
 impl<P: Policy> Guest for P {
     fn describe() -> Description {
+        tell_panics();
         describe::<P>()
     }
 
     fn configure(settings: Vec<Setting>) -> Result<Vec<u8>, Vec<SettingError>> {
+        tell_panics();
         configure::<P>(&settings)
     }
 
     fn decide(event: Event, context: Context) -> Result<Verdict, Reason> {
+        tell_panics();
         decide::<P>(&event, &context)
     }
 }

@@ -45,9 +45,17 @@ pub fn seconds(ms: u64) -> String {
     format!("{}.{} s", ms / 1_000, ms % 1_000 / 100)
 }
 
-/// A percentage as a person reads it: `4.2 %`.
+/// A percentage as a person reads it: `4.2 %`. The tenths are rounded half up and written as whole
+/// numbers, so that every language of policies writes the same.
 pub fn percent(value: f64) -> String {
-    format!("{value:.1} %")
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "what is beyond a whole number is shown as the largest"
+    )]
+    let tenths = (value * 10.0 + 0.5).floor() as i64;
+    let sign = if tenths < 0 { "-" } else { "" };
+    let tenths = tenths.unsigned_abs();
+    format!("{sign}{}.{} %", tenths / 10, tenths % 10)
 }
 
 #[cfg(test)]
@@ -71,5 +79,7 @@ mod tests {
         assert_eq!(seconds(4_299), "4.2 s");
         assert_eq!(seconds(0), "0.0 s");
         assert_eq!(percent(95.04), "95.0 %");
+        assert_eq!(percent(2.25), "2.3 %");
+        assert_eq!(percent(-0.26), "-0.3 %");
     }
 }

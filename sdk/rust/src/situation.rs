@@ -41,6 +41,12 @@ impl<'a, P> Situation<'a, P> {
         all.find(|history| history.kind == kind && history.repair == repair)
     }
 
+    /// How often a repair of one kind of problem failed since it last succeeded.
+    pub fn failures_in_a_row(&self, kind: &str, repair: &str) -> u32 {
+        self.history(kind, repair)
+            .map_or(0, |history| history.failures_in_a_row)
+    }
+
     /// The latest value of a main metric.
     pub fn metric(&self, name: &str) -> Option<f64> {
         let mut all = self.context.metrics.iter();
@@ -163,8 +169,8 @@ mod tests {
             kind: kind.into(),
             repair: repair.into(),
             successes,
-            failures: 0,
-            failures_in_a_row: 0,
+            failures: 2,
+            failures_in_a_row: 2,
             last_ms: 0,
         }
     }
@@ -197,6 +203,8 @@ mod tests {
         let successes = |kind, repair| situation.history(kind, repair).map(|one| one.successes);
         assert_eq!(successes("k", "r"), Some(3));
         assert_eq!(successes("l", "other"), None);
+        assert_eq!(situation.failures_in_a_row("k", "r"), 2);
+        assert_eq!(situation.failures_in_a_row("l", "other"), 0);
         let sightings = |id| situation.incident(id).map(|one| one.sightings);
         assert_eq!((sightings("i-2"), sightings("i-3")), (Some(5), None));
     }

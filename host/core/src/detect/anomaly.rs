@@ -101,13 +101,20 @@ fn reason(carrier: &Carrier<'_>) -> String {
         normal,
         ..
     } = carrier;
-    format!(
-        "`{name}` {}, normal {} to {} over the last {}",
-        short(*value),
+    let (low, high, span) = (
         short(normal.low),
         short(normal.high),
         duration(normal.span_ms),
-    )
+    );
+    let value_text = short(*value);
+    if (normal.low..=normal.high).contains(value) {
+        // Alone it would be nothing: the values before it, or other series beside it, speak with it.
+        return format!(
+            "`{name}` {value_text}, within its normal {low} to {high} over the last {span}, but unusual \
+             with what came before it and stands beside it"
+        );
+    }
+    format!("`{name}` {value_text}, normal {low} to {high} over the last {span}")
 }
 
 /// A number as a person reads it: four significant digits, large ones by their unit.

@@ -9,6 +9,8 @@ pub const SETTINGS_BYTES: usize = 16 * 1024;
 pub const ITEMS: usize = 64;
 /// Longest text in an answer, bytes.
 pub const TEXT_BYTES: usize = 4 * 1024;
+/// The longest text that an operator may set, bytes: a document of rules is one.
+pub const SETTING_TEXT_BYTES: usize = 128 * 1024;
 /// Longest name of a rule or of anything else that machines compare, bytes.
 pub const RULE_BYTES: usize = 128;
 /// Most lines of the log kept of one call.

@@ -3,9 +3,10 @@
 
 mod memory;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -20,7 +21,7 @@ use crate::gate::{Candidate, Held, Known, Refusal, Step, Tested, read_candidate}
 use crate::pipeline::DEFAULT_POLICY;
 use crate::policy::{Impurity, check_purity};
 use crate::policy_tests::{self, CaseText};
-use crate::signing::Provenance;
+use crate::signing::{Hashed, Provenance};
 
 use memory::MemoryReport;
 
@@ -36,7 +37,8 @@ const SHOWN: usize = 80;
 /// Arguments of `policy check`.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// The policy component; its signature is FILE.minisig, its test cases also lie in NAME.tests
+    /// The policy component, or `built-in` or `built-in:rules`; its signature is FILE.minisig, its test
+    /// cases also lie in NAME.tests
     policy: PathBuf,
     /// The configuration that it is to come into service with: its keys, limits and parameters
     #[arg(short, long, value_name = "FILE")]
@@ -52,11 +54,26 @@ pub(crate) struct CheckArgs {
     #[arg(long, conflicts_with = "keys")]
     unsigned: bool,
     /// Set a parameter; may be given several times
-    #[arg(long = "set", value_name = "NAME=VALUE")]
+    #[arg(long = "set", value_name = "NAME=VALUE|NAME=@FILE")]
     set: Vec<String>,
     /// Print the whole result as JSON
     #[arg(long)]
     json: bool,
+}
+
+impl CheckArgs {
+    /// A component as it is, with the parameters' defaults, and no signature asked for.
+    pub(super) fn unsigned(policy: PathBuf, json: bool) -> Self {
+        Self {
+            policy,
+            config: None,
+            name: DEFAULT_POLICY.into(),
+            keys: Vec::new(),
+            unsigned: true,
+            set: Vec::new(),
+            json,
+        }
+    }
 }
 
 /// What `policy check --json` prints.
@@ -90,6 +107,8 @@ struct Purity {
     /// How it failed at typical events, by the failures' names: in the shadow it would be refused.
     /// What it refuses to judge is no failure.
     failures: BTreeMap<String, u64>,
+    /// What its log said last when it failed, each line once.
+    last_words: BTreeSet<String>,
 }
 
 /// An event whose answer depends on what was asked before.
@@ -111,8 +130,15 @@ pub(super) fn run(args: &CheckArgs) -> Ended {
     let loaded = configuration(args)?;
     let plan = assemble::plan(&loaded, &args.name)?;
     let most_bytes = (plan.workshop.limits().component_mib as u64) << 20;
-    let candidate = read_candidate(&args.policy, most_bytes)
-        .with_context(|| format!("reading {}", args.policy.display()))?;
+    let candidate = match super::built_in(&args.policy) {
+        Some(bytes) => Candidate {
+            component: Hashed::new(bytes),
+            signature: None,
+            cases: Arc::default(),
+        },
+        None => read_candidate(&args.policy, most_bytes)
+            .with_context(|| format!("reading {}", args.policy.display()))?,
+    };
     let mut report = Report {
         passed: false,
         digest: candidate.digest().to_owned(),
@@ -189,11 +215,14 @@ fn behaviour(tested: &Tested, candidate: &Candidate) -> anyhow::Result<(Purity, 
     let mut asked = policy_tests::questions(policy, &files);
     let typical = policy_tests::typical(policy)?;
     let mut failures: BTreeMap<String, u64> = BTreeMap::new();
-    for failure in typical.iter().filter_map(|asked| asked.failure.as_ref()) {
-        if failure.is_misbehaviour() {
+    let mut last_words = BTreeSet::new();
+    for asked in &typical {
+        if let Some(failure) = asked.failure.as_ref().filter(|it| it.is_misbehaviour()) {
             *failures.entry(failure.rule().to_owned()).or_default() += 1;
+            last_words.insert(asked.last_words.clone());
         }
     }
+    last_words.remove("");
     asked.extend(typical);
     let (places, mut questions): (Vec<_>, Vec<_>) = asked
         .into_iter()
@@ -209,6 +238,7 @@ fn behaviour(tested: &Tested, candidate: &Candidate) -> anyhow::Result<(Purity, 
     }
     let purity = Purity {
         failures,
+        last_words,
         events: questions.len(),
         impure: first.into_values().collect(),
     };
@@ -276,6 +306,7 @@ fn tell_purity(purity: &Purity) -> std::io::Result<()> {
         events,
         impure,
         failures,
+        last_words,
     } = purity;
     if !failures.is_empty() {
         let kinds = failures
@@ -285,6 +316,9 @@ fn tell_purity(purity: &Purity) -> std::io::Result<()> {
             "FAILED decide      it fails at typical events, and would in the shadow: {}",
             kinds.collect::<Vec<_>>().join(", ")
         ))?;
+        for line in last_words.iter().take(TOLD) {
+            say(&format!("       its log: {line}"))?;
+        }
     }
     if impure.is_empty() {
         return say(&format!(

@@ -22,9 +22,9 @@ use crate::signing::Verified;
 /// Arguments of `policy diff`.
 #[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
-    /// The policy as it was: a component, or the word `built-in`
+    /// The policy as it was: a component, or `built-in` or `built-in:rules`
     old: PathBuf,
-    /// The policy as it may be: a component, or the word `built-in`; the same one to try parameters
+    /// The policy as it may be: a component, or `built-in` or `built-in:rules`; the same one to try parameters
     new: PathBuf,
     /// The directory of a decision log, or one file of it
     #[arg(long, value_name = "LOG")]
@@ -33,10 +33,10 @@ pub(crate) struct DiffArgs {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Set a parameter of the new policy; may be given several times
-    #[arg(long = "set", value_name = "NAME=VALUE")]
+    #[arg(long = "set", value_name = "NAME=VALUE|NAME=@FILE")]
     set: Vec<String>,
     /// Set a parameter of the old policy; may be given several times
-    #[arg(long, value_name = "NAME=VALUE")]
+    #[arg(long, value_name = "NAME=VALUE|NAME=@FILE")]
     old_set: Vec<String>,
     /// Print the whole result as JSON
     #[arg(long)]

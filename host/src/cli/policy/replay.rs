@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Args;
 
-use crate::assemble::DEFAULT_POLICY as DEFAULT_COMPONENT;
+use crate::assemble::{DEFAULT_POLICY as DEFAULT_COMPONENT, RULES_POLICY};
 use crate::cli::progress::ProgressLine;
 use crate::cli::{Ended, complain, say, say_json};
 use crate::decision_log::{Chain, Replayed, Skipped, replay};
@@ -31,7 +31,10 @@ pub(crate) struct ReplayArgs {
 }
 
 pub(super) fn run(args: &ReplayArgs) -> Ended {
-    let mut at_hand = vec![Verified::built_in(DEFAULT_COMPONENT)];
+    let mut at_hand = vec![
+        Verified::built_in(DEFAULT_COMPONENT),
+        Verified::built_in(RULES_POLICY),
+    ];
     for path in &args.policy {
         at_hand.push(Verified::unsigned(super::read(path)?));
     }

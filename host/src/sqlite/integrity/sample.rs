@@ -6,6 +6,7 @@
 //! sample of 1 % misses damage to one row 99 times in 100; damage to a page with 50 rows it finds
 //! in 2 runs of 5. Tables without row numbers are left to the full check.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -35,6 +36,10 @@ const LONGEST_BYTES: u32 = 1 << 16;
 /// Tables that are looked at in one run, drawn anew each time.
 const MOST_TABLES: usize = 64;
 
+/// The least and the greatest row number of tables, by their names. Rows are drawn between them: a sample that
+/// is given those of another one draws the same rows, though rows were added meanwhile.
+pub(super) type Ends = BTreeMap<String, (i64, i64)>;
+
 /// Where a sample ends.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
@@ -47,24 +52,25 @@ pub(super) struct Bounds {
 }
 
 /// Reads what a sample of this seed will read, without a lock; says how many rows were read, and are in
-/// memory now.
-pub(super) fn read_ahead(database: &Path, seed: u64) -> u64 {
+/// memory now. The sample must be given the same `ends`.
+pub(super) fn read_ahead(database: &Path, seed: u64, ends: &mut Ends) -> u64 {
     let bounds = Bounds {
         time: BUDGET,
         rows: u64::MAX,
         faults: usize::MAX,
     };
-    let read = |ahead: Ahead| {
+    let mut read = |ahead: Ahead| {
         // What is found is found by the sample itself.
         ahead.read(BUDGET, |connection| {
-            run(connection, seed, bounds, &mut Vec::new())
+            run(connection, seed, bounds, ends, &mut Vec::new())
         })
     };
     let sampled = Ahead::of(database).and_then(|ahead| read(ahead).ok());
     sampled.map_or(u64::MAX, |sampled| sampled.rows.max(1))
 }
 
-/// Draws rows until the share is reached or the time is over.
+/// Draws rows until the share is reached or the time is over. Where `ends` has those of a table, it draws
+/// between these; otherwise it adds them.
 ///
 /// # Errors
 ///
@@ -74,6 +80,7 @@ pub(super) fn run(
     connection: &Connection,
     seed: u64,
     bounds: Bounds,
+    ends: &mut Ends,
     faults: &mut Vec<IntegrityFault>,
 ) -> rusqlite::Result<Coverage> {
     let mut random = StdRng::seed_from_u64(seed);
@@ -99,8 +106,10 @@ pub(super) fn run(
             break;
         }
         match Table::open(connection, &name) {
-            Ok(Some(table)) => {
+            Ok(Some(mut table)) => {
                 sampled.tables += 1;
+                let own = (table.first, table.last);
+                table.draw_between(*ends.entry(name).or_insert(own));
                 drawn.push(table);
             }
             Ok(None) => {}
@@ -232,8 +241,7 @@ impl<'c> Table<'c> {
         let Ok(rows) = connection.prepare(&sql) else {
             return Ok(None);
         };
-        let estimate = last.abs_diff(first).saturating_add(1);
-        Ok(Some(Self {
+        let mut table = Self {
             name: name.into(),
             rows,
             encoding,
@@ -241,8 +249,16 @@ impl<'c> Table<'c> {
             columns: columns.len(),
             first,
             last,
-            left: (estimate / ONE_IN).max(LEAST_ROWS),
-        }))
+            left: 0,
+        };
+        table.draw_between((first, last));
+        Ok(Some(table))
+    }
+
+    fn draw_between(&mut self, (first, last): (i64, i64)) {
+        let estimate = last.abs_diff(first).saturating_add(1);
+        (self.first, self.last) = (first, last);
+        self.left = (estimate / ONE_IN).max(LEAST_ROWS);
     }
 
     /// Reads a run of rows at a random place and compares them. Says whether there is more to draw.

@@ -421,7 +421,13 @@ fn a_sample_that_read_nothing_is_not_done_but_of_an_empty_database() {
             rows: u64::MAX,
             faults: 1,
         };
-        sample::run(&connection, 1, bounds, &mut Vec::new())
+        sample::run(
+            &connection,
+            1,
+            bounds,
+            &mut sample::Ends::new(),
+            &mut Vec::new(),
+        )
     };
     assert!(drawn(&path, sample::BUDGET).unwrap().rows > 0);
     let error = drawn(&path, Duration::ZERO).unwrap_err();
@@ -434,6 +440,29 @@ fn a_sample_that_read_nothing_is_not_done_but_of_an_empty_database() {
     let empty = directory.path().join("db");
     execute(&empty, "CREATE TABLE bare(x); CREATE INDEX i ON bare(x)");
     assert_eq!(drawn(&empty, sample::BUDGET).unwrap(), Coverage::default());
+}
+
+#[test]
+fn a_sample_draws_where_it_was_read_ahead_though_rows_were_added() {
+    let (_directory, path) = database();
+    let mut ends = sample::Ends::new();
+    let ahead = sample::read_ahead(&path, 1, &mut ends);
+    let rows = |ends: &mut sample::Ends| {
+        let connection = open(&path, Access::InPlace, None).unwrap();
+        let bounds = sample::Bounds {
+            time: sample::BUDGET,
+            rows: u64::MAX,
+            faults: 1,
+        };
+        let sampled = sample::run(&connection, 1, bounds, ends, &mut Vec::new());
+        sampled.unwrap().rows
+    };
+    assert_eq!(rows(&mut ends.clone()), ahead);
+    // Between the new ends nearly every place is behind all rows but the last.
+    execute(&path, r#"INSERT INTO "a.b"(id) VALUES (1 << 50)"#);
+    let again = rows(&mut ends);
+    // A draw at the old end reads one row more.
+    assert!(again.abs_diff(ahead) <= 8, "{ahead} rows, then {again}");
 }
 
 /// The pages of these trees.

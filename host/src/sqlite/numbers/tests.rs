@@ -47,6 +47,27 @@ fn corruption_only_when_checked() {
 }
 
 #[test]
+fn a_database_has_the_size_of_its_last_commit() {
+    let size = |state: &SqliteState| {
+        let all = samples(state, None, 0);
+        let size = all.into_iter().find(|s| s.series == "database_bytes");
+        size.map(|sample| sample.value)
+    };
+    let mut state = SqliteState {
+        database_bytes: Some(4096),
+        ..SqliteState::default()
+    };
+    assert_eq!(size(&state), Some(4096.0));
+    state.wal_index = Some(WalIndexState::default());
+    assert_eq!(size(&state), Some(4096.0));
+    state.wal_index = Some(WalIndexState {
+        database_bytes: 40_960,
+        ..WalIndexState::default()
+    });
+    assert_eq!(size(&state), Some(40_960.0));
+}
+
+#[test]
 fn pages_of_a_transaction_are_the_frames_of_one_log() {
     let at = |change_counter, max_frame, salts| {
         let index = WalIndexState {

@@ -170,6 +170,7 @@ fn the_level_rises_with_the_class_and_only_a_crisis_halts() {
         }]);
         let mut context = testing::context(settings.unwrap());
         context.level = level;
+        context.level_since_ms = context.now_ms;
         let verdict = decide::<Classing>(&event, &context).unwrap();
         (verdict.level, verdict.halt)
     };
@@ -182,7 +183,7 @@ fn the_level_rises_with_the_class_and_only_a_crisis_halts() {
     ];
     for (count, level) in levels {
         assert_eq!(answer(count, Normal), (level, count == 4), "{count}");
-        // What is higher stays.
+        // What is higher stays for a while.
         assert_eq!(answer(count, Escalate), (Escalate, count == 4), "{count}");
     }
 }

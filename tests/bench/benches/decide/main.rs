@@ -20,9 +20,11 @@ mod peers;
 mod side_by_side;
 
 use std::hint::black_box;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use dbmedic::assemble::RULES_POLICY;
+use dbmedic::model::{Setting, Value};
 use dbmedic::policy::{Isolation, Limits, NoTelemetry, Policy, Runtime};
 use dbmedic::signing::Verified;
 use typical_policy::Typical;
@@ -176,6 +178,45 @@ fn decide(criterion: &mut Criterion) {
     table.bar("reused, p99 / median", table.spread("reused"), 2.0);
 }
 
+/// What a fresh decision by rules may cost, microseconds: thirty that are all about the event.
+const RULES_MOST_US: u128 = 500;
+
+/// Rules that stand in parameters: thirty of them, and those of the specification.
+fn rules(criterion: &mut Criterion) {
+    let runtime = Runtime::new(Limits::default()).unwrap();
+    let thirty = Setting {
+        name: "rules".into(),
+        value: Value::Text(include_str!("thirty.rules.toml").into()),
+    };
+    let mut group = criterion.benchmark_group("rules");
+    for (name, settings) in [("thirty", vec![thirty]), ("specification", Vec::new())] {
+        let policy = runtime
+            .load(&Verified::unsigned(RULES_POLICY), &settings)
+            .unwrap();
+        let event = host::event();
+        let mut context = host::context(policy.settings().to_vec());
+        context.memory = Vec::new();
+        let first = policy.decide(&event, &context, &mut NoTelemetry);
+        assert_eq!(first.failure, None, "{name}");
+        assert!(first.verdict.reasons.len() > 1, "{:?}", first.verdict);
+        context.memory = first.verdict.memory;
+        let mut ask = || black_box(policy.decide(black_box(&event), &context, &mut NoTelemetry));
+        group.bench_function(name, |bencher| bencher.iter(&mut ask));
+        let mut calls: Vec<u128> = (0..2_000)
+            .map(|_| {
+                let began = Instant::now();
+                ask();
+                began.elapsed().as_micros()
+            })
+            .collect();
+        calls.sort_unstable();
+        let median = calls[calls.len() / 2];
+        println!("rules/{name}: {median} us a fresh decision, at most {RULES_MOST_US}");
+        assert!(median <= RULES_MOST_US, "{name}");
+    }
+    group.finish();
+}
+
 fn load(criterion: &mut Criterion) {
     let runtime = Runtime::new(Limits::default()).unwrap();
     criterion.bench_function("load/default", |bencher| {
@@ -190,6 +231,6 @@ fn load(criterion: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().measurement_time(Duration::from_secs(3)).sample_size(50);
-    targets = decide, load
+    targets = decide, rules, load
 }
 criterion_main!(benches);

@@ -305,6 +305,14 @@ fn believe(how: &str, good: Verdict, memory: &[u8]) -> Result<Verdict, Reason> {
             }),
             ..good
         },
+        "flap" => Verdict {
+            level: match memory.first() {
+                Some(1) => EscalationLevel::Normal,
+                _ => EscalationLevel::Warn,
+            },
+            memory: vec![u8::from(memory.first() != Some(&1))],
+            ..good
+        },
         "memory-index" => Verdict {
             memory: match memory {
                 [] => vec![0; 4],

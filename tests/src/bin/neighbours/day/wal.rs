@@ -162,6 +162,7 @@ impl Wal {
             backfilled: self.backfilled,
             salts: self.salts,
             read_marks: self.marks,
+            ..WalIndexState::default()
         }
     }
 

@@ -1,0 +1,28 @@
+// Makes the mistake that a parameter names.
+
+import { definePolicy, text } from "./dbmedic-policy/index.js";
+
+interface Memory {
+    gone: string[];
+}
+
+export default definePolicy({
+    name: "mistakes",
+    version: "0.1.0",
+    summary: "Makes mistakes.",
+    parameters: { mistake: text("The mistake to make.", "none") },
+
+    choose(situation, memory, answer) {
+        switch (situation.parameters.mistake) {
+            case "exception":
+                (memory as Memory).gone.at(0);
+                break;
+            case "print":
+                console.log("lock", 7);
+                break;
+            case "clock":
+                Date.now();
+                break;
+        }
+    },
+});
