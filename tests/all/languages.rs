@@ -6,6 +6,7 @@
 #![allow(clippy::print_stderr, reason = "a language that is left out is told")]
 
 mod bindings;
+mod cookbook;
 mod mistakes;
 mod project;
 mod sdks;

@@ -59,6 +59,12 @@ mod gate;
 /// How healthy a target is: the levels rolled up, told and kept.
 mod health;
 
+/// A table of conditions, asserted at each moment at which one begins or ceases to fire.
+mod alerts;
+
+/// What findings say beside their summaries: the host's, the SDKs' and the manual's.
+mod facts;
+
 /// dbmedic is killed at each step of each repair and started again.
 mod kills;
 

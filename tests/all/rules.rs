@@ -298,3 +298,27 @@ fn a_fresh_decision_by_thirty_rules_is_quick() {
         assert!(tenth <= 500, "{name}: {tenth} us, median {median} us");
     }
 }
+
+#[test]
+fn the_coverage_is_that_of_the_rules_which_the_cases_name() {
+    let cases = policies().join("rules/cases/orders.toml");
+    let cases = cases.to_str().unwrap();
+    let done = run(&[
+        "policy",
+        "test",
+        "built-in:rules",
+        cases,
+        "--coverage",
+        "--json",
+    ]);
+    assert!(done.status.success(), "{}", talk(&done));
+    let told: serde_json::Value = serde_json::from_str(&data(&done)).unwrap();
+    let rules = told["coverage"]["rules"].as_array().unwrap();
+    let names: Vec<&str> = rules
+        .iter()
+        .map(|rule| rule["rule"].as_str().unwrap())
+        .collect();
+    assert!(names.contains(&"lock.young"), "{names:?}");
+    // A rule of the default document.
+    assert!(!names.contains(&"wal.too-early"), "{names:?}");
+}

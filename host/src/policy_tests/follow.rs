@@ -201,6 +201,12 @@ impl Follower<'_> {
 
 impl Which {
     fn means(&self, answer: &Answer) -> bool {
+        // First what is compared soonest: a long case has thousands of these, most of them of other times.
+        let is_then = self.from_ms.is_none_or(|from| answer.at_ms >= from)
+            && self.until_ms.is_none_or(|until| answer.at_ms <= until);
+        if !is_then {
+            return false;
+        }
         let is = |wanted: &Option<String>, place: usize| match (wanted, answer.names()) {
             (None, _) => true,
             (Some(wanted), Some(names)) => names[place] == wanted,
@@ -215,8 +221,6 @@ impl Which {
             && is(&self.incident, 0)
             && is(&self.kind, 1)
             && is(&self.subject, 2)
-            && self.from_ms.is_none_or(|from| answer.at_ms >= from)
-            && self.until_ms.is_none_or(|until| answer.at_ms <= until)
     }
 
     fn in_words(&self) -> String {

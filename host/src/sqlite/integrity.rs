@@ -13,6 +13,7 @@ use rusqlite::{Connection, ErrorCode};
 use serde::{Deserialize, Serialize};
 
 use super::connection::{open, without_values};
+use super::own_lock::OwnLock;
 use crate::row_values::DisagreeingValues;
 use crate::sqlite_state::{
     BrokenRule, Coverage, DamagedObject, IndexComparison, Integrity, IntegrityFault, Mode, Slicing,
@@ -168,7 +169,9 @@ pub fn check(path: &Path, access: Access, check: Check) -> Checked {
             },
             faults: most,
         };
+        let lock = OwnLock::with(access, "sample");
         let coverage = sample::run(connection, seed, bounds, &mut ends, &mut found.faults)?;
+        drop(lock);
         found.coverage = Some(coverage);
         // A sample finds an entry by the order of its index. Where that is the application's, only a
         // full check tells.
@@ -212,10 +215,12 @@ pub fn check_changed(
 ) -> Checked {
     made(path, access, check, |connection, _, found| {
         let transaction = connection.unchecked_transaction()?;
+        let lock = OwnLock::with(access, "incremental check");
         let tables = incremental::run(connection, proven, touched, check, found)?;
         leave_key_order_to_application(connection, found);
         compare_damaged(connection, found);
         drop(transaction);
+        drop(lock);
         found.coverage = Some(Coverage {
             tables,
             ..Coverage::default()

@@ -5,6 +5,8 @@ use std::time::Instant;
 use tracing::Span;
 use tracing::field::Empty;
 
+use super::connection::Access;
+
 /// A lock of dbmedic's own on a database, from when this is made to when it is dropped.
 #[derive(Debug)]
 pub(super) struct OwnLock {
@@ -20,6 +22,14 @@ impl OwnLock {
             begun: Instant::now(),
         }
     }
+
+    /// The lock of what is read with this access; none where none is taken, or where it is one on a copy.
+    pub(super) fn with(access: Access, for_what: &'static str) -> Option<Self> {
+        match access {
+            Access::InPlace | Access::Write => Some(Self::for_(for_what)),
+            Access::Alone | Access::Ahead | Access::Copy => None,
+        }
+    }
 }
 
 impl Drop for OwnLock {
@@ -28,5 +38,18 @@ impl Drop for OwnLock {
         self.span.record("held_us", held_us);
         let _entered = self.span.enter();
         tracing::debug!(target: "own_lock", "let go");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_without_a_lock_is_told_as_none() {
+        for access in [Access::Alone, Access::Ahead, Access::Copy] {
+            assert!(OwnLock::with(access, "test").is_none(), "{access:?}");
+        }
+        assert!(OwnLock::with(Access::InPlace, "test").is_some());
     }
 }

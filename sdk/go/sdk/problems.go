@@ -35,6 +35,12 @@ type StaleLock struct {
 	ConcurrentOperations *uint64 `fact:"concurrent_operations"`
 	// Those among them that wait for the lock: the repair does not disturb them.
 	WaitingProcesses *uint64 `fact:"waiting_processes"`
+	// In rollback mode, where it holds a read lock: whether a writer waits for it just now.
+	WriterWaits *bool `fact:"writer_waits"`
+	// That writer's process.
+	WriterPID *uint64 `fact:"writer_pid"`
+	// Its name.
+	WriterName *string `fact:"writer_name"`
 	// Whether the operator listed this process among those that a repair may end.
 	HolderMayBeEnded *bool `fact:"holder_may_be_ended"`
 }
@@ -58,6 +64,12 @@ type LongLock struct {
 	AgeMs *uint64 `fact:"age_ms"`
 	// Processor time that the holder used meanwhile, milliseconds.
 	HolderCpuMs *uint64 `fact:"holder_cpu_ms"`
+	// In rollback mode, where it holds a read lock: whether a writer waits for it just now.
+	WriterWaits *bool `fact:"writer_waits"`
+	// That writer's process.
+	WriterPID *uint64 `fact:"writer_pid"`
+	// Its name.
+	WriterName *string `fact:"writer_name"`
 }
 
 // Kind is the finding's kind.
@@ -87,6 +99,12 @@ type CheckpointStarved struct {
 	ReaderOnPurpose *bool `fact:"reader_on_purpose"`
 	// How often it held the log back lately, where it does so again and again.
 	ReaderHolds *uint64 `fact:"reader_holds"`
+	// The longest of these times, milliseconds.
+	ReaderLongestMs *uint64 `fact:"reader_longest_ms"`
+	// Frames of the log that it keeps from being checkpointed.
+	PinnedFrames *uint64 `fact:"pinned_frames"`
+	// Whether dbmedic reads as well just now: its own mark is then one of those in the way.
+	DbmedicReads *bool `fact:"dbmedic_reads"`
 	// Whether the operator listed this process among those that a repair may end.
 	ReaderMayBeEnded *bool `fact:"reader_may_be_ended"`
 }
@@ -101,6 +119,8 @@ type OversizedWal struct {
 	WalBytes *uint64 `fact:"wal_bytes"`
 	// Frames that wait for a checkpoint.
 	BacklogFrames *uint64 `fact:"backlog_frames"`
+	// Whether dbmedic reads just now: its own mark is then in the way of a checkpoint.
+	DbmedicReads *bool `fact:"dbmedic_reads"`
 }
 
 // Kind is the finding's kind.
@@ -140,6 +160,12 @@ type CorruptIndex struct {
 	Faults *uint64 `fact:"faults"`
 	// Whether the index can be built anew from its definition.
 	Rebuildable *bool `fact:"rebuildable"`
+	// Rows that have no entry in it.
+	MissingEntries *uint64 `fact:"missing_entries"`
+	// Entries that a rebuild takes away.
+	RemovableEntries *uint64 `fact:"removable_entries"`
+	// How long a rebuild is expected to keep writers out, milliseconds.
+	ExpectedLockMs *uint64 `fact:"expected_lock_ms"`
 }
 
 // Kind is the finding's kind.
@@ -156,6 +182,12 @@ type DisagreeingRow struct {
 	Disagreements *uint64 `fact:"disagreements"`
 	// The first column that differs.
 	Column *string `fact:"column"`
+	// How many bytes of it the row holds.
+	RowBytes *uint64 `fact:"row_bytes"`
+	// How many bytes of it the entry holds.
+	EntryBytes *uint64 `fact:"entry_bytes"`
+	// Rows that have no entry.
+	MissingEntries *uint64 `fact:"missing_entries"`
 }
 
 // Kind is the finding's kind.
@@ -289,6 +321,8 @@ type CorruptTable struct {
 	Table *string `fact:"table"`
 	// Faults found.
 	Faults *uint64 `fact:"faults"`
+	// Other tables that were read and are sound.
+	SoundTables *uint64 `fact:"sound_tables"`
 }
 
 // Kind is the finding's kind.
@@ -385,6 +419,10 @@ type EmptiedFile struct {
 	BytesBefore *uint64 `fact:"bytes_before"`
 	// Whether a log or journal with content lies beside it; opening the database deletes it.
 	HeldBeside *bool `fact:"held_beside"`
+	// Whether it is known to have held something.
+	HadContent *bool `fact:"had_content"`
+	// Whether it is the same file (inode) as the one that held something; another one was put in its place.
+	SameFile *bool `fact:"same_file"`
 	// Whether a process holds a lock on it.
 	InUse *bool `fact:"in_use"`
 	// Whether there is a snapshot young enough to fall back to.
@@ -448,6 +486,8 @@ type UnlinkedFile struct {
 	HolderName *string `fact:"holder_name"`
 	// Its file descriptor.
 	Descriptor *uint64 `fact:"descriptor"`
+	// Processes that have it open so.
+	Holders *uint64 `fact:"holders"`
 }
 
 // Kind is the finding's kind.
@@ -462,6 +502,8 @@ type UnlinkedLog struct {
 	HolderName *string `fact:"holder_name"`
 	// Its file descriptor.
 	Descriptor *uint64 `fact:"descriptor"`
+	// Processes that have it open so.
+	Holders *uint64 `fact:"holders"`
 }
 
 // Kind is the finding's kind.
@@ -474,6 +516,8 @@ type LogElsewhere struct {
 	HolderPID *uint64 `fact:"holder_pid"`
 	// Its name.
 	HolderName *string `fact:"holder_name"`
+	// Processes that have it open so.
+	Holders *uint64 `fact:"holders"`
 }
 
 // Kind is the finding's kind.
@@ -488,6 +532,8 @@ type LostLocks struct {
 	HolderName *string `fact:"holder_name"`
 	// Its file descriptor of the log.
 	Descriptor *uint64 `fact:"descriptor"`
+	// Processes that have it open so.
+	Holders *uint64 `fact:"holders"`
 }
 
 // Kind is the finding's kind.
@@ -531,6 +577,12 @@ type NotJudgeable struct {
 	// Why: `encrypted`, `format-version`, `reserved-bytes`, `appended`, `lock-directory`, `no-
 	// locks`, `link-of-another` or `place-of-another`.
 	Reason *string `fact:"reason"`
+	// Of `reserved-bytes`: how many bytes each page keeps for something that plain SQLite does not know.
+	ReservedBytes *uint64 `fact:"reserved_bytes"`
+	// Of `format-version`: the version for writing in the file's header.
+	WriteVersion *uint64 `fact:"write_version"`
+	// Of `format-version`: the version for reading.
+	ReadVersion *uint64 `fact:"read_version"`
 }
 
 // Kind is the finding's kind.
@@ -571,6 +623,22 @@ type UnexplainedAnomaly struct {
 	Series *string `fact:"series"`
 	// 0 is certainly normal, 1 is certainly anomalous.
 	Confidence *float64 `fact:"confidence"`
+	// How many series carry it.
+	SeriesCount *uint64 `fact:"series_count"`
+	// Anomalies of the target within the last minute, this one among them.
+	AnomaliesLastMinute *uint64 `fact:"anomalies_last_minute"`
+	// Those among them that are of errors.
+	ErrorAnomaliesLastMinute *uint64 `fact:"error_anomalies_last_minute"`
+	// The known trouble that it looks like; none below the bar of a diagnosis.
+	SignatureBest *string `fact:"signature_best"`
+	// How likely that is, 0 to 1.
+	SignatureConfidence *float64 `fact:"signature_confidence"`
+	// The next likely one.
+	SignatureSecond *string `fact:"signature_second"`
+	// How likely that is, 0 to 1.
+	SignatureSecondConfidence *float64 `fact:"signature_second_confidence"`
+	// How likely it is none of the known ones, 0 to 1.
+	SignatureNone *float64 `fact:"signature_none"`
 }
 
 // Kind is the finding's kind.

@@ -19,6 +19,9 @@ export const FACTS = {
         snapshot_age_ms: "count",
         concurrent_operations: "count",
         waiting_processes: "count",
+        writer_waits: "flag",
+        writer_pid: "count",
+        writer_name: "text",
         holder_may_be_ended: "flag",
     },
     "lock.long-holder": {
@@ -28,6 +31,9 @@ export const FACTS = {
         holder_lock: "text",
         age_ms: "count",
         holder_cpu_ms: "count",
+        writer_waits: "flag",
+        writer_pid: "count",
+        writer_name: "text",
     },
     "wal.checkpoint-starved": {
         wal_bytes: "count",
@@ -40,11 +46,15 @@ export const FACTS = {
         reader_outside: "flag",
         reader_on_purpose: "flag",
         reader_holds: "count",
+        reader_longest_ms: "count",
+        pinned_frames: "count",
+        dbmedic_reads: "flag",
         reader_may_be_ended: "flag",
     },
     "wal.oversized": {
         wal_bytes: "count",
         backlog_frames: "count",
+        dbmedic_reads: "flag",
     },
     "wal.corrupt-frame": {
         first_bad_frame: "count",
@@ -61,12 +71,18 @@ export const FACTS = {
         table_clean: "flag",
         faults: "count",
         rebuildable: "flag",
+        missing_entries: "count",
+        removable_entries: "count",
+        expected_lock_ms: "count",
     },
     "index.disagrees-with-row": {
         index: "text",
         table: "text",
         disagreements: "count",
         column: "text",
+        row_bytes: "count",
+        entry_bytes: "count",
+        missing_entries: "count",
     },
     "fulltext.corrupt": {
         table: "text",
@@ -116,6 +132,7 @@ export const FACTS = {
     "table.corrupt": {
         table: "text",
         faults: "count",
+        sound_tables: "count",
     },
     "schema.corrupt": {},
     "schema.broken-entry": {
@@ -149,6 +166,8 @@ export const FACTS = {
         journal_bytes: "count",
         bytes_before: "count",
         held_beside: "flag",
+        had_content: "flag",
+        same_file: "flag",
         in_use: "flag",
         has_recent_snapshot: "flag",
         snapshot_age_ms: "count",
@@ -171,20 +190,24 @@ export const FACTS = {
         holder_pid: "count",
         holder_name: "text",
         descriptor: "count",
+        holders: "count",
     },
     "wal.unlinked": {
         holder_pid: "count",
         holder_name: "text",
         descriptor: "count",
+        holders: "count",
     },
     "wal.elsewhere": {
         holder_pid: "count",
         holder_name: "text",
+        holders: "count",
     },
     "lock.lost": {
         holder_pid: "count",
         holder_name: "text",
         descriptor: "count",
+        holders: "count",
     },
     "wal.foreign": {
         evidence: "text",
@@ -200,6 +223,9 @@ export const FACTS = {
     },
     "target.not-judgeable": {
         reason: "text",
+        reserved_bytes: "count",
+        write_version: "count",
+        read_version: "count",
     },
     "target.unreachable": {
         reason: "text",
@@ -215,6 +241,14 @@ export const FACTS = {
     "anomaly.unexplained": {
         series: "text",
         confidence: "number",
+        series_count: "count",
+        anomalies_last_minute: "count",
+        error_anomalies_last_minute: "count",
+        signature_best: "text",
+        signature_confidence: "number",
+        signature_second: "text",
+        signature_second_confidence: "number",
+        signature_none: "number",
     },
 };
 /** The typed view of a finding; null for a kind that is not known here. A fact of another type is null. */

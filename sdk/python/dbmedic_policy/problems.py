@@ -72,6 +72,12 @@ class StaleLock:
     """Others at the same time, such as a checkpoint or a recovery, and those that wait for the lock."""
     waiting_processes: int | None = None
     """Those among them that wait for the lock: the repair does not disturb them."""
+    writer_waits: bool | None = None
+    """In rollback mode, where it holds a read lock: whether a writer waits for it just now."""
+    writer_pid: int | None = None
+    """That writer's process."""
+    writer_name: str | None = None
+    """Its name."""
     holder_may_be_ended: bool | None = None
     """Whether the operator listed this process among those that a repair may end."""
 
@@ -94,6 +100,12 @@ class LongLock:
     """How long it was found holding the lock whenever that was looked at, milliseconds."""
     holder_cpu_ms: int | None = None
     """Processor time that the holder used meanwhile, milliseconds."""
+    writer_waits: bool | None = None
+    """In rollback mode, where it holds a read lock: whether a writer waits for it just now."""
+    writer_pid: int | None = None
+    """That writer's process."""
+    writer_name: str | None = None
+    """Its name."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -122,6 +134,12 @@ class CheckpointStarved:
     """Whether it is a program that is known to hold the log on purpose, such as a replicator."""
     reader_holds: int | None = None
     """How often it held the log back lately, where it does so again and again."""
+    reader_longest_ms: int | None = None
+    """The longest of these times, milliseconds."""
+    pinned_frames: int | None = None
+    """Frames of the log that it keeps from being checkpointed."""
+    dbmedic_reads: bool | None = None
+    """Whether dbmedic reads as well just now: its own mark is then one of those in the way."""
     reader_may_be_ended: bool | None = None
     """Whether the operator listed this process among those that a repair may end."""
 
@@ -135,6 +153,8 @@ class OversizedWal:
     """Size of the log, bytes."""
     backlog_frames: int | None = None
     """Frames that wait for a checkpoint."""
+    dbmedic_reads: bool | None = None
+    """Whether dbmedic reads just now: its own mark is then in the way of a checkpoint."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -173,6 +193,12 @@ class CorruptIndex:
     """Faults found."""
     rebuildable: bool | None = None
     """Whether the index can be built anew from its definition."""
+    missing_entries: int | None = None
+    """Rows that have no entry in it."""
+    removable_entries: int | None = None
+    """Entries that a rebuild takes away."""
+    expected_lock_ms: int | None = None
+    """How long a rebuild is expected to keep writers out, milliseconds."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -189,6 +215,12 @@ class DisagreeingRow:
     """Entries that disagree with the row they name."""
     column: str | None = None
     """The first column that differs."""
+    row_bytes: int | None = None
+    """How many bytes of it the row holds."""
+    entry_bytes: int | None = None
+    """How many bytes of it the entry holds."""
+    missing_entries: int | None = None
+    """Rows that have no entry."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -316,6 +348,8 @@ class CorruptTable:
     """The table's name."""
     faults: int | None = None
     """Faults found."""
+    sound_tables: int | None = None
+    """Other tables that were read and are sound."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -409,6 +443,10 @@ class EmptiedFile:
     """Size of the file when it was last seen with content, bytes."""
     held_beside: bool | None = None
     """Whether a log or journal with content lies beside it; opening the database deletes it."""
+    had_content: bool | None = None
+    """Whether it is known to have held something."""
+    same_file: bool | None = None
+    """Whether it is the same file (inode) as the one that held something; another one was put in its place."""
     in_use: bool | None = None
     """Whether a process holds a lock on it."""
     has_recent_snapshot: bool | None = None
@@ -470,6 +508,8 @@ class UnlinkedFile:
     """Its name."""
     descriptor: int | None = None
     """Its file descriptor."""
+    holders: int | None = None
+    """Processes that have it open so."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -483,6 +523,8 @@ class UnlinkedLog:
     """Its name."""
     descriptor: int | None = None
     """Its file descriptor."""
+    holders: int | None = None
+    """Processes that have it open so."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -494,6 +536,8 @@ class LogElsewhere:
     """Process that has it open."""
     holder_name: str | None = None
     """Its name."""
+    holders: int | None = None
+    """Processes that have it open so."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -507,6 +551,8 @@ class LostLocks:
     """Its name."""
     descriptor: int | None = None
     """Its file descriptor of the log."""
+    holders: int | None = None
+    """Processes that have it open so."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -548,6 +594,12 @@ class NotJudgeable:
     reason: str | None = None
     """Why: `encrypted`, `format-version`, `reserved-bytes`, `appended`, `lock-directory`, `no-locks`,
     `link-of-another` or `place-of-another`."""
+    reserved_bytes: int | None = None
+    """Of `reserved-bytes`: how many bytes each page keeps for something that plain SQLite does not know."""
+    write_version: int | None = None
+    """Of `format-version`: the version for writing in the file's header."""
+    read_version: int | None = None
+    """Of `format-version`: the version for reading."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -587,6 +639,22 @@ class UnexplainedAnomaly:
     """The series that carries it most."""
     confidence: float | None = None
     """0 is certainly normal, 1 is certainly anomalous."""
+    series_count: int | None = None
+    """How many series carry it."""
+    anomalies_last_minute: int | None = None
+    """Anomalies of the target within the last minute, this one among them."""
+    error_anomalies_last_minute: int | None = None
+    """Those among them that are of errors."""
+    signature_best: str | None = None
+    """The known trouble that it looks like; none below the bar of a diagnosis."""
+    signature_confidence: float | None = None
+    """How likely that is, 0 to 1."""
+    signature_second: str | None = None
+    """The next likely one."""
+    signature_second_confidence: float | None = None
+    """How likely that is, 0 to 1."""
+    signature_none: float | None = None
+    """How likely it is none of the known ones, 0 to 1."""
 
 
 Problem = (

@@ -132,7 +132,17 @@ pub mod __parameters {
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub use dlmalloc as __heap;
-#[doc(hidden)]
+/// What memories are packed with. A memory of one's own derives its traits, without a dependency of its own:
+///
+/// ```
+/// use dbmedic_policy::serde::{Deserialize, Serialize};
+///
+/// #[derive(Default, Serialize, Deserialize)]
+/// #[serde(crate = "dbmedic_policy::serde")]
+/// struct Memory {
+///     last_told_ms: u64,
+/// }
+/// ```
 pub use serde;
 // `parameters!` names this crate from outside; its own tests do too.
 #[cfg(test)]

@@ -109,6 +109,12 @@ problems! {
         concurrent_operations: u64,
         /// Those among them that wait for the lock: the repair does not disturb them.
         waiting_processes: u64,
+        /// In rollback mode, where it holds a read lock: whether a writer waits for it just now.
+        writer_waits: bool,
+        /// That writer's process.
+        writer_pid: u64,
+        /// Its name.
+        writer_name: &'a str,
         /// Whether the operator listed this process among those that a repair may end.
         holder_may_be_ended: bool,
     }
@@ -128,6 +134,12 @@ problems! {
         age_ms: u64,
         /// Processor time that the holder used meanwhile, milliseconds.
         holder_cpu_ms: u64,
+        /// In rollback mode, where it holds a read lock: whether a writer waits for it just now.
+        writer_waits: bool,
+        /// That writer's process.
+        writer_pid: u64,
+        /// Its name.
+        writer_name: &'a str,
     }
 
     /// A reader pins the write-ahead log, so that no checkpoint can finish. Offers `wal.release-reader`, and
@@ -153,6 +165,12 @@ problems! {
         reader_on_purpose: bool,
         /// How often it held the log back lately, where it does so again and again.
         reader_holds: u64,
+        /// The longest of these times, milliseconds.
+        reader_longest_ms: u64,
+        /// Frames of the log that it keeps from being checkpointed.
+        pinned_frames: u64,
+        /// Whether dbmedic reads as well just now: its own mark is then one of those in the way.
+        dbmedic_reads: bool,
         /// Whether the operator listed this process among those that a repair may end.
         reader_may_be_ended: bool,
     }
@@ -163,6 +181,8 @@ problems! {
         wal_bytes: u64,
         /// Frames that wait for a checkpoint.
         backlog_frames: u64,
+        /// Whether dbmedic reads just now: its own mark is then in the way of a checkpoint.
+        dbmedic_reads: bool,
     }
 
     /// A frame of the write-ahead log is damaged. Offers `wal.keep-valid-prefix`.
@@ -195,6 +215,12 @@ problems! {
         faults: u64,
         /// Whether the index can be built anew from its definition.
         rebuildable: bool,
+        /// Rows that have no entry in it.
+        missing_entries: u64,
+        /// Entries that a rebuild takes away.
+        removable_entries: u64,
+        /// How long a rebuild is expected to keep writers out, milliseconds.
+        expected_lock_ms: u64,
     }
 
     /// A row and its entry in an index say different things, and which is true cannot be known.
@@ -208,6 +234,12 @@ problems! {
         disagreements: u64,
         /// The first column that differs.
         column: &'a str,
+        /// How many bytes of it the row holds.
+        row_bytes: u64,
+        /// How many bytes of it the entry holds.
+        entry_bytes: u64,
+        /// Rows that have no entry.
+        missing_entries: u64,
     }
 
     /// A full-text index is damaged. What it holds was made from text that lies elsewhere. May offer
@@ -308,6 +340,8 @@ problems! {
         table: &'a str,
         /// Faults found.
         faults: u64,
+        /// Other tables that were read and are sound.
+        sound_tables: u64,
     }
 
     /// The schema is damaged.
@@ -376,6 +410,10 @@ problems! {
         bytes_before: u64,
         /// Whether a log or journal with content lies beside it; opening the database deletes it.
         held_beside: bool,
+        /// Whether it is known to have held something.
+        had_content: bool,
+        /// Whether it is the same file (inode) as the one that held something; another one was put in its place.
+        same_file: bool,
         /// Whether a process holds a lock on it.
         in_use: bool,
         /// Whether there is a snapshot young enough to fall back to.
@@ -421,6 +459,8 @@ problems! {
         holder_name: &'a str,
         /// Its file descriptor.
         descriptor: u64,
+        /// Processes that have it open so.
+        holders: u64,
     }
 
     /// A process writes to a log that was deleted or renamed under it.
@@ -431,6 +471,8 @@ problems! {
         holder_name: &'a str,
         /// Its file descriptor.
         descriptor: u64,
+        /// Processes that have it open so.
+        holders: u64,
     }
 
     /// A process has the database locked in WAL mode and does not use the log beside it.
@@ -439,6 +481,8 @@ problems! {
         holder_pid: u64,
         /// Its name.
         holder_name: &'a str,
+        /// Processes that have it open so.
+        holders: u64,
     }
 
     /// A process has the log open for writing and holds no lock on the database.
@@ -449,6 +493,8 @@ problems! {
         holder_name: &'a str,
         /// Its file descriptor of the log.
         descriptor: u64,
+        /// Processes that have it open so.
+        holders: u64,
     }
 
     /// The log beside the database file belongs to another one. Offers `wal.set-aside`.
@@ -481,6 +527,12 @@ problems! {
         /// Why: `encrypted`, `format-version`, `reserved-bytes`, `appended`, `lock-directory`, `no-locks`,
         /// `link-of-another` or `place-of-another`.
         reason: &'a str,
+        /// Of `reserved-bytes`: how many bytes each page keeps for something that plain SQLite does not know.
+        reserved_bytes: u64,
+        /// Of `format-version`: the version for writing in the file's header.
+        write_version: u64,
+        /// Of `format-version`: the version for reading.
+        read_version: u64,
     }
 
     /// The database does not answer.
@@ -511,6 +563,22 @@ problems! {
         series: &'a str,
         /// 0 is certainly normal, 1 is certainly anomalous.
         confidence: f64,
+        /// How many series carry it.
+        series_count: u64,
+        /// Anomalies of the target within the last minute, this one among them.
+        anomalies_last_minute: u64,
+        /// Those among them that are of errors.
+        error_anomalies_last_minute: u64,
+        /// The known trouble that it looks like; none below the bar of a diagnosis.
+        signature_best: &'a str,
+        /// How likely that is, 0 to 1.
+        signature_confidence: f64,
+        /// The next likely one.
+        signature_second: &'a str,
+        /// How likely that is, 0 to 1.
+        signature_second_confidence: f64,
+        /// How likely it is none of the known ones, 0 to 1.
+        signature_none: f64,
     }
 }
 

@@ -46,6 +46,12 @@ export interface StaleLock {
     readonly concurrentOperations: number | null;
     /** Those among them that wait for the lock: the repair does not disturb them. */
     readonly waitingProcesses: number | null;
+    /** In rollback mode, where it holds a read lock: whether a writer waits for it just now. */
+    readonly writerWaits: boolean | null;
+    /** That writer's process. */
+    readonly writerPid: number | null;
+    /** Its name. */
+    readonly writerName: string | null;
     /** Whether the operator listed this process among those that a repair may end. */
     readonly holderMayBeEnded: boolean | null;
 }
@@ -68,6 +74,12 @@ export interface LongLock {
     readonly ageMs: number | null;
     /** Processor time that the holder used meanwhile, milliseconds. */
     readonly holderCpuMs: number | null;
+    /** In rollback mode, where it holds a read lock: whether a writer waits for it just now. */
+    readonly writerWaits: boolean | null;
+    /** That writer's process. */
+    readonly writerPid: number | null;
+    /** Its name. */
+    readonly writerName: string | null;
 }
 
 /**
@@ -96,6 +108,12 @@ export interface CheckpointStarved {
     readonly readerOnPurpose: boolean | null;
     /** How often it held the log back lately, where it does so again and again. */
     readonly readerHolds: number | null;
+    /** The longest of these times, milliseconds. */
+    readonly readerLongestMs: number | null;
+    /** Frames of the log that it keeps from being checkpointed. */
+    readonly pinnedFrames: number | null;
+    /** Whether dbmedic reads as well just now: its own mark is then one of those in the way. */
+    readonly dbmedicReads: boolean | null;
     /** Whether the operator listed this process among those that a repair may end. */
     readonly readerMayBeEnded: boolean | null;
 }
@@ -107,6 +125,8 @@ export interface OversizedWal {
     readonly walBytes: number | null;
     /** Frames that wait for a checkpoint. */
     readonly backlogFrames: number | null;
+    /** Whether dbmedic reads just now: its own mark is then in the way of a checkpoint. */
+    readonly dbmedicReads: boolean | null;
 }
 
 /** A frame of the write-ahead log is damaged. Offers `wal.keep-valid-prefix`. */
@@ -141,6 +161,12 @@ export interface CorruptIndex {
     readonly faults: number | null;
     /** Whether the index can be built anew from its definition. */
     readonly rebuildable: boolean | null;
+    /** Rows that have no entry in it. */
+    readonly missingEntries: number | null;
+    /** Entries that a rebuild takes away. */
+    readonly removableEntries: number | null;
+    /** How long a rebuild is expected to keep writers out, milliseconds. */
+    readonly expectedLockMs: number | null;
 }
 
 /**
@@ -157,6 +183,12 @@ export interface DisagreeingRow {
     readonly disagreements: number | null;
     /** The first column that differs. */
     readonly column: string | null;
+    /** How many bytes of it the row holds. */
+    readonly rowBytes: number | null;
+    /** How many bytes of it the entry holds. */
+    readonly entryBytes: number | null;
+    /** Rows that have no entry. */
+    readonly missingEntries: number | null;
 }
 
 /**
@@ -270,6 +302,8 @@ export interface CorruptTable {
     readonly table: string | null;
     /** Faults found. */
     readonly faults: number | null;
+    /** Other tables that were read and are sound. */
+    readonly soundTables: number | null;
 }
 
 /** The schema is damaged. */
@@ -349,6 +383,10 @@ export interface EmptiedFile {
     readonly bytesBefore: number | null;
     /** Whether a log or journal with content lies beside it; opening the database deletes it. */
     readonly heldBeside: boolean | null;
+    /** Whether it is known to have held something. */
+    readonly hadContent: boolean | null;
+    /** Whether it is the same file (inode) as the one that held something; another one was put in its place. */
+    readonly sameFile: boolean | null;
     /** Whether a process holds a lock on it. */
     readonly inUse: boolean | null;
     /** Whether there is a snapshot young enough to fall back to. */
@@ -400,6 +438,8 @@ export interface UnlinkedFile {
     readonly holderName: string | null;
     /** Its file descriptor. */
     readonly descriptor: number | null;
+    /** Processes that have it open so. */
+    readonly holders: number | null;
 }
 
 /** A process writes to a log that was deleted or renamed under it. */
@@ -411,6 +451,8 @@ export interface UnlinkedLog {
     readonly holderName: string | null;
     /** Its file descriptor. */
     readonly descriptor: number | null;
+    /** Processes that have it open so. */
+    readonly holders: number | null;
 }
 
 /** A process has the database locked in WAL mode and does not use the log beside it. */
@@ -420,6 +462,8 @@ export interface LogElsewhere {
     readonly holderPid: number | null;
     /** Its name. */
     readonly holderName: string | null;
+    /** Processes that have it open so. */
+    readonly holders: number | null;
 }
 
 /** A process has the log open for writing and holds no lock on the database. */
@@ -431,6 +475,8 @@ export interface LostLocks {
     readonly holderName: string | null;
     /** Its file descriptor of the log. */
     readonly descriptor: number | null;
+    /** Processes that have it open so. */
+    readonly holders: number | null;
 }
 
 /** The log beside the database file belongs to another one. Offers `wal.set-aside`. */
@@ -470,6 +516,12 @@ export interface NotJudgeable {
      * `link-of-another` or `place-of-another`.
      */
     readonly reason: string | null;
+    /** Of `reserved-bytes`: how many bytes each page keeps for something that plain SQLite does not know. */
+    readonly reservedBytes: number | null;
+    /** Of `format-version`: the version for writing in the file's header. */
+    readonly writeVersion: number | null;
+    /** Of `format-version`: the version for reading. */
+    readonly readVersion: number | null;
 }
 
 /** The database does not answer. */
@@ -503,6 +555,22 @@ export interface UnexplainedAnomaly {
     readonly series: string | null;
     /** 0 is certainly normal, 1 is certainly anomalous. */
     readonly confidence: number | null;
+    /** How many series carry it. */
+    readonly seriesCount: number | null;
+    /** Anomalies of the target within the last minute, this one among them. */
+    readonly anomaliesLastMinute: number | null;
+    /** Those among them that are of errors. */
+    readonly errorAnomaliesLastMinute: number | null;
+    /** The known trouble that it looks like; none below the bar of a diagnosis. */
+    readonly signatureBest: string | null;
+    /** How likely that is, 0 to 1. */
+    readonly signatureConfidence: number | null;
+    /** The next likely one. */
+    readonly signatureSecond: string | null;
+    /** How likely that is, 0 to 1. */
+    readonly signatureSecondConfidence: number | null;
+    /** How likely it is none of the known ones, 0 to 1. */
+    readonly signatureNone: number | null;
 }
 
 /** A finding seen as one of the known problems. */
@@ -561,6 +629,9 @@ export const FACTS: { readonly [kind: string]: { readonly [fact: string]: keyof 
         snapshot_age_ms: "count",
         concurrent_operations: "count",
         waiting_processes: "count",
+        writer_waits: "flag",
+        writer_pid: "count",
+        writer_name: "text",
         holder_may_be_ended: "flag",
     },
     "lock.long-holder": {
@@ -570,6 +641,9 @@ export const FACTS: { readonly [kind: string]: { readonly [fact: string]: keyof 
         holder_lock: "text",
         age_ms: "count",
         holder_cpu_ms: "count",
+        writer_waits: "flag",
+        writer_pid: "count",
+        writer_name: "text",
     },
     "wal.checkpoint-starved": {
         wal_bytes: "count",
@@ -582,11 +656,15 @@ export const FACTS: { readonly [kind: string]: { readonly [fact: string]: keyof 
         reader_outside: "flag",
         reader_on_purpose: "flag",
         reader_holds: "count",
+        reader_longest_ms: "count",
+        pinned_frames: "count",
+        dbmedic_reads: "flag",
         reader_may_be_ended: "flag",
     },
     "wal.oversized": {
         wal_bytes: "count",
         backlog_frames: "count",
+        dbmedic_reads: "flag",
     },
     "wal.corrupt-frame": {
         first_bad_frame: "count",
@@ -603,12 +681,18 @@ export const FACTS: { readonly [kind: string]: { readonly [fact: string]: keyof 
         table_clean: "flag",
         faults: "count",
         rebuildable: "flag",
+        missing_entries: "count",
+        removable_entries: "count",
+        expected_lock_ms: "count",
     },
     "index.disagrees-with-row": {
         index: "text",
         table: "text",
         disagreements: "count",
         column: "text",
+        row_bytes: "count",
+        entry_bytes: "count",
+        missing_entries: "count",
     },
     "fulltext.corrupt": {
         table: "text",
@@ -658,6 +742,7 @@ export const FACTS: { readonly [kind: string]: { readonly [fact: string]: keyof 
     "table.corrupt": {
         table: "text",
         faults: "count",
+        sound_tables: "count",
     },
     "schema.corrupt": {},
     "schema.broken-entry": {
@@ -691,6 +776,8 @@ export const FACTS: { readonly [kind: string]: { readonly [fact: string]: keyof 
         journal_bytes: "count",
         bytes_before: "count",
         held_beside: "flag",
+        had_content: "flag",
+        same_file: "flag",
         in_use: "flag",
         has_recent_snapshot: "flag",
         snapshot_age_ms: "count",
@@ -713,20 +800,24 @@ export const FACTS: { readonly [kind: string]: { readonly [fact: string]: keyof 
         holder_pid: "count",
         holder_name: "text",
         descriptor: "count",
+        holders: "count",
     },
     "wal.unlinked": {
         holder_pid: "count",
         holder_name: "text",
         descriptor: "count",
+        holders: "count",
     },
     "wal.elsewhere": {
         holder_pid: "count",
         holder_name: "text",
+        holders: "count",
     },
     "lock.lost": {
         holder_pid: "count",
         holder_name: "text",
         descriptor: "count",
+        holders: "count",
     },
     "wal.foreign": {
         evidence: "text",
@@ -742,6 +833,9 @@ export const FACTS: { readonly [kind: string]: { readonly [fact: string]: keyof 
     },
     "target.not-judgeable": {
         reason: "text",
+        reserved_bytes: "count",
+        write_version: "count",
+        read_version: "count",
     },
     "target.unreachable": {
         reason: "text",
@@ -757,6 +851,14 @@ export const FACTS: { readonly [kind: string]: { readonly [fact: string]: keyof 
     "anomaly.unexplained": {
         series: "text",
         confidence: "number",
+        series_count: "count",
+        anomalies_last_minute: "count",
+        error_anomalies_last_minute: "count",
+        signature_best: "text",
+        signature_confidence: "number",
+        signature_second: "text",
+        signature_second_confidence: "number",
+        signature_none: "number",
     },
 };
 

@@ -21,7 +21,6 @@ use serde::{Deserialize, Serialize};
 use super::messages::Schema;
 use super::{Check, Gathered, objects, rules};
 use crate::digest::hex;
-use crate::sqlite::own_lock::OwnLock;
 use crate::sqlite_state::Mode;
 
 /// Pages of a database of which it is kept whose they are, at most: 32 MiB of memory.
@@ -184,7 +183,6 @@ pub(super) fn run(
 ) -> rusqlite::Result<u64> {
     connection.pragma_update(None, "ignore_check_constraints", true)?;
     let (tables, now) = proven.changed(connection, touched)?;
-    let _lock = OwnLock::for_("incremental check");
     let schema = Schema::read(connection)?;
     for table in &tables {
         // The schema's own tree has no check of its own: reading it whole is one.

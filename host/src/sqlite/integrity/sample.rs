@@ -19,7 +19,6 @@ use super::ahead::Ahead;
 use super::encoding::Encoding;
 use super::values::Owned;
 use super::{Coverage, DamagedObject, IntegrityFault, quoted, rebuildable};
-use crate::sqlite::own_lock::OwnLock;
 
 /// How long a sample may take: the specification's 100 ms of section 1.2 A, less what opening and
 /// closing take.
@@ -87,7 +86,6 @@ pub(super) fn run(
     let mut sampled = Coverage::default();
     // One moment for all that is compared.
     let transaction = connection.unchecked_transaction()?;
-    let lock = OwnLock::for_("sample");
     let until = Instant::now() + bounds.time;
     let mut names = tables(connection)?;
     // Drawn without order, the first MOST_TABLES of a shuffle.
@@ -133,7 +131,6 @@ pub(super) fn run(
         drawn = kept;
     }
     drop(transaction);
-    drop(lock);
     if sampled.rows == 0 && faults.is_empty() && (missed || sampled.tables > 0) {
         // A sample of nothing is none.
         return Err(rusqlite::Error::SqliteFailure(

@@ -3,12 +3,15 @@
 use serde::Serialize;
 
 use crate::cli::say;
+use crate::model::{Setting, Value};
 use crate::policy::Policy;
 use crate::policy_tests::{Case, CaseFile, Coverage, Report, Seen, fuzz};
 
 /// Generated histories that are asked for rules which no case makes speak, and their seed.
 const HISTORIES: u64 = 300;
 const SEED: u64 = 1;
+/// Sets of texts that are asked at most.
+const DOCUMENTS: usize = 8;
 
 /// A report with the coverage beside it, where that was asked for.
 #[derive(Serialize)]
@@ -22,8 +25,27 @@ pub(super) struct WithCoverage<'a> {
 /// The coverage of cases that ran.
 pub(super) fn of(policy: &Policy, cases: &[(&CaseFile, &Case)], seen: &Seen) -> Coverage {
     let all: Vec<&Case> = cases.iter().map(|(_, case)| *case).collect();
-    let generated = fuzz::explore(policy, &all, HISTORIES, SEED);
+    let mut generated = Seen::default();
+    for texts in texts(&all) {
+        // Settings that it refuses fail the case where it is run.
+        if let Ok(policy) = policy.with_settings(&texts) {
+            generated.merge(&fuzz::explore(&policy, &all, HISTORIES, SEED));
+        }
+    }
     Coverage::of(&policy.description().parameters, cases, seen, &generated)
+}
+
+/// The settings of cases that are texts, each set of them once: a policy of rules is another one with each document.
+fn texts(cases: &[&Case]) -> Vec<Vec<Setting>> {
+    let mut all: Vec<Vec<Setting>> = Vec::new();
+    for case in cases {
+        let is_text = |setting: &&Setting| matches!(setting.value, Value::Text(_));
+        let texts: Vec<Setting> = case.parameters.iter().filter(is_text).cloned().collect();
+        if !all.contains(&texts) && all.len() < DOCUMENTS {
+            all.push(texts);
+        }
+    }
+    all
 }
 
 /// What there is to say when fewer rules spoke than must.
