@@ -1,4 +1,4 @@
-//! From a configuration to something that runs: policy loaded, state directory and journal open.
+//! From a configuration to something that runs: policy loaded, state open.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,9 +11,8 @@ use crate::clock::now_ms;
 use crate::config::{BuiltIn, Config, Loaded, Places};
 use crate::decision_log::{About, DecisionLog, Room};
 use crate::diagnose::DiagnoseOptions;
-use crate::gate::{self, Gate, Place, Plan, Store, Trust, Workshop};
+use crate::gate::{self, Components, Gate, Place, Plan, Trust, Workshop};
 use crate::guard::Mode;
-use crate::journal::Journal;
 use crate::live::Setup;
 use crate::model::{self, Setting, Value};
 use crate::pipeline::{self, Carried, Pipeline, PipelineOptions, Policies, TargetOptions};
@@ -24,6 +23,7 @@ use crate::resources;
 use crate::signature::Signature;
 use crate::signature_dir::{Contents, SignatureDir, SignatureWatch};
 use crate::state_dir::StateDir;
+use crate::store::Store;
 use crate::watch::{Pace, Site};
 
 /// The built-in policy: `policies/default`, as committed.
@@ -37,14 +37,14 @@ pub const RULES_POLICY: &[u8] = include_bytes!("../../policies/prebuilt/rules.wa
 pub fn assemble(config: &Config, record: Option<PathBuf>, seed: u64) -> anyhow::Result<Setup> {
     let policies = gate::once(DEFAULT_POLICY, &plans(config, None, None)?)?;
     let state_dir = StateDir::open(&config.state_dir)?;
-    let journal = Journal::open(state_dir.root())?;
+    let store = Store::open(state_dir.root())?;
     setup(
         config,
         Ready {
             policies,
             gate: None,
             state_dir,
-            journal,
+            store,
         },
         record,
         seed,
@@ -61,11 +61,11 @@ pub fn assemble_service(
     let config = &loaded.config;
     let state_dir = StateDir::open(&config.state_dir)?;
     // First, because it says that this state directory is this process's alone.
-    let journal = Journal::open(state_dir.root())?;
-    let compiled = Store::at(state_dir.root())?.compiled();
+    let store = Store::open(state_dir.root())?;
+    let compiled = Components::at(state_dir.root())?.compiled();
     let cache = CompiledCache::open(&compiled, CacheLimits::default())?;
     let plans = plans(config, Some(cache), Some(&loaded.places))?;
-    let gate = Gate::open(state_dir.root(), DEFAULT_POLICY, plans)?;
+    let gate = Gate::open(state_dir.root(), DEFAULT_POLICY, plans, store.services()?)?;
     let policies = gate.policies().context("no default policy")?;
     let gate = Some(gate);
     setup(
@@ -74,7 +74,7 @@ pub fn assemble_service(
             policies,
             gate,
             state_dir,
-            journal,
+            store,
         },
         record,
         seed,
@@ -171,7 +171,7 @@ struct Ready {
     policies: Policies,
     gate: Option<Gate>,
     state_dir: StateDir,
-    journal: Journal,
+    store: Store,
 }
 
 fn setup(
@@ -184,7 +184,7 @@ fn setup(
         policies,
         gate,
         state_dir,
-        journal,
+        store,
     } = ready;
     let mut signatures = SignatureWatch::new(SignatureDir::at(&config.signature_dir));
     let options = pipeline_options(config, signatures.changed().unwrap_or_default());
@@ -229,7 +229,7 @@ fn setup(
         sites,
         pace,
         state_dir,
-        journal,
+        store,
         decision_log,
         recording,
         exe,

@@ -1,7 +1,7 @@
 //! What a person asks of dbmedic, whether it runs or not: a command, with who asked, when and why.
 //!
-//! A command lies in the state directory until a dbmedic that runs takes it up. It is written into the
-//! journal before anything comes of it.
+//! A command is written into the journal before anything comes of it, by the dbmedic that runs, or where none
+//! runs by who gave it: then the next one hears it.
 
 use std::fmt;
 
@@ -92,6 +92,20 @@ impl Command {
             | Self::Deny { incident, .. }
             | Self::Acknowledge { incident } => Some(incident),
             _ => None,
+        }
+    }
+
+    /// The target that it names, if it names one.
+    pub fn target(&self) -> Option<&str> {
+        match self {
+            Self::Release { target }
+            | Self::StartMaintenance { target, .. }
+            | Self::StopMaintenance { target } => Some(target),
+            Self::Silence { scope, .. } => scope.target.as_deref(),
+            Self::Approve { .. }
+            | Self::Deny { .. }
+            | Self::Acknowledge { .. }
+            | Self::RemoveSilence { .. } => None,
         }
     }
 }

@@ -15,6 +15,7 @@
 
 mod arrivals;
 mod comparison;
+mod components;
 mod machine;
 mod plan;
 mod prepare;
@@ -25,7 +26,6 @@ mod service;
 mod settings;
 mod socket;
 mod source;
-mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -40,6 +40,7 @@ use crate::policy::{Policy, PolicyIdentity, Probation};
 use crate::signing::{Provenance, Verified};
 
 pub use comparison::{Comparison, ComparisonReport, Count, Essence, Example, Pair, about};
+pub use components::{Components, ComponentsError};
 pub use machine::{
     CandidateState, Compared, Input, Machine, Machines, OutOfService, Output, RefusedCandidate,
     Service,
@@ -52,7 +53,6 @@ pub use service::{GateHandle, Order, Reload, SwapOrder};
 pub use settings::{GateSettings, ProbationSettings, ShadowSettings};
 pub use socket::{AskError, ask};
 pub use source::{Found, Lookout, Source, read_candidate, signature_path};
-pub use store::{Store, StoreError};
 
 use service::{Driver, Works};
 
@@ -60,9 +60,9 @@ use service::{Driver, Works};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GateError {
-    /// The store cannot be read or written.
+    /// A component cannot be read or written.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Components(#[from] ComponentsError),
     /// A source cannot be read.
     #[error("policy `{policy}`: {}: {what}", path.display())]
     Source {
@@ -116,8 +116,9 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Puts each policy in service that was there when dbmedic stopped; at the first start, the one
-    /// that its source holds. `built_in` is the component that is part of this binary.
+    /// Puts each policy in service that was there when dbmedic stopped, as `stored` has it; at the first
+    /// start, the one that its source holds. What is in service from then on, [`Self::services`] says, and
+    /// whoever opens it keeps that. `built_in` is the component that is part of this binary.
     ///
     /// # Errors
     /// When there is no policy that can be put in service; nothing is begun then.
@@ -125,11 +126,11 @@ impl Gate {
         state_dir: &Path,
         built_in: &'static [u8],
         plans: BTreeMap<String, Plan>,
+        mut stored: BTreeMap<String, Service>,
     ) -> Result<Self, GateError> {
-        let store = Store::open(state_dir)?;
-        let mut stored = store.in_service()?;
+        let components = Components::open(state_dir)?;
         let mut opening = Opening {
-            store: Some(&store),
+            components: Some(&components),
             built_in: Verified::built_in(built_in),
             ready: BTreeMap::new(),
             notes: Vec::new(),
@@ -157,15 +158,10 @@ impl Gate {
             machines.insert(name.clone(), running::machine(name, plan, service));
         }
         let Opening { ready, notes, .. } = opening;
-        store.save(
-            machines
-                .iter()
-                .map(|(name, machine)| (name.clone(), machine.service().clone()))
-                .collect(),
-        )?;
+        components.prune(&running::needed(&machines))?;
         Ok(Self {
             works: Works {
-                store,
+                components,
                 plans,
                 machines,
                 ready,
@@ -176,6 +172,11 @@ impl Gate {
             state_dir: state_dir.to_owned(),
             notes,
         })
+    }
+
+    /// What the next run must know of each policy, by their configured names.
+    pub fn services(&self) -> BTreeMap<String, Service> {
+        running::services(&self.works.machines)
     }
 
     /// The policies in service, by their configured names.
@@ -227,24 +228,25 @@ impl Gate {
     }
 
     /// Begins to work. `order` gets what the gate wants of the pipeline's driver, and says whether
-    /// anybody listens; `write_down` gets each step that a policy takes.
+    /// anybody listens; `write_down` keeps, before anything comes of it, the steps that policies take and
+    /// which are in service, where that is new.
     ///
     /// # Errors
     /// When a thread cannot be started.
     pub fn start(
         self,
-        order: impl Fn(Order) -> bool + Send + 'static,
-        write_down: impl Fn(&GateRecord) + Send + 'static,
+        order: impl Fn(Order) -> bool + Send + Sync + 'static,
+        write_down: impl Fn(Vec<GateRecord>, Option<BTreeMap<String, Service>>) + Send + 'static,
     ) -> std::io::Result<GateHandle> {
         let driver = Driver {
-            order: Box::new(order),
+            order: Arc::new(order),
             write_down: Box::new(write_down),
         };
         service::start(self.works, &self.state_dir, driver)
     }
 }
 
-/// The policies that the sources hold, without a store and for a run that ends by itself.
+/// The policies that the sources hold, without a state and for a run that ends by itself.
 ///
 /// # Errors
 /// As [`Gate::open`].
@@ -253,7 +255,7 @@ pub fn once(
     plans: &BTreeMap<String, Plan>,
 ) -> Result<Policies, GateError> {
     let mut opening = Opening {
-        store: None,
+        components: None,
         built_in: Verified::built_in(built_in),
         ready: BTreeMap::new(),
         notes: Vec::new(),
@@ -272,20 +274,16 @@ pub fn once(
     Ok(Policies::new(default, all))
 }
 
-/// What is in service by the state directory alone, where no dbmedic is running.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn at_rest(state_dir: &Path) -> Result<Vec<PolicyReport>, StoreError> {
-    let services = Store::at(state_dir)?.in_service()?;
-    Ok(services
-        .iter()
+/// What is in service by the state alone, where no dbmedic is running.
+pub fn at_rest(services: &BTreeMap<String, Service>) -> Vec<PolicyReport> {
+    let services = services.iter();
+    services
         .map(|(name, service)| running::report(name, service))
-        .collect())
+        .collect()
 }
 
 struct Opening<'a> {
-    store: Option<&'a Store>,
+    components: Option<&'a Components>,
     built_in: Verified,
     ready: BTreeMap<(String, String), Tested>,
     notes: Vec<String>,
@@ -361,8 +359,8 @@ impl Opening<'_> {
         let refused = |refusal: Refusal| GateError::Refused {
             policy: name.to_owned(),
             from: format!(
-                "the state directory ({}; to begin with what the configuration names, move \
-                 policies/service.json aside)",
+                "the state directory ({}; to begin with what the configuration names, `sqlite3 state.db \
+                 'DELETE FROM services'`)",
                 &digest[..digest.len().min(12)]
             ),
             refusal: plan.placed(refusal),
@@ -370,8 +368,8 @@ impl Opening<'_> {
         if known.provenance == Provenance::BuiltIn {
             return self.built_in(name, plan);
         }
-        let stored = match self.store {
-            Some(store) => store.read(name, digest)?,
+        let stored = match self.components {
+            Some(components) => components.read(name, digest)?,
             None => None,
         };
         let candidate = stored.ok_or_else(|| {
@@ -394,8 +392,8 @@ impl Opening<'_> {
                     return Err(refused(refusal));
                 };
                 let tested = prepare(&candidate, Held::Now(now_ms)).map_err(refused)?;
-                if let Some(store) = self.store {
-                    store.keep(name, &candidate)?;
+                if let Some(components) = self.components {
+                    components.keep(name, &candidate)?;
                 }
                 Ok(tested)
             }
@@ -488,8 +486,8 @@ impl Opening<'_> {
                     continue;
                 }
             };
-            if let Some(store) = self.store {
-                store.keep(name, &found.candidate)?;
+            if let Some(components) = self.components {
+                components.keep(name, &found.candidate)?;
             }
             let version = Version::parse(&tested.known().identity.version).ok();
             if newest.as_ref().is_none_or(|(best, _)| version > *best) {

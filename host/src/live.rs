@@ -12,7 +12,7 @@ mod written;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -21,10 +21,10 @@ use crate::calendar::Calendar;
 use crate::clock::{now_ms, wall_ms};
 use crate::constraint::Constraint;
 use crate::decision_log::DecisionLog;
+use crate::detect::Detector;
 use crate::gate::{Gate, KnownStanding};
 use crate::guard::ApprovedRepair;
 use crate::health::{CheckKind, CheckReport, Health};
-use crate::journal::{Journal, JournalEntry};
 use crate::pipeline::{
     BreakerRecords, Carried, Effect, Event, Pipeline, PipelineOptions, Policies,
 };
@@ -36,14 +36,16 @@ use crate::signature_dir::SignatureWatch;
 use crate::sqlite::raw::RawProcess;
 use crate::sqlite::repairs::SqliteRepairs;
 use crate::sqlite::worker::{Areas, Place};
-use crate::state_dir::{CarriedOver, StateDir, StateError};
+use crate::state_dir::{StateDir, StateError};
+use crate::store::{CarriedOver, JournalEntry, Store};
 use crate::watch::{Pace, Site};
 
 use preserve::{OfTarget, Preserver};
-use written::Written;
+use run::{Message, OfGate};
+use written::{Step, Written};
 
-pub use run::RunEnded;
-pub use told::{Listener, OPEN_REPAIR, Told, ToldAt};
+pub use run::{Commands, RunEnded};
+pub use told::{HALT, Listener, OPEN_REPAIR, STATE, Told, ToldAt};
 
 /// What the pipeline asks the driver for.
 #[derive(Debug, Default)]
@@ -70,8 +72,8 @@ pub struct Setup {
     pub pace: Pace,
     /// Where dbmedic keeps its own state.
     pub state_dir: StateDir,
-    /// The journal, open and exclusive.
-    pub journal: Journal,
+    /// The state, open and exclusive.
+    pub store: Store,
     /// Where every decision is written down; none when that is switched off.
     pub decision_log: Option<DecisionLog>,
     /// Where to keep a recording, and its header's particulars.
@@ -102,6 +104,7 @@ pub struct Live {
     gate: Option<Gate>,
     /// What the gate has to hear when it starts.
     unheard: Vec<Effect>,
+    of_gate: OfGate,
     /// The last decision that stands in the journal, by incident, so that the same is not written
     /// at each look.
     journalled: BTreeMap<String, String>,
@@ -117,40 +120,34 @@ pub struct Live {
     resource_limits: Vec<Constraint>,
     calendar: Calendar,
     keeps_copies: bool,
+    send: mpsc::Sender<Message>,
+    receive: mpsc::Receiver<Message>,
 }
 
 impl Live {
     /// Closes what an earlier run left open, and makes ready.
     ///
     /// # Errors
-    /// When the journal, the carried state or the recording cannot be read or written, or when an
+    /// When the state or the recording cannot be read or written, or when an
     /// open repair can neither be finished nor taken back.
     pub fn start(setup: Setup, tell: &mut Listener<'_>) -> anyhow::Result<Self> {
         setup.state_dir.clear_unfinished()?;
+        for note in setup.store.notes() {
+            tell(now_ms(), Told::Note(STATE, note));
+        }
         let CarriedOver {
             mut carried,
             moved_ms,
-            commands_done,
-        } = setup.state_dir.load_carried()?;
-        // An older version did not say: then every command counts as heard.
-        let commands_done = commands_done.unwrap_or_else(|| setup.journal.last_command());
+        } = setup.store.carried()?;
         if let Some(text) = set_between_runs(moved_ms) {
             tell(now_ms(), Told::Note("clock", &text));
         }
-        carried.detectors = match setup.state_dir.load_baselines() {
-            Ok(learned) => learned,
-            // What is normal can be learned anew; the watch must not wait for a person.
-            Err(error @ StateError::Damaged { .. }) => {
-                let aside = setup.state_dir.set_baselines_aside()?;
-                let text = format!("learned anew: {error}; now {}", aside.display());
-                tell(now_ms(), Told::Note("baselines", &text));
-                BTreeMap::new()
-            }
-            Err(error) => return Err(error.into()),
-        };
-        // A number that could not be carried stands in the journal.
-        let after = setup.journal.last_incident() + 1;
-        carried.next_incident = carried.next_incident.max(after);
+        carried.detectors = load_baselines(&setup.state_dir, tell)?;
+        let halted = halt_lost(&setup.store, &setup.sites, &mut carried, tell);
+        let begun_anew = setup.store.begun_anew().is_some();
+        if begun_anew {
+            halt_unknown(&setup.sites, &mut carried, tell);
+        }
         carried.signers = setup.policies.signers();
         let unheard = setup
             .gate
@@ -177,10 +174,11 @@ impl Live {
             .into_iter()
             .map(|site| (site.name.clone(), Arc::new(site)))
             .collect();
+        let (send, receive) = mpsc::channel();
         let mut live = Self {
             pipeline: Pipeline::new(setup.options, setup.policies, carried),
             sites,
-            written: Written::new(setup.journal, setup.state_dir, commands_done),
+            written: Written::new(setup.store, setup.state_dir),
             preserver: Preserver::new(),
             recording,
             decision_log: setup.decision_log,
@@ -188,6 +186,7 @@ impl Live {
             pace: setup.pace,
             gate: setup.gate,
             unheard,
+            of_gate: OfGate::default(),
             journalled: BTreeMap::new(),
             reports: BTreeMap::new(),
             health: BTreeMap::new(),
@@ -197,7 +196,29 @@ impl Live {
             resource_limits: setup.resource_limits,
             calendar: setup.calendar,
             keeps_copies: setup.keeps_copies,
+            send,
+            receive,
         };
+        // Times that were moved, halts, and what the gate found at its start.
+        let step = Step {
+            carried: Some(live.pipeline.carried()),
+            services: live.gate.as_ref().map(Gate::services),
+            ..Step::default()
+        };
+        live.written.keep(step, tell);
+        if live.written.is_up_to_date() {
+            for repair_id in halted {
+                live.written.store.settle(&repair_id)?;
+            }
+            // A visit knows one target; a run knows all of them.
+            if begun_anew
+                && live.gate.is_some()
+                && let Err(error) = live.written.store.told_begun_anew()
+            {
+                // The next run tells it again; its targets are halted already.
+                tracing::warn!("{error}");
+            }
+        }
         if let Some(log) = &mut live.decision_log {
             live.pipeline.listen(true);
             for note in log.take_notes() {
@@ -206,10 +227,34 @@ impl Live {
         }
         live.clear_scratch();
         if let Some(event) = live.calendar_event() {
-            live.feed(&event, tell)?;
+            live.feed(&event, tell);
         }
+        live.hear_of_ends(tell)?;
         live.recover(tell)?;
         Ok(live)
+    }
+
+    /// Lets the pipeline hear how repairs ended that were closed right before an earlier run was cut off.
+    fn hear_of_ends(&mut self, tell: &mut Listener<'_>) -> anyhow::Result<()> {
+        for closed in self.written.store.unheard_ends()? {
+            let at_ms = now_ms();
+            let target = closed.target.unwrap_or_default();
+            let text = format!(
+                "{target}: {} had ended when an earlier run was cut off",
+                closed.outcome.repair
+            );
+            tell(at_ms, Told::Note("recovered", &text));
+            let event = Event::RepairEnded {
+                target,
+                at_ms,
+                outcome: closed.outcome,
+                begun: true,
+                interrupted: closed.interrupted,
+            };
+            let asked = self.feed_numbered(&event, Some(closed.seq), tell);
+            self.unheard.extend(asked.of_policies);
+        }
+        Ok(())
     }
 
     /// The local time and the maintenance windows, when that is another than the pipeline was told.
@@ -226,7 +271,7 @@ impl Live {
     /// Finishes or takes back each repair that an earlier run left open.
     fn recover(&mut self, tell: &mut Listener<'_>) -> anyhow::Result<()> {
         let mut steps = Vec::new();
-        // Only what is configured now is touched: a journal gives nobody a right to other files, or to
+        // Only what is configured now is touched: a state gives nobody a right to other files, or to
         // end other processes.
         let site_of = |intent: &Intent| {
             let mut sites = self.sites.values();
@@ -240,7 +285,7 @@ impl Live {
             Some(acts_on(&self.areas(), &self.exe, &site.path, &may_end))
         };
         let recovered = repair_run::recover(
-            &self.written.journal,
+            &self.written.store,
             &SqliteRepairs,
             &site_of,
             &now_ms,
@@ -266,6 +311,7 @@ impl Live {
             target,
             outcome,
             interrupted,
+            closed,
         } in recovered.ended
         {
             let at_ms = now_ms();
@@ -274,16 +320,14 @@ impl Live {
                 outcome.repair
             );
             tell(at_ms, Told::Note("recovered", &text));
-            let asked = self.feed(
-                &Event::RepairEnded {
-                    target,
-                    at_ms,
-                    outcome,
-                    begun: true,
-                    interrupted,
-                },
-                tell,
-            )?;
+            let event = Event::RepairEnded {
+                target,
+                at_ms,
+                outcome,
+                begun: true,
+                interrupted,
+            };
+            let asked = self.feed_numbered(&event, Some(closed), tell);
             self.unheard.extend(asked.of_policies);
         }
         Ok(())
@@ -296,7 +340,7 @@ impl Live {
     /// When something cannot be kept for the next run.
     pub fn finish(&mut self, tell: &mut Listener<'_>) -> anyhow::Result<()> {
         self.preserver.finish(tell);
-        self.written.finish(&self.pipeline, tell)
+        self.written.finish(&self.pipeline)
     }
 
     /// What the next run must know.
@@ -316,7 +360,18 @@ impl Live {
 
     /// Feeds an event, writes down what came of it, and carries out all but the repairs and the
     /// looks that it asks for, which are returned.
-    pub fn feed(&mut self, event: &Event, tell: &mut Listener<'_>) -> anyhow::Result<Asked> {
+    pub fn feed(&mut self, event: &Event, tell: &mut Listener<'_>) -> Asked {
+        self.feed_numbered(event, None, tell)
+    }
+
+    /// The same of an event that stands in the journal until it is heard, by its number there: a command, or the end of
+    /// a repair.
+    fn feed_numbered(
+        &mut self,
+        event: &Event,
+        heard: Option<u64>,
+        tell: &mut Listener<'_>,
+    ) -> Asked {
         let at_ms = event.at_ms();
         let effects = self.pipeline.step(event);
         if let Some(recording) = &mut self.recording
@@ -334,17 +389,9 @@ impl Live {
                 tell(at_ms, Told::Note("decision log", &text));
             }
         }
+        self.keep_step(event, &effects, heard, tell);
         let mut asked = Asked::default();
-        // What a person said comes only once.
-        let mut carry = event.is_of_person();
         for effect in effects {
-            if self.is_new(&effect) {
-                let entry = JournalEntry::Happened {
-                    effect: effect.clone(),
-                };
-                self.written.append(at_ms, entry, tell)?;
-            }
-            carry |= !matches!(effect, Effect::Noticed { .. } | Effect::Decided(_));
             tell(at_ms, Told::Effect(&effect));
             match effect {
                 Effect::Repair(repair) => asked.repairs.push(*repair),
@@ -363,10 +410,33 @@ impl Live {
                 _ => {}
             }
         }
-        if carry {
-            self.written.save_carried(&self.pipeline.carried(), tell);
-        }
-        Ok(asked)
+        asked
+    }
+
+    /// Keeps what came of an event, before any of it is carried out.
+    fn keep_step(
+        &mut self,
+        event: &Event,
+        effects: &[Effect],
+        heard: Option<u64>,
+        tell: &mut Listener<'_>,
+    ) {
+        let at_ms = event.at_ms();
+        let changes =
+            |effect: &Effect| !matches!(effect, Effect::Noticed { .. } | Effect::Decided(_));
+        // What a person said comes only once.
+        let carry = event.is_of_person() || effects.iter().any(changes);
+        let new = effects.iter().filter(|effect| self.is_new(effect));
+        let entry = |effect: &Effect| JournalEntry::Happened {
+            effect: effect.clone(),
+        };
+        let step = Step {
+            entries: new.map(|effect| (at_ms, entry(effect))).collect(),
+            heard,
+            carried: carry.then(|| self.pipeline.carried()),
+            services: None,
+        };
+        self.written.keep(step, tell);
     }
 
     /// Whether an effect belongs into the journal: everything but what repeats or is told elsewhere.
@@ -414,27 +484,48 @@ impl Live {
         }
     }
 
-    /// Runs a repair to its end, in this thread.
+    /// Runs a repair to its end, in this thread, and lets the pipeline hear how it ended.
     ///
     /// # Errors
     /// When the journal cannot be written, or the target is not configured.
     pub fn repair(
-        &self,
+        &mut self,
         approved: &ApprovedRepair,
         tell: &mut Listener<'_>,
-    ) -> anyhow::Result<repair_run::Ended> {
+    ) -> anyhow::Result<(Event, Asked)> {
         let site = self.site(approved)?;
         let place = acts_on(&self.areas(), &self.exe, &site.path, &site.may_end);
         let _turn = site.turn_to_repair();
+        let store = Arc::clone(&self.written.store);
+        let begin = &mut |intent: &Intent| self.may_begin(approved, intent);
         let on_step = &mut |step: &StepReport| tell(step.at_ms, Told::Step(step));
-        Ok(repair_run::run(
-            &self.written.journal,
+        let ended = repair_run::run_begun_by(
+            begin,
+            &store,
             &SqliteRepairs,
             approved,
             &place,
             &now_ms,
             on_step,
-        )?)
+        )?;
+        let (event, closed) = ended_event(approved.target().to_owned(), ended);
+        let asked = self.feed_numbered(&event, closed, tell);
+        Ok((event, asked))
+    }
+
+    /// Writes down that a repair begins, with what must be kept when it does, unless something came to speak against
+    /// it. Where it says no, nothing was done.
+    fn may_begin(&mut self, approved: &ApprovedRepair, intent: &Intent) -> Result<(), String> {
+        let at_ms = now_ms();
+        if let Some(why) = self.pipeline.objection_since(approved, at_ms) {
+            return Err(why);
+        }
+        // From here on its approval is used, and it counts.
+        self.pipeline.begun(approved.target());
+        let begun = self
+            .written
+            .begin_repair(at_ms, intent, self.pipeline.carried());
+        begun.map_err(|error| repair_run::cannot_be_written(&error))
     }
 
     /// Where workers put files.
@@ -463,6 +554,93 @@ impl Live {
             }
         }
     }
+}
+
+/// What was learned to be normal; nothing where it cannot be read any more.
+fn load_baselines(
+    state_dir: &StateDir,
+    tell: &mut Listener<'_>,
+) -> Result<BTreeMap<String, Detector>, StateError> {
+    match state_dir.load_baselines() {
+        // What is normal can be learned anew; the watch must not wait for a person.
+        Err(error @ StateError::Damaged { .. }) => {
+            let aside = state_dir.set_baselines_aside()?;
+            let text = format!("learned anew: {error}; now {}", aside.display());
+            tell(now_ms(), Told::Note("baselines", &text));
+            Ok(BTreeMap::new())
+        }
+        loaded => loaded,
+    }
+}
+
+/// Halts each target that a repair was at work on, as another database knew that is damaged or gone. Says which
+/// repairs these were.
+fn halt_lost(
+    store: &Store,
+    sites: &[Site],
+    carried: &mut Carried,
+    tell: &mut Listener<'_>,
+) -> Vec<String> {
+    let mut halted = Vec::new();
+    for intent in store.lost() {
+        let (repair, id) = (&intent.candidate.id, &intent.repair_id);
+        let mut is_target = false;
+        for site in sites
+            .iter()
+            .filter(|site| is_same_file(&site.path, &intent.path))
+        {
+            is_target = true;
+            let why = format!(
+                "{repair} ({id}) was under way when the state was lost: what it did is not known; look at the \
+                 database, then `dbmedic release {}`",
+                site.name
+            );
+            tell(now_ms(), Told::Note(HALT, &format!("{}: {why}", site.name)));
+            let target = carried.targets.entry(site.name.clone()).or_default();
+            target.guard.halted.get_or_insert(why);
+        }
+        if is_target {
+            halted.push(id.clone());
+        } else {
+            let text = format!(
+                "{repair} of {} ({}) was under way when the state was lost, and is left as it is: this database \
+                 is not a target here",
+                intent.target,
+                intent.path.display()
+            );
+            tell(now_ms(), Told::Note(OPEN_REPAIR, &text));
+        }
+    }
+    halted
+}
+
+/// Halts each target of which an earlier state may have known what nobody knows any more.
+fn halt_unknown(sites: &[Site], carried: &mut Carried, tell: &mut Listener<'_>) {
+    for site in sites {
+        if carried.targets.contains_key(&site.name) {
+            continue;
+        }
+        let why = format!(
+            "the state was begun anew: whether a person, a policy or the guard had stopped repairs is not known; \
+             look at the database, then `dbmedic release {}`",
+            site.name
+        );
+        tell(now_ms(), Told::Note(HALT, &format!("{}: {why}", site.name)));
+        let target = carried.targets.entry(site.name.clone()).or_default();
+        target.guard.halted.get_or_insert(why);
+    }
+}
+
+/// What the pipeline hears of how a repair ended, and the number of that in the journal.
+fn ended_event(target: String, ended: repair_run::Ended) -> (Event, Option<u64>) {
+    let event = Event::RepairEnded {
+        target,
+        at_ms: now_ms(),
+        begun: ended.begun(),
+        outcome: ended.outcome,
+        interrupted: false,
+    };
+    (event, ended.closed)
 }
 
 /// Where a repair of a database acts. Where there can be no copies, the repair says so.

@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{
-    AtFlags, Dir as Names, FileType, Mode, OFlags, fchmod, fstat, openat, renameat, unlinkat,
+    AtFlags, Dir as Names, FileType, Mode, OFlags, Stat, chmodat, fchmod, fstat, openat, renameat,
+    unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -220,6 +221,51 @@ impl OwnDir {
     pub fn rename(&self, from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) -> io::Result<()> {
         let (from, to) = (single(from.as_ref())?, single(to.as_ref())?);
         Ok(renameat(&self.handle, from, &self.handle, to)?)
+    }
+
+    /// Moves what has a name here into another directory on the same disk, under the same name.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be moved.
+    pub fn move_into(&self, name: impl AsRef<OsStr>, other: &Self) -> io::Result<()> {
+        let name = single(name.as_ref())?;
+        Ok(renameat(&self.handle, name, &other.handle, name)?)
+    }
+
+    /// Looks at what has a name here, without opening it: whether it is there, and a regular file that
+    /// only this user and root can change.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn own_file(&self, name: impl AsRef<OsStr>) -> io::Result<Option<Stat>> {
+        let name = single(name.as_ref())?;
+        let about = path_trust::about(&self.handle, name)?;
+        if let Some(about) = &about {
+            let path = self.path_of(name);
+            is_file(about, &path)?;
+            is_ours(about, &path)?;
+        }
+        Ok(about)
+    }
+
+    /// Has a file that is this user's be for this user alone, without opening it.
+    ///
+    /// # Errors
+    /// As [`OwnDir::own_file`], and when its permissions cannot be changed.
+    pub fn make_private(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
+        let name = name.as_ref();
+        let about = self.own_file(name)?;
+        let is_open =
+            |about: &Stat| about.st_uid == geteuid().as_raw() && about.st_mode & 0o7777 != PRIVATE;
+        if about.as_ref().is_some_and(is_open) {
+            chmodat(
+                &self.handle,
+                name,
+                Mode::from_raw_mode(PRIVATE),
+                AtFlags::empty(),
+            )?;
+        }
+        Ok(())
     }
 
     /// Removes a file, or a link itself.

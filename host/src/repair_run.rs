@@ -3,21 +3,18 @@
 //! The intent is on disk before the first effect, each step before it is taken; at start every open entry
 //! is finished or taken back. Nothing here chooses: what is applied was approved by the guard.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::Serialize;
 
 use crate::guard::ApprovedRepair;
-use crate::journal::{Journal, JournalEntry, JournalError, OpenRepair};
 use crate::model::{DataLoss, Outcome, OutcomeResult};
 use crate::repair::{Intent, Proof, Repair, Repairs, Resume, Site};
+use crate::store::{OpenRepair, Store, StoreError};
 
 /// The step under which an undo stands in the journal.
 const UNDO: &str = "undo";
-
-/// Room in the journal that a repair takes before it begins, bytes: for its own entries, which are
-/// some kilobytes, and for what others write meanwhile.
-const ROOM_BYTES: u64 = 256 << 10;
 
 /// Steps of one repair that were begun, and begun again, after which it is no longer finished but
 /// taken back: a step that kills dbmedic each time must not kill it for ever.
@@ -48,32 +45,67 @@ pub type Clock<'a> = dyn Fn() -> u64 + 'a;
 /// Hears of each step.
 pub type OnStep<'a> = dyn FnMut(&StepReport) + 'a;
 
+/// Writes down that a repair begins; says why, where it may not.
+pub type Begin<'a> = dyn FnMut(&Intent) -> Result<(), String> + 'a;
+
 /// How a repair ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ended {
     /// How.
     pub outcome: Outcome,
-    /// Whether its intent was written down: before that nothing is done.
-    pub begun: bool,
+    /// The number of its end in the journal; none where its intent was never written down: then nothing was done.
+    pub closed: Option<u64>,
+}
+
+impl Ended {
+    /// Whether its intent was written down.
+    pub fn begun(&self) -> bool {
+        self.closed.is_some()
+    }
 }
 
 /// Runs an approved repair to its end. Once it has begun nothing stops it half way: a wish to stop
 /// is for the caller to heed before or after.
 ///
 /// # Errors
-/// Only when the journal cannot be written any more once the repair has begun: then nothing further
+/// Only when the store cannot be written any more once the repair has begun: then nothing further
 /// is done, and the next start closes it. Everything else that goes wrong is an outcome.
 pub fn run(
-    journal: &Journal,
+    store: &Store,
     repairs: &dyn Repairs,
     approved: &ApprovedRepair,
     site: &Site,
     clock: &Clock<'_>,
     on_step: &mut OnStep<'_>,
-) -> Result<Ended, JournalError> {
+) -> Result<Ended, StoreError> {
+    let begin = &mut |intent: &Intent| {
+        let begun = store.begin_repair(clock(), intent);
+        begun.map_err(|error| cannot_be_written(&error))
+    };
+    run_begun_by(begin, store, repairs, approved, site, clock, on_step)
+}
+
+/// Why a repair that cannot be written down is not begun: the disk is full, and may have room the next time.
+pub(crate) fn cannot_be_written(error: &dyn fmt::Display) -> String {
+    format!("it cannot be written down: {error}")
+}
+
+/// The same where `begin` writes down that it begins.
+///
+/// # Errors
+/// As for [`run`].
+pub fn run_begun_by(
+    begin: &mut Begin<'_>,
+    store: &Store,
+    repairs: &dyn Repairs,
+    approved: &ApprovedRepair,
+    site: &Site,
+    clock: &Clock<'_>,
+    on_step: &mut OnStep<'_>,
+) -> Result<Ended, StoreError> {
     let begun_ms = clock();
     let mut intent = Intent {
-        repair_id: journal.new_repair_id(),
+        repair_id: store.new_repair_id(),
         target: approved.target().to_owned(),
         // Whoever recovers it may run in another directory.
         path: std::path::absolute(&site.path).unwrap_or_else(|_| site.path.clone()),
@@ -87,27 +119,20 @@ pub fn run(
     match repairs.prepare(&mut intent, site) {
         // From here on it is made of nothing but its intent, as it would be after a crash.
         Ok(mut repair) => {
-            let entry = JournalEntry::RepairIntended(Box::new(intent.clone()));
-            let begun = journal.reserve(ROOM_BYTES);
-            match begun.and_then(|()| journal.append(clock(), &entry)) {
-                Ok(_) => {}
-                Err(error @ JournalError::Unusable { .. }) => return Err(error),
-                // Nothing was begun: the disk is full, and may have room the next time.
-                Err(error) => {
-                    let reason = format!("it cannot be written down: {error}");
-                    return Ok(not_begun(&intent, begun_ms, clock(), reason));
-                }
+            if let Err(reason) = begin(&intent) {
+                return Ok(not_begun(&intent, begun_ms, clock(), reason));
             }
             let run = Run {
-                journal,
+                store,
                 intent: &intent,
                 clock,
                 begun_ms,
+                interrupted: Cell::new(false),
             };
-            let outcome = run.finish(&mut *repair, Vec::new(), 0, on_step)?;
+            let (outcome, seq) = run.finish(&mut *repair, Vec::new(), 0, on_step)?;
             Ok(Ended {
                 outcome,
-                begun: true,
+                closed: Some(seq),
             })
         }
         Err(error) => Ok(not_begun(&intent, begun_ms, clock(), error.to_string())),
@@ -129,7 +154,7 @@ pub fn withdrawn(approved: &ApprovedRepair, reason: String) -> Ended {
             loss: DataLoss::NONE,
             notes: Vec::new(),
         },
-        begun: false,
+        closed: None,
     }
 }
 
@@ -137,7 +162,7 @@ fn not_begun(intent: &Intent, begun_ms: u64, ended_ms: u64, reason: String) -> E
     let refused = OutcomeResult::Refused;
     Ended {
         outcome: outcome(intent, begun_ms, ended_ms, refused, reason, None),
-        begun: false,
+        closed: None,
     }
 }
 
@@ -160,6 +185,8 @@ pub struct RecoveredRepair {
     /// Whether it was taken back only because the process was interrupted: that is no failure of
     /// the repair.
     pub interrupted: bool,
+    /// The number of its end in the journal.
+    pub closed: u64,
 }
 
 /// Finishes, or takes back, each repair that an earlier run left open. `site_of` says where it acts;
@@ -167,16 +194,16 @@ pub struct RecoveredRepair {
 /// point and run again.
 ///
 /// # Errors
-/// When the journal cannot be written.
+/// When the store cannot be read or written.
 pub fn recover(
-    journal: &Journal,
+    store: &Store,
     repairs: &dyn Repairs,
     site_of: &dyn Fn(&Intent) -> Option<Site>,
     clock: &Clock<'_>,
     on_step: &mut OnStep<'_>,
-) -> Result<Recovered, JournalError> {
+) -> Result<Recovered, StoreError> {
     let mut recovered = Recovered::default();
-    for OpenRepair { intent, steps } in journal.open_repairs() {
+    for OpenRepair { intent, steps } in store.open_repairs()? {
         // The number names a directory of copies: nothing else may stand there.
         let site = site_of(&intent).filter(|_| is_repair_id(&intent.repair_id));
         let Some(site) = site else {
@@ -184,22 +211,24 @@ pub fn recover(
             continue;
         };
         let run = Run {
-            journal,
+            store,
             intent: &intent,
             clock,
             begun_ms: clock(),
+            interrupted: Cell::new(false),
         };
-        let (outcome, interrupted) = run.resume(repairs, &site, steps, on_step)?;
+        let (outcome, closed) = run.resume(repairs, &site, steps, on_step)?;
         recovered.ended.push(RecoveredRepair {
             target: intent.target.clone(),
-            interrupted: interrupted && outcome.outcome_result == OutcomeResult::RolledBack,
+            interrupted: run.is_interrupted(&outcome),
             outcome,
+            closed,
         });
     }
     Ok(recovered)
 }
 
-/// Whether an identifier is one that [`Journal::new_repair_id`] gives.
+/// Whether an identifier is one that [`Store::new_repair_id`] gives.
 fn is_repair_id(id: &str) -> bool {
     let number = id.strip_prefix("R-");
     number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
@@ -207,56 +236,63 @@ fn is_repair_id(id: &str) -> bool {
 
 /// One repair under way.
 struct Run<'a> {
-    journal: &'a Journal,
+    store: &'a Store,
     intent: &'a Intent,
     clock: &'a Clock<'a>,
     begun_ms: u64,
+    /// Whether, if it is taken back, the interruption alone is why.
+    interrupted: Cell<bool>,
 }
 
+/// How a repair ended, and the number of that in the journal.
+type Closed = (Outcome, u64);
+
 impl Run<'_> {
-    /// Brings an interrupted repair to its end. Says also whether, if it was taken back, the
-    /// interruption alone was why.
+    /// Whether it was taken back only because dbmedic was interrupted in it.
+    fn is_interrupted(&self, outcome: &Outcome) -> bool {
+        self.interrupted.get() && outcome.outcome_result == OutcomeResult::RolledBack
+    }
+
+    /// Brings an interrupted repair to its end.
     fn resume(
         &self,
         repairs: &dyn Repairs,
         site: &Site,
         begun: Vec<String>,
         on_step: &mut OnStep<'_>,
-    ) -> Result<(Outcome, bool), JournalError> {
+    ) -> Result<Closed, StoreError> {
         let mut repair = match repairs.resumed(self.intent, site) {
             Ok(repair) => repair,
             Err(error) => {
-                let outcome = self.close(OutcomeResult::Failed, error.to_string(), None)?;
-                return Ok((outcome, false));
+                return self.close(OutcomeResult::Failed, error.to_string(), None);
             }
         };
         let repair = &mut *repair;
         let Some(last) = begun.last().cloned() else {
             let reason = "interrupted before its first step: nothing was done".to_owned();
-            let outcome = self.close(OutcomeResult::RolledBack, reason, None)?;
-            return Ok((outcome, true));
+            self.interrupted.set(true);
+            return self.close(OutcomeResult::RolledBack, reason, None);
         };
         if begun.iter().any(|step| step == UNDO) {
             // Why it was being undone stands in the journal of the run that began it.
-            let outcome = self.take_back(repair, &begun, "interrupted while undoing", on_step)?;
-            return Ok((outcome, false));
+            return self.take_back(repair, &begun, "interrupted while undoing", on_step);
         }
         if begun.len() > INTERRUPTIONS {
             let reason = format!("interrupted in step {last} again and again");
-            let outcome = self.take_back(repair, &begun, &reason, on_step)?;
-            return Ok((outcome, false));
+            return self.take_back(repair, &begun, &reason, on_step);
         }
         let reached = self.intent.plan.iter().position(|s| s.name == last);
         // The last step may have come to its end before the process did.
         let is_last = reached.is_some_and(|at| at + 1 == self.intent.plan.len());
         if is_last && let Ok(proof) = repair.verify() {
-            return Ok((self.proven(&proof, on_step)?, false));
+            return self.proven(&proof, on_step);
         }
         if let (Resume::Finish, Some(at)) = (repair.resume(&last), reached) {
-            return Ok((self.finish(repair, begun, at, on_step)?, false));
+            return self.finish(repair, begun, at, on_step);
         }
         let why = format!("interrupted in step {last}");
-        Ok((self.take_back(repair, &begun, &why, on_step)?, true))
+        self.interrupted.set(true);
+        self.take_back(repair, &begun, &why, on_step)
     }
 
     /// Takes the steps from the given one on, verifies, and closes.
@@ -266,7 +302,7 @@ impl Run<'_> {
         mut begun: Vec<String>,
         from: usize,
         on_step: &mut OnStep<'_>,
-    ) -> Result<Outcome, JournalError> {
+    ) -> Result<Closed, StoreError> {
         let resumed = !begun.is_empty();
         for step in &self.intent.plan[from..] {
             self.begin(&step.name, &step.what, on_step)?;
@@ -292,7 +328,7 @@ impl Run<'_> {
         }
     }
 
-    fn proven(&self, proof: &Proof, on_step: &mut OnStep<'_>) -> Result<Outcome, JournalError> {
+    fn proven(&self, proof: &Proof, on_step: &mut OnStep<'_>) -> Result<Closed, StoreError> {
         let text = proof.to_string();
         self.tell("verify", &text, on_step);
         let notes = proof.notes();
@@ -305,7 +341,7 @@ impl Run<'_> {
         begun: &[String],
         why: &str,
         on_step: &mut OnStep<'_>,
-    ) -> Result<Outcome, JournalError> {
+    ) -> Result<Closed, StoreError> {
         self.begin(UNDO, why, on_step)?;
         let notes = vec![format!("steps that were begun: {}", begun.join(", "))];
         let (result, reason) = match repair.undo(begun) {
@@ -316,13 +352,8 @@ impl Run<'_> {
     }
 
     /// Writes down that a step begins, before it does.
-    fn begin(&self, step: &str, what: &str, on_step: &mut OnStep<'_>) -> Result<(), JournalError> {
-        let entry = JournalEntry::RepairStep {
-            repair_id: self.intent.repair_id.clone(),
-            incident: self.intent.finding.incident.clone(),
-            step: step.to_owned(),
-        };
-        self.journal.append((self.clock)(), &entry)?;
+    fn begin(&self, step: &str, what: &str, on_step: &mut OnStep<'_>) -> Result<(), StoreError> {
+        self.store.begin_step((self.clock)(), self.intent, step)?;
         self.tell(step, what, on_step);
         Ok(())
     }
@@ -341,7 +372,7 @@ impl Run<'_> {
         result: OutcomeResult,
         reason: String,
         loss: Option<DataLoss>,
-    ) -> Result<Outcome, JournalError> {
+    ) -> Result<Closed, StoreError> {
         self.close_with(result, reason, loss, Vec::new())
     }
 
@@ -351,16 +382,15 @@ impl Run<'_> {
         reason: String,
         loss: Option<DataLoss>,
         notes: Vec<String>,
-    ) -> Result<Outcome, JournalError> {
+    ) -> Result<Closed, StoreError> {
         let now_ms = (self.clock)();
         let ended = outcome(self.intent, self.begun_ms, now_ms, result, reason, loss);
         let outcome = Outcome { notes, ..ended };
-        let entry = JournalEntry::RepairClosed {
-            repair_id: self.intent.repair_id.clone(),
-            outcome: outcome.clone(),
-        };
-        self.journal.append(now_ms, &entry)?;
-        Ok(outcome)
+        let interrupted = self.is_interrupted(&outcome);
+        let seq = self
+            .store
+            .close_repair(now_ms, self.intent, &outcome, interrupted)?;
+        Ok((outcome, seq))
     }
 }
 

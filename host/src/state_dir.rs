@@ -1,8 +1,7 @@
-//! dbmedic's own state on disk: what is carried from run to run, what people said, copies.
+//! dbmedic's own directory: the files in it that are no part of the state in `state.db`, each written whole or
+//! not at all.
 //!
-//! Never beside the patient's files under their names; each file is written whole or not at all.
-
-mod inbox;
+//! Never beside the patient's files under their names.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,16 +10,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::clock::{TimeMark, now_ms};
 use crate::detect::Detector;
 use crate::digest::hex;
 use crate::health::{CheckReport, Health};
 use crate::operations::Learned;
 use crate::own_dir::OwnDir;
 use crate::path_trust::TrustError;
-use crate::pipeline::Carried;
-
-pub use inbox::Waiting;
 
 /// The version of the files in here, but for those of what was learned.
 const VERSION: u32 = 1;
@@ -31,9 +26,6 @@ struct LearnedFile {
     word: &'static str,
     version: u32,
 }
-
-/// The file of what is carried from run to run.
-const CARRIED: &str = "carried.json";
 
 const BASELINES: LearnedFile = LearnedFile {
     name: "baselines.bin",
@@ -52,7 +44,7 @@ const LARGEST_BYTES: u64 = 1 << 30;
 /// Directories in the state directory. What stands under their names is checked at the start, so
 /// that what is made in them later lies where it seems to.
 const PARTS: [&str; 8] = [
-    "inbox",
+    "intents",
     "snapshots",
     "preserved",
     "decisions",
@@ -95,30 +87,6 @@ struct Versioned<T> {
     content: T,
 }
 
-/// What `carried.json` holds.
-#[derive(Serialize, Deserialize)]
-struct CarriedFile<T> {
-    /// When it was written; missing in what older versions wrote.
-    #[serde(default)]
-    written: Option<TimeMark>,
-    /// The last command of the journal that is in it; missing in what older versions wrote.
-    #[serde(default)]
-    commands_done: Option<u64>,
-    #[serde(flatten)]
-    carried: T,
-}
-
-/// What an earlier run carried over.
-#[derive(Debug, Clone, Default)]
-pub struct CarriedOver {
-    /// Its times are as long ago as they are in truth, also where the wall clock was set since.
-    pub carried: Carried,
-    /// By how much they were moved for that, milliseconds.
-    pub moved_ms: i64,
-    /// The last command of the journal that is in it, by its number there; none where that is not known.
-    pub commands_done: Option<u64>,
-}
-
 /// The file of what others may know of a run.
 const HEALTH: &str = "health.json";
 
@@ -140,7 +108,6 @@ pub struct HealthOfTargets {
 pub struct StateDir {
     root: PathBuf,
     own: OwnDir,
-    inbox: OwnDir,
 }
 
 impl StateDir {
@@ -154,11 +121,9 @@ impl StateDir {
         for part in PARTS {
             own.dir_if_there(part)?;
         }
-        let inbox = own.dir("inbox")?;
         Ok(Self {
             root: root.to_owned(),
             own,
-            inbox,
         })
     }
 
@@ -175,16 +140,7 @@ impl StateDir {
         self.own.is_in_place().map_err(io(self.own.path()))
     }
 
-    /// The same of it and of the directory for what people say.
-    ///
-    /// # Errors
-    /// As for [`Self::is_in_place`].
-    pub fn is_whole(&self) -> Result<(), StateError> {
-        self.is_in_place()?;
-        self.inbox.is_in_place().map_err(io(self.inbox.path()))
-    }
-
-    /// Removes what a killed process left half written. Only for whoever has the journal: nobody
+    /// Removes what a killed process left half written. Only for whoever has the store: nobody
     /// else writes then.
     ///
     /// # Errors
@@ -207,38 +163,6 @@ impl StateDir {
     /// Where every decision is written down, unless the configuration says otherwise.
     pub fn decisions(&self) -> PathBuf {
         self.root.join("decisions")
-    }
-
-    /// What the last run carried over; the beginning when there was none.
-    ///
-    /// # Errors
-    /// When the file cannot be read, or is damaged or of another version.
-    pub fn load_carried(&self) -> Result<CarriedOver, StateError> {
-        carried_in(&self.root, &self.own)
-    }
-
-    /// The same of a state directory in which nothing is to be made.
-    ///
-    /// # Errors
-    /// As for [`Self::load_carried`].
-    pub fn read_carried(root: &Path) -> Result<CarriedOver, StateError> {
-        carried_in(root, &OwnDir::existing(root)?)
-    }
-
-    /// Writes what the next run must know. `commands_done` is the number of the last command of the
-    /// journal that is in it.
-    pub fn save_carried(&self, carried: &Carried, commands_done: u64) -> Result<(), StateError> {
-        self.write_whole(
-            CARRIED,
-            &Versioned {
-                v: VERSION,
-                content: CarriedFile {
-                    written: Some(TimeMark::now()),
-                    commands_done: Some(commands_done),
-                    carried,
-                },
-            },
-        )
     }
 
     /// What earlier runs learned to be normal, by target; nothing when there was none.
@@ -371,23 +295,6 @@ impl StateDir {
     }
 }
 
-fn carried_in(root: &Path, own: &OwnDir) -> Result<CarriedOver, StateError> {
-    let path = root.join(CARRIED);
-    let file: CarriedFile<Carried> = match own.read(CARRIED, LARGEST_BYTES) {
-        Ok(Some(bytes)) => parse(&path, &bytes)?,
-        Ok(None) => return Ok(CarriedOver::default()),
-        Err(source) => return Err(StateError::Io { path, source }),
-    };
-    let mut carried = file.carried;
-    let moved_ms = file.written.map_or(0, |mark| mark.offset_ms());
-    carried.move_times(moved_ms, now_ms());
-    Ok(CarriedOver {
-        carried,
-        moved_ms,
-        commands_done: file.commands_done,
-    })
-}
-
 fn has_extension(name: &str, extension: &str) -> bool {
     Path::new(name).extension().is_some_and(|e| e == extension)
 }
@@ -398,22 +305,6 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> StateError {
         path: path.clone(),
         source,
     }
-}
-
-fn parse<T: for<'de> Deserialize<'de>>(path: &Path, bytes: &[u8]) -> Result<T, StateError> {
-    let damaged = |what| StateError::Damaged {
-        path: path.to_owned(),
-        what,
-    };
-    let file: Versioned<T> =
-        serde_json::from_slice(bytes).map_err(|e| damaged(format!("not readable: {e}")))?;
-    if file.v != VERSION {
-        return Err(damaged(format!(
-            "version {}, this dbmedic reads {VERSION}",
-            file.v
-        )));
-    }
-    Ok(file.content)
 }
 
 #[cfg(test)]

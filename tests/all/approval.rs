@@ -196,6 +196,31 @@ fn an_approval_is_used_once() {
     assert!(done(&pipeline.step(&approved(&first, 2_500))).is_some());
 }
 
+/// Whatever ends a run, a repair that was approved and has not begun is neither forgotten nor made twice.
+#[test]
+fn an_approval_holds_in_the_next_run_until_its_repair_begins() {
+    for begins in [false, true] {
+        let mut before = pipeline();
+        before.step(&look(0, &[7]));
+        let first = waits(&before.step(&look(1_100, &[7]))).unwrap();
+        assert!(done(&before.step(&approved(&first, 1_200))).is_some());
+        if begins {
+            before.begun("shop");
+        }
+        let carried = before.carried();
+        assert_eq!(
+            carried.targets["shop"].guard.past.len(),
+            usize::from(begins),
+            "what has not begun does not count"
+        );
+        let mut after = resumed(&carried);
+        after.step(&look(2_000, &[7]));
+        let effects = after.step(&look(3_100, &[7]));
+        assert_eq!(done(&effects).is_some(), !begins);
+        assert_eq!(waits(&effects).is_some(), begins);
+    }
+}
+
 #[test]
 fn an_approval_falls_away_with_its_incident() {
     let mut pipeline = pipeline();

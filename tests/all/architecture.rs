@@ -70,10 +70,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "regular_file",
         ],
     ),
+    ("command", &["clock", "model", "pipeline"]),
     (
         "gate",
         &[
             "clock",
+            "command",
             "digest",
             "model",
             "own_dir",
@@ -126,12 +128,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "row_values",
         &["digest", "own_dir", "path_trust", "sqlite_state"],
     ),
-    ("command", &["clock", "model", "pipeline"]),
     (
         "state_dir",
         &[
-            "clock",
-            "command",
             "detect",
             "digest",
             "health",
@@ -139,13 +138,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "operations",
             "own_dir",
             "path_trust",
-            "pipeline",
             "row_values",
         ],
     ),
     (
-        "journal",
+        "store",
         &[
+            "clock",
             "command",
             "digest",
             "escape",
@@ -157,7 +156,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "repair",
         ],
     ),
-    ("repair_run", &["guard", "journal", "model", "repair"]),
+    ("repair_run", &["guard", "model", "repair", "store"]),
     (
         "sqlite",
         &[
@@ -192,12 +191,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "calendar",
             "clock",
+            "command",
             "constraint",
             "decision_log",
+            "detect",
             "gate",
             "guard",
             "health",
-            "journal",
             "pipeline",
             "policy",
             "recording",
@@ -206,6 +206,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "signature_dir",
             "sqlite",
             "state_dir",
+            "store",
             "watch",
         ],
     ),
@@ -219,7 +220,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "diagnose",
             "gate",
             "guard",
-            "journal",
             "live",
             "model",
             "pipeline",
@@ -230,6 +230,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "signature",
             "signature_dir",
             "state_dir",
+            "store",
             "watch",
         ],
     ),
@@ -249,7 +250,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "pipeline",
             "repair_run",
             "report",
-            "state_dir",
         ],
     ),
     ("replay", &["pipeline", "policy", "recording"]),
@@ -270,7 +270,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "gate",
             "guard",
             "health",
-            "journal",
             "live",
             "logging",
             "model",
@@ -293,6 +292,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "sqlite",
             "sqlite_state",
             "state_dir",
+            "store",
             "table",
             "watch",
         ],
@@ -479,6 +479,16 @@ fn the_pure_stages_read_no_clock() {
                 assert!(!text.contains(clock), "{}: {clock}", path.display());
             }
         }
+    }
+}
+
+/// The process that watches opens no database under care: workers do. The one that it opens itself is its state.
+#[test]
+fn only_the_store_opens_a_database_in_the_main_process() {
+    for (module, path, text) in sources() {
+        // The demo's own workload and its proofs run in processes of their own.
+        let may = ["store", "sqlite", "demo"].contains(&module.as_str());
+        assert!(may || !text.contains("rusqlite::"), "{}", path.display());
     }
 }
 

@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use rusqlite::Connection;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::common::{data, dbmedic, resting_shop, run, talk};
@@ -287,7 +288,20 @@ fn a_damaged_state_directory() {
         2,
         "carried.json",
     );
-    assert_eq!(std::fs::read_to_string(carried).unwrap(), "{");
+    assert_eq!(std::fs::read_to_string(&carried).unwrap(), "{");
+    std::fs::remove_file(&carried).unwrap();
+    fails(
+        &["incidents", "--state-dir", state_dir, "--open"],
+        0,
+        "no incidents",
+    );
+    let newer = Connection::open(state.join("state.db")).unwrap();
+    newer.pragma_update(None, "user_version", 99).unwrap();
+    newer.close().unwrap();
+    for command in [&["repair", target, "--apply"][..], &["incidents"]] {
+        let with = [command, &["--state-dir", state_dir]].concat();
+        fails(&with, 2, "state.db: a newer dbmedic made it");
+    }
     let file = write(dir.path(), "file", "");
     fails(
         &["repair", target, "--apply", "--state-dir", &file],

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use sha2::{Digest as _, Sha256};
 
 /// The dbmedic binary of the profile that the tests were built with.
 pub(crate) fn dbmedic() -> &'static Path {
@@ -222,4 +223,39 @@ pub(crate) fn packed(verdict: &dbmedic::model::Verdict) -> Vec<u8> {
     );
     let rest = (verbosity, alerts, reasons, suggestions, memory);
     postcard::to_allocvec(&(first, rest)).unwrap()
+}
+
+/// Changes a record of a state that nobody has open: of the table `carried` or `services`, by its key.
+pub(crate) fn edit_state(
+    state: &Path,
+    table: &str,
+    key: &str,
+    change: impl FnOnce(&mut serde_json::Value),
+) {
+    let db = Connection::open(state.join("state.db")).unwrap();
+    let named = if table == "carried" {
+        "target"
+    } else {
+        "policy"
+    };
+    let select = format!("SELECT json FROM {table} WHERE {named} = ?1");
+    let json: String = db.query_row(&select, [key], |row| row.get(0)).unwrap();
+    let mut record = serde_json::from_str(&json).unwrap();
+    change(&mut record);
+    let json = record.to_string();
+    let sum = Sha256::digest([key.as_bytes(), &[0], json.as_bytes()].concat());
+    let sum = &dbmedic::digest::hex(&sum)[..16];
+    let update = format!("UPDATE {table} SET json = ?2, sum = ?3 WHERE {named} = ?1");
+    assert_eq!(db.execute(&update, (key, json, sum)), Ok(1));
+    db.close().unwrap();
+}
+
+/// The journal of a state as lines of JSON.
+pub(crate) fn journal(state: &Path) -> String {
+    let entries = dbmedic::store::Reader::open(state).unwrap().unwrap();
+    let entries = entries.entries(None).unwrap();
+    let lines = entries
+        .iter()
+        .map(|line| serde_json::to_string(line).unwrap());
+    lines.collect::<Vec<_>>().join("\n")
 }

@@ -10,6 +10,7 @@ use dbmedic::gate::{
 };
 use dbmedic::model::{Setting, Value};
 use dbmedic::signing::{self, Comment, NewKeys, Password, TrustedKey};
+use dbmedic::store::Reader;
 
 use crate::common::wait_for;
 use crate::ward::{Ward, WardOptions, component, hostile, signed, trusted};
@@ -446,7 +447,8 @@ fn the_socket_is_for_its_owner_and_speaks_versions() {
     }
     ward.stop();
     assert!(!socket.exists(), "it goes with dbmedic");
-    let at_rest = dbmedic::gate::at_rest(&home.path().join("state")).unwrap();
+    let kept = Reader::open(&home.path().join("state")).unwrap().unwrap();
+    let at_rest = dbmedic::gate::at_rest(&kept.services().unwrap());
     assert_eq!(at_rest.len(), 1);
     assert!(!at_rest[0].running);
 }

@@ -123,6 +123,9 @@ mod rules;
 /// Policies that attack their host, and files that are no policies.
 mod sandbox;
 
+/// The state on disk: taken over from the version before, damaged, lost.
+mod state;
+
 /// A thousand swaps under load, with bad candidates among them.
 mod swaps;
 

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::common::{data, dbmedic, resting_shop, run, talk, wait_for};
+use crate::common::{data, dbmedic, edit_state, journal, resting_shop, run, talk, wait_for};
 use crate::ward::component;
 
 /// A home with a key pair, a healthy database and a configuration that trusts the key.
@@ -206,7 +206,7 @@ fn a_running_dbmedic_swaps_tells_and_comes_up_again_and_its_recording_replays() 
     );
 
     // Each step stands in the journal.
-    let journal = fs::read_to_string(home.path("state/journal.jsonl")).unwrap();
+    let journal = journal(&home.path("state"));
     for step in [
         "signature",
         "contract",
@@ -249,18 +249,12 @@ fn a_gate_that_was_killed_before_it_heard_of_a_proof_hears_of_it_at_the_next_sta
     let home = swapped_and_stopped();
     assert_eq!(home.status()["on_probation"], true);
     // What is carried is on disk before the gate writes its own.
-    let path = home.path("state/carried.json");
-    let mut carried: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    let breakers = carried["breakers"]["default"].as_object_mut().unwrap();
-    let record = breakers.values_mut().next().unwrap();
-    assert!(
-        record
-            .as_object_mut()
-            .unwrap()
-            .remove("probation")
-            .is_some()
-    );
-    fs::write(&path, carried.to_string()).unwrap();
+    edit_state(&home.path("state"), "carried", "", |carried| {
+        let breakers = carried["breakers"]["default"].as_object_mut().unwrap();
+        let record = breakers.values_mut().next().unwrap();
+        let record = record.as_object_mut().unwrap();
+        assert!(record.remove("probation").is_some());
+    });
     let running = Running::start(&home, &[]);
     wait_for("the end of the probation", || {
         (home.status()["on_probation"] == false).then_some(())
@@ -272,14 +266,13 @@ fn a_gate_that_was_killed_before_it_heard_of_a_proof_hears_of_it_at_the_next_sta
 fn a_gate_that_was_killed_before_it_heard_of_a_failure_hears_of_it_at_the_next_start() {
     let home = swapped_and_stopped();
     let digest = home.status()["present"]["digest"].clone();
-    let path = home.path("state/carried.json");
-    let mut carried: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     let open = serde_json::json!({
         "state": { "open": { "until_ms": u64::MAX / 2 } },
         "latest": [], "in_a_row": 0, "good": 0, "trips": 1,
     });
-    carried["breakers"]["default"][digest.as_str().unwrap()] = open;
-    fs::write(&path, carried.to_string()).unwrap();
+    edit_state(&home.path("state"), "carried", "", |carried| {
+        carried["breakers"]["default"][digest.as_str().unwrap()] = open;
+    });
     let running = Running::start(&home, &[]);
     home.until_in_service("0.1.0");
     let status = home.status();
@@ -293,19 +286,13 @@ fn a_gate_that_was_killed_before_it_heard_that_a_policy_answers_again_hears_of_i
     let home = Home::new("");
     Running::start(&home, &[]).stop();
     let digest = home.status()["present"]["digest"].clone();
-    let edit = |file: &str, change: &dyn Fn(&mut Value)| {
-        let path = home.path(file);
-        let mut value: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        change(&mut value);
-        fs::write(&path, value.to_string()).unwrap();
-    };
-    edit("state/policies/service.json", &|value| {
-        let service = &mut value["policies"]["default"];
+    let state = home.path("state");
+    edit_state(&state, "services", "default", |service| {
         service["out_of_service"] = serde_json::json!({
             "policy": service["present"].clone(), "since_ms": 1, "until_ms": 2, "reason": "it failed",
         });
     });
-    edit("state/carried.json", &|value| {
+    edit_state(&state, "carried", "", |value| {
         value["breakers"]["default"][digest.as_str().unwrap()] = serde_json::json!({
             "state": "closed", "latest": [], "in_a_row": 0, "good": 1, "trips": 1,
         });
@@ -394,7 +381,7 @@ fn a_policy_out_of_service_is_told_by_status_journal_and_report() {
     let told = fs::read_to_string(told).unwrap();
     let line = "default: attack 0.1.0 is out of service for 60.00 s: 3 decisions in a row failed";
     assert_eq!(told.matches(line).count(), 1, "{told}");
-    let journal = fs::read_to_string(home.path("state/journal.jsonl")).unwrap();
+    let journal = journal(&home.path("state"));
     for once in ["\"policy_service\"", "\"out_of_service\""] {
         assert_eq!(journal.matches(once).count(), 1, "{journal}");
     }

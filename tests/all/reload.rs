@@ -1,9 +1,10 @@
 //! What changes while dbmedic runs: its configuration, and the state directory under it.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 
+use dbmedic::store::{JournalEntry, Reader};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -23,15 +24,19 @@ impl Ward {
         resting_shop(&home.path().join("stock.db"));
         let config = configuration(mode, &["shop"]);
         fs::write(home.path().join("dbmedic.toml"), config).unwrap();
-        let watcher = Command::new(dbmedic())
-            .args(["run", "-c"])
-            .arg(home.path().join("dbmedic.toml"))
-            .stderr(File::create(home.path().join("log")).unwrap())
-            .spawn()
-            .unwrap();
+        let watcher = Self::watcher(home.path());
         let ward = Self { home, watcher };
         ward.until_watched(&["shop"]);
         ward
+    }
+
+    fn watcher(home: &Path) -> Child {
+        Command::new(dbmedic())
+            .args(["run", "-c"])
+            .arg(home.join("dbmedic.toml"))
+            .stderr(File::create(home.join("log")).unwrap())
+            .spawn()
+            .unwrap()
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -200,9 +205,12 @@ fn a_state_directory_that_vanishes_is_made_again() {
     fs::rename(ward.path("state"), ward.path("gone")).unwrap();
     ward.until_logged("was made again");
     // The incident is the same one, and is healed as if nothing had been.
-    let carried = fs::read_to_string(ward.path("state/carried.json")).unwrap();
-    assert!(carried.contains("INC-1"), "{carried}");
     let state = ward.path("state");
+    wait_for("the incident to be known there", || {
+        let carried = Reader::open(&state).ok()??.carried().ok()?.carried;
+        let incidents = &carried.targets.get("shop")?.incidents;
+        (incidents.first()?.finding.incident == "INC-1").then_some(())
+    });
     let approve = || {
         let state = state.to_str().unwrap();
         let approved = run(&["approve", "INC-1", "--state-dir", state]);
@@ -212,6 +220,29 @@ fn a_state_directory_that_vanishes_is_made_again() {
     ward.until_logged("verified");
     assert_eq!(integrity(&ward.path("shop.db")), "ok");
     ward.stop();
+}
+
+/// What a person was told is written down comes to pass once, whatever ends the run in between.
+#[test]
+fn an_approval_outlasts_what_ends_the_run() {
+    for signal in [Signal::KILL, Signal::TERM] {
+        let mut ward = Ward::open("approve");
+        damage_index(&ward.path("shop.db"));
+        ward.until_logged("waits for a person");
+        let state = ward.path("state");
+        let approved = run(&["approve", "INC-1", "--state-dir", state.to_str().unwrap()]);
+        assert!(approved.status.success(), "{}", talk(&approved));
+        ward.signal(signal);
+        ward.watcher.wait().unwrap();
+        ward.watcher = Ward::watcher(ward.home.path());
+        let begun = || {
+            let entries = Reader::open(&state).ok()??.entries(None).ok()?;
+            let is_begun = |entry: &JournalEntry| matches!(entry, JournalEntry::RepairIntended(_));
+            let begun = entries.iter().filter(|line| is_begun(&line.entry)).count();
+            (begun > 0).then_some(begun)
+        };
+        assert_eq!(wait_for("the repair to begin", begun), 1, "{signal:?}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use dbmedic::journal::Journal;
+use dbmedic::store::Store;
 use rustix::process::geteuid;
 
 use crate::common::{contents, damage_log, data, dbmedic, resting_shop, run, talk};
@@ -37,10 +37,10 @@ fn repair(path: &Path, state: &Path, more: &[&str]) -> Output {
 fn cut_short(dir: &Path) -> (PathBuf, PathBuf) {
     let (path, state) = (dir.join("shop.db"), dir.join("state"));
     damage_log(&path, 0.98);
-    for entry in 1.. {
-        let killed = repair(&path, &state, &["--kill-after", &entry.to_string()]);
+    for write in 1.. {
+        let killed = repair(&path, &state, &["--kill-after", &write.to_string()]);
         assert_eq!(killed.status.signal(), Some(9), "{}", talk(&killed));
-        let open = Journal::open(&state).unwrap().open_repairs();
+        let open = Store::open(&state).unwrap().open_repairs().unwrap();
         // In a step that puts bytes of its own into the database's files.
         if open.iter().any(|repair| repair.steps.len() > 2) {
             break;
@@ -220,7 +220,15 @@ fn what_others_could_have_put_there_is_refused_with_what_mends_it() {
     let outside = dir.path().join("outside.json");
     fs::create_dir(&state).unwrap();
     fs::set_permissions(&state, Permissions::from_mode(0o755)).unwrap();
-    for name in ["journal.jsonl", "carried.json", "baselines.bin"] {
+    for name in [
+        "state.lock",
+        "state.db",
+        "state.db-wal",
+        "state.db-shm",
+        "journal.jsonl",
+        "carried.json",
+        "baselines.bin",
+    ] {
         fs::write(&outside, "{}").unwrap();
         symlink(&outside, state.join(name)).unwrap();
         refused(&state, &[name, "is not a regular file"]);
@@ -271,7 +279,7 @@ fn with_an_empty_var_lib() -> Option<[&'static str; 5]> {
         "-m",
         "sh",
         "-c",
-        "mount -t tmpfs none /var/lib && \"$@\" && cd /var/lib && find . -path '*/journal.jsonl'",
+        "mount -t tmpfs none /var/lib && \"$@\" && cd /var/lib && find . -path '*/state.db'",
     ];
     let tried = Command::new(shell[0])
         .args(&shell[1..])
@@ -321,7 +329,7 @@ fn root_keeps_nothing_in_the_current_directory() {
         let kept = kept.lines().last().unwrap();
         let (dir, file) = kept.rsplit_once('/').unwrap();
         assert!(dir.starts_with("./dbmedic/repairs/shop-"), "{kept}");
-        assert_eq!(file, "journal.jsonl");
+        assert_eq!(file, "state.db");
         let named = dir.trim_start_matches('.');
         assert!(said.contains(&format!("kept in /var/lib{named}")), "{said}");
     }
@@ -340,7 +348,7 @@ fn root_keeps_nothing_in_the_current_directory() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", talk(&output));
-    assert!(dir.path().join("dbmedic-state/journal.jsonl").exists());
+    assert!(dir.path().join("dbmedic-state/state.db").exists());
 }
 
 #[test]

@@ -10,15 +10,16 @@ use std::time::Duration;
 
 use dbmedic::diagnose::DiagnoseOptions;
 use dbmedic::gate::{
-    self, Gate, GateSettings, Order, Plan, PolicyReport, Reply, Request, Source, SwapOrder, Trust,
-    Workshop,
+    self, Gate, GateRecord, GateSettings, Order, Plan, PolicyReport, Reply, Request, Service,
+    Source, SwapOrder, Trust, Workshop,
 };
 use dbmedic::guard::{GuardLimits, Mode};
 use dbmedic::model::Setting;
-use dbmedic::pipeline::{Carried, Event, Made, Pipeline, PipelineOptions, TargetOptions};
+use dbmedic::pipeline::{Event, Made, Pipeline, PipelineOptions, TargetOptions};
 use dbmedic::policy::{CacheLimits, CompiledCache, Limits, Runtime};
 use dbmedic::signing::{self, Comment, NewKeys, TrustedKey};
 use dbmedic::source::{Observation, Sample, State};
+use dbmedic::store::Store;
 
 use crate::common::wait_for;
 
@@ -162,7 +163,7 @@ pub(crate) struct Ward {
     options: WardOptions,
     stop: Arc<AtomicBool>,
     events: Arc<AtomicU64>,
-    thread: JoinHandle<(Vec<Answer>, Carried)>,
+    thread: JoinHandle<Vec<Answer>>,
     /// A sample that every target is to be seen with next.
     sample: Arc<Mutex<Option<Sample>>>,
     /// The digests in service as the pipeline has them.
@@ -190,9 +191,9 @@ impl Ward {
             None => Arc::clone(&own),
         };
         let plans = plans(&options, &own, &named);
-        let gate = Gate::open(&state, DEFAULT, plans).unwrap();
+        let (store, gate) = opened(&state, plans);
         let policies = gate.policies().unwrap();
-        let mut carried = carried(&state);
+        let mut carried = store.carried().unwrap().carried;
         carried.signers = policies.signers();
         let mut pipeline = Pipeline::new(pipeline_options(&options), policies, carried);
         let in_service = gate.in_service();
@@ -201,9 +202,8 @@ impl Ward {
             .map(|(name, policy)| (name.clone(), policy.digest().to_owned()));
         let present = Arc::new(Mutex::new(digests.collect::<BTreeMap<_, _>>()));
         let (send, orders) = mpsc::channel();
-        let handle = gate
-            .start(move |order| send.send(order).is_ok(), |_| {})
-            .unwrap();
+        let order = move |order| send.send(order).is_ok();
+        let handle = gate.start(order, keeper(&store)).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let events = Arc::new(AtomicU64::new(0));
         let sample = Arc::new(Mutex::new(None::<Sample>));
@@ -236,7 +236,7 @@ impl Ward {
                             pipeline.keep_telemetry(on);
                             continue;
                         }
-                        Ok(Order::Note(_)) => continue,
+                        Ok(Order::Note(_) | Order::Said(..)) => continue,
                         Err(_) => Event::Tick { at_ms },
                     };
                     let effects = pipeline.step(&event);
@@ -255,7 +255,8 @@ impl Ward {
                 }
                 drop(orders);
                 drop(handle);
-                (answers, pipeline.carried())
+                store.save_carried(pipeline.carried()).unwrap();
+                answers
             }
         });
         Self {
@@ -272,10 +273,7 @@ impl Ward {
     /// Stops, and hands over every answer of every policy in service.
     pub(crate) fn stop(self) -> Vec<Answer> {
         self.stop.store(true, Ordering::SeqCst);
-        let (answers, carried) = self.thread.join().unwrap();
-        let bytes = serde_json::to_vec(&carried).unwrap();
-        fs::write(self.state.join("carried.json"), bytes).unwrap();
-        answers
+        self.thread.join().unwrap()
     }
 
     /// Every target is seen with this sample, before the next event.
@@ -372,6 +370,26 @@ impl Ward {
     }
 }
 
+/// The state, and the gate with what was in service.
+fn opened(state: &Path, plans: BTreeMap<String, Plan>) -> (Arc<Store>, Gate) {
+    let store = Store::open(state).unwrap();
+    let gate = Gate::open(state, DEFAULT, plans, store.services().unwrap()).unwrap();
+    store.save_services(gate.services()).unwrap();
+    (Arc::new(store), gate)
+}
+
+/// Keeps what is in service.
+fn keeper(
+    store: &Arc<Store>,
+) -> impl Fn(Vec<GateRecord>, Option<BTreeMap<String, Service>>) + Send + use<> {
+    let store = Arc::clone(store);
+    move |_, services| {
+        if let Some(services) = services {
+            store.save_services(services).unwrap();
+        }
+    }
+}
+
 /// Hands the pipeline a policy that comes into service, and says so.
 fn swapped(pipeline: &mut Pipeline, swap: SwapOrder, at_ms: u64) -> Event {
     let to = swap.policy.identity();
@@ -406,14 +424,6 @@ fn answers_in(made: &Made) -> impl Iterator<Item = Answer> {
         failed: part.decision.failure.is_some(),
         handed: part.context.memory.clone(),
     })
-}
-
-/// What the pipeline before a restart left.
-fn carried(state: &Path) -> Carried {
-    match fs::read(state.join("carried.json")) {
-        Ok(bytes) => serde_json::from_slice(&bytes).unwrap(),
-        Err(_) => Carried::default(),
-    }
 }
 
 fn plans(

@@ -209,6 +209,9 @@ pub struct TargetRecord {
     /// The incident that a repair is running for.
     #[serde(skip)]
     pub running: Option<String>,
+    /// Whether it has begun. Before, it waits for its turn.
+    #[serde(skip)]
+    pub begun: bool,
 }
 
 impl TargetRecord {
@@ -319,6 +322,7 @@ impl Guard {
             interrupted: false,
         });
         record.running = Some(choice.finding.incident.clone());
+        record.begun = false;
         let keep_ms = HOUR_MS.max(self.limits.flap_window_ms);
         while record
             .past
@@ -426,10 +430,27 @@ impl Guard {
         None
     }
 
+    /// A repair that was approved begins.
+    pub fn begun(&mut self, target: &str) {
+        if let Some(record) = self.targets.get_mut(target) {
+            record.begun = record.running.is_some();
+        }
+    }
+
+    /// What a next run must know of a target: a repair that has not begun does not count there.
+    pub fn carried(&self, target: &str) -> TargetRecord {
+        let mut record = self.targets.get(target).cloned().unwrap_or_default();
+        if record.running.is_some() && !record.begun {
+            record.past.pop_back();
+        }
+        record
+    }
+
     /// Notes that a repair ended, and how far it came.
     pub fn repair_ended(&mut self, at_ms: u64, target: &str, outcome: &Outcome, end: RepairEnd) {
         let record = self.targets.entry(target.to_owned()).or_default();
         let was_running = record.running.take().is_some();
+        record.begun = false;
         // What was not begun uses nothing up, but trying again at once would be no wiser.
         if was_running && end == RepairEnd::NotBegun {
             record.past.pop_back();
@@ -462,8 +483,11 @@ impl Guard {
     /// each other one that calls for it, is over. Says whether that is new.
     pub fn halt(&mut self, target: &str, incident: &str, why: &str) -> bool {
         let record = self.targets.entry(target.to_owned()).or_default();
-        record.halted_for.insert(incident.to_owned());
         let is_new = record.halted.is_none();
+        // One that no incident called for ends with none: a person alone ends it.
+        if is_new || !record.halted_for.is_empty() {
+            record.halted_for.insert(incident.to_owned());
+        }
         record.halted.get_or_insert_with(|| why.to_owned());
         is_new
     }

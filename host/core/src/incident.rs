@@ -84,6 +84,8 @@ pub struct Incident {
     classification: Option<Classification>,
     /// When the policy was asked last, in this run.
     decided_ms: Option<u64>,
+    /// The repairs that could begin then: everything that they require held.
+    ready_then: Vec<String>,
     /// Whether it was seen in this run.
     is_seen: bool,
     /// How old the problem is, milliseconds, where it is judged by its age.
@@ -167,6 +169,7 @@ impl Incidents {
                 finding: carried.finding,
                 classification: carried.classification,
                 decided_ms: None,
+                ready_then: Vec::new(),
                 is_seen: false,
                 age_ms: None,
                 acknowledged: carried.acknowledged,
@@ -292,15 +295,17 @@ impl Incidents {
     }
 
     /// Whether the policy is to be asked about this incident now: at first sight, then once in
-    /// `interval_ms`, and more often while the problem is young and judged by its age.
+    /// `interval_ms`, and more often while the problem is young and judged by its age. At once, too, when a repair can
+    /// begin that could not when it was asked: a check that proves so is not made again soon.
     pub fn is_due(&self, id: &str, at_ms: u64, interval_ms: u64) -> bool {
         self.open.get(id).is_some_and(|incident| {
             let interval_ms = incident
                 .age_ms
                 .map_or(interval_ms, |age_ms| interval_ms.min(age_ms / AGE_PARTS));
-            incident
+            let is_time = incident
                 .decided_ms
-                .is_none_or(|last| at_ms.saturating_sub(last) >= interval_ms)
+                .is_none_or(|last| at_ms.saturating_sub(last) >= interval_ms);
+            is_time || ready(&incident.finding).any(|id| !incident.ready_then.contains(id))
         })
     }
 
@@ -308,6 +313,7 @@ impl Incidents {
     pub fn decided(&mut self, id: &str, at_ms: u64, classification: Option<Classification>) {
         if let Some(incident) = self.open.get_mut(id) {
             incident.decided_ms = Some(at_ms);
+            incident.ready_then = ready(&incident.finding).cloned().collect();
             incident.classification = classification.or(incident.classification);
         }
     }
@@ -407,6 +413,18 @@ impl Incidents {
 }
 
 /// How bad a class is; the higher, the worse.
+/// The repairs of a finding that could begin: everything that they require holds.
+fn ready(finding: &Finding) -> impl Iterator<Item = &String> {
+    let is_ready = |candidate: &&Candidate| {
+        candidate
+            .preconditions
+            .iter()
+            .all(|condition| condition.holds)
+    };
+    let candidates = finding.candidates.iter().filter(is_ready);
+    candidates.map(|candidate| &candidate.id)
+}
+
 fn gravity(class: Classification) -> u8 {
     match class {
         Classification::Hiccup => 0,
@@ -421,6 +439,7 @@ impl Incident {
         Self {
             classification: None,
             decided_ms: None,
+            ready_then: Vec::new(),
             is_seen: false,
             age_ms: None,
             acknowledged: None,

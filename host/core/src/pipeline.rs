@@ -166,7 +166,7 @@ impl Pipeline {
         let targets = self.targets.iter().map(|(name, target)| {
             let mut incidents = target.incidents.carried();
             for carried in &mut incidents {
-                carried.approved = target.rulings.approved(&carried.finding.incident);
+                carried.approved = target.rulings.unused(&carried.finding.incident);
             }
             let mut carried = CarriedTarget {
                 level: target.level,
@@ -175,7 +175,7 @@ impl Pipeline {
                 maintenance: target.windows.carried(),
                 held: target.held.clone(),
                 repairs: target.incidents.repairs().to_vec(),
-                guard: self.guard.record(name).cloned().unwrap_or_default(),
+                guard: self.guard.carried(name),
                 ..CarriedTarget::default()
             };
             for (place, remembrance) in target.line.remembrances() {
@@ -190,6 +190,14 @@ impl Pipeline {
             breakers: self.service.known(),
             silences: self.silences.carried(),
             detectors: BTreeMap::new(),
+        }
+    }
+
+    /// A repair that was let go begins: what is carried from now on says that its approval is used, and counts it.
+    pub fn begun(&mut self, target: &str) {
+        self.guard.begun(target);
+        if let Some(target) = self.targets.get_mut(target) {
+            target.rulings.let_go = None;
         }
     }
 

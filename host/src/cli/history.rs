@@ -5,18 +5,18 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::Serialize;
 
 use super::{Ended, StateArgs, complain, say, say_json};
 use crate::clock::wall_ms;
 use crate::command::{Command, Request};
-use crate::journal::{Journal, JournalEntry, JournalLine};
 use crate::model::{Attribution, RepairAnswer, Value, is_in_group, utc};
 use crate::pipeline::{Effect, RulingSummary};
 use crate::report::{Narrator, outcome_line, seconds, verdict_line};
 use crate::row_values;
+use crate::store::{JournalEntry, JournalLine, Reader};
 
 /// Arguments of `incidents`.
 #[derive(Debug, Args)]
@@ -197,43 +197,8 @@ pub(crate) fn incidents(args: &IncidentsArgs) -> Ended {
 fn all(args: &IncidentsArgs, state_dir: &Path) -> Ended {
     let mut rows: BTreeMap<u64, Row> = BTreeMap::new();
     let mut place: BTreeMap<String, u64> = BTreeMap::new();
-    for line in Journal::read(state_dir)? {
-        let line = line?;
-        if let Some(target) = released(&line.entry) {
-            for row in rows.values_mut().filter(|row| row.target == target) {
-                row.halts = false;
-            }
-        }
-        let Some(id) = incident_of(&line.entry).map(str::to_owned) else {
-            continue;
-        };
-        if let JournalEntry::Happened {
-            effect: Effect::IncidentOpened { target, finding },
-        } = &line.entry
-        {
-            let row = Row {
-                incident: id.clone(),
-                target: target.clone(),
-                kind: finding.kind.clone(),
-                subject: finding.subject.clone(),
-                summary: finding.summary.clone(),
-                opened_ms: finding.first_seen_ms,
-                resolved_ms: None,
-                verdict: None,
-                waits_for_person: false,
-                halts: false,
-                outcome: None,
-                acknowledged: None,
-                answers: Vec::new(),
-            };
-            place.insert(id.clone(), line.seq);
-            rows.insert(line.seq, row);
-        }
-        let Some(row) = place.get(&id).and_then(|seq| rows.get_mut(seq)) else {
-            continue;
-        };
-        row.follow(line.entry, line.at_ms);
-    }
+    let damaged = reader(state_dir)?.each(None, |line| follow(&mut rows, &mut place, line))?;
+    complain_of_damage(damaged);
     let now_ms = wall_ms();
     rows.retain(|_, row| args.which.keeps(row, now_ms));
     if args.json {
@@ -272,6 +237,71 @@ fn all(args: &IncidentsArgs, state_dir: &Path) -> Ended {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Takes up an entry of the journal in the rows of the incidents, by the numbers of their first entries.
+fn follow(rows: &mut BTreeMap<u64, Row>, place: &mut BTreeMap<String, u64>, line: JournalLine) {
+    if let Some(target) = released(&line.entry) {
+        for row in rows.values_mut().filter(|row| row.target == target) {
+            row.halts = false;
+        }
+    }
+    let Some(id) = line.entry.incident().map(str::to_owned) else {
+        return;
+    };
+    if let JournalEntry::Happened {
+        effect: Effect::IncidentOpened { target, finding },
+    } = &line.entry
+    {
+        let row = Row {
+            incident: id.clone(),
+            target: target.clone(),
+            kind: finding.kind.clone(),
+            subject: finding.subject.clone(),
+            summary: finding.summary.clone(),
+            opened_ms: finding.first_seen_ms,
+            resolved_ms: None,
+            verdict: None,
+            waits_for_person: false,
+            halts: false,
+            outcome: None,
+            acknowledged: None,
+            answers: Vec::new(),
+        };
+        place.insert(id.clone(), line.seq);
+        rows.insert(line.seq, row);
+    }
+    if let Some(row) = place.get(&id).and_then(|seq| rows.get_mut(seq)) {
+        row.follow(line.entry, line.at_ms);
+    }
+}
+
+/// The state of a state directory, for reading.
+pub(super) fn reader(state_dir: &Path) -> anyhow::Result<Reader> {
+    let reader = Reader::open(state_dir)?;
+    reader.with_context(|| {
+        format!(
+            "{}: no dbmedic has written anything there yet",
+            state_dir.display()
+        )
+    })
+}
+
+/// What the journal says of an incident.
+fn lines(state_dir: &Path, incident: &str) -> anyhow::Result<Vec<JournalLine>> {
+    let mut lines = Vec::new();
+    let damaged = reader(state_dir)?.each(Some(incident), |line| lines.push(line))?;
+    complain_of_damage(damaged);
+    Ok(lines)
+}
+
+/// Says where entries of the journal are left out.
+pub(super) fn complain_of_damage(damaged: u64) {
+    if damaged > 0 {
+        complain(&format!(
+            "{damaged} entries of the journal are damaged and left out; the rest is whole"
+        ));
+    }
+}
+
 /// The target that a person released, or of which the halt ended by itself.
 fn released(entry: &JournalEntry) -> Option<&str> {
     match entry {
@@ -289,11 +319,7 @@ fn released(entry: &JournalEntry) -> Option<&str> {
 /// The values in which rows and the index that an incident is about disagree.
 fn values(args: &IncidentsArgs, state_dir: &Path, incident: &str) -> Ended {
     let mut about = None;
-    for line in Journal::read(state_dir)? {
-        let line = line?;
-        if incident_of(&line.entry) != Some(incident) {
-            continue;
-        }
+    for line in lines(state_dir, incident)? {
         if let JournalEntry::Happened {
             effect: Effect::IncidentOpened { target, finding },
         } = line.entry
@@ -340,28 +366,20 @@ fn values(args: &IncidentsArgs, state_dir: &Path, incident: &str) -> Ended {
 }
 
 fn one(args: &IncidentsArgs, state_dir: &Path, incident: &str) -> Ended {
-    let mut narrator = Narrator::default();
-    let mut is_known = false;
-    let mut lines: Vec<JournalLine> = Vec::new();
-    for line in Journal::read(state_dir)? {
-        let line = line?;
-        if incident_of(&line.entry) != Some(incident) {
-            continue;
-        }
-        is_known = true;
-        if args.json {
-            lines.push(line);
-            continue;
-        }
-        for text in tell(&mut narrator, &line) {
-            say(&text)?;
-        }
-    }
-    if !is_known {
+    // Whoever reads what is printed may take long.
+    let lines = lines(state_dir, incident)?;
+    if lines.is_empty() {
         bail!("{incident}: no such incident in {}", state_dir.display());
     }
     if args.json {
         say_json(&lines)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut narrator = Narrator::default();
+    for line in &lines {
+        for text in tell(&mut narrator, line) {
+            say(&text)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -389,17 +407,5 @@ fn tell(narrator: &mut Narrator, line: &JournalLine) -> Vec<String> {
         JournalEntry::Policy(record) => narrator.note(line.at_ms, "policy", &record.to_string()),
         // The outcome itself is told by the pipeline.
         JournalEntry::RepairClosed { .. } => Vec::new(),
-    }
-}
-
-/// The incident that a journal entry belongs to.
-pub(super) fn incident_of(entry: &JournalEntry) -> Option<&str> {
-    match entry {
-        JournalEntry::Happened { effect } => effect.incident(),
-        JournalEntry::Said { command, .. } => command.incident(),
-        JournalEntry::Policy(_) => None,
-        JournalEntry::RepairIntended(intent) => Some(&intent.finding.incident),
-        JournalEntry::RepairStep { incident, .. } => Some(incident),
-        JournalEntry::RepairClosed { outcome, .. } => Some(&outcome.incident),
     }
 }

@@ -17,7 +17,7 @@ use crate::config::{Config, DEFAULT_STATE_DIR, ROOTS_STATE_DIR, Target, is_root}
 use crate::digest::hex;
 use crate::guard::Mode;
 use crate::health::{CheckReport, Health};
-use crate::live::{Live, OPEN_REPAIR, Setup, Told};
+use crate::live::{HALT, Live, OPEN_REPAIR, STATE, Setup, Told};
 use crate::model::{Finding, Outcome, OutcomeResult, Verdict};
 use crate::pipeline::{Effect, Event, RulingSummary};
 use crate::report::{Narrator, outcome_line, plan_lines, seconds, verdict_line};
@@ -69,10 +69,10 @@ pub(crate) struct RepairArgs {
     /// Committed transactions that a repair may lose at most
     #[arg(long, value_name = "N")]
     max_loss_commits: Option<u64>,
-    /// End this very process with SIGKILL right before the Nth entry of the journal (crash tests)
+    /// End this very process with SIGKILL right before the Nth write of its state (crash tests)
     #[arg(long, hide = true, value_name = "N")]
     kill_before: Option<u64>,
-    /// End this very process with SIGKILL right after the Nth entry of the journal (crash tests)
+    /// End this very process with SIGKILL right after the Nth write of its state (crash tests)
     #[arg(long, hide = true, value_name = "N")]
     kill_after: Option<u64>,
 }
@@ -176,7 +176,7 @@ pub(crate) fn repair(args: &RepairArgs) -> Ended {
     }
     let mut setup = assemble(&config, None, 0)?;
     setup.keeps_copies = args.apply;
-    setup.journal.kill_at(args.kill_before, args.kill_after);
+    setup.store.kill_at(args.kill_before, args.kill_after);
     let visit = visit(setup, &args.visit, Snapshots::Taken)?;
     if args.visit.json {
         say_json(&visit)?;
@@ -251,7 +251,7 @@ fn roots_state_dir(args: &VisitArgs) -> anyhow::Result<PathBuf> {
                 .with_context(|| part.display().to_string())?;
         }
     }
-    complain(&format!("journal and copies are kept in {}", dir.display()));
+    complain(&format!("state and copies are kept in {}", dir.display()));
     Ok(dir)
 }
 
@@ -318,7 +318,7 @@ fn visit(setup: Setup, args: &VisitArgs, snapshots: Snapshots) -> anyhow::Result
     let mut tell = |at_ms: u64, told: Told<'_>| {
         let lines = narrator.told(at_ms, &told);
         // What nobody may miss.
-        if talk || matches!(told, Told::Note(OPEN_REPAIR, _)) {
+        if talk || matches!(told, Told::Note(OPEN_REPAIR | STATE | HALT, _)) {
             for line in &lines {
                 complain(line);
             }
@@ -349,29 +349,21 @@ fn visit(setup: Setup, args: &VisitArgs, snapshots: Snapshots) -> anyhow::Result
             );
         }
         let mut repaired = false;
-        let mut events = vec![Event::Observed(seen)];
-        while let Some(event) = events.pop() {
-            let asked = live.feed(&event, &mut |at_ms, told| {
-                if let Told::Effect(effect) = &told {
-                    visit.take(effect);
-                }
-                tell(at_ms, told);
-            })?;
+        let mut tell = |at_ms: u64, told: Told<'_>| {
+            if let Told::Effect(effect) = &told {
+                visit.take(effect);
+            }
+            tell(at_ms, told);
+        };
+        let event = Event::Observed(seen);
+        let mut heard = vec![(live.feed(&event, &mut tell), event)];
+        while let Some((asked, event)) = heard.pop() {
             // What was refused may be refused for ever: it is not waited for.
-            let refused = matches!(&event, Event::RepairEnded { outcome, .. }
-                if outcome.outcome_result == OutcomeResult::Refused);
-            thorough |= !refused && !asked.examine.is_empty();
+            thorough |= !is_refused(&event) && !asked.examine.is_empty();
             for approved in asked.repairs {
-                let ended = live.repair(&approved, &mut tell)?;
-                let target = approved.target().to_owned();
-                repaired |= ended.outcome.outcome_result != OutcomeResult::Refused;
-                events.push(Event::RepairEnded {
-                    target,
-                    at_ms: now_ms(),
-                    outcome: ended.outcome,
-                    begun: ended.begun,
-                    interrupted: false,
-                });
+                let (event, asked) = live.repair(&approved, &mut tell)?;
+                repaired |= !is_refused(&event);
+                heard.push((asked, event));
             }
         }
         if repaired {
@@ -398,6 +390,11 @@ fn visit(setup: Setup, args: &VisitArgs, snapshots: Snapshots) -> anyhow::Result
     visit.notes = looker.notes();
     visit.health.notes.clone_from(&visit.notes);
     Ok(visit)
+}
+
+/// Whether it is the end of a repair that was refused.
+fn is_refused(event: &Event) -> bool {
+    matches!(event, Event::RepairEnded { outcome, .. } if outcome.outcome_result == OutcomeResult::Refused)
 }
 
 impl Visit {

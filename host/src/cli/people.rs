@@ -3,19 +3,21 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
 
-use super::history::{incident_of, parse_time};
+use super::history::{complain_of_damage, parse_time, reader};
 use super::{Ended, StateArgs, complain};
+use crate::clock::now_ms;
 use crate::command::{BY_BYTES, Command, LONGEST_MS, REASON_BYTES, Request};
-use crate::journal::{Journal, JournalEntry};
+use crate::gate::{self, AskError, Reply};
 use crate::model::Candidate;
-use crate::pipeline::{Effect, RulingSummary};
+use crate::pipeline::{Carried, Effect, RulingSummary};
 use crate::sqlite::worker::accounts::name_of_user;
-use crate::state_dir::StateDir;
+use crate::store::{JournalEntry, Reader, Store, StoreError, WaitingCommand};
 
 /// Who says it, and why.
 #[derive(Debug, Args)]
@@ -102,7 +104,7 @@ pub(super) fn lasting(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
-/// What journal and inbox say of an incident.
+/// What the journal says of an incident.
 #[derive(Debug, Default)]
 struct AboutIncident {
     is_known: bool,
@@ -122,12 +124,11 @@ struct AboutIncident {
 impl AboutIncident {
     fn of(state_dir: &Path, incident: &str) -> anyhow::Result<Self> {
         let mut known = Self::default();
-        for line in Journal::read(state_dir)?.filter_map(Result::ok) {
-            if incident_of(&line.entry) == Some(incident) {
-                known.is_known = true;
-                known.follow(line.entry);
-            }
-        }
+        let damaged = reader(state_dir)?.each(Some(incident), |line| {
+            known.is_known = true;
+            known.follow(line.entry);
+        })?;
+        complain_of_damage(damaged);
         if !known.is_known {
             bail!("{incident}: no such incident in {}", state_dir.display());
         }
@@ -223,7 +224,7 @@ pub(crate) fn approve(args: &ApproveArgs) -> Ended {
         // What waits by the time that this is heard may be another one.
         repair: Some(repair),
     };
-    leave(&state_dir, &args.asker, command)
+    give(&state_dir, &args.asker, command)
 }
 
 pub(crate) fn deny(args: &DenyArgs) -> Ended {
@@ -240,7 +241,7 @@ pub(crate) fn deny(args: &DenyArgs) -> Ended {
         incident: incident.clone(),
         repair,
     };
-    leave(&state_dir, &args.asker, command)
+    give(&state_dir, &args.asker, command)
 }
 
 pub(crate) fn ack(args: &AckArgs) -> Ended {
@@ -250,7 +251,7 @@ pub(crate) fn ack(args: &AckArgs) -> Ended {
     let command = Command::Acknowledge {
         incident: incident.clone(),
     };
-    leave(&state_dir, &args.asker, command)
+    give(&state_dir, &args.asker, command)
 }
 
 pub(crate) fn release(args: &ReleaseArgs) -> Ended {
@@ -259,20 +260,38 @@ pub(crate) fn release(args: &ReleaseArgs) -> Ended {
     let command = Command::Release {
         target: args.target.clone(),
     };
-    leave(&state_dir, &args.asker, command)
+    give(&state_dir, &args.asker, command)
+}
+
+/// What the last run carried over; the beginning when there was none.
+pub(super) fn carried(state_dir: &Path) -> anyhow::Result<Carried> {
+    let reader = Reader::open(state_dir)?;
+    let carried = reader.map(|reader| reader.carried()).transpose()?;
+    Ok(carried.unwrap_or_default().carried)
+}
+
+/// The commands that no dbmedic has heard yet.
+pub(super) fn waiting(state_dir: &Path) -> anyhow::Result<Vec<WaitingCommand>> {
+    let reader = Reader::open(state_dir)?;
+    let waiting = reader.map(|reader| reader.unheard()).transpose()?;
+    Ok(waiting.unwrap_or_default())
 }
 
 /// That a target of this name is known to the state directory.
 pub(super) fn needs_target(state_dir: &Path, target: &str) -> anyhow::Result<()> {
-    let carried = StateDir::read_carried(state_dir)?.carried;
+    let carried = carried(state_dir)?;
     if !carried.targets.contains_key(target) {
         bail!("{target}: no such target in {}", state_dir.display());
     }
     Ok(())
 }
 
-/// Leaves a command for the dbmedic that runs, or for the next one.
-pub(super) fn leave(state_dir: &Path, asker: &AskerArgs, command: Command) -> Ended {
+/// Between two attempts to reach a dbmedic that is starting or stopping, and for how long.
+const PAUSE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Gives a command to the dbmedic that runs; where none runs, it is written down for the next one.
+pub(super) fn give(state_dir: &Path, asker: &AskerArgs, command: Command) -> Ended {
     let uid = rustix::process::getuid().as_raw();
     let by = asker.by.clone();
     let by = by
@@ -280,11 +299,61 @@ pub(super) fn leave(state_dir: &Path, asker: &AskerArgs, command: Command) -> En
         .unwrap_or_else(|| format!("user {uid}"));
     let id = format!("{:016x}", rand::random::<u64>());
     let request = Request::new(id, by, asker.reason.clone(), command);
-    StateDir::open(state_dir)?.leave_command(&request)?;
-    complain(
-        "recorded: a running dbmedic picks it up within a second, otherwise the next one does when it starts",
-    );
-    Ok(ExitCode::SUCCESS)
+    let begun_ms = now_ms();
+    loop {
+        let asked = gate::Request::Command {
+            request: Box::new(request.clone()),
+        };
+        let mut told = String::new();
+        let heard = gate::ask(state_dir, &asked, |reply| {
+            if let Reply::Done(text) = reply {
+                told = text;
+            }
+        });
+        match heard {
+            Ok(()) => {
+                complain(&told);
+                return Ok(ExitCode::SUCCESS);
+            }
+            // It may have been written down all the same: given again, it is the same command.
+            Err(AskError::Stopping | AskError::Io(_)) => {}
+            Err(AskError::NotRunning { .. }) => match write_down(state_dir, &request) {
+                Err(StoreError::InUse { .. }) => {}
+                written => {
+                    let seq = written?;
+                    complain(&format!(
+                        "written down as entry {seq}; no dbmedic is running, and the next one acts on it when it \
+                         starts: {request}"
+                    ));
+                    return Ok(ExitCode::SUCCESS);
+                }
+            },
+            Err(error) => return Err(error.into()),
+        }
+        if now_ms().saturating_sub(begun_ms)
+            > u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX)
+        {
+            bail!(
+                "the dbmedic that works with {} takes no commands now; try again when it has ended or runs",
+                state_dir.display()
+            );
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Writes a command down where no dbmedic runs; says its number.
+fn write_down(state_dir: &Path, request: &Request) -> Result<u64, StoreError> {
+    let store = Store::open(state_dir)?;
+    store.notes().iter().for_each(|note| complain(note));
+    if let Some(seq) = store.number_of(request)? {
+        return Ok(seq);
+    }
+    let entry = JournalEntry::Said {
+        command: request.command.clone(),
+        asker: request.asker.clone(),
+    };
+    store.append(now_ms(), &entry)
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use crate::pipeline::DEFAULT_POLICY;
 use crate::policy::{Limits, Runtime};
 use crate::regular_file;
 use crate::signing::{self, Comment, Password, Provenance, TrustedKey, Verified};
+use crate::store::Reader;
 
 /// The largest file of a key, bytes.
 const KEY_BYTES: u64 = 64 << 10;
@@ -343,10 +344,10 @@ fn tell_to(args: &ServiceArgs, request: &Request) -> Ended {
             order.steps.push(*record);
         }
         Reply::Done(text) => (order.done, order.text) = (true, text),
-        Reply::Status(_) | Reply::Error(_) => {}
+        Reply::Status(_) | Reply::Error(_) | Reply::Stopping => {}
     });
     match asked {
-        Err(AskError::Refused(why)) => order.text = why,
+        Err(error @ (AskError::Refused(_) | AskError::Stopping)) => order.text = error.to_string(),
         asked => asked?,
     }
     match (args.json, order.done) {
@@ -370,7 +371,11 @@ fn status(args: &StatusArgs) -> Ended {
         }
     });
     match asked {
-        Err(AskError::NotRunning { .. }) => reports = gate::at_rest(&state_dir)?,
+        Err(AskError::NotRunning { .. }) => {
+            let reader = Reader::open(&state_dir)?;
+            let services = reader.map(|reader| reader.services()).transpose()?;
+            reports = gate::at_rest(&services.unwrap_or_default());
+        }
         other => other?,
     }
     if args.json {

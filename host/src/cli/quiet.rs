@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::{Args, Subcommand};
 
-use super::people::{AskerArgs, lasting, leave, needs_target};
+use super::people::{AskerArgs, carried, give, lasting, needs_target, waiting};
 use super::{Ended, StateArgs, complain, say, say_json};
 use crate::clock::wall_ms;
 use crate::command::Command;
@@ -149,7 +149,7 @@ fn add(args: &AddArgs) -> Ended {
         scope,
         for_ms: milliseconds(args.lasting),
     };
-    leave(&state_dir, &args.asker, command)
+    give(&state_dir, &args.asker, command)
 }
 
 fn remove(args: &RemoveArgs) -> Ended {
@@ -164,12 +164,12 @@ fn remove(args: &RemoveArgs) -> Ended {
     let command = Command::RemoveSilence {
         silence: args.silence.clone(),
     };
-    leave(&state_dir, &args.asker, command)
+    give(&state_dir, &args.asker, command)
 }
 
 /// The silences in force.
 pub(super) fn silences(state_dir: &Path) -> anyhow::Result<Vec<Silence>> {
-    let mut in_force = StateDir::read_carried(state_dir)?.carried.silences.in_force;
+    let mut in_force = carried(state_dir)?.silences.in_force;
     // No run may have been there to see its end.
     let now_ms = wall_ms();
     in_force.retain(|silence| silence.ends_ms > now_ms);
@@ -206,8 +206,11 @@ fn list_silences(args: &ListArgs) -> Ended {
 
 /// Tells what no dbmedic has taken up yet.
 fn tell_waiting(state_dir: &Path) -> Ended {
-    for request in StateDir::read_waiting(state_dir)? {
-        complain(&format!("waits for a dbmedic that runs: {request}"));
+    for waiting in waiting(state_dir)? {
+        complain(&format!(
+            "waits for a dbmedic that runs: {}",
+            waiting.request
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -228,7 +231,7 @@ fn start(args: &StartArgs) -> Ended {
         for_ms: milliseconds(args.lasting),
         allow_repairs: args.allow_repairs,
     };
-    leave(&state_dir, &args.asker, command)
+    give(&state_dir, &args.asker, command)
 }
 
 fn stop(args: &StopArgs) -> Ended {
@@ -238,14 +241,14 @@ fn stop(args: &StopArgs) -> Ended {
         .get(&args.target)
         .is_some_and(|of| of.open.is_some());
     let starts = |command: &Command| matches!(command, Command::StartMaintenance { target, .. } if *target == args.target);
-    let waiting = StateDir::read_waiting(&state_dir)?;
-    if !is_open && !waiting.iter().any(|request| starts(&request.command)) {
+    let waiting = waiting(&state_dir)?;
+    if !is_open && !waiting.iter().any(|one| starts(&one.request.command)) {
         bail!("{}: no maintenance window is open", args.target);
     }
     let command = Command::StopMaintenance {
         target: args.target.clone(),
     };
-    leave(&state_dir, &args.asker, command)
+    give(&state_dir, &args.asker, command)
 }
 
 /// The maintenance of each target that has any: what the latest run wrote, and what people opened.
@@ -254,7 +257,7 @@ fn windows(state_dir: &Path) -> anyhow::Result<BTreeMap<String, Maintenance>> {
     let health = StateDir::load_health(state_dir)?.unwrap_or_default();
     let of_run = health.targets.into_iter();
     let mut all: BTreeMap<_, _> = of_run.map(|(name, of)| (name, of.maintenance)).collect();
-    for (name, carried) in StateDir::read_carried(state_dir)?.carried.targets {
+    for (name, carried) in carried(state_dir)?.targets {
         if let Some(window) = carried.maintenance.commanded {
             all.entry(name).or_default().open.get_or_insert(window);
         }

@@ -53,7 +53,9 @@ pub(crate) fn reload(args: &ReloadArgs) -> Ended {
             }
         });
         match asked {
-            Err(AskError::NotRunning { .. } | AskError::Io(_)) if Instant::now() < until => {
+            Err(AskError::NotRunning { .. } | AskError::Stopping | AskError::Io(_))
+                if Instant::now() < until =>
+            {
                 thread::sleep(PAUSE);
             }
             asked => {

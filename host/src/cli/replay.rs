@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{Ended, PolicyArgs, complain, say, say_json};
 use crate::assemble::{DEFAULT_POLICY as DEFAULT_COMPONENT, RULES_POLICY, merge_settings};
 use crate::decision_log::patient;
-use crate::gate::Store;
+use crate::gate;
 use crate::model::Setting;
 use crate::pipeline::{Effect, Event, Policies};
 use crate::policy::{Limits, Policy, PolicyIdentity, Runtime};
@@ -43,7 +43,7 @@ struct Line<'a> {
 
 /// Where the components of a replay come from.
 struct Components {
-    store: Option<Store>,
+    kept: Option<gate::Components>,
     /// The one that was named.
     file: Option<Verified>,
 }
@@ -60,7 +60,7 @@ impl Components {
         if let Some(file) = self.file.as_ref().filter(|file| file.digest() == digest) {
             return Ok(Some(file.clone()));
         }
-        let Some(store) = &self.store else {
+        let Some(store) = &self.kept else {
             return Ok(None);
         };
         // A replay decides about no database: nobody has to vouch for what was in service once.
@@ -96,7 +96,11 @@ pub(crate) fn run(args: &ReplayArgs) -> Ended {
         None => None,
     };
     let components = Components {
-        store: args.state_dir.as_deref().map(Store::at).transpose()?,
+        kept: args
+            .state_dir
+            .as_deref()
+            .map(gate::Components::at)
+            .transpose()?,
         file,
     };
     // What was named decides; else what was recorded, where it is at hand; else the built-in one.

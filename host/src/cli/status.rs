@@ -13,10 +13,10 @@ use super::quiet::{silence_line, silences};
 use super::{Ended, StateArgs, complain, say, say_json};
 use crate::clock::wall_ms;
 use crate::health::{CheckKind, CheckReport, Health, Status};
-use crate::journal::Journal;
 use crate::model::Silence;
 use crate::report::ago;
 use crate::state_dir::{HealthOfTargets, StateDir};
+use crate::store::Store;
 
 /// What is shown: what a run keeps of its targets, and the silences in force.
 #[derive(Serialize)]
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &StatusArgs) -> Ended {
             let of = (args.target.as_ref(), silence.scope.target.as_ref());
             matches!(of, (None, _) | (_, None)) || of.0 == of.1
         });
-        let is_running = Journal::is_in_use(&state_dir);
+        let is_running = Store::is_in_use(&state_dir);
         if args.json {
             say_json(&Shown {
                 health: &health,

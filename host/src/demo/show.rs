@@ -28,12 +28,11 @@ use crate::command::{Command, Request};
 use crate::config::{Config, Target};
 use crate::escape::{escaped, escaped_json};
 use crate::guard::Mode;
-use crate::live::{Live, Told};
+use crate::live::{Commands, Live, Told};
 use crate::model::{Classification, OutcomeResult, Setting, Value, Verdict};
 use crate::pipeline::Effect;
 use crate::repair_run::StepReport;
 use crate::report::{Narrator, result_name, seconds, verdict_line};
-use crate::state_dir::StateDir;
 
 /// The target's name.
 const TARGET: &str = "orders";
@@ -176,7 +175,7 @@ fn is_empty(dir: &Path) -> anyhow::Result<bool> {
 struct Show {
     scene: Scene,
     workload: Workload,
-    state_dir: StateDir,
+    commands: mpsc::Receiver<Commands>,
     heard: Receiver<(u64, Heard)>,
     narrator: Narrator,
     stop: Arc<AtomicBool>,
@@ -200,9 +199,9 @@ impl Show {
         let workload = Workload::start(&scene, Pace::default())?;
         let config = config(&scene, dir.join("dbmedic-state"));
         let setup = assemble(&config, args.record.clone(), seed)?;
-        let state_dir = setup.state_dir.clone();
         let stop = Arc::new(AtomicBool::new(false));
         let (send, heard) = mpsc::channel();
+        let (hand_over, commands) = mpsc::channel();
         let told_to_stop = Arc::clone(&stop);
         let live = thread::Builder::new()
             .name("dbmedic".into())
@@ -216,13 +215,15 @@ impl Show {
                     // Nobody listens any more when the show is being closed.
                     drop(send.send((at_ms, owned)));
                 };
-                Live::start(setup, &mut listen)?.run(&told_to_stop, &mut listen)?;
+                let live = Live::start(setup, &mut listen)?;
+                drop(hand_over.send(live.commands()));
+                live.run(&told_to_stop, &mut listen)?;
                 Ok(())
             })?;
         Ok(Self {
             scene,
             workload,
-            state_dir,
+            commands,
             heard,
             narrator: Narrator::default(),
             stop,
@@ -411,7 +412,8 @@ impl Show {
             target: TARGET.to_owned(),
         };
         let request = Request::new(now_ms().to_string(), "the demo".to_owned(), None, release);
-        self.state_dir.leave_command(&request)?;
+        let commands = self.commands.recv().context("dbmedic has ended")?;
+        commands.give(request)?;
         self.workload.resume()?;
         self.resolved(&incident)?;
         let right = untouched

@@ -51,7 +51,7 @@ impl Running {
                 }
                 continue;
             }
-            match self.store.read(&name, &identity.digest) {
+            match self.components.read(&name, &identity.digest) {
                 Ok(Some(candidate)) => self.offer(&name, candidate, Origin::Restart),
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, "a candidate of an earlier run is lost"),
@@ -219,7 +219,7 @@ impl Running {
         let (Some(known), Some(signature)) = (known, candidate.signature.as_deref()) else {
             return false;
         };
-        let kept = self.store.signature(name, digest);
+        let kept = self.components.signature(name, digest);
         if kept.is_ok_and(|kept| kept.as_deref() == Some(signature)) {
             return false;
         }
@@ -233,7 +233,7 @@ impl Running {
             // It lies where it lay before a person named a newer one.
             return false;
         }
-        let kept = |signer: Provenance| match self.store.keep(name, candidate) {
+        let kept = |signer: Provenance| match self.components.keep(name, candidate) {
             Ok(()) => Ok(signer),
             Err(error) => Err(Refusal::new(Step::Signature, error.to_string())),
         };

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::machine::{CandidateState, OutOfService, RefusedCandidate};
 use super::record::{GateRecord, Known};
 use super::source::Source;
+use crate::command;
 use crate::policy::PolicyStatus;
 
 /// The version of the protocol.
@@ -22,7 +23,7 @@ pub(super) struct Line<T> {
 }
 
 /// What a person wants.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Request {
     /// Which policies are in service, and how they do.
@@ -31,6 +32,11 @@ pub enum Request {
     Reload {
         /// The file that whoever asks means, an absolute path.
         config: std::path::PathBuf,
+    },
+    /// Write this command down, and act on it.
+    Command {
+        /// The command, with who gives it.
+        request: Box<command::Request>,
     },
     /// Take this file through the gate.
     Swap {
@@ -63,12 +69,14 @@ pub enum Reply {
     Done(String),
     /// That was it, and it is not what was wanted.
     Error(String),
+    /// Nothing was done: dbmedic is stopping, or begins anew.
+    Stopping,
 }
 
 impl Reply {
     /// Whether nothing follows.
     pub fn is_last(&self) -> bool {
-        matches!(self, Self::Done(_) | Self::Error(_) | Self::Status(_))
+        !matches!(self, Self::Record(_))
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
 use super::arrivals::Several;
+use super::components::Components;
 use super::machine::{Compared, Input, Machine, Machines, Output, Service};
 use super::plan::Plan;
 use super::prepare::{Candidate, Tested};
@@ -15,7 +16,6 @@ use super::protocol::{PolicyReport, Reply, Request};
 use super::record::{GateRecord, Known, Origin, Progress, Refusal, Step};
 use super::service::{Driver, Job, Message, Order, Prepared, Reload, SwapOrder};
 use super::source::{Lookout, read_believed};
-use super::store::Store;
 use crate::clock::now_ms;
 use crate::model::Context;
 use crate::pipeline::Made;
@@ -36,7 +36,7 @@ pub(super) struct Shadow {
 
 /// Everything that the gate's thread has.
 pub(super) struct Running {
-    pub(super) store: Store,
+    pub(super) components: Components,
     pub(super) plans: BTreeMap<String, Plan>,
     pub(super) machines: Machines,
     pub(super) ready: BTreeMap<(String, String), Tested>,
@@ -126,7 +126,7 @@ impl Running {
     }
 
     pub(super) fn is_prepared(&mut self, name: &str, tested: Tested, candidate: &Candidate) {
-        if let Err(error) = self.store.keep(name, candidate) {
+        if let Err(error) = self.components.keep(name, candidate) {
             let digest = candidate.digest().to_owned();
             let refusal = Refusal::new(Step::Swap, error.to_string());
             self.step(name, Input::Refused { digest, refusal });
@@ -211,6 +211,9 @@ impl Running {
         };
         match request {
             Request::Status => say(Reply::Status(self.status())),
+            Request::Command { request } => {
+                (self.driver.order)(Order::Said(request, answer));
+            }
             Request::Reload { config } => say(match &self.reload {
                 Some(reload) if is_same_file(&reload.config, &config) => {
                     reload.wanted.store(true, Ordering::SeqCst);
@@ -279,16 +282,28 @@ impl Running {
         let Some(machine) = self.machines.get_mut(name) else {
             return;
         };
-        let mut persist = false;
-        for output in machine.step(now_ms(), input) {
-            match output {
-                // Once, when everything else is done.
-                Output::Persist => persist = true,
-                output => self.carry_out(name, output),
-            }
+        let outputs = machine.step(now_ms(), input);
+        let persist = outputs.contains(&Output::Persist);
+        self.write_down(&outputs, persist);
+        for output in outputs {
+            self.carry_out(name, output);
         }
+        // When everything else is done: some of it needed what is not needed any more.
         if persist {
-            self.persist();
+            self.forget();
+        }
+    }
+
+    /// Keeps, before anything comes of it, the steps that policies take, and which are in service.
+    fn write_down(&self, outputs: &[Output], persist: bool) {
+        let records = outputs.iter().filter_map(|output| match output {
+            Output::Record(record) => Some(GateRecord::clone(record)),
+            _ => None,
+        });
+        let records: Vec<GateRecord> = records.collect();
+        if persist || !records.is_empty() {
+            let services = persist.then(|| services(&self.machines));
+            (self.driver.write_down)(records, services);
         }
     }
 
@@ -351,7 +366,7 @@ impl Running {
                 }
             }
             Output::Record(record) => self.record(&record),
-            Output::Persist => self.persist(),
+            Output::Persist => {}
         }
     }
 
@@ -383,7 +398,6 @@ impl Running {
             self.order_signed(&record.policy, &record.digest);
         }
         (self.driver.order)(Order::Note(record.to_string()));
-        (self.driver.write_down)(record);
         self.waiting.retain(|(policy, digest, answer)| {
             let of_swap = !digest.is_empty();
             if *policy != record.policy || (of_swap && *digest != record.digest) {
@@ -396,12 +410,8 @@ impl Running {
         });
     }
 
-    fn persist(&mut self) {
-        let services: BTreeMap<String, Service> = self
-            .machines
-            .iter()
-            .map(|(name, machine)| (name.clone(), machine.service().clone()))
-            .collect();
+    /// Lets go of the policies that no machine needs, and of the oldest components.
+    fn forget(&mut self) {
         let needed: BTreeSet<(String, String)> = self
             .machines
             .iter()
@@ -411,12 +421,27 @@ impl Running {
             })
             .collect();
         self.ready.retain(|key, _| needed.contains(key));
-        if let Err(error) = self.store.save(services) {
-            let text = format!("what is in service is not written down: {error}");
-            tracing::error!("{text}");
-            (self.driver.order)(Order::Note(text));
+        if let Err(error) = self.components.prune(&self::needed(&self.machines)) {
+            tracing::warn!("{error}");
         }
     }
+}
+
+/// What the next run must know of each policy.
+pub(super) fn services(machines: &Machines) -> BTreeMap<String, Service> {
+    let machines = machines.iter();
+    machines
+        .map(|(name, machine)| (name.clone(), machine.service().clone()))
+        .collect()
+}
+
+/// The digests of the components that the next run may need.
+pub(super) fn needed(machines: &Machines) -> BTreeSet<String> {
+    let machines = machines.values();
+    machines
+        .flat_map(|machine| machine.service().needed())
+        .map(|known| known.identity.digest.clone())
+        .collect()
 }
 
 /// What ends the wait of a person, and how: one who wants a candidate in the gate is answered as soon

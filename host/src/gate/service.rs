@@ -12,15 +12,17 @@ use std::thread::{self, JoinHandle};
 
 use notify::{RecursiveMode, Watcher as _};
 
-use super::machine::Machines;
+use super::components::Components;
+use super::machine::{Machines, Service};
 use super::plan::Plan;
 use super::prepare::{Candidate, Held, Tested, Workshop};
+use super::protocol::{Reply, Request};
 use super::record::{GateRecord, Refusal, Step, SwapReason};
 use super::running::Running;
 use super::socket::{Asked, Server};
 use super::source::Lookout;
-use super::store::Store;
 use crate::clock::now_ms;
+use crate::command;
 use crate::model::Setting;
 use crate::pipeline::{Effect, Made};
 use crate::policy::{Policy, ServiceChange, Signer, Standing};
@@ -45,6 +47,8 @@ pub enum Order {
     Shadow(bool),
     /// A line for a person.
     Note(String),
+    /// A command of a person, and where the answer goes.
+    Said(Box<command::Request>, mpsc::Sender<Reply>),
 }
 
 /// A policy to put in service.
@@ -59,12 +63,15 @@ pub struct SwapOrder {
     pub standing: Standing,
 }
 
+/// Keeps steps that policies took, and which are in service where that is new.
+type WriteDown = dyn Fn(Vec<GateRecord>, Option<BTreeMap<String, Service>>) + Send;
+
 /// The driver of the pipeline, as the gate knows it.
 pub(super) struct Driver {
     /// Gets what the gate wants, and says whether anybody listens.
-    pub(super) order: Box<dyn Fn(Order) -> bool + Send>,
-    /// Writes a step down for good.
-    pub(super) write_down: Box<dyn Fn(&GateRecord) + Send>,
+    pub(super) order: Arc<dyn Fn(Order) -> bool + Send + Sync>,
+    /// Keeps what [`super::Gate::start`] says.
+    pub(super) write_down: Box<WriteDown>,
 }
 
 pub(super) enum Message {
@@ -166,7 +173,7 @@ pub struct Reload {
 
 /// Everything that the gate works with.
 pub(super) struct Works {
-    pub(super) store: Store,
+    pub(super) components: Components,
     pub(super) plans: BTreeMap<String, Plan>,
     pub(super) machines: Machines,
     /// Set by whoever wants every source looked at anew.
@@ -189,8 +196,12 @@ pub(super) fn start(
     let (jobs, todo) = mpsc::sync_channel::<Job>(JOBS);
     let watcher = watcher(works.plans.values(), &send);
     let server = {
-        let send = send.clone();
-        let ask = move |asked| send.send(Message::Asked(asked)).is_ok();
+        let (send, order) = (send.clone(), Arc::clone(&driver.order));
+        let ask = move |(request, answer): Asked| match request {
+            // What a person says does not wait for what the gate is at.
+            Request::Command { request } => order(Order::Said(request, answer)),
+            request => send.send(Message::Asked((request, answer))).is_ok(),
+        };
         match Server::start(state_dir, ask) {
             Ok(server) => Some(server),
             // Watching goes on without: only people have to wait.
@@ -215,7 +226,7 @@ pub(super) fn start(
         })
         .collect();
     let mut running = Running {
-        store: works.store,
+        components: works.components,
         plans: works.plans,
         machines: works.machines,
         ready: works.ready,

@@ -1,4 +1,4 @@
-//! The control socket: how `dbmedic policy ...` talks to a running dbmedic.
+//! The control socket: how commands talk to a running dbmedic.
 //!
 //! A Unix socket in the state directory, for its owner alone; who connects must be the same user,
 //! or root. It carries requests and replies, and knows nothing of what they mean.
@@ -14,7 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{AtFlags, Mode, chmodat};
+use rustix::fs::{AtFlags, Mode, chmodat, statat};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -22,12 +22,19 @@ use super::protocol::{Line, Reply, Request, VERSION};
 use crate::own_dir::OwnDir;
 
 const NAME: &str = "dbmedic.sock";
-/// The longest request, bytes.
-const LONGEST_REQUEST: u64 = 64 << 10;
+/// The longest request, bytes: an approval holds the repair that it is for.
+const LONGEST_REQUEST: u64 = 1 << 20;
 /// The longest reply, bytes: a status holds a matrix for each policy.
 const LONGEST_REPLY: u64 = 16 << 20;
 /// How long a peer may take to say what it wants, and to take an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a command may take to be written down and answered.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks whether the socket is where it was bound.
+const IN_PLACE: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
+};
 /// How long a peer that waits may be gone before that is seen.
 const GONE: Duration = Duration::from_millis(500);
 /// Peers at a time.
@@ -56,18 +63,13 @@ impl Server {
     ) -> io::Result<Self> {
         // Who may put files there could put another socket in the place of this one.
         let own = OwnDir::open(state_dir)?;
-        // Left behind by a dbmedic that was killed; the journal's lock says that none is running.
-        own.remove_if_there(NAME)?;
-        let listener = at(&own, |path| UnixListener::bind(path))?;
-        let private = Mode::from_raw_mode(0o600);
-        chmodat(own.handle(), NAME, private, AtFlags::empty())?;
-        // Who hung up before it was taken must not hold up the rest.
-        listener.set_nonblocking(true)?;
+        let listener = bind(&own)?;
         let (wanted, stop) = UnixStream::pair()?;
         let ask = Arc::new(ask);
-        let thread = thread::Builder::new()
-            .name("control".into())
-            .spawn(move || listen(&listener, &stop, &ask))?;
+        let thread = thread::Builder::new().name("control".into()).spawn({
+            let own = own.clone();
+            move || listen(&own, listener, &stop, &ask)
+        })?;
         Ok(Self {
             own,
             wanted: Some(wanted),
@@ -86,8 +88,25 @@ impl Drop for Server {
     }
 }
 
-/// Serves peers until the other end of `stop` is gone.
-fn listen<F>(listener: &UnixListener, stop: &UnixStream, ask: &Arc<F>)
+/// Binds the socket, for its owner alone.
+fn bind(own: &OwnDir) -> io::Result<UnixListener> {
+    // Left behind by a dbmedic that was killed; the lock of the state says that none is running.
+    own.remove_if_there(NAME)?;
+    let listener = at(own, |path| UnixListener::bind(path))?;
+    let private = Mode::from_raw_mode(0o600);
+    chmodat(own.handle(), NAME, private, AtFlags::empty())?;
+    // Who hung up before it was taken must not hold up the rest.
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Whether something has the socket's name.
+fn is_bound(own: &OwnDir) -> bool {
+    statat(own.handle(), NAME, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+}
+
+/// Serves peers until the other end of `stop` is gone. A socket that somebody removed is bound again.
+fn listen<F>(own: &OwnDir, mut listener: UnixListener, stop: &UnixStream, ask: &Arc<F>)
 where
     F: Fn(Asked) -> bool + Send + Sync + 'static,
 {
@@ -95,11 +114,20 @@ where
     loop {
         let mut polled = [
             PollFd::new(stop, PollFlags::empty()),
-            PollFd::new(listener, PollFlags::IN),
+            PollFd::new(&listener, PollFlags::IN),
         ];
-        let ready = poll(&mut polled, None);
+        let ready = poll(&mut polled, Some(&IN_PLACE));
         if polled[0].revents().contains(PollFlags::HUP) {
             break;
+        }
+        if matches!(ready, Ok(0)) {
+            // In a directory that is gone it cannot be: another run goes on in the next one.
+            if !is_bound(own)
+                && let Ok(again) = bind(own)
+            {
+                listener = again;
+            }
+            continue;
         }
         let accepted = ready
             .map_err(io::Error::from)
@@ -159,8 +187,7 @@ fn serve(stream: &UnixStream, ask: &impl Fn(Asked) -> bool) -> io::Result<()> {
     };
     let (send, replies) = mpsc::channel();
     if !ask((request, send)) {
-        let stopping = Reply::Error("dbmedic is stopping".to_owned());
-        return write_line(&mut out, &stopping);
+        return write_line(&mut out, &Reply::Stopping);
     }
     loop {
         match replies.recv_timeout(GONE) {
@@ -175,7 +202,7 @@ fn serve(stream: &UnixStream, ask: &impl Fn(Asked) -> bool) -> io::Result<()> {
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
-    write_line(&mut out, &Reply::Error("dbmedic is stopping".to_owned()))
+    write_line(&mut out, &Reply::Stopping)
 }
 
 /// Whether a peer is gone, so that nobody reads what it is told.
@@ -205,9 +232,19 @@ pub enum AskError {
         #[source]
         source: io::Error,
     },
+    /// It did not answer in time.
+    #[error(
+        "the dbmedic that runs did not answer in {} s: the command may be written down, which `dbmedic incidents` \
+         shows, and may be written down yet",
+        COMMAND_PATIENCE.as_secs()
+    )]
+    NoAnswer,
     /// The talk broke off.
     #[error("talking to the running dbmedic")]
     Io(#[source] io::Error),
+    /// It stops, or begins anew, and did nothing.
+    #[error("dbmedic is stopping")]
+    Stopping,
     /// It said no.
     #[error("{0}")]
     Refused(String),
@@ -234,13 +271,24 @@ pub fn ask(
             _ => AskError::Unreachable { state_dir, source },
         }
     })?;
-    write_line(&mut &stream, request).map_err(AskError::Io)?;
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => AskError::NoAnswer,
+        _ => AskError::Io(error),
+    };
+    // What else is asked may take as long as it takes.
+    if matches!(request, Request::Command { .. }) {
+        let patience = Some(COMMAND_PATIENCE);
+        stream.set_read_timeout(patience).map_err(AskError::Io)?;
+        stream.set_write_timeout(patience).map_err(AskError::Io)?;
+    }
+    write_line(&mut &stream, request).map_err(failed)?;
     let mut replies = BufReader::new(&stream);
     loop {
-        let reply = read_line::<Reply>(&mut replies, LONGEST_REPLY).map_err(AskError::Io)?;
+        let reply = read_line::<Reply>(&mut replies, LONGEST_REPLY).map_err(failed)?;
         let last = reply.is_last();
         match reply {
             Reply::Error(text) => return Err(AskError::Refused(text)),
+            Reply::Stopping => return Err(AskError::Stopping),
             reply => heard(reply),
         }
         if last {

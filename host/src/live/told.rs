@@ -9,6 +9,12 @@ use crate::repair_run::StepReport;
 /// care here.
 pub const OPEN_REPAIR: &str = "open repair";
 
+/// The label of a note on the state directory and what stands in it.
+pub const STATE: &str = "state";
+
+/// The label of a note on a target that is halted because a repair of it is not known any more.
+pub const HALT: &str = "halt";
+
 /// Something to tell, as it happens.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,19 +1,21 @@
 //! What a live run writes into its state directory.
 //!
 //! A full disk must not end the watch in the very hour that it is needed: what cannot be written is
-//! told once, kept in memory, and written when that works again. Only a repair needs the journal
-//! there and then; [`crate::repair_run::run`] begins none without it.
+//! told once, kept in memory, and written when that works again. Only a repair needs the store there
+//! and then; [`crate::repair_run::run`] begins none without it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::bail;
 
-use super::{Listener, Told};
+use super::{Listener, STATE, Told};
 use crate::clock::now_ms;
-use crate::journal::{Journal, JournalEntry, JournalError};
+use crate::gate::Service;
 use crate::pipeline::{Carried, Pipeline};
+use crate::repair::Intent;
 use crate::state_dir::{HealthOfTargets, StateDir, StateError};
+use crate::store::{JournalEntry, Kept, Row, Store, StoreError};
 
 /// Entries of the journal at most that wait to be written; later ones are lost, and counted.
 const WAITING: usize = 1024;
@@ -21,20 +23,30 @@ const WAITING: usize = 1024;
 /// A file that is written whole, in the order in which they are tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
-    Carried,
     Health,
     Baselines,
 }
 
+/// What one step must keep, of all that stands in the store.
+#[derive(Debug, Default)]
+pub(super) struct Step {
+    /// Entries of the journal, with their times.
+    pub(super) entries: Vec<(u64, JournalEntry)>,
+    /// The command, or the end of a repair, that was heard, by its number in the journal.
+    pub(super) heard: Option<u64>,
+    /// What the next run must know, where that is new.
+    pub(super) carried: Option<Carried>,
+    /// Which policies are in service, where that is new.
+    pub(super) services: Option<BTreeMap<String, Service>>,
+}
+
 /// The writing end of a state directory.
 pub(super) struct Written {
-    pub(super) journal: Arc<Journal>,
+    pub(super) store: Arc<Store>,
     pub(super) dir: StateDir,
-    /// The last command of the journal that the pipeline heard, by its number there.
-    pub(super) commands_done: u64,
-    /// Entries that could not be written, with their times, in their order.
-    waiting: VecDeque<(u64, JournalEntry)>,
-    /// Entries for which there was no room to wait, or that no journal takes.
+    /// What could not be written: all of it, or nothing, will be.
+    waiting: Kept,
+    /// Entries for which there was no room to wait, or that are too long.
     lost: u64,
     /// What could not be written when it last changed.
     due: BTreeSet<Due>,
@@ -43,25 +55,24 @@ pub(super) struct Written {
 }
 
 impl Written {
-    pub(super) fn new(journal: Journal, dir: StateDir, commands_done: u64) -> Self {
+    pub(super) fn new(store: Store, dir: StateDir) -> Self {
         Self {
-            journal: Arc::new(journal),
+            store: Arc::new(store),
             dir,
-            commands_done,
-            waiting: VecDeque::new(),
+            waiting: Kept::default(),
             lost: 0,
             due: BTreeSet::new(),
             ill: false,
         }
     }
 
-    /// Whether what is written stays: the state directory is where it was, and so is the journal. A loss
+    /// Whether what is written stays: the state directory is where it was, and so is the store. A loss
     /// is told once.
     pub(super) fn is_in_place(&mut self, tell: &mut Listener<'_>) -> bool {
-        let lost = match self.dir.is_whole() {
+        let lost = match self.dir.is_in_place() {
             Err(error) => error.to_string(),
-            Ok(()) if !self.journal.is_in_place() => {
-                format!("{}: the journal was removed", self.dir.root().display())
+            Ok(()) if !self.store.is_in_place() => {
+                format!("{}: the state was removed", self.dir.root().display())
             }
             Ok(()) => return true,
         };
@@ -69,89 +80,96 @@ impl Written {
         false
     }
 
-    /// The state directory, made again after it vanished; none where that fails, or where the directory that
-    /// stands there now holds another journal.
-    pub(super) fn make_again(&self) -> Option<StateDir> {
-        let root = self.dir.root();
-        if self.dir.is_in_place().is_err() && Journal::stands_in(root) {
-            return None;
-        }
-        StateDir::open(root).ok()
-    }
-
-    /// The last command that was heard, as whoever reads the journal again must know it.
-    pub(super) fn commands_heard(&self) -> u64 {
-        let is_same = self.dir.is_in_place().is_ok() && self.journal.is_in_place();
-        if is_same { self.commands_done } else { 0 }
-    }
-
-    /// Adds an entry to the journal, now or when that works again.
+    /// Makes the state directory again after it vanished, with what is known in it.
     ///
     /// # Errors
-    /// [`JournalError::Unusable`], when only a new start can write it again.
-    pub(super) fn append(
-        &mut self,
-        at_ms: u64,
-        entry: JournalEntry,
-        tell: &mut Listener<'_>,
-    ) -> Result<(), JournalError> {
-        self.append_waiting(tell)?;
-        if self.waiting.len() == WAITING {
-            self.lost += 1;
-            return Ok(());
-        }
-        self.waiting.push_back((at_ms, entry));
-        self.append_waiting(tell)
+    /// It cannot be made now, or holds another state: it is tried again.
+    pub(super) fn make_again(&self, pipeline: &Pipeline) -> anyhow::Result<()> {
+        let again = StateDir::open(self.dir.root())?;
+        // The store comes last: where it stands, all of it does.
+        again.save_baselines(&pipeline.detectors())?;
+        Ok(self.store.make_again(&pipeline.carried())?)
     }
 
-    /// Adds an entry to the journal before anything comes of it, and says its number; none when that does
-    /// not work now.
+    /// Writes down that a repair begins, and all that waits to be written with it.
     ///
     /// # Errors
-    /// As for [`Self::append`].
-    pub(super) fn append_now(
+    /// It cannot be written down now: it must not begin.
+    pub(super) fn begin_repair(
         &mut self,
         at_ms: u64,
-        entry: &JournalEntry,
-        tell: &mut Listener<'_>,
-    ) -> Result<Option<u64>, JournalError> {
-        self.append_waiting(tell)?;
-        if !self.waiting.is_empty() {
-            return Ok(None);
-        }
-        match self.journal.append(at_ms, entry) {
-            Ok(seq) => Ok(Some(seq)),
-            Err(error @ JournalError::Unusable { .. }) => Err(error),
-            Err(error) => {
-                self.failed(&error, tell);
-                Ok(None)
-            }
-        }
-    }
-
-    fn append_waiting(&mut self, tell: &mut Listener<'_>) -> Result<(), JournalError> {
-        while let Some((at_ms, entry)) = self.waiting.front() {
-            match self.journal.append(*at_ms, entry) {
-                Ok(_) => {}
-                Err(error @ JournalError::Unusable { .. }) => return Err(error),
-                // It never will be.
-                Err(error @ JournalError::TooLong { .. }) => {
-                    self.lost += 1;
-                    tell(now_ms(), Told::Note("journal", &error.to_string()));
-                }
-                Err(error) => {
-                    self.failed(&error, tell);
-                    break;
-                }
-            }
-            self.waiting.pop_front();
-        }
+        intent: &Intent,
+        carried: Carried,
+    ) -> Result<(), StoreError> {
+        let kept = Kept {
+            carried: Some(carried),
+            ..self.waiting.clone()
+        };
+        self.store.begin_repair_with(at_ms, intent, kept)?;
+        self.waiting = Kept::default();
         Ok(())
     }
 
-    pub(super) fn save_carried(&mut self, carried: &Carried, tell: &mut Listener<'_>) {
-        let saved = self.dir.save_carried(carried, self.commands_done);
-        self.noted(Due::Carried, saved, tell);
+    /// Keeps what a step must keep, in one transaction, now or when that works again.
+    pub(super) fn keep(&mut self, step: Step, tell: &mut Listener<'_>) {
+        for (at_ms, entry) in step.entries {
+            let row = Row::of(at_ms, &entry).map_err(|error| error.to_string());
+            match row {
+                Ok(row) if self.waiting.entries.len() < WAITING => self.waiting.entries.push(row),
+                Ok(_) => self.lost += 1,
+                // It never will be written.
+                Err(error) => {
+                    self.lost += 1;
+                    tell(now_ms(), Told::Note("journal", &error));
+                }
+            }
+        }
+        self.waiting.heard.extend(step.heard);
+        self.waiting.carried = step.carried.or(self.waiting.carried.take());
+        self.waiting.services = step.services.or(self.waiting.services.take());
+        self.write(tell);
+    }
+
+    /// Whether all that was to be kept is in the store.
+    pub(super) fn is_up_to_date(&self) -> bool {
+        let waiting = &self.waiting;
+        waiting.entries.is_empty()
+            && waiting.heard.is_empty()
+            && waiting.carried.is_none()
+            && waiting.services.is_none()
+    }
+
+    /// Writes what waits for the store; says whether nothing does any more.
+    fn write(&mut self, tell: &mut Listener<'_>) -> bool {
+        match self.store.keep(&self.waiting) {
+            Ok(()) => {
+                self.waiting = Kept::default();
+                true
+            }
+            Err(error) => {
+                self.failed(&error, tell);
+                false
+            }
+        }
+    }
+
+    /// Writes a command down before anything comes of it, and says its number.
+    ///
+    /// # Errors
+    /// It cannot be written down now.
+    pub(super) fn write_down(
+        &mut self,
+        at_ms: u64,
+        command: &JournalEntry,
+        tell: &mut Listener<'_>,
+    ) -> Result<u64, StoreError> {
+        // In the order in which it happened.
+        let before = self.store.keep(&self.waiting);
+        let appended = before.and_then(|()| {
+            self.waiting = Kept::default();
+            self.store.append(at_ms, command)
+        });
+        appended.inspect_err(|error| self.failed(error, tell))
     }
 
     pub(super) fn save_health(&mut self, health: &HealthOfTargets, tell: &mut Listener<'_>) {
@@ -166,58 +184,51 @@ impl Written {
     }
 
     /// Writes what could not be written before.
-    ///
-    /// # Errors
-    /// As for [`Self::append`].
     pub(super) fn retry(
         &mut self,
         pipeline: &Pipeline,
         health: &HealthOfTargets,
         tell: &mut Listener<'_>,
-    ) -> Result<(), JournalError> {
+    ) {
         if !self.ill || !self.is_in_place(tell) {
-            return Ok(());
+            return;
         }
-        self.append_waiting(tell)?;
+        let is_written = self.write(tell);
         for due in self.due.clone() {
             match due {
-                Due::Carried => self.save_carried(&pipeline.carried(), tell),
                 Due::Health => self.save_health(health, tell),
                 Due::Baselines => self.save_baselines(pipeline, tell),
             }
         }
-        if self.waiting.is_empty() && self.due.is_empty() {
+        if is_written && self.due.is_empty() {
             self.ill = false;
             let lost = std::mem::take(&mut self.lost);
             let text = match lost {
                 0 => "written again; nothing is missing".to_owned(),
                 lost => format!("written again; {lost} entries of the journal are lost"),
             };
-            tell(now_ms(), Told::Note("state", &text));
+            tell(now_ms(), Told::Note(STATE, &text));
         }
-        Ok(())
     }
 
     /// The last word of a run: here a failure is one.
     ///
     /// # Errors
     /// When something cannot be kept for the next run.
-    pub(super) fn finish(
-        &mut self,
-        pipeline: &Pipeline,
-        tell: &mut Listener<'_>,
-    ) -> anyhow::Result<()> {
-        let appended = self.append_waiting(tell);
-        let saved = self
-            .dir
-            .save_carried(&pipeline.carried(), self.commands_done);
-        let missing = self.waiting.len() as u64 + self.lost;
-        match (saved, missing) {
-            (saved, 0) => saved?,
+    pub(super) fn finish(&mut self, pipeline: &Pipeline) -> anyhow::Result<()> {
+        self.waiting.carried = Some(pipeline.carried());
+        let kept = self.store.keep(&self.waiting);
+        let waiting = if kept.is_ok() {
+            0
+        } else {
+            self.waiting.entries.len()
+        };
+        let missing = waiting as u64 + self.lost;
+        match (kept, missing) {
+            (kept, 0) => Ok(kept?),
             (Ok(()), _) => bail!("{missing} entries of the journal could not be written"),
-            (Err(error), _) => bail!("{error}, nor could {missing} entries of the journal"),
+            (Err(error), _) => bail!("{error}; {missing} entries of the journal are missing"),
         }
-        Ok(appended?)
     }
 
     /// Notes whether a file has to be written again.
@@ -239,7 +250,7 @@ impl Written {
             let text = format!(
                 "{error}; the watch goes on, and no repair begins that cannot be written down"
             );
-            tell(now_ms(), Told::Note("state", &text));
+            tell(now_ms(), Told::Note(STATE, &text));
         }
     }
 }

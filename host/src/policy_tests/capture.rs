@@ -283,7 +283,11 @@ fn unknown(host: &Host, step: &Step, happened: &Happened) -> Known {
     let mut known = Known::default();
     if (context.level, context.level_since_ms) != (actual.level, actual.level_since_ms) {
         known.level = Some(actual.level);
-        known.level_for_ms = Some(now_ms.saturating_sub(actual.level_since_ms));
+        // At 0 it is the first level, and was never changed.
+        known.level_for_ms = match actual.level_since_ms {
+            0 => None,
+            since_ms => Some(now_ms.saturating_sub(since_ms)),
+        };
     }
     if context.memory != actual.memory {
         known.memory = Some(actual.memory.clone());

@@ -403,7 +403,13 @@ impl Looker {
     pub(super) fn earlier_snapshot(&mut self) -> Option<CheckReport> {
         let newest = newest_of_known_age(&self.snapshots, &self.site.name).ok()??;
         let age_ms = newest.age_ms()?;
-        if age_ms >= self.pace.snapshot_interval_ms || newest.source != self.site.path {
+        // A snapshot knows its database by the place that its path leads to.
+        let path = &self.site.path;
+        let is_of_this = newest.source == *path
+            || path
+                .canonicalize()
+                .is_ok_and(|place| place == newest.source);
+        if age_ms >= self.pace.snapshot_interval_ms || !is_of_this {
             return None;
         }
         if newest.pages_proven {

@@ -261,7 +261,10 @@ fn it_can_be_cut_off_anywhere() {
             let sound = is_sound(&place);
             assert!(!sound || found.len() == 7, "{name} {n}: {found:?}");
             ends.push(sound);
-            assert_eq!(Journal::open(&place.state()).unwrap().open_repairs(), []);
+            assert_eq!(
+                Store::open(&place.state()).unwrap().open_repairs().unwrap(),
+                []
+            );
         }
     }
     assert!(kills >= 6, "{kills} kills");

@@ -30,7 +30,6 @@ use std::{
 };
 
 use dbmedic::guard::{ApprovedRepair, Choice, Guard, GuardLimits, Mode, Ruling};
-use dbmedic::journal::{Journal, JournalEntry};
 use dbmedic::model::{
     Candidate, CascadeLevel, DataLoss, Fact, Finding, Outcome, OutcomeResult, Value,
 };
@@ -41,6 +40,7 @@ use dbmedic::sqlite::repairs::SqliteRepairs;
 use dbmedic::sqlite::worker::{self, Areas};
 use dbmedic::sqlite::{locks, wal};
 use dbmedic::sqlite_state::{Lock, SqliteState};
+use dbmedic::store::{JournalEntry, Reader, Store};
 use rusqlite::Connection;
 
 const EXE: &str = env!("CARGO_BIN_EXE_dbmedic");
@@ -172,11 +172,16 @@ impl Drop for Place {
         }
         for path in files(&self.state()) {
             let mode = fs::metadata(&path).unwrap().mode();
-            let is_journal = path == self.state().join("journal.jsonl");
             let is_private = mode.trailing_zeros() >= 6;
-            assert!(is_private || is_journal, "{}", path.display());
+            assert!(is_private, "{}", path.display());
         }
     }
+}
+
+/// The entries of the journal.
+fn entries(state: &Path) -> Vec<JournalEntry> {
+    let lines = Reader::open(state).unwrap().unwrap().entries(None).unwrap();
+    lines.into_iter().map(|line| line.entry).collect()
 }
 
 /// All files below a directory.
@@ -256,9 +261,9 @@ impl Place {
         facts: Vec<Fact>,
         on_step: &mut dyn FnMut(&StepReport),
     ) -> Outcome {
-        let journal = Journal::open(&self.state()).unwrap();
+        let store = Store::open(&self.state()).unwrap();
         let outcome = repair_run::run(
-            &journal,
+            &store,
             &SqliteRepairs,
             &approved(id, facts),
             &self.site,
@@ -266,7 +271,7 @@ impl Place {
             on_step,
         )
         .unwrap();
-        assert_eq!(journal.open_repairs(), [], "{outcome:?}");
+        assert_eq!(store.open_repairs().unwrap(), [], "{outcome:?}");
         outcome.outcome
     }
 
@@ -848,10 +853,10 @@ fn killed() {
     let place = PathBuf::from(place);
     let number = |name: &str| env::var(name).ok().map(|n| n.parse().unwrap());
     let site = site(&place);
-    let mut journal = Journal::open(&place.join("state")).unwrap();
-    journal.kill_at(number("KILL_BEFORE"), number("KILL_AFTER"));
+    let mut store = Store::open(&place.join("state")).unwrap();
+    store.kill_at(number("KILL_BEFORE"), number("KILL_AFTER"));
     let recovered = repair_run::recover(
-        &journal,
+        &store,
         &SqliteRepairs,
         &|_| Some(site.clone()),
         &|| 7,
@@ -863,7 +868,7 @@ fn killed() {
         let repair = env::var("KILLED_REPAIR").unwrap();
         let approved = approved(&repair, facts);
         repair_run::run(
-            &journal,
+            &store,
             &SqliteRepairs,
             &approved,
             &site,
@@ -912,13 +917,18 @@ fn an_undo_can_be_cut_off_anywhere() {
                 break;
             }
             kills += 1;
+            // Closed when it was killed: only its file was left to remove.
+            if let Some(JournalEntry::RepairClosed { outcome, .. }) = entries(&place.state()).last()
+            {
+                assert_eq!(outcome.outcome_result, OutcomeResult::RolledBack);
+                assert_eq!(place.contents(), before, "{name} {n}");
+                assert_eq!(Store::open(&place.state()).unwrap().lost(), []);
+                continue;
+            }
             // The recovery is killed as well, at its first entry, then left to itself.
             kills += u32::from(run_killed(&place, &facts, Some((name, 1))).signal() == Some(9));
             assert!(run_killed(&place, &facts, None).success(), "{name} {n}");
-            let lines: Vec<_> = Journal::read(&place.state())
-                .unwrap()
-                .map(|line| line.unwrap().entry)
-                .collect();
+            let lines = entries(&place.state());
             let Some(JournalEntry::RepairClosed { outcome, .. }) = lines.last() else {
                 panic!("{name} {n}: {lines:?}");
             };
@@ -928,7 +938,12 @@ fn an_undo_can_be_cut_off_anywhere() {
                 }
                 // Killed in the replay, before its proof was found wanting.
                 OutcomeResult::Verified => {
-                    let in_replay = [("KILL_AFTER", 4), ("KILL_BEFORE", 5)];
+                    let in_replay = [
+                        ("KILL_AFTER", 7),
+                        ("KILL_BEFORE", 8),
+                        ("KILL_AFTER", 8),
+                        ("KILL_BEFORE", 9),
+                    ];
                     assert!(in_replay.contains(&(name, n)), "{name} {n}: {outcome:?}");
                     assert_eq!((place.look().wal, place.count()), (None, 5));
                 }
@@ -942,18 +957,14 @@ fn an_undo_can_be_cut_off_anywhere() {
 #[test]
 fn what_others_wrote_since_is_never_overwritten() {
     let (place, facts) = with_bad_log();
-    // Killed when the undo is announced and not begun: intent, three steps, undo.
-    let killed = run_killed(&place, &facts, Some(("KILL_AFTER", 5)));
+    // Killed when the undo is announced and not begun: intent, three steps and undo, each in the file and in the journal.
+    let killed = run_killed(&place, &facts, Some(("KILL_AFTER", 10)));
     assert_eq!(killed.signal(), Some(9));
     let insert = format!("{WAL} INSERT INTO t VALUES (99)");
     drop(Owner::start(&place.database, &insert, &[]));
     assert!(run_killed(&place, &facts, None).success());
-    let last = Journal::read(&place.state())
-        .unwrap()
-        .last()
-        .unwrap()
-        .unwrap();
-    let JournalEntry::RepairClosed { outcome, .. } = last.entry else {
+    let last = entries(&place.state()).pop();
+    let Some(JournalEntry::RepairClosed { outcome, .. }) = last else {
         panic!("{last:?}");
     };
     assert_result(&outcome, OutcomeResult::Failed, "changed by somebody else");

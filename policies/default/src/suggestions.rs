@@ -12,7 +12,7 @@ pub(crate) const COPY_ALL: &str =
     "Copy the database, its -wal and its -journal file aside together before you try anything.";
 pub(crate) const WAL_OPTIONS: &str = "The next writer may overwrite the frames behind the damage: read what can be read from a copy, then restore a snapshot or keep the valid prefix by hand.";
 pub(crate) const SALVAGE: &str = "Salvage a copy with sqlite3's .recover, compare it with the newest snapshot, and replace the database with the better one.";
-pub(crate) const CHOOSE_VALUE: &str = "See both values with dbmedic incidents INCIDENT --values, compare them with a backup, correct the row where the index is right, and only then run REINDEX.";
+pub(crate) const CHOOSE_VALUE: &str = "See both values with dbmedic incidents INCIDENT --values and write them down, compare them with a backup, run REINDEX on the index, and only then correct the row where the index was right: before that SQLite refuses the UPDATE.";
 pub(crate) const TAKE_SNAPSHOT: &str =
     "Take a snapshot: without one there is nothing to fall back to.";
 pub(crate) const ASK_HOLDER: &str =

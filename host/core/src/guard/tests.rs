@@ -275,6 +275,22 @@ fn a_halt_ends_with_the_last_incident_that_called_for_it() {
 }
 
 #[test]
+fn a_halt_that_no_incident_called_for_ends_with_none() {
+    let finding = finding(0, 0.0, true);
+    let record = TargetRecord {
+        halted: Some("the state was begun anew".to_owned()),
+        ..TargetRecord::default()
+    };
+    let records = BTreeMap::from([("shop".to_owned(), record)]);
+    let mut guard = Guard::new(GuardLimits::default(), records);
+    assert!(!guard.halt("shop", "INC-9", "INC-9: damage"));
+    assert!(!guard.resolved("shop", "INC-9"));
+    assert_eq!(law(guard.rule(0, &choice(&finding))), "guard.halted");
+    guard.release("shop");
+    assert_eq!(law(guard.rule(0, &choice(&finding))), "");
+}
+
+#[test]
 fn each_limit_is_allowed_and_one_more_is_not() {
     for (commits, percent, expected) in [
         (100, 5.0, ""),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::Value;
+use crate::model::{Candidate, CascadeLevel, DataLoss, Precondition, Value};
 
 const HOLD_MS: u64 = 1_000;
 
@@ -65,4 +65,47 @@ fn what_an_earlier_run_left_open_is_over_when_it_would_have_shown() {
     assert_eq!(over_at("lock.stale-holder", &looks), None);
     let looks: Vec<_> = (0..9).map(|n| (5_000 + n * 2_000, METRICS)).collect();
     assert_eq!(over_at("anomaly.unexplained", &looks), Some(11_000));
+}
+
+#[test]
+fn the_policy_is_asked_at_once_when_a_repair_can_begin_that_could_not() {
+    let sighting = |holds: bool| {
+        let mut findings = seen("index.corrupt", 9);
+        findings.problems[0].candidates = vec![Candidate {
+            preconditions: vec![Precondition {
+                name: "entries-proven".into(),
+                holds,
+                detail: String::new(),
+            }],
+            ..candidate("index.rebuild")
+        }];
+        findings
+    };
+    let mut incidents = Incidents::default();
+    let mut look = |at_ms: u64, holds: bool, is_decided: bool| {
+        incidents.update(at_ms, sighting(holds), None, || "INC-1".into());
+        let is_due = incidents.is_due("INC-1", at_ms, 5_000);
+        if is_decided {
+            incidents.decided("INC-1", at_ms, None);
+        }
+        is_due
+    };
+    assert!(look(0, false, true), "at first sight");
+    assert!(!look(20, false, false), "nothing is new");
+    assert!(look(40, true, true), "a check has proven it");
+    assert!(!look(60, true, false), "that was put to it");
+    assert!(!look(80, false, false), "one less is not pressing");
+    assert!(look(5_040, false, true), "it is time");
+}
+
+fn candidate(id: &str) -> Candidate {
+    Candidate {
+        id: id.into(),
+        summary: String::new(),
+        level: CascadeLevel::InPlace,
+        preconditions: Vec::new(),
+        expected_duration_ms: 0,
+        expected_loss: DataLoss::NONE,
+        undoable: true,
+    }
 }

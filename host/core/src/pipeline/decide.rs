@@ -6,7 +6,8 @@ use super::rulings::{Said, is_same};
 use super::service::Matter;
 use super::{Asked, Decided, Effect, Made, Pipeline, RulingSummary, SaidInLine};
 use crate::guard::{ApprovedRepair, Choice, Ruling};
-use crate::model::{Candidate, Classification, Finding, PolicyEvent, Verdict};
+use crate::incident::Approval;
+use crate::model::{Classification, Finding, PolicyEvent, Verdict};
 use crate::policy::{self, Decision, HeardTelemetry, Overheard};
 
 impl Pipeline {
@@ -189,7 +190,7 @@ impl Pipeline {
         finding: &Finding,
         repair: &str,
         needs_approval: bool,
-        approved: Option<&Candidate>,
+        approved: Option<&Approval>,
     ) -> Vec<Effect> {
         let Some(target) = self.targets.get_mut(name) else {
             return Vec::new();
@@ -208,7 +209,7 @@ impl Pipeline {
             mode: target.options.mode,
             approved_by_person: chosen
                 .zip(approved)
-                .is_some_and(|(chosen, approved)| is_same(chosen, approved)),
+                .is_some_and(|(chosen, approved)| is_same(chosen, &approved.repair)),
             needs_approval,
             denied: denied.as_deref(),
             maintenance: maintenance.as_deref(),
@@ -225,6 +226,10 @@ impl Pipeline {
                 None,
             ),
         };
+        if lets_go.is_some() {
+            let approved = approved.cloned();
+            target.rulings.let_go = approved.map(|approval| (finding.incident.clone(), approval));
+        }
         let said = Said::new(repair, ruling.clone(), chosen);
         let waits = chosen
             .filter(|_| ruling == RulingSummary::AwaitsPerson)

@@ -17,6 +17,9 @@ const APPROVAL_MS: u64 = 3_600_000;
 #[derive(Debug, Default)]
 pub(super) struct Rulings {
     said: BTreeMap<String, Said>,
+    /// What a person approved of the repair that was let go and has not begun, with its incident: should it never
+    /// begin in this run, the approval holds in the next one.
+    pub(super) let_go: Option<(String, Approval)>,
 }
 
 /// What the guard said last of an incident's repair.
@@ -75,6 +78,11 @@ impl Rulings {
 
     /// A person denies a repair of an incident: an approval of it is withdrawn, and the next word is new.
     pub(super) fn deny(&mut self, incident: &str, repair: &str) {
+        let is_it =
+            |(of, approval): &(String, Approval)| of == incident && approval.repair.id == repair;
+        if self.let_go.as_ref().is_some_and(is_it) {
+            self.let_go = None;
+        }
         if self
             .said
             .get(incident)
@@ -102,10 +110,10 @@ impl Rulings {
     }
 
     /// What a person approved of an incident, to be used once; none when that was too long ago.
-    pub(super) fn take_approved(&mut self, incident: &str, at_ms: u64) -> Option<Candidate> {
+    pub(super) fn take_approved(&mut self, incident: &str, at_ms: u64) -> Option<Approval> {
         let approval = self.approved(incident)?;
         self.forget(incident);
-        (at_ms.saturating_sub(approval.at_ms) <= APPROVAL_MS).then_some(approval.repair)
+        (at_ms.saturating_sub(approval.at_ms) <= APPROVAL_MS).then_some(approval)
     }
 
     /// Keeps the guard's word, and says whether it is to be told: not when it repeats the last one.
@@ -125,6 +133,13 @@ impl Rulings {
         })
     }
 
+    /// What a person approved of an incident and no repair used: none was let go, or the one that was has not begun.
+    pub(super) fn unused(&self, incident: &str) -> Option<Approval> {
+        let let_go = self.let_go.as_ref().filter(|(of, _)| of == incident);
+        let let_go = let_go.map(|(_, approval)| approval.clone());
+        self.approved(incident).or(let_go)
+    }
+
     /// No repair is chosen: the next one is new. What a person approved waits for it.
     pub(super) fn none_chosen(&mut self, incident: &str) {
         if self.approved(incident).is_none() {
@@ -139,6 +154,7 @@ impl Rulings {
 
     /// Every word is new after a repair; what a person approved meanwhile stays so.
     pub(super) fn repair_ended(&mut self) {
+        self.let_go = None;
         self.said.retain(|_, said| said.approved_ms.is_some());
     }
 }

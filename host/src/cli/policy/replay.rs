@@ -11,7 +11,7 @@ use crate::assemble::{DEFAULT_POLICY as DEFAULT_COMPONENT, RULES_POLICY};
 use crate::cli::progress::ProgressLine;
 use crate::cli::{Ended, complain, say, say_json};
 use crate::decision_log::{Chain, Replayed, Skipped, replay};
-use crate::gate::Store;
+use crate::gate::Components;
 use crate::signing::Verified;
 
 /// Arguments of `policy replay`.
@@ -39,7 +39,7 @@ pub(super) fn run(args: &ReplayArgs) -> Ended {
         at_hand.push(Verified::unsigned(super::read(path)?));
     }
     let state_dir = args.state_dir.clone().or_else(|| beside(&args.log));
-    let store = state_dir.map(|dir| Store::at(&dir)).transpose()?;
+    let store = state_dir.map(|dir| Components::at(&dir)).transpose()?;
     let component = |digest: &str| {
         if let Some(known) = at_hand.iter().find(|known| known.digest() == digest) {
             return Some(known.clone());

@@ -63,7 +63,7 @@ fn who_waits_is_told_when_dbmedic_stops() {
     });
     waiting.lock().unwrap().clear();
     let said: Reply = read_line(&mut BufReader::new(&peer), LONGEST_REPLY).unwrap();
-    assert_eq!(said, Reply::Error("dbmedic is stopping".into()));
+    assert_eq!(said, Reply::Stopping);
     drop(server);
 }
 
@@ -77,6 +77,21 @@ fn a_server_whose_file_is_gone_stops_all_the_same() {
 }
 
 #[test]
+fn a_socket_that_somebody_removed_is_bound_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, waiting) = silent(dir.path());
+    fs::remove_file(dir.path().join(NAME)).unwrap();
+    until("the socket to be there", || {
+        UnixStream::connect(dir.path().join(NAME)).is_ok()
+    });
+    write_line(&mut connect(dir.path()), &Request::Status).unwrap();
+    until("the peer to be heard", || {
+        !waiting.lock().unwrap().is_empty()
+    });
+    drop(server);
+}
+
+#[test]
 fn a_request_is_cut_off_at_its_longest() {
     let dir = tempfile::tempdir().unwrap();
     let (server, _) = silent(dir.path());
@@ -87,6 +102,6 @@ fn a_request_is_cut_off_at_its_longest() {
     let Reply::Error(why) = said else {
         panic!("{said:?}")
     };
-    assert!(why.contains("longer than 65536 bytes"), "{why}");
+    assert!(why.contains("longer than 1048576 bytes"), "{why}");
     drop(server);
 }

@@ -5,17 +5,18 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
+use rusqlite::Connection;
 use sha2::{Digest as _, Sha256};
 
 use super::{Case, Seeds, answers, copy, databases, ends_well, replace};
 use crate::execute::{self, Invocation};
 use crate::mutate::{self, chance, one};
 
-/// What stands between an entry of the journal and its checksum.
-const SUM: &str = ",\"sum\":\"";
+/// The state's database.
+const STATE: &str = "state.db";
 const CONFIG: &str = "version = 1\nstate_dir = \"state\"\n[[targets]]\nname = \"orders\"\n\
     sqlite = \"orders.db\"\n[observation]\nsample_interval_ms = 50\ndecide_interval_ms = 100\n\
     tick_interval_ms = 200\n[policy]\nfile = \"policy.wasm\"\nrequire_signature = false\n";
@@ -47,13 +48,12 @@ pub(super) fn prepare(program: &Path, dir: &Path) -> anyhow::Result<()> {
     let ended = execute::run(program, &invocation, dir, &dir.join("tmp"))?;
     ensure!(ended.code == Some(0), "run: {}", ended.err());
     super::dbmedic(program, dir, &["release", "orders", "--state-dir", "state"])?;
-    let journal = fs::read_to_string(dir.join("state/journal.jsonl"))?;
-    let first = journal.lines().next().context("the journal is empty")?;
-    ensure!(
-        sealed(first.split(SUM).next().unwrap_or("")) == first,
-        "the checksum is another: {first}"
-    );
-    Ok(())
+    let seal = |entries: Vec<Entry>| {
+        let known = entries.iter().all(|entry| sum(entry) == entry.sum);
+        ensure!(known && !entries.is_empty(), "the checksum is another");
+        Ok(Vec::new())
+    };
+    edit(&dir.join("state").join(STATE), seal)
 }
 
 pub(super) fn make(rng: &mut StdRng, seeds: &Seeds, scene: &Path) -> anyhow::Result<Case> {
@@ -100,33 +100,33 @@ pub(super) fn make(rng: &mut StdRng, seeds: &Seeds, scene: &Path) -> anyhow::Res
 fn command(rng: &mut StdRng) -> (&'static [&'static str], Case) {
     match rng.random_range(0..24) {
         0..3 => (
-            &["journal.jsonl"],
+            &["state.db"],
             Case::new(&["incidents", "--state-dir", "state"], ends_well),
         ),
         3..6 => (
-            &["journal.jsonl"],
+            &["state.db"],
             Case::new(&["incidents", "INC-1", "--state-dir", "state"], answers),
         ),
         6 => (
-            &["journal.jsonl"],
+            &["state.db"],
             Case::new(
                 &["incidents", "INC-1", "--json", "--state-dir", "state"],
                 answers,
             ),
         ),
         7 => (
-            &["values", "journal.jsonl"],
+            &["values", "state.db"],
             Case::new(
                 &["incidents", "INC-1", "--values", "--state-dir", "state"],
                 answers,
             ),
         ),
         8..11 => (
-            &["policies", "journal.jsonl"],
+            &["policies", "state.db"],
             Case::new(&["policy", "status", "--state-dir", "state"], ends_well),
         ),
         11 => (
-            &["journal.jsonl"],
+            &["state.db"],
             Case::new(&["approve", "INC-1", "--state-dir", "state"], answers),
         ),
         12..15 => {
@@ -208,7 +208,11 @@ fn change(rng: &mut StdRng, file: &Path) -> anyhow::Result<()> {
         .unwrap_or("");
     match std::str::from_utf8(&bytes) {
         _ if chance(rng, 8) => mutate::bytes(rng, &mut bytes, 1),
-        Ok(text) if name == "journal.jsonl" => bytes = journal(rng, text).into_bytes(),
+        _ if name == STATE && chance(rng, 70) => {
+            // One that an earlier change damaged stays as it is.
+            drop(journal(rng, file));
+            return Ok(());
+        }
         Ok(text) if text.starts_with("{\"n\":") => bytes = decisions(rng, text).into_bytes(),
         Ok(text) if text.starts_with('{') => {
             let mut text = text.to_owned();
@@ -224,34 +228,69 @@ fn change(rng: &mut StdRng, file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Changes entries of the journal, and gives them their checksums again.
-fn journal(rng: &mut StdRng, text: &str) -> String {
-    let mut lines: Vec<String> = text
-        .lines()
-        .map(|line| line.split(SUM).next().unwrap_or("").to_owned() + "}")
-        .collect();
-    mutate::json_lines(rng, &mut lines, 0);
-    let lines = lines
-        .iter()
-        .map(|line| sealed(line.strip_suffix('}').unwrap_or(line)));
-    lines.collect::<Vec<_>>().join("\n") + "\n"
+/// An entry of the journal.
+struct Entry {
+    seq: i64,
+    at_ms: i64,
+    json: String,
+    sum: String,
+    heard: Option<bool>,
 }
 
-fn sealed(entry: &str) -> String {
-    let digest = hex(&Sha256::digest(entry));
-    format!("{entry}{SUM}{}\"}}", &digest[..16])
+/// Changes entries of the journal, and gives them their checksums again.
+fn journal(rng: &mut StdRng, state: &Path) -> anyhow::Result<()> {
+    edit(state, |mut entries| {
+        let times = rng.random_range(1..3);
+        for _ in 0..times.min(entries.len()) {
+            let at = rng.random_range(0..entries.len());
+            mutate::json(rng, &mut entries[at].json);
+        }
+        Ok(entries)
+    })
 }
 
 /// Has the journal speak of a scene's database.
 fn move_journal(state: &Path, from: &Path, to: &Path) -> anyhow::Result<()> {
-    let path = state.join("journal.jsonl");
-    let text = fs::read_to_string(&path)?;
     let (from, to) = (from.display().to_string(), to.display().to_string());
-    let lines = text
-        .lines()
-        .map(|line| sealed(&line.split(SUM).next().unwrap_or("").replace(&from, &to)));
-    fs::write(&path, lines.collect::<Vec<_>>().join("\n") + "\n")?;
-    Ok(())
+    edit(&state.join(STATE), |mut entries| {
+        for entry in &mut entries {
+            entry.json = entry.json.replace(&from, &to);
+        }
+        Ok(entries)
+    })
+}
+
+/// Writes entries of the journal anew, as `change` wants them.
+fn edit(
+    state: &Path,
+    change: impl FnOnce(Vec<Entry>) -> anyhow::Result<Vec<Entry>>,
+) -> anyhow::Result<()> {
+    let db = Connection::open(state)?;
+    let mut select = db.prepare("SELECT seq, at_ms, json, sum, heard FROM entries ORDER BY seq")?;
+    let entries = select.query_map([], |row| {
+        Ok(Entry {
+            seq: row.get(0)?,
+            at_ms: row.get(1)?,
+            json: row.get(2)?,
+            sum: row.get(3)?,
+            heard: row.get(4)?,
+        })
+    })?;
+    let entries = entries.collect::<Result<_, _>>()?;
+    drop(select);
+    for entry in change(entries)? {
+        let update = "UPDATE entries SET json = ?2, sum = ?3 WHERE seq = ?1";
+        db.execute(update, (entry.seq, &entry.json, sum(&entry)))?;
+    }
+    db.close().map_err(|(_, error)| error.into())
+}
+
+fn sum(entry: &Entry) -> String {
+    let heard = entry
+        .heard
+        .map_or("-", |heard| if heard { "1" } else { "0" });
+    let text = format!("{} {} {heard}\0{}", entry.seq, entry.at_ms, entry.json);
+    hex(&Sha256::digest(text))[..16].to_owned()
 }
 
 /// Changes decisions, and chains them again.

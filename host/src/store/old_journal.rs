@@ -1,17 +1,29 @@
-//! Reads a journal: whole lines only, each held against its number and its checksum.
+//! Reads the journal that dbmedic 0.1.0 wrote: JSON Lines, whole lines only, each held against its number and
+//! its checksum.
 
 use std::io::{BufRead, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::{JournalError, JournalLine, LONGEST_LINE, SUM_DIGITS, SUM_KEY, VERSION, checksum};
+use sha2::{Digest as _, Sha256};
 
-/// The whole lines of a journal.
+use super::database::{io, old_damaged};
+use super::{JournalLine, StoreError, VERSION};
+use crate::digest::hex;
+
+/// Longest line that is read, bytes. A longer one is damage, not an entry.
+const LONGEST_LINE: usize = 16 << 20;
+
+/// What stands between an entry and its checksum.
+const SUM_KEY: &[u8] = b",\"sum\":\"";
+
+/// Hexadecimal digits of a line's checksum, the beginning of a SHA-256.
+const SUM_DIGITS: usize = 16;
+
+/// The whole lines of a journal. After an error there is nothing more.
 pub(super) struct Lines<R> {
     path: PathBuf,
     input: R,
     line: u64,
-    /// Where the last whole line ends, bytes from the beginning.
-    pub(super) whole_bytes: u64,
     done: bool,
 }
 
@@ -21,39 +33,31 @@ impl<R: BufRead> Lines<R> {
             path: path.to_owned(),
             input,
             line: 0,
-            whole_bytes: 0,
             done: false,
         }
     }
 
-    /// The next line; none at the end. A last line without its line feed is half written: not
-    /// there yet, or never.
-    fn next_line(&mut self) -> Result<Option<JournalLine>, JournalError> {
+    /// The next line; none at the end. A last line without its line feed is half written: it was never acted
+    /// upon.
+    fn next_line(&mut self) -> Result<Option<JournalLine>, StoreError> {
         let mut text = Vec::new();
         self.line += 1;
         self.input
             .by_ref()
             .take(LONGEST_LINE as u64)
             .read_until(b'\n', &mut text)
-            .map_err(|source| JournalError::Io {
-                path: self.path.clone(),
-                source,
-            })?;
+            .map_err(io(&self.path))?;
         if text.len() < LONGEST_LINE && text.last() != Some(&b'\n') {
             return Ok(None);
         }
-        let line = parse(&text, self.line).map_err(|what| JournalError::Damaged {
-            path: self.path.clone(),
-            line: self.line,
-            what,
-        })?;
-        self.whole_bytes += text.len() as u64;
+        let line = parse(&text, self.line)
+            .map_err(|what| old_damaged(&self.path, &format!("line {}: {what}", self.line)))?;
         Ok(Some(line))
     }
 }
 
 impl<R: BufRead> Iterator for Lines<R> {
-    type Item = Result<JournalLine, JournalError>;
+    type Item = Result<JournalLine, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.done {
@@ -77,7 +81,7 @@ fn parse(text: &[u8], number: u64) -> Result<JournalLine, String> {
         .strip_prefix(SUM_KEY)
         .and_then(|rest| rest.strip_suffix(b"\"}\n"))
         .ok_or("it has no checksum")?;
-    if sum != checksum(entry).as_bytes() {
+    if sum != hex(&Sha256::digest(entry)[..SUM_DIGITS / 2]).as_bytes() {
         return Err("its checksum does not hold".to_owned());
     }
     let line: JournalLine = serde_json::from_slice(text).map_err(|error| error.to_string())?;

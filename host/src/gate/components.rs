@@ -1,27 +1,22 @@
-//! Policies on disk: the components that were in service or may be again, and which one is.
+//! Policies on disk: the components that were in service or may be again.
 //!
 //! Everything is written whole or not at all, and read back only if its digest is its name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::machine::Service;
 use super::prepare::Candidate;
-use crate::clock::{TimeMark, now_ms};
 use crate::digest::hex;
 use crate::own_dir::OwnDir;
 use crate::path_trust::TrustError;
 use crate::signing::{Hashed, SIGNATURE_BYTES};
 
-/// The version of the file that says what is in service.
-const VERSION: u32 = 1;
-/// Its name in the state directory, and that of the components in it.
+/// The directory's name in the state directory, and that of the components in it.
 const DIR: &str = "policies";
 const COMPONENTS: &str = "components";
 /// Components that are kept beside those in service, so that recordings can be replayed.
@@ -33,24 +28,19 @@ const LARGEST_COMPONENT: u64 = 1 << 30;
 const SIGNATURE: u64 = SIGNATURE_BYTES as u64;
 /// What is read of a component at a time while its digest is taken, bytes.
 const PIECE_BYTES: usize = 64 << 10;
-/// The largest other file, bytes.
-const LARGEST_FILE: u64 = 64 << 20;
-/// The file that says what is in service.
-const IN_SERVICE: &str = "service.json";
 
 /// The directory.
 #[derive(Debug, Clone)]
-pub struct Store {
+pub struct Components {
     dir: PathBuf,
     /// None where there is none yet.
-    own: Option<OwnDir>,
     components: Option<OwnDir>,
 }
 
-/// What can go wrong with the store.
+/// What can go wrong with the components on disk.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum StoreError {
+pub enum ComponentsError {
     /// Others could have put there what is in it.
     #[error("policies on disk: {0}")]
     Trust(#[from] TrustError),
@@ -72,36 +62,25 @@ pub enum StoreError {
     },
 }
 
-#[derive(Serialize, Deserialize)]
-struct InService {
-    v: u32,
-    /// When it was written; missing in what older versions wrote.
-    #[serde(default)]
-    written: Option<TimeMark>,
-    policies: BTreeMap<String, Service>,
-}
-
-impl Store {
-    /// Opens the store in the directory `policies` of a state directory, and makes it if there is
-    /// none.
+impl Components {
+    /// Opens the directory `policies` of a state directory, and makes it if there is none.
     ///
     /// # Errors
     /// When it cannot be made, or others than this user and root could have put files there.
-    pub fn open(state_dir: &Path) -> Result<Self, StoreError> {
+    pub fn open(state_dir: &Path) -> Result<Self, ComponentsError> {
         let own = OwnDir::open(state_dir)?.dir(DIR)?;
         let components = own.dir(COMPONENTS)?;
         Ok(Self {
             dir: state_dir.join(DIR),
-            own: Some(own),
             components: Some(components),
         })
     }
 
-    /// The store of a state directory, to look into; it need not be there.
+    /// The same, to look into; it need not be there.
     ///
     /// # Errors
     /// When it cannot be opened, or others than this user and root could have put files there.
-    pub fn at(state_dir: &Path) -> Result<Self, StoreError> {
+    pub fn at(state_dir: &Path) -> Result<Self, ComponentsError> {
         let own = match OwnDir::existing(state_dir) {
             Ok(above) => above.dir_if_there(DIR)?,
             Err(error) if error.is_absence() => None,
@@ -113,7 +92,6 @@ impl Store {
         };
         Ok(Self {
             dir: state_dir.join(DIR),
-            own,
             components,
         })
     }
@@ -127,7 +105,7 @@ impl Store {
         self.dir.join(COMPONENTS).join(name)
     }
 
-    fn read_kept(&self, name: &str, most_bytes: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    fn read_kept(&self, name: &str, most_bytes: u64) -> Result<Option<Vec<u8>>, ComponentsError> {
         read_if_there(self.components.as_ref(), name, most_bytes)
             .map_err(failed(&self.path_of(name)))
     }
@@ -153,7 +131,7 @@ impl Store {
         }
     }
 
-    fn write_kept(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    fn write_kept(&self, name: &str, bytes: &[u8]) -> Result<(), ComponentsError> {
         write_unless_there(self.components.as_ref(), name, bytes)
             .map_err(failed(&self.path_of(name)))
     }
@@ -162,7 +140,7 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn keep(&self, policy: &str, candidate: &Candidate) -> Result<(), StoreError> {
+    pub fn keep(&self, policy: &str, candidate: &Candidate) -> Result<(), ComponentsError> {
         let digest = candidate.digest();
         // The signature first: a component without one would be refused at the next start.
         let signature = candidate.signature.as_deref().unwrap_or_default();
@@ -174,7 +152,11 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn signature(&self, policy: &str, digest: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    pub fn signature(
+        &self,
+        policy: &str,
+        digest: &str,
+    ) -> Result<Option<Vec<u8>>, ComponentsError> {
         let signature = match self.read_kept(&signature_file(policy, digest), SIGNATURE)? {
             Some(own) => Some(own),
             // All policies shared one before each had its own.
@@ -188,7 +170,7 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be read, or is not what its name says.
-    pub fn read(&self, policy: &str, digest: &str) -> Result<Option<Candidate>, StoreError> {
+    pub fn read(&self, policy: &str, digest: &str) -> Result<Option<Candidate>, ComponentsError> {
         let Some(component) = self.read_component(digest)? else {
             return Ok(None);
         };
@@ -204,7 +186,7 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be read, or is not what its name says.
-    pub fn read_component(&self, digest: &str) -> Result<Option<Hashed>, StoreError> {
+    pub fn read_component(&self, digest: &str) -> Result<Option<Hashed>, ComponentsError> {
         let name = component(digest);
         let path = self.path_of(&name);
         let Some(found) = self.digest_of(&name).map_err(failed(&path))? else {
@@ -219,62 +201,19 @@ impl Store {
             }
         }
         let what = "its bytes are not those of its name".to_owned();
-        Err(StoreError::Damaged { path, what })
+        Err(ComponentsError::Damaged { path, what })
     }
 
-    /// What is in service, by the policies' configured names; nothing before the first start.
+    /// Removes the oldest components that nobody needs. `needed` are the digests of the others.
     ///
     /// # Errors
-    /// When the file cannot be read or understood.
-    pub fn in_service(&self) -> Result<BTreeMap<String, Service>, StoreError> {
-        let path = self.dir.join(IN_SERVICE);
-        let read = read_if_there(self.own.as_ref(), IN_SERVICE, LARGEST_FILE);
-        let Some(bytes) = read.map_err(failed(&path))? else {
-            return Ok(BTreeMap::new());
-        };
-        let damaged = |what: String| StoreError::Damaged {
-            path: path.clone(),
-            what,
-        };
-        let file: InService =
-            serde_json::from_slice(&bytes).map_err(|e| damaged(format!("not readable: {e}")))?;
-        if file.v != VERSION {
-            return Err(damaged(format!(
-                "version {}, this dbmedic reads {VERSION}",
-                file.v
-            )));
-        }
-        let mut policies = file.policies;
-        let by_ms = file.written.map_or(0, |mark| mark.offset_ms());
-        for service in policies.values_mut() {
-            service.move_times(by_ms, now_ms());
-        }
-        Ok(policies)
-    }
-
-    /// Writes down what is in service, and removes the oldest components that nobody needs.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn save(&self, policies: BTreeMap<String, Service>) -> Result<(), StoreError> {
-        let needed: BTreeSet<String> = policies
-            .values()
-            .flat_map(Service::needed)
-            .map(|known| known.identity.digest.clone())
-            .collect();
-        let path = self.dir.join(IN_SERVICE);
-        let file = InService {
-            v: VERSION,
-            written: Some(TimeMark::now()),
-            policies,
-        };
-        let bytes = serde_json::to_vec(&file).map_err(|e| failed(&path)(e.into()))?;
-        write_unless_there(self.own.as_ref(), IN_SERVICE, &bytes).map_err(failed(&path))?;
-        self.prune(&needed)
+    /// When that fails.
+    pub fn prune(&self, needed: &BTreeSet<String>) -> Result<(), ComponentsError> {
+        self.remove_surplus(needed)
             .map_err(failed(&self.dir.join(COMPONENTS)))
     }
 
-    fn prune(&self, needed: &BTreeSet<String>) -> io::Result<()> {
+    fn remove_surplus(&self, needed: &BTreeSet<String>) -> io::Result<()> {
         let dir = there(self.components.as_ref())?;
         let names = dir.names()?;
         let mut spare: Vec<(SystemTime, &str)> = Vec::new();
@@ -306,9 +245,9 @@ fn signature_file(policy: &str, digest: &str) -> String {
     format!("{digest}.for-{policy}.minisig")
 }
 
-fn failed(path: &Path) -> impl Fn(io::Error) -> StoreError {
+fn failed(path: &Path) -> impl Fn(io::Error) -> ComponentsError {
     let path = path.to_owned();
-    move |source| StoreError::Io {
+    move |source| ComponentsError::Io {
         path: path.clone(),
         source,
     }
